@@ -60,7 +60,7 @@ AUTHOR = {"name": "author", "side": "item", "kind": "categorical", "column": "by
         (["a", "b", "a", "c", "a", "b"], 0),
         (["a", "b", "x", "c", "a", "b"], 1),
         (["a", "b", "x", "c", "y", "z"], 2),
-        (["a", None, "a", "c", "a", "b"], 1),
+        (["a", None, "a", "c", "a", "b"], 0),
         ([[1], [2], [1], [3], [1], [2, 3]], 1),
     ],
 )
@@ -71,7 +71,7 @@ def test_an_item_feature_that_changes_within_the_day(
     kind = "sequence" if isinstance(values[0], list) else "categorical"
     made = project(tmp_path, {"by": values}, AUTHOR | {"kind": kind})
     expected = (
-        f"author: {items} of 3 items have several values this day, or one and none; the first is taken "
+        f"author: {items} of 3 items have several values this day; the first is taken "
         "(an item's own attribute does not change: side table, or side: context)"
     )
     none = [] if values[1] is not None else [LATER.format(name="author", seen="1 of 3 items", side="item")]

@@ -10,9 +10,10 @@ import polars as pl
 import pytest
 import unseen
 from initiated import features, made
+from worlds import dmtl
 
-from dmtl_cli.guess.features import is_of_day, never_back
 from dmtl_cli.guess.labels import roles_of
+from dmtl_cli.guess.sides import is_of_day, never_back
 
 ROWS, USERS, ITEMS = 7_200, 90, 120
 
@@ -140,6 +141,25 @@ def test_a_price_of_the_day_is_the_items(tmp_path: Path, changed: float, side: s
     assert ended.code == 0 and features(raw)["tarif"]["side"] == side, ended.err
     assert ("one value an item and day, which another day changes" in text) == (side == "item")
     assert features(raw)["weekday"]["side"] == features(raw)["hour"]["side"] == "context", "a day's value is no item's"
+
+
+@pytest.mark.parametrize("wrong", [0.0, 0.03, 0.2])
+def test_init_does_not_doubt_the_side_that_it_writes(tmp_path: Path, wrong: float) -> None:
+    """Some rows lack what an item has, or have another value: check says so where init makes no item's of it."""
+    frame, x = rows()
+    rng, item = np.random.default_rng(7), np.array([int(i[1:]) for i in x["item"]])
+    campaign = np.where(rng.random(ROWS) < wrong, rng.integers(0, 3, ROWS), item % 3)
+    said = pl.Series(
+        "campaign", [None if gap else f"c{c}" for gap, c in zip(rng.random(ROWS) < 0.03, campaign, strict=True)]
+    )
+    ended, raw, text = made(tmp_path, lambda home: unseen.by_day(home / "log", frame.with_columns(said), x))
+    side = features(raw)["campaign"]["side"]
+    assert ended.code == 0 and side == ("context" if wrong > 0.1 else "item")
+    assert "have several values this day" not in ended.out
+    config = tmp_path / "mine.yaml"
+    config.write_text(text.replace("{name: campaign, side: context", "{name: campaign, side: item"))
+    checked = dmtl("check", "--config", config, "--day", "2026-03-03")
+    assert ("have several values this day; the first is taken" in checked.out) == (side == "context")
 
 
 def test_one_value_an_item_and_day_is_by_the_rows_of_the_day() -> None:

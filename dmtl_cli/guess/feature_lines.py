@@ -104,7 +104,8 @@ def guest(roles: Roles, inputs: Inputs, events: pl.DataFrame) -> str | None:
         of, key = (events, roles.user.column)
         if side is not None and each.column in side.table.frame.columns:
             of, key = side.table.frame, side.key.column
-        s = of.unique(key, keep="first", maintain_order=True)[each.column]
+        column = inputs.shown[each.column].column if each.column in inputs.shown else each.column
+        s = of.unique(key, keep="first", maintain_order=True)[column]
         if each.kind == "sequence":
             if each.options.get("embedding_name") == _ITEM:  # what they read, which is nothing of a guest
                 continue

@@ -21,13 +21,15 @@ from dmtl_cli.guess.pieces import SEPARATORS, TITLE, are_tags, separator_in, val
 from dmtl_cli.guess.requests import is_of_request
 from dmtl_cli.guess.rewrites import lists_in_text
 from dmtl_cli.guess.roles import Guess, Roles, times_of
-from dmtl_cli.guess.side_tables import by_likeness, place
+from dmtl_cli.guess.side_tables import Side, by_likeness, place
+from dmtl_cli.guess.sides import ITEMS, is_another, never_back, side_of
+from dmtl_cli.guess.since import as_days
 from dmtl_cli.guess.tables import Table
 from dmtl_cli.guess.telling import telling
 from dmtl_cli.guess.texts import signs_of
+from dmtl_cli.guess.twice import read_as_shown
 from dmtl_cli.guess.units import as_number, with_units
 from dmtl_cli.guess.values import (
-    FEW,
     clicks,
     clock_share,
     decimals,
@@ -36,7 +38,6 @@ from dmtl_cli.guess.values import (
     is_constant,
     is_measured,
     mean,
-    share,
     span,
     values_in,
     within,
@@ -45,20 +46,15 @@ from dmtl_cli.guess.values import (
 _EMPTY, _OWN = 0.95, 0.9
 _OWN_TEXT = 0.75  # distinct texts of a side table's rows, from which on they are names of its ids: a few share one
 _OWN_TITLE, _SEVERAL_WORDS = 0.4, 2  # the same of titles, which are names whoever shares one; words of a title
-ITEMS = 0.2
-"""share of the values of lists that are items, where they are histories"""
 _FEW_CODES, _LONGEST, _FEW = 50, 50, 30
 _READ = 3  # of a duration's name: avg_dwell_sec
 _GAPS = 0.1  # of the rows lack a value that all others have: it is no mark of these
 _CLASSES = 30  # texts up to which sentences may be names of classes
 _WORDS, _WORDS_A_PIECE = 5, 3  # of a sentence, and between its commas
+_A_TIME = "a time: a tower cannot read it (profiles know the age of items)"
 _FEW_MEASURES = (
     31  # values above which whole numbers with a name of a measure are one: hours and days of a month are not
 )
-_SEEN = 0.05  # of the rows of other days have a code of the day with most rows, or of another one
-_ROWS = 100  # of other days than that with most, below which nothing is concluded
-_OF_ONE = 0.98  # of the rows of a code have one user
-_TIMES = 1.5  # as many codes as users
 
 
 def inputs_of(events: Table, roles: Roles, others: list[Table], partial: Mapping[str, str], zone: str) -> Inputs:
@@ -90,6 +86,9 @@ def inputs_of(events: Table, roles: Roles, others: list[Table], partial: Mapping
                 if side == "item" and beside.until is None and c in times and newest is not None:
                     found.told += [line] if (line := to_come(frame[c], newest)) is not None else []
                 column = _made_of(frame[c], side, events, roles, times, of=beside.table)
+                if side == "user" and isinstance(column, Guess) and column.why == _A_TIME:
+                    number = _since(frame, c, times[c], beside, events, roles, days) if c in times else None
+                    column = column if number is None else replace(column, why=f"{_A_TIME}; {number}")
                 found.add_known_later(column, frame[c], side, total, shown)
         found.unused.extend(Guess(c, f"of type {kind}") for c, kind in beside.table.other.items())
         found.leave_second_names(frame, before)
@@ -99,10 +98,23 @@ def inputs_of(events: Table, roles: Roles, others: list[Table], partial: Mapping
     if (guests := guests_of(events.frame, roles)) is not None:
         found.guests, second = guests, guests.other_than(roles.user.column)
         found.unused.append(Guess(second, f"a second id of users, beside {roles.user.column}: see the lines below it"))
+    events = read_as_shown(events, roles, found, partial, days)
     _add_own(events, roles, found, partial, days)
     hold_prices(found)
     share_embeddings(found, events, roles)
     return found
+
+
+def _since(
+    users: pl.DataFrame, c: str, unit: str, beside: Side, events: Table, roles: Roles, days: pl.Series | None
+) -> str | None:
+    """See `as_days`."""
+    ids = None if roles.user is None else events.frame[roles.user.column]
+    if days is None or ids is None or ids.dtype != users[beside.key.column].dtype:
+        return None
+    first = pl.DataFrame({"id": ids, "first": days}).drop_nulls().group_by("id").agg(pl.col("first").min())
+    there = pl.DataFrame({"id": users[beside.key.column]}).join(first, on="id", how="left", maintain_order="left")
+    return as_days(users[c], unit, beside.table.written.formats.get(c), there["first"])
 
 
 def _add_own(events: Table, roles: Roles, found: Inputs, partial: Mapping[str, str], days: pl.Series | None) -> None:
@@ -110,6 +122,9 @@ def _add_own(events: Table, roles: Roles, found: Inputs, partial: Mapping[str, s
     what they did by the end of the log."""
     frame, begin = events.frame, len(found.used)
     taken = {i.column for i in found.used} | {g.column for g in found.unused}
+    held = [i for i in found.held if i.column in frame.columns]  # a feature of their side would read the table's
+    taken |= {i.column for i in held if side_of(i.column, frame, roles, days)[0] == i.side}
+    taken |= {one.column for one in found.shown.values()}
     times = times_of(frame)
     whose = {"user": "a user", "item": "an item"}
     offered = offers(frame, roles.item.column, roles.clicked(frame)) if roles.item else {}
@@ -118,8 +133,9 @@ def _add_own(events: Table, roles: Roles, found: Inputs, partial: Mapping[str, s
             found.unused.append(Guess(c, "it says which rows have a duration: is it the click?"))
         elif c in partial and c not in roles.taken:
             found.unused.append(Guess(c, f"{partial[c]}: a feature is needed on every day that is learned"))
-        elif c not in roles.taken and (c not in taken or _is_another(c, found.used[:begin], events, roles, days)):
-            found.add(Guess(c, offered[c]) if c in offered else _of_events(c, events, roles, times, days))
+        elif c not in roles.taken and (c not in taken or is_another(c, found.used[:begin], events, roles, days)):
+            side = found.shown[c].side if c in found.shown else None
+            found.add(Guess(c, offered[c]) if c in offered else _of_events(c, events, roles, times, days, side))
     for side in whose:
         key = getattr(roles, side).column
         first = frame.unique(key, keep="first", maintain_order=True)
@@ -134,14 +150,6 @@ def _add_own(events: Table, roles: Roles, found: Inputs, partial: Mapping[str, s
         if (test := next((t for t in tests if are_same(frame[i.column], frame[t])), None)) is not None:
             found.used.remove(i)
             found.unused.append(Guess(i.column, f"a second name of {test}, the group of a test"))
-
-
-def _is_another(c: str, of_tables: list[Input], events: Table, roles: Roles, days: pl.Series | None) -> bool:
-    """Whether a column of the events with the name of one of a table beside them is of somebody else: the user's city
-    beside that of an item. One of the context is hardly: an item's own value changes too."""
-    side, _ = _side_of(c, events.frame, roles, days)
-    same = {i.side for i in of_tables if i.column == c}
-    return side != "context" and bool(same) and side not in same
 
 
 def _shown(ids: pl.Series, items: pl.Series, days: pl.Series | None) -> states.Shown | None:
@@ -176,29 +184,6 @@ def _hold_totals(
         found.hold(i.column, side, f"{i.why}; a list of the end of the log may have what came of its own exposures")
 
 
-def _side_of(c: str, frame: pl.DataFrame, roles: Roles, days: pl.Series | None) -> tuple[str, bool]:
-    """Whose a column of the events is, and whether it is an item's value of a day alone, as a price is: a user's or an
-    item's where it is the same in all of their rows, a user's where it is a list of items; what varies for both is of
-    the context."""
-    s = frame[c]
-    for side in ("item", "user") if s.dtype == pl.List else ("user", "item"):
-        key = getattr(roles, side)
-        if key is not None and is_constant(frame, key.column, c):
-            return side, False
-    if roles.item is not None and _has_items(s, frame[roles.item.column]):
-        return "user", False
-    if roles.item is not None and is_of_day(frame, roles.item.column, c, days):
-        return "item", True
-    return "context", False
-
-
-def _has_items(s: pl.Series, items: pl.Series) -> bool:
-    """Whether values are lists that have some of the items."""
-    if s.dtype == pl.String and (separator := separator_in(s.name, s.drop_nulls())) is not None:
-        s = s.drop_nulls().str.split(separator)
-    return s.dtype == pl.List and not values_in(s).dtype.is_float() and within(values_in(s), items) >= ITEMS
-
-
 def _made_of(
     s: pl.Series, side: str, events: Table, roles: Roles, times: Mapping[str, str], *, of: Table | None = None
 ) -> Input | Guess:
@@ -225,15 +210,23 @@ def _made_of(
     return Input(c, side, kind, options, why)
 
 
-def _of_events(c: str, events: Table, roles: Roles, times: Mapping[str, str], days: pl.Series | None) -> Input | Guess:
-    """A column of the events as a feature, or why it is none: a context of codes that never come back is none."""
+def _of_events(
+    c: str, events: Table, roles: Roles, times: Mapping[str, str], days: pl.Series | None, known: str | None = None
+) -> Input | Guess:
+    """A column of the events as a feature, or why it is none: a context of codes that never come back is none.
+
+    Args:
+        known: whose it is, each day another one.
+    """
     s = events.frame[c]
     if (why := states.says_nothing(s)) is not None:
         return Guess(c, why)
-    side, of_day = _side_of(c, events.frame, roles, days)
+    side, of_day = side_of(c, events.frame, roles, days) if known is None else (known, True)
     made = _made_of(s, side, events, roles, times)
     if isinstance(made, Guess):
         return made
+    if known is not None:  # a day has one, so that of the first row is that of all
+        made = replace(made, options={name: value for name, value in made.options.items() if name != "level"})
     if side != "context" and made.kind == "categorical":
         ids = events.frame[getattr(roles, side).column]
         if (why := second_id(s, ids, side)) is not None:
@@ -248,7 +241,8 @@ def _of_events(c: str, events: Table, roles: Roles, times: Mapping[str, str], da
             return replace(made, of_request=True) if again is None else Guess(c, again)
         asked = telling(s, _labels_of(events.frame, roles))
         return made if asked is None else replace(made, why=f"{made.why}; {asked}")
-    return replace(made, why=f"{made.why}; one value an item and day, which another day changes") if of_day else made
+    a = "an item" if side == "item" else "a user"
+    return replace(made, why=f"{made.why}; one value {a} and day, which another day changes") if of_day else made
 
 
 def _labels_of(frame: pl.DataFrame, roles: Roles) -> dict[str, pl.Series]:
@@ -280,7 +274,7 @@ def refusal(s: pl.Series, own: bool, is_time: bool) -> str | None:
         plain = f"write {floats(one, *signs)[0]:.15g} where they are to be a feature"
         return f"numbers such as {one[0]!r} are text: {plain}"
     if s.dtype.is_temporal() or is_time:
-        return "a time: a tower cannot read it (profiles know the age of items)"
+        return _A_TIME
     text = s.dtype == pl.String
     if text and (named := values_by_name(known)) is not None:
         return named
@@ -401,40 +395,3 @@ def days_of_rows(events: Table, roles: Roles, zone: str) -> pl.Series | None:
         days: list[dt.date] = [day for day, _, rows in reversed(events.pieces) for _ in range(rows)]
         return pl.Series("day", days, dtype=pl.Date)
     return roles.days(events.frame, zone)
-
-
-def never_back(s: pl.Series, days: pl.Series | None, users: pl.Series | None) -> str | None:
-    """Why codes are those of requests, sessions or rows, whatever they are called; None where they may be a feature.
-
-    Such codes do not come back on another day. Of rows of one day, they are told by their name or because each has one
-    user, of whom many have several.
-
-    Args:
-        days: of the rows, as users are; null where unknown.
-    """
-    if s.n_unique() <= FEW:
-        return None
-    seen = pl.DataFrame({"v": s, "d": days}).drop_nulls() if days is not None else pl.DataFrame({"v": [], "d": []})
-    most: pl.Series = seen["d"].mode().sort().head(1)
-    other = seen.filter(pl.col("d") != most[0]) if len(most) else seen
-    if len(other) >= _ROWS:
-        on = seen.group_by("v").agg(pl.col("d").n_unique() > 1)
-        back = share(other.join(on.rename({"d": "back"}), on="v", how="left")["back"])
-        if back >= _SEEN:
-            return None
-        few = f"{back:.0%} of them are" if back else "none of them is"
-        return f"{s.n_unique():,} codes, {few} there on another day: a request's, session's or row's"
-    if words.by_name(s.name, words.REQUEST):
-        return "named like a request or session"
-    if users is None or s.n_unique() < _TIMES * users.n_unique():
-        return None
-    of_one = is_constant(pl.DataFrame({"v": s, "u": users}), "v", "u", _OF_ONE)
-    return "codes of one user each, of whom many have several: a request's or session's" if of_one else None
-
-
-def is_of_day(frame: pl.DataFrame, item: str, column: str, days: pl.Series | None) -> bool:
-    """Whether a column has one value an item and day, in nearly all rows of the day with most rows."""
-    if days is None or not days.count():
-        return False
-    most = days.drop_nulls().mode().sort()
-    return is_constant(frame.filter((days == most[0]).fill_null(False)), item, column)

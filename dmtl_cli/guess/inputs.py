@@ -31,6 +31,15 @@ class Input:
     """whether it has one value a request, of the context: known before it"""
 
 
+@dataclass(frozen=True)
+class Shown:
+    """A column of the events that has what held as an item was shown."""
+
+    column: str
+    side: str | None
+    """whose it is, by the table that has one of its name, where a day has one value of each; None: rows tell it"""
+
+
 @dataclass
 class Inputs(Beside):
     """What models can read beside ids and profiles, and what of it is left out."""
@@ -41,6 +50,8 @@ class Inputs(Beside):
     unused: list[Guess] = field(default_factory=list)
     second: list[tuple[Input, str]] = field(default_factory=list)
     """those that are left out as each says what another column says in other words, and that column"""
+    shown: dict[str, Shown] = field(default_factory=dict)
+    """columns of the events by names of their own, as a table has one of their name: see `twice`"""
     guests: Guests | None = None
     """a second id of the user, which is no feature"""
 
@@ -72,11 +83,15 @@ class Inputs(Beside):
         if total is not None and isinstance(made, Input) and (why := total(s)) is not None:
             self.hold(s.name, side, why)
 
-    def hold(self, column: str, side: str, why: str) -> None:
-        """Takes a column that is among the features out of them, for a person to decide."""
+    def hold(self, column: str, side: str, why: str, *, counts: bool = True) -> None:
+        """Takes a column that is among the features out of them, for a person to decide.
+
+        Args:
+            counts: whether whole numbers that were taken as codes are a count.
+        """
         (made,) = (i for i in self.used if (i.column, i.side) == (column, side))
         self.used.remove(made)
-        tailed = made.kind == "categorical" and made.side in ("user", "item")
+        tailed = counts and made.kind == "categorical" and made.side in ("user", "item")
         kind = {"kind": "numeric", "options": {"transform": "log1p"}} if tailed else {}
         self.held.append(replace(made, why=why, **kind))  # type: ignore[arg-type]
 

@@ -7,15 +7,13 @@ from dataclasses import replace
 
 import polars as pl
 
-from dmtl_cli.config.expressions import sources_of
 from dmtl_cli.guess import words
+from dmtl_cli.guess.after import outcomes, struct_of
 from dmtl_cli.guess.funnel import by_what_follows
 from dmtl_cli.guess.rewrites import behaviour_of
 from dmtl_cli.guess.roles import Guess, Roles, best, count_of, find_ids, find_request, find_time, mean_of, share_of
 from dmtl_cli.guess.values import (
     FEW,
-    LEAK,
-    auc_of,
     clicks,
     free,
     has_long_tail,
@@ -175,11 +173,11 @@ def _before_label(frame: pl.DataFrame, roles: Roles) -> Guess | None:
     label = roles.duration or roles.conversion
     if label is None or label.column not in frame.columns:
         return None
-    struct = _struct(label.column)
+    struct = struct_of(label.column)
     for c in frame.columns:
         if c in roles.taken or not is_binary(frame[c]) or words.by_name(c, words.CONVERSION):
             continue
-        beside = struct and _struct(c) == struct
+        beside = struct and struct_of(c) == struct
         if (beside or words.by_name(c, words.STARTED)) and is_unclicked_empty(frame[label.column], clicks(frame[c])):
             return Guess(c, f"{share_of(frame[c])}; where it is 0 there is no {label.column}")
     return None
@@ -201,60 +199,6 @@ def flags(frame: pl.DataFrame, roles: Roles) -> None:
         if said or not timed:
             roles.flags.append(Guess(c, share_of(frame[c]) + said))
     roles.flags.sort(key=lambda g: g.column not in roles.after)
-
-
-def outcomes(frame: pl.DataFrame, roles: Roles) -> None:
-    """Columns that are known only after the exposure: by their names, as they lie in a label's struct, or because they
-    tell the click by themselves; where every row is a click, the label."""
-    clicked, label, structs = *_told(frame, roles), _structs(roles)
-    made = {"conversion": roles.made_by, "click": roles.clicked_by}
-    sources = {role: sources_of(text) for role, text in made.items() if text}
-    for c in frame.columns:
-        if c in {g.column for g in roles.named.values()} or c in roles.after:
-            continue
-        after = clicked is not None and not frame[c].dtype.is_nested() and is_unclicked_empty(frame[c], clicked)
-        if roles.owns(frame, c) or (words.is_history(c) and not after):
-            continue
-        beside = [struct for struct in structs if c.startswith(f"{struct}.")]
-        why = f"in {beside[0]}, as a label is" if beside else _why_after(c, frame[c], clicked, label)
-        why = next((f"the {role} is made of it" for role, named in sources.items() if c in named), why)
-        if why:
-            roles.outcomes.append(Guess(c, why))
-
-
-def _struct(c: str) -> str:
-    return c.rpartition(".")[0]
-
-
-def _structs(roles: Roles) -> list[str]:
-    """Structs of labels, which have what came of an exposure; not one that has who saw what, or when, too."""
-    labels = [roles.click, roles.duration, roles.conversion, *roles.further.values()]
-    found = {_struct(g.column) for g in labels if g} - {""}
-    before = [g.column for g in (roles.user, roles.item, roles.time, roles.request) if g]
-    return sorted(x for x in found if not any(c.startswith(f"{x}.") for c in before))
-
-
-def _told(frame: pl.DataFrame, roles: Roles) -> tuple[pl.Series | None, str]:
-    """Which rows are clicks, else which have the label, and what that is called."""
-    if (clicked := roles.clicked(frame)) is not None:
-        return clicked, "click"
-    if roles.conversion is not None and roles.conversion.column in frame.columns:
-        return clicks(frame[roles.conversion.column]), roles.conversion.column
-    if roles.duration is not None:
-        return is_there(frame[roles.duration.column]), roles.duration.column
-    return None, ""
-
-
-def _why_after(c: str, s: pl.Series, clicked: pl.Series | None, label: str) -> str | None:
-    if words.is_known_after(c) and not s.dtype.is_nested():
-        return "named like what follows an exposure"
-    if clicked is None:
-        return None
-    if is_unclicked_empty(s, clicked):
-        return f"0 or empty wherever there was no {label}"
-    found = auc_of(s, clicked)
-    told = "clicks" if label == "click" else label
-    return f"alone it tells {told} with an AUC of {found:.2f}" if found is not None and found > LEAK else None
 
 
 def _without_marks(frame: pl.DataFrame) -> pl.DataFrame:

@@ -80,10 +80,43 @@ SHARE = spelled(
 )
 SHARE_WITHIN = within("共有 シェア 공유 分享 แชร์ مشاركة שיתוף साझा")
 
+SECONDS = spelled(
+    "sekunde sekunden sekunder sekund sek milisekund+ millisekund+ sekúnd+ sekund+ secondes seconde millisecondes"
+    " segundo segundos seg milisegundos milissegundos secondi secondo millisecondi seconden milliseconden secunde"
+    " saniye sn milisaniye másodperc mp ezredmásodperc sekuntia sekunti detik giây секунд+ сек мс миллисекунд+"
+    " мілісекунд+ δευτερόλεπτα"
+)
+SECONDS_WITHIN = within("秒 毫秒 초 วินาที ثانية ثواني שניות सेकंड")
+"""seconds or less, of which something was measured"""
+VISIBLE = spelled(
+    "visible viewable viewability in_view inview on_screen onscreen in_viewport sichtbar sichtbarkeit sichtbare"
+    " visibilité visibles visibilidad visibile visibili visibilità visível visíveis visibilidade zichtbaar"
+    " zichtbaarheid synlig synlighet synlighed widoczn+ widzialn+ viditeln+ viditeľn+ látható láthatóság vizibil+"
+    " vidljiv+ viden näkyvissä näkyvyys görünür görünürlük видим+ видно vidno vidim+ видност+ terlihat tampak"
+    " hiển_thị ορατό ορατότητα"
+)
+VISIBLE_WITHIN = within("可见 可視 可见 曝光时长 表示時間 노출시간 가시 مرئي ظهور נראות גלוי दृश्य มองเห็น")
+"""in view"""
+BEFORE = spelled(
+    "since ago age last latest previous prev until till left remaining elapsed first next seit vor alter letzte letzten"
+    " letzter letztem bis verbleibend+ siden sedan sidst+ siste senaste forrige alder ålder igjen resterende sinds"
+    " geleden laatste vorige leeftijd depuis dernier dernière derniers âge restant+ desde hace último última edad"
+    " restante+ ultimo ultima fa età há idade od ostatni+ poprzedni+ wiek posledn+ předchozí věk vek óta utolsó"
+    " előző ultimul ultima vârsta viimeinen viimeisestä edellinen ikä önce son önceki yaş kalan sejak terakhir"
+    " umur sisa trước lần_cuối последн+ предыдущ+ возраст назад останн+ вік остал+ τελευταία ηλικία"
+    " latency latence latenz latens latencia delay lag load loading render rendering response respond roundtrip rtt"
+    " ttfb ping network server query rank ranking serve serving inference api cache db timeout ttl eta travel drive"
+    " walk delivery offset skew drift jitter uptime midnight tod start begin countdown estimated expected predicted"
+    " forecast avg mean average median usual typical"
+)
+BEFORE_WITHIN = within("距 上次 以来 最近 前回 経過 마지막 이후 منذ آخر מאז אחרון")
+"""lengths of time that are known before: since what was, how long a server took, what is expected"""
+
 _COUNT = spelled(
     "sayısı adedi adet miktarı toplam anzahl zahl gesamt número num nr n numero quantidade qtd cantidad total"
     " totale nb nombre liczba ilość suma počet celkem száma szám összes număr număr_de aantal totaal antal antall"
-    " määrä jumlah количество число кол_во всего кількість αριθμός số lượt"
+    " totalt totala insgesamt yhteensä ukupno łącznie ogółem spolu skupaj összesen kokku iš_viso kopā итого всього"
+    " загалом укупно общо σύνολο jumlah_total tổng määrä jumlah количество число кол_во всего кількість αριθμός số lượt"
 )
 _COUNTED = spelled(
     "satış+ yorum+ beğeni+ görüntülenme+ izlenme+ tıklama+ favori+ değerlendirme+ takipçi+ indirme+ okunma+"
@@ -107,14 +140,48 @@ TOTALS = (
     r"|(מספר|סך).*(צפיות|ביקורות|מכירות|לייקים)|कुल"
 )
 """a running total"""
+_LEADING = spelled(
+    "total totals totalt totala totale totaal gesamt insgesamt yhteensä toplam celkem spolu łącznie ogółem razem"
+    " ukupno skupaj összesen összes kokku iš_viso kopā итого всего всього загалом укупно общо σύνολο tổng lifetime"
+    " cumulative kumulativ+ kumulert kumuliert accumulated acumulad+ cumulé+ cumulat+"
+)
+TOTAL_OF_WORD = rf"(^| ){_LEADING}( |$)"
+TOTAL_OF = (
+    rf"^[^ ]{{3,}}( [^ ]+)* {_LEADING}$|^{_LEADING} [^ ]{{3,}}( [^ ]+)*$"
+    r"|^.{2,}(总数|总量|總數|總量|総数|合計|累計|累计|합계|총수|누적)$"
+)
+"""a total of something that the name says"""
+MEASURE = spelled(
+    "seat seats bed beds floor floors capacity area surface volume mileage km m2 kcal calories sugar fat points_max"
+    " areal fläche wohnfläche superficie oppervlakte powierzchnia plocha terület alan площадь площа yüzölçümü"
+    " betten zimmer senger sengeplasser soverom rom rum bäddar camas habitaciones chambres pièces camere locali quartos"
+    " łóżka pokoje pokoj+ lůžek szoba oda комнат+ кімнат+ seiten sider sidor pages páginas pagine pagina_s strony stran"
+    " oldal sayfa страниц+ vekt vikt gewicht peso poids waga váha súly ağırlık вес вага länge lengde längd longueur"
+    " largo lunghezza długość délka hossz uzunluk длина plasser platser pladser plätze plazas places posti miejsca"
+    " míst plaatsen mest kapasitet kapacitet kapazität capacidad capacité capacità pojemność этаж+ etasjer etagen"
+    " étages pisos"
+)
+"""what an item is by itself, however often it is clicked"""
+COUNT_OF = rf"(^| ){_COUNT}( |$)|(^| )(count|counts|cnt|num|number|n|so far|to date)( |$)"
+"""how many, of something that the name says"""
 MEANS = (
     r"(^| )"
     + spelled(
-        "puan puanı ortalama_puan bewertung durchschnittsbewertung sternebewertung valoración calificación"
+        "vurdering vurderinger anmeldelse anmeldelsesscore bedømmelse bedømming betyg snittbetyg snittvurdering"
+        " gjennomsnittsvurdering gennemsnitsvurdering genomsnittsbetyg terningkast karakter arvio ocjena"
+        " hodnotenie evaluare evaluación évaluation calificativ punctaj punteggio puntaje puntuación_media"
+        " valoración_media voto media_voti nota note cijfer score_moyen rating_médio rating_medio reiting reyting"
+        " rejting ocenka оцінка оцена įvertinimas vērtējums hinnang αξιολόγηση penilaian peringkat điểm"
+        " puan puanı ortalama_puan bewertung durchschnittsbewertung sternebewertung valoración calificación"
         " puntuación nota_media avaliação note_moyenne voto_medio valutazione ocena średnia_ocena hodnocení"
         " értékelés beoordeling waardering arvosana nilai_ulasan рейтинг оценка середня_оцінка βαθμολογία"
     )
-    + r"$|^(評価|評価平均|平均評価|評点|レビュー評価|評分|평점|별점|คะแนน|التقييم|تقييم|דירוג|रेटिंग)"
+    + "( "
+    + spelled(
+        "snitt gjennomsnitt genomsnitt gennemsnit medel durchschnitt schnitt media médio medio medie moyen+"
+        " gemiddelde średni+ průměr átlag ortalama+ средн+ середн+ mean avg average"
+    )
+    + r")?$|^(評価|評価平均|平均評価|評点|レビュー評価|評分|평점|별점|คะแนน|التقييم|تقييم|דירוג|रेटिंग)"
 )
 """a mean of ratings"""
 STOCK = (
@@ -166,3 +233,36 @@ UNTIL = (
     + within("下架 下线 下線 截止 结束 結束 过期 過期 失效 终了 終了 期限 掲載終了 종료 만료 마감 انتهاء תפוגה สิ้นสุด")
 )
 """the time until which an item is there"""
+TEST = (
+    "(^| )"
+    + spelled(
+        "eksperiment+ experimento experimentos experimentation expérimentation eksperyment+ esperiment+ kísérlet+"
+        " eksperimen эксперимент+ експеримент+ πείραμα testgruppe testgrupp testgruppa testgrupa"
+        " testgroep versuchsgruppe försöksgrupp forsøksgruppe forsøgsgruppe kontrollgruppe kontrolgruppe kontrollgrupp"
+        " koeryhmä testiryhmä deney_grubu test_grubu gruppo_sperimentale gruppo_di_test grupo_experimental"
+        " grupo_de_prueba grupo_de_teste groupe_de_test groupe_expérimental grupa_testowa grupa_eksperymentalna"
+        " grup_test testovací_skupina testovacia_skupina tesztcsoport kísérleti_csoport testna_skupina test_grupa"
+        " kelompok_uji тестовая_группа тест_группа тестова_група nhóm_thử_nghiệm"
+    )
+    + "( |$)|"
+    + within(
+        "实验组 实验分组 實驗組 分流 実験群 実験グループ テスト群 실험군 실험그룹 المجموعة\\s?التجريبية קבוצת\\s?ניסוי"
+    )
+)
+"""the group of a test"""
+CONTROL = (
+    "^("
+    + spelled(
+        "control ctrl kontroll kontrol kontrolle kontrola kontrolle контроль контрол controllo controle contrôle témoin"
+        " verrokki kontrollryhmä controlegroep kontrollcsoport kontrolní kontrolna kontrolná kontrolni kontrolny"
+        " kontroll_gruppe kontrol_gruppe kontroll_grupp kontroll_gruppa контрольная контрольна контрольный"
+        " контрольная_группа контрольна_група контролна_група grupo_control grupo_de_control grupo_controle"
+        " grupo_de_controle groupe_contrôle groupe_de_contrôle groupe_témoin gruppo_controllo gruppo_di_controllo"
+        " grupa_kontrolna grup_control grup_de_control kontrolní_skupina kontrolná_skupina kontrolna_skupina"
+        " kontrolna_grupa kontrol_grubu kelompok_kontrol nhóm_đối_chứng ομάδα_ελέγχου"
+    )
+    + "( ?(group|grp|arm|bucket))?( ?[a-d]| ?v?[0-9]+)?|"
+    + within("对照组? 對照組? 控制组 控制組 対照群? コントロール群? 대조군? 통제군 קבוצת\\s?ביקורת ضابطة")
+    + ")$"
+)
+"""of the groups of a test that with which nothing is tried"""

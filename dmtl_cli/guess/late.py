@@ -261,6 +261,9 @@ def _of_all_days(
     """
     whole, counts = _whole(day, side), _counts(config, day, side)
     fix = f"leave it out, or write a table a day (data.{side}s.partition)"
+    events = config.data.events
+    joined = [c for table in events.joined.values() for c in table.columns]
+    acts = [c for c in (events.click, events.conversion, *events.conversions, *joined) if c]
 
     @cache
     def near() -> tuple[Counts, int]:
@@ -276,7 +279,7 @@ def _of_all_days(
         return rows, day.item_events.astype(np.int64)
 
     def of_the_end(s: pl.Series) -> str | None:
-        return withdrawn(s, side, partial(shown, s)) or total(s, partial(_in_order, s, counts, near))
+        return withdrawn(s, side, partial(shown, s)) or total(s, partial(_in_order, s, counts, near), acts=acts)
 
     for f in features:
         s = whole[f.name].alias(f.source)

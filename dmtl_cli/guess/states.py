@@ -4,7 +4,8 @@ by then, and how much an id had been clicked; and columns that say nothing of a 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Collection, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +27,9 @@ AGEING = 0.25
 """the same with the age of the ids"""
 _IDS, _VALUES = 100, 20  # ids that have events, and distinct values, for a rank correlation to tell it
 _CLASSES = 10  # values of a status
+_LETTERS = 4  # that two forms of a word begin with
+_PLAIN = ("label", "target", "flag", "good", "event", "action", "acted", "value", "response")
+"""words of an act's column that do not say which act it is"""
 _STOP, _GO_ON = 0.5, 0.05  # of the ids that go on by chance have no row on the last day: of what stops, of all others
 _SOME, _SIGMAS = 20, 6.0  # such ids; standard deviations of their number
 _GONE = words.any_of(
@@ -161,6 +165,7 @@ def total(
     counts: Callable[[], float],
     age: Callable[[], float] = lambda: 0.0,
     rate: Callable[[], float] = lambda: 0.0,
+    acts: Collection[str] = (),
 ) -> str | None:
     """Why numbers of a table that is one state for all days may count what came later; None where they hardly do.
 
@@ -169,11 +174,13 @@ def total(
         counts: gives the rank correlation with the log's own counts of these ids, 0 where there are few.
         age: gives that with how long the ids have been there: what readers do adds up, what an item is does not.
         rate: gives that with the log's own rates of clicks and of what came of them.
+        acts: columns of clicks and of what came of them.
     """
     known = s.drop_nulls()
     if not s.dtype.is_numeric() or not len(known):
         return None
     late = "its value is that of the end of the log"
+    several = s.dtype.is_integer() and known.n_unique() > _CLASSES and time_unit(s) is None
     if (_says(s.name, _MEANS) or _says(s.name, languages.MEANS)) and not words.says(s.name, _CLASS) and _is_mean(known):
         return f"named like a mean of ratings: {late}"
     if _says(s.name, _RATES):
@@ -182,15 +189,19 @@ def total(
         return f"named like a running total: {late}"
     if _says(s.name, languages.STOCK):
         return "named like what is left in stock: its value is that of the day on which the table was written"
+    if several and (act := _act_of(s.name, acts)) is not None:
+        return f"named like a number of {act}, which comes of exposures: {late}"
     if is_measure(s.name):
         return None
     if known.n_unique() > _CLASSES and (r := rate()) >= RATED:
         return f"it follows the log's own rates (rank correlation {short(r)}), as a mean of it does: {late}"
-    whole = s.dtype.is_integer() and known.n_unique() >= _VALUES and time_unit(s) is None
+    whole = several and known.n_unique() >= _VALUES
     if whole and has_long_tail(known) and (r := counts()) >= LOOSELY:
         return f"it follows the log's own counts (rank correlation {short(r)}), as a running total does: {late}"
     if whole and has_long_tail(known) and (r := age()) >= AGEING:
         return f"the longer an id is there the larger it is (rank correlation {short(r)}), as a running total: {late}"
+    if several and _says(s.name, languages.TOTAL_OF) and not words.says(s.name, languages.MEASURE):
+        return f"named like a running total: {late}"
     return None
 
 
@@ -198,6 +209,23 @@ def is_measure(c: str) -> bool:
     """Whether a name is that of a code, a price, a length or a size, which nobody's clicks change."""
     coded = words.is_named_id(c) or words.says(c, words.CODE)
     return coded or words.says(c, _MEASURE) or words.says(c, words.PRICE) or words.says(c, words.SPENT)
+
+
+def _act_of(c: str, acts: Collection[str]) -> str | None:
+    """The column of clicks, or of what came of them, of which a name says how many, as `antall_foresporsler` does of
+    `foresporsel`: its words are those of the act and of a number alone."""
+    bare = re.sub(rf"{languages.COUNT_OF}|{languages.TOTAL_OF_WORD}", " ", words.words(c)).split()
+    for act in acts:
+        of = [w for w in words.words(act).split() if len(w) >= _LETTERS and w not in _PLAIN]
+        if bare and of and all(any(_is_same(w, x) for x in of) for w in bare):
+            return act
+    return None
+
+
+def _is_same(one: str, other: str) -> bool:
+    """Whether two words are one but for their ends, as orders and ordered are."""
+    stem = max(_LETTERS, min(len(one), len(other)) - 2)
+    return one[:stem] == other[:stem]
 
 
 def _is_mean(known: pl.Series) -> bool:
@@ -247,16 +275,23 @@ def ageing(values: pl.Series, since: pl.Series) -> float:
     return rank_correlation(values, 1 + int(days.max() or 0) - days)  # type: ignore[arg-type]
 
 
-def is_of_test(s: pl.Series) -> bool:
-    """Whether a column is named like the group of a test."""
-    return _says(s.name, _TEST)
+def is_of_test(s: pl.Series) -> str | None:
+    """Why a column is the group of a test, by its name or as one of a few texts is a word for control; None where it is
+    none."""
+    if _says(s.name, _TEST) or _says(s.name, languages.TEST):
+        return "named like a test's group"
+    if s.dtype != pl.String or not 2 <= s.drop_nulls().n_unique() <= _CLASSES:
+        return None
+    texts = s.drop_nulls().unique().sort().to_list()
+    control = next((text for text in texts if re.search(languages.CONTROL, words.words(text))), None)
+    return None if control is None else f"one of its {len(texts)} texts is {control!r}, as of a test's groups"
 
 
 def says_nothing(s: pl.Series) -> str | None:
     """Why a column is neither of a user nor of an item, whatever varies with it: the group of a test, a program's name
     with its version."""
-    if is_of_test(s):
-        return "named like a test's group: it tells what was tried on whom, and it ends with the test"
+    if (why := is_of_test(s)) is not None:
+        return f"{why}: it tells what was tried on whom, and it ends with the test"
     if _says(s.name, words.DAY_KEY):
         return "the key of a day: no other day has it"
     if _says(s.name, _AGENT):
@@ -289,7 +324,14 @@ def total_of(
     def age(s: pl.Series) -> float:
         return 0.0 if since is None else ageing(s, since)
 
-    return lambda s: total(s, lambda: follows(s, counts), lambda: age(s), lambda: follows(s, of))
+    acts = acts_of(roles)
+    return lambda s: total(s, lambda: follows(s, counts), lambda: age(s), lambda: follows(s, of), acts)
+
+
+def acts_of(roles: Roles) -> list[str]:
+    """The columns that say whether an exposure was clicked, and whether something came of it."""
+    named = [roles.click, roles.conversion, *roles.further.values()]
+    return [g.column for g in named if g is not None] + sorted(roles.rows)
 
 
 def _counted(ids: pl.Series, events: pl.DataFrame, roles: Roles, side: str) -> list[pl.Series]:

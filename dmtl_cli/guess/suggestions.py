@@ -24,6 +24,7 @@ from dmtl_cli.data.log.text_rows import separator_of
 from dmtl_cli.data.log.types import formatted
 from dmtl_cli.data.threshold import heavy_tail
 from dmtl_cli.guess import words
+from dmtl_cli.guess.after import measured
 from dmtl_cli.guess.births import of_day
 from dmtl_cli.guess.files import AVRO, PARQUET, format_of
 from dmtl_cli.guess.late import late_tables
@@ -266,8 +267,16 @@ def _leaks(config: Config, day: Day) -> Iterator[str]:
             yield f"{f.name}: alone it tells the day's {told} with an AUC of {found:.2f}: {fix}"
         elif f.per_event and words.is_known_after(f.source):
             yield f"{f.name}: column {f.source} is named like what follows an exposure: {fix}"
+        elif f.per_event and (why := measured(_values(f, day, block).alias(f.source), _ids(config, block))) is not None:
+            yield f"{f.name}: {why}: {fix}"
         elif f.per_event and (why := _telling(config, _values(f, day, block), day, block)) is not None:
             yield f"{f.name}: {why}"
+
+
+def _ids(config: Config, block: Block) -> dict[str, pl.Series]:
+    """Of each row its user, item and, where the log has them, request."""
+    ids = {"user": pl.Series(block.user), "item": pl.Series(block.item)}
+    return ids | ({"request": pl.Series(block.request)} if config.data.events.request else {})
 
 
 def _telling(config: Config, x: pl.Series, day: Day, block: Block) -> str | None:

@@ -34,6 +34,8 @@ _WRITTEN = (
 )
 """days as text, alone or before a clock"""
 _HAS_CLOCK = r"[0-9]:[0-9]{2}"
+ONE = 0.95
+"""share of the rows of ids with several that have the value of most, from which on a column belongs to the ids"""
 _DATED = 0.95  # of the texts are such
 _SEVERAL = 0.1  # of the ids with several rows have several values
 _EACH, _FILLED, _SMOOTH, _EDGE = 5, 0.5, 0.6, 0.05
@@ -291,7 +293,7 @@ def instants(s: pl.Series, unit: str) -> pl.Series | None:
     return (s.cast(pl.Float64) * (1000 / _UNITS[unit])).cast(pl.Int64).cast(pl.Datetime("ms", "UTC"))
 
 
-def is_constant(frame: pl.DataFrame, key: str, column: str, least: float = 0.95) -> bool:
+def is_constant(frame: pl.DataFrame, key: str, column: str, least: float = ONE) -> bool:
     """Whether a column belongs to an id: nearly all rows of ids with several have the value that most rows of the id
     have, which they would not by chance. False where there are few such ids.
 

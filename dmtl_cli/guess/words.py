@@ -257,6 +257,8 @@ _AFTER = (
     rf"|(^| ){any_of('viewable viewability in_view')}( {_MEASURES})*$"
     rf"|(^| ){any_of('ms seconds sec secs time')} on {any_of('screen page site article item')}$"
 )
+_MEASURED = r"(^| )(ms|msec|msecs|millis|milli|milliseconds?|s|secs?|seconds?|" + languages.SECONDS + r")$"
+_SEEN = rf"(^| ){languages.VISIBLE}( {_MEASURES})*$"
 ZERO_DATES = ("0000-00-00 00:00:00", "0000-00-00", "0000-00-00 00:00:00.000", "0000-00-00 00:00:00.000000")
 """what MySQL writes where a time is not known"""
 DATABASES = ("", "NULL", "null", "\\N", *ZERO_DATES)
@@ -346,6 +348,17 @@ def is_history(name: str) -> bool:
 def is_known_after(name: str) -> bool:
     """Whether a name is of something that is known only after an exposure."""
     return re.search(_AFTER, words(name)) is not None
+
+
+def is_measured(name: str) -> bool:
+    """Whether a number with such a name was measured while or after an item was shown: a length of time in seconds or
+    less, or how much of it was in view; not one that says since when, or how long a server took."""
+    texts = (words(name), words(name.rsplit(".", 1)[-1]))
+    within = any(re.search(p, name) for p in (languages.VISIBLE_WITHIN, rf"{languages.SECONDS_WITHIN}(数|數|수)?$"))
+    said = within or any(re.search(p, x) for p in (_MEASURED, _SEEN) for x in texts)
+    if not said or is_history(name) or re.search(languages.BEFORE_WITHIN, name) is not None:
+        return False
+    return re.search(rf"(^| ){languages.BEFORE}( |$)", texts[0]) is None
 
 
 def count(n: int, what: str) -> str:

@@ -20,7 +20,7 @@ from dmtl_cli.guess.doubts import Broken, invalid_rows, unknown_clicks
 from dmtl_cli.guess.feature_lines import comment, feature_lines, indented, joined_lines, order_of, scalar, type_of
 from dmtl_cli.guess.files import CSV, DELTA, ICEBERG, JSON, PARQUET
 from dmtl_cli.guess.formats import times_unread
-from dmtl_cli.guess.goals import Goal, by_length, goal_lines, goals
+from dmtl_cli.guess.goals import Goal, by_length, goal_lines, goals, sql_name
 from dmtl_cli.guess.guests import lines_of as guest_lines
 from dmtl_cli.guess.inputs import Inputs
 from dmtl_cli.guess.labels import GOOD
@@ -319,7 +319,7 @@ def _events(log: Log) -> list[str]:
     found = None if once else unique_of(log.events.frame, roles, log.later)
     lines += [_line(log, "unique", found)] if found is not None else []
     lines += _labels(log)
-    made = pairs | roles.made
+    made = pairs | roles.made | {name: sql_name(one.column) for name, one in log.inputs.shown.items()}
     computed = ", ".join(f"{c}: {quoted(text)}" for c, text in made.items())
     lines += [f"computed: {{{computed}}}"] if computed else []
     lines += acted(log.events.frame, roles, pairs, log.later) if roles.made_by else []

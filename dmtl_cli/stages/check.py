@@ -32,6 +32,7 @@ from dmtl_cli.guess.doubts import no_item, nobody, null_ids, sessions, warnings
 from dmtl_cli.guess.joined import joined_lines, joined_rows
 from dmtl_cli.guess.repeats import repeated_ids, repeats_in_words
 from dmtl_cli.guess.suggestions import other_rows, suggestions, unread
+from dmtl_cli.guess.values import ONE
 from dmtl_cli.guess.words import count
 from dmtl_cli.nn.table import EmbeddingTable
 from dmtl_cli.runs.ranks import ALONE
@@ -46,6 +47,9 @@ from dmtl_cli.tune import plan
 _BLOCKS = 32  # blocks of the day whose durations are described
 _RATE = "long_read_rate_at_"  # and what the config calls a long read
 _LATER = 0.05  # of the users or items lack a value in their first row alone, before it is said
+_CHANGED = 2 * (1 - ONE)
+"""share of the rows with another value than their item's first, before it is said: twice that of a column which `init`
+takes for an item's, as where a value that few rows have is the first one, all others differ from it"""
 _NAMED = 12  # columns that nothing reads
 _UNIQUE = "data.events.unique reads one of each id"
 _WIDEST = 48  # of a column of the print
@@ -272,8 +276,8 @@ def _active(f: Feature, day: Day) -> pl.Series:
 def _values_after_the_first(
     log: Log, files: DayFiles, raw: RawEvents, day: Day
 ) -> tuple[dict[str, int], dict[str, int]]:
-    """By the name of an inline feature: items with several values within the day, of which only the first is read, and
-    users or items whose first row has none and a later one has.
+    """By the name of an inline feature: items with several values within the day, of which the first alone is read,
+    where many rows have another one; and users or items whose first row has none and a later one has.
 
     It takes one more pass over a day that was read, and raises the same UserErrors as reading it.
     """
@@ -281,15 +285,19 @@ def _values_after_the_first(
     ids = {log.data.events.user, log.data.events.item}
     inline = [(side, f) for side, some in raw.schema.inline.items() for f in some if f.source not in ids]
     changing, late = ({f.name: np.zeros(len(tables[side]), np.bool_) for side, f in inline} for _ in range(2))
+    other, known = (dict.fromkeys(changing, 0) for _ in range(2))
     for block in raw.rows(share_groups(raw.schema.events, files.groups, ALONE)) if inline else ():
         rows = {side: day.rows_of(block[side], side) for side in {side for side, _ in inline}}
         for side, f in inline:
             first, value = tables[side][f.name].gather(rows[side]), block[FEATURE + f.source]
             if side == "item":
-                changing[f.name][rows[side][first.ne_missing(value).to_numpy()]] = True
+                differ = first.ne(value)
+                changing[f.name][rows[side][differ.fill_null(False).to_numpy()]] = True
+                other[f.name] += int(differ.sum())
+                known[f.name] += differ.count()
             late[f.name][rows[side][(first.is_null() & value.is_not_null()).to_numpy()]] = True
     of_items = {f.name for side, f in inline if side == "item"}
-    several = {name: int(ids.sum()) for name, ids in changing.items() if name in of_items}
+    several = {n: int(changing[n].sum()) for n in sorted(of_items) if other[n] > _CHANGED * known[n]}
     return several, {name: int(ids.sum()) for name, ids in late.items()}
 
 
@@ -304,11 +312,11 @@ def _doubts(
         values = _active(f, day)
         if len(values) > 1 and not values.null_count() and values.n_unique() == 1:
             out["one_value"] = True
+    of_items = int((day.item_events > 0).sum())
     if changing.get(f.name):
-        out["items_that_change"] = changing[f.name]
-        out["items_seen"] = int((day.item_events > 0).sum())
+        out |= {"items_that_change": changing[f.name], "items_seen": of_items}
     if late.get(f.name) and f.kind != "sequence":  # a history begins with none
-        seen = int(((day.user_events if f.side == "user" else day.item_events) > 0).sum())
+        seen = int((day.user_events > 0).sum()) if f.side == "user" else of_items
         if late[f.name] > _LATER * seen:
             out |= {"known_later": late[f.name], "seen": seen} | ({"per_event": True} if f.per_event else {})
     if once.get(f.name, 0) > MOST_ROWS:
@@ -416,7 +424,7 @@ def _notes(f: dict[str, Any]) -> list[str]:
     if "buckets" in f:
         notes.append(f"{f['name']}: {f['values']:,} values of the day fall into {f['buckets']:,} buckets")
     if "items_that_change" in f:
-        share = f"{f['items_that_change']:,} of {f['items_seen']:,} items have several values this day, or one and none"
+        share = f"{f['items_that_change']:,} of {f['items_seen']:,} items have several values this day"
         hint = "an item's own attribute does not change: side table, or side: context"
         notes.append(f"{f['name']}: {share}; the first is taken ({hint})")
     if "known_later" in f:

@@ -1,0 +1,100 @@
+"""Columns of events that are known only after the exposure: by their names, as they lie in a label's struct, because
+they tell the click by themselves, or as lengths of time that were measured in each row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import polars as pl
+
+from dmtl_cli.config.expressions import sources_of
+from dmtl_cli.guess import words
+from dmtl_cli.guess.roles import Guess, Roles
+from dmtl_cli.guess.values import FEW, LEAK, auc_of, clicks, is_constant, is_there, is_unclicked_empty, span, time_unit
+
+_BEFORE = ["user"], ["item"], ["request"], ["user", "item"], ["item", "day"]
+"""of which a number with one value each was known before"""
+
+
+def outcomes(frame: pl.DataFrame, roles: Roles) -> None:
+    """Columns that are known only after the exposure: by their names, as they lie in a label's struct, or because they
+    tell the click by themselves; where every row is a click, the label."""
+    clicked, label, structs = *_told(frame, roles), _structs(roles)
+    made = {"conversion": roles.made_by, "click": roles.clicked_by}
+    ids = _ids(frame, roles)
+    sources = {role: sources_of(text) for role, text in made.items() if text}
+    for c in frame.columns:
+        if c in {g.column for g in roles.named.values()} or c in roles.after:
+            continue
+        after = clicked is not None and not frame[c].dtype.is_nested() and is_unclicked_empty(frame[c], clicked)
+        if roles.owns(frame, c) or (words.is_history(c) and not after):
+            continue
+        beside = [struct for struct in structs if c.startswith(f"{struct}.")]
+        why = f"in {beside[0]}, as a label is" if beside else _why_after(c, frame[c], clicked, label)
+        why = why or measured(frame[c], ids)
+        why = next((f"the {role} is made of it" for role, named in sources.items() if c in named), why)
+        if why:
+            roles.outcomes.append(Guess(c, why))
+
+
+def struct_of(c: str) -> str:
+    return c.rpartition(".")[0]
+
+
+def _structs(roles: Roles) -> list[str]:
+    """Structs of labels, which have what came of an exposure; not one that has who saw what, or when, too."""
+    labels = [roles.click, roles.duration, roles.conversion, *roles.further.values()]
+    found = {struct_of(g.column) for g in labels if g} - {""}
+    before = [g.column for g in (roles.user, roles.item, roles.time, roles.request) if g]
+    return sorted(x for x in found if not any(c.startswith(f"{x}.") for c in before))
+
+
+def _told(frame: pl.DataFrame, roles: Roles) -> tuple[pl.Series | None, str]:
+    """Which rows are clicks, else which have the label, and what that is called."""
+    if (clicked := roles.clicked(frame)) is not None:
+        return clicked, "click"
+    if roles.conversion is not None and roles.conversion.column in frame.columns:
+        return clicks(frame[roles.conversion.column]), roles.conversion.column
+    if roles.duration is not None:
+        return is_there(frame[roles.duration.column]), roles.duration.column
+    return None, ""
+
+
+def _why_after(c: str, s: pl.Series, clicked: pl.Series | None, label: str) -> str | None:
+    if words.is_known_after(c) and not s.dtype.is_nested():
+        return "named like what follows an exposure"
+    if clicked is None:
+        return None
+    if is_unclicked_empty(s, clicked):
+        return f"0 or empty wherever there was no {label}"
+    found = auc_of(s, clicked)
+    told = "clicks" if label == "click" else label
+    return f"alone it tells {told} with an AUC of {found:.2f}" if found is not None and found > LEAK else None
+
+
+def measured(s: pl.Series, of: Mapping[str, pl.Series]) -> str | None:
+    """Why a number of the events is a length of time, or a share in view, that was measured in each row; None where its
+    name says no such thing, or where it has one value a user, an item, both of them, an item and day, or a request: it
+    was known as the row came then.
+
+    Args:
+        s: [n] a column.
+        of: [n] `user`, `item`, `request` and `day` of each row, as far as they are known.
+    """
+    if not s.dtype.is_numeric() or s.n_unique() <= FEW or span(s)[0] < 0:
+        return None
+    if not words.is_measured(s.name) or time_unit(s) is not None:
+        return None
+    for ids in _BEFORE:
+        if of.keys() >= {*ids}:
+            key = pl.DataFrame({name: of[name] for name in ids}).hash_rows()
+            if is_constant(pl.DataFrame({"of": key, "x": s}), "of", "x"):
+                return None
+    return "its name says a length of time, or a share in view, that is measured once an item is shown"
+
+
+def _ids(frame: pl.DataFrame, roles: Roles) -> dict[str, pl.Series]:
+    """As `measured` takes them."""
+    ids = {role: frame[g.column] for role in ("user", "item", "request") if (g := getattr(roles, role)) is not None}
+    days = roles.days(frame, "UTC")
+    return ids if days is None else ids | {"day": days}

@@ -1,0 +1,67 @@
+"""`init` says which column a feature reads where the events and a table of their users or items both have it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import unseen
+from initiated import daily, features, frame, made
+from worlds import dmtl
+
+LEVELS = pl.Series(["basic", "silver", "gold"])
+
+
+def users() -> pl.DataFrame:
+    level = LEVELS.gather(np.arange(unseen.USERS) % 3)
+    return pl.DataFrame({"user_id": range(unseen.USERS), "card": level, "town": ["a", "b", "c", "d"] * 15})
+
+
+def written(home: Path, rows: Any, ending: str = "parquet") -> tuple[Any, dict[str, Any], str]:
+    def write(place: Path) -> None:
+        daily(frame(card=rows))(place)
+        if ending == "parquet":
+            users().write_parquet(place / "users.parquet")
+        else:
+            users().write_csv(place / "users.csv")
+
+    ended, raw, text = made(home, write)
+    assert ended.code == 0, ended.err
+    return ended, raw, text
+
+
+@pytest.mark.parametrize("lacking", [0.0, 0.05])
+def test_where_both_say_the_same_the_tables_is_read_and_said(tmp_path: Path, lacking: float) -> None:
+    x, rng = unseen.drawn(0), np.random.default_rng(2)
+    level = users()["card"].gather(x["user"]).set(pl.Series(rng.random(unseen.ROWS) < lacking), None)
+    _, raw, text = written(tmp_path, level)
+    (line,) = (line for line in text.splitlines() if "{name: card," in line)
+    assert line.endswith("# 3 texts; that of the table of users; the events have one too, the same in 100.0% of rows")
+    assert "computed" not in raw["data"]["events"] and "town" in features(raw)
+    (town,) = (line for line in text.splitlines() if "{name: town," in line)
+    assert town.endswith("# 4 texts")
+
+
+def test_of_one_that_changed_within_the_log_that_of_the_moment_is_read(tmp_path: Path) -> None:
+    """Every third user was basic on the first days: a table of the end of the log does not know it."""
+    x = unseen.drawn(0)
+    early = pl.Series((x["at"] < x["at"].min() + 86_400) & (x["user"] % 3 == 2))
+    ended, raw, text = written(tmp_path, users()["card"].gather(x["user"]).set(early, "basic"))
+    assert raw["data"]["events"]["computed"] == {"card_shown": "card"}
+    mine = features(raw)
+    assert mine["card_shown"] == {"name": "card_shown", "side": "user", "kind": "categorical"} and "card" not in mine
+    assert "card_shown" in ended.out
+    (line,) = (line for line in text.splitlines() if line.startswith("  # - {name: card,"))
+    assert "that of the end of the log; card_shown is that of the moment" in line
+    checked = dmtl("check", "--config", tmp_path / "mine.yaml", "--day", "2026-03-01")
+    assert checked.code == 0 and "card_shown" in checked.out, checked.err
+
+
+def test_of_another_thing_of_that_name_the_tables_is_read(tmp_path: Path) -> None:
+    other = pl.Series(["top", "side", "end"]).gather(np.random.default_rng(4).integers(0, 3, unseen.ROWS))
+    _, raw, text = written(tmp_path, other, "csv")
+    assert features(raw)["card"]["side"] == "user" and "computed" not in raw["data"]["events"]
+    assert "the events have one too, the same in 0.0% of rows" in text
