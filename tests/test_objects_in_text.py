@@ -48,6 +48,7 @@ def test_lists_of_objects_and_of_values() -> None:
     }  # fmt: skip
     assert opened("[1, 2]", None)["p"].to_list() == [[1, 2], None]
     assert opened(None, "").columns == ["a", "z"], "of nothing no column is made"
+    assert opened("null", '{"x": 1}')["p.x"].to_list() == [None, 1], "JSON has a null of its own"
 
 
 @pytest.mark.parametrize(
@@ -57,6 +58,8 @@ def test_lists_of_objects_and_of_values() -> None:
         ("seven", r"row 3, column p: expected a JSON object: .*, got 'seven'"),
         ("7", "row 3, column p: expected a JSON object or list, got '7'"),
         ('{"x": 1} {"x": 2}', "row 3, column p: expected a JSON object"),
+        ('{"x": 1}, "y": 2', "row 3, column p: expected a JSON object: Extra data"),
+        ('{"x": NaN}', "row 3, column p: expected a JSON object: NaN is no JSON"),
         ('{"x": 123456789012345678901}', "column p.x, from line 2 on: an integer beyond int64"),
     ],
 )
@@ -64,6 +67,11 @@ def test_what_is_no_object_is_refused_with_its_row(text: str, said: str) -> None
     with pytest.raises(UserError, match=said) as refused:
         opened('{"x": 1}', text)
     assert refused.value.hint and refused.value.code == 65
+
+
+def test_a_first_text_that_goes_on_behind_its_object() -> None:
+    with pytest.raises(UserError, match="row 2, column p: expected a JSON object: Extra data"):
+        opened('{"x": 1}, "y": 2', '{"x": 1}')
 
 
 def test_a_field_with_the_name_of_a_column_is_refused() -> None:
@@ -154,6 +162,22 @@ def test_init_reads_objects_in_texts(tmp_path: Path, kind: str) -> None:
     assert "column: seen.tags" in text and "seen.page.n" not in str(raw["features"])
     last = frame.filter(pl.col("d") == dt.date(2026, 1, 4))["seen"].str.json_path_match("$.clicked") == "true"
     assert "day 2026-01-04: 700 rows of" in said and f"{last.mean():.1%} of rows are clicks" in said
+
+
+@pytest.mark.parametrize(
+    ("kind", "none"), [("parquet", "null"), ("csv", "null"), ("csv", "\\N"), ("csv", "NULL"), ("json", "NULL")]
+)
+def test_init_writes_what_stands_for_no_object(tmp_path: Path, kind: str, none: str) -> None:
+    """JSON's own null is always none; of words of databases the config says it."""
+    rows = log(rows=200).with_columns(
+        seen=pl.when(pl.int_range(pl.len()) % 40 == 7).then(pl.lit(none)).otherwise("seen")
+    )
+    for (day,), of in rows.group_by("d"):
+        write(of.drop("d"), tmp_path / "log" / "events" / f"day={day}", "part", kind)
+    said, raw, _ = init(tmp_path)
+    assert raw["data"]["events"]["types"] == {"seen": "json"} and "day 2026-01-04: 195 rows of" in said, said
+    nulls = raw["data"].get("null_values", raw["data"].get("csv", {}).get("null_values", []))
+    assert nulls == ([] if none == "null" else [none])
 
 
 def test_a_stream_with_properties_in_texts_is_read(tmp_path: Path) -> None:
