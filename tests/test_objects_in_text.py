@@ -180,6 +180,22 @@ def test_init_writes_what_stands_for_no_object(tmp_path: Path, kind: str, none: 
     assert nulls == ([] if none == "null" else [none])
 
 
+def test_init_reads_lists_of_objects_some_of_which_are_empty(tmp_path: Path) -> None:
+    """A request that shows nothing is no event."""
+    rng, shows = np.random.default_rng(0), []
+    for k in range(600):
+        some = [
+            {"id": f"i{int(rng.random() ** 2 * 40)}", "clicked": bool(rng.random() < 0.3), "seconds": k % 90}
+            for _ in range(k % 4)
+        ]
+        at = dt.datetime(2026, 1, 1 + k // 150) + dt.timedelta(seconds=500 * (k % 150))
+        shows.append({"ts": at, "user_id": f"u{rng.integers(60)}", "request_id": f"r{k}", "shown": json.dumps(some)})
+    write(pl.DataFrame(shows), tmp_path / "log", "events", "parquet")
+    _, raw, _ = init(tmp_path)
+    events = raw["data"]["events"]
+    assert (events["explode"], events["item"], events["types"]) == ("shown", "shown.id", {"shown": "json"})
+
+
 def test_a_stream_with_properties_in_texts_is_read(tmp_path: Path) -> None:
     """Exposures, clicks and reads of a tracker, their item and what they name within a text; one file of all days."""
     rng, rows, number = np.random.default_rng(0), list[dict[str, Any]](), 0

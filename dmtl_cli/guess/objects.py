@@ -15,7 +15,8 @@ OBJECT = "text that is a JSON object, whose fields are not read"
 """begins what is said of such a column"""
 _CODES = 50  # different texts at most may be codes, whatever they are
 _TRIED = 100  # texts that are tried before all are
-_BEGINS = r"^(\{|\[\s*\{)"
+_BEGINS = r"^(\{|\[\s*[\{\]])"
+_FULL = r"^\S\s*[^\s\]]"
 
 
 def opened(
@@ -59,6 +60,7 @@ def _with_objects(rows: pl.DataFrame, nulls: Sequence[str]) -> list[str]:
 def _are_objects(known: pl.Series) -> bool:
     if known.n_unique() <= _CODES or not known.str.contains(_BEGINS).all():
         return False
+    known = known.filter(known.str.contains(_FULL))  # a request may have shown nothing: []
     try:
         return all(isinstance(json.loads(text), (dict, list)) for text in known.head(_TRIED))
     except ValueError:
