@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -133,6 +133,30 @@ def test_every_format_has_the_same_fields(tmp_path: Path, kind: str) -> None:
     assert two["seen.new"].to_list() == ["é"] and "seen" not in one.columns
     alone = finder(tmp_path / "alone", form, events=events | {"path": write(frame[:2], tmp_path / "alone", "e", kind)})
     assert_frame_equal(table(alone), one)
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv", "object"])
+def test_a_file_of_empty_lists_alone_has_no_events(tmp_path: Path, kind: str) -> None:
+    """As of an hour in which nothing was shown; JSON lines with the lists in their place too."""
+    for name, some in (("a", [[{"id": "i", "click": True}], []]), ("b", [[], []])):
+        rows = [{"user_id": f"{name}{k}", "seen": json.dumps(one)} for k, one in enumerate(some)]
+        if kind == "object":
+            lines = [json.dumps(row | {"seen": one}) for row, one in zip(rows, some, strict=True)]
+            (tmp_path / f"e/{FIRST}").mkdir(parents=True, exist_ok=True)
+            (tmp_path / f"e/{FIRST}/{name}.json").write_text("\n".join(lines))
+        else:
+            write(pl.DataFrame(rows), tmp_path / f"e/{FIRST}", name, kind)
+    types = {"types": {"seen": "json"}} if kind != "object" else {}
+    events = {
+        "path": "e/{day}",
+        "date_column": None,
+        "explode": "seen",
+        "item": "seen.id",
+        "click": "seen.click",
+        **types,
+    }
+    found = finder(tmp_path, "json" if kind == "object" else kind, events=events).find(FIRST)
+    assert [PurePosixPath(file.path).name[0] for file in found.events] == ["a"]
 
 
 def init(home: Path, *more: str) -> tuple[str, dict[str, Any], str]:
