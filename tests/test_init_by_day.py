@@ -124,6 +124,31 @@ def test_a_rule_that_alone_fits_is_in_the_next_command(tmp_path: Path) -> None:
     assert "as before" not in again and "named like a user" in again, "of what has not changed all is said"
 
 
+def test_another_good_click_is_new(tmp_path: Path) -> None:
+    """Whatever word of the config before is its name, and whether it had a rule."""
+    rng, frame = np.random.default_rng(0), world()["shown"].drop("day")
+    clicked = rng.random(len(frame)) < 0.3
+    seconds = pl.Series("read_seconds", rng.exponential(60, len(frame)).round(1)).set(pl.Series(~clicked), None)
+    frame = frame.with_columns(seconds, clicked=clicked, liked=clicked & (rng.random(len(frame)) < 0.3))
+    (tmp_path / "log").mkdir()
+    frame.write_csv(tmp_path / "log/events.csv")
+    init(tmp_path / "log")
+    for rule in ("liked", "read_seconds > 20", "read_seconds > 25"):
+        said = init(tmp_path / "log", "--conversion", rule)[2]
+        again = next(line for line in said.splitlines() if line.startswith("as before"))
+        assert "user" in again and "conversion" not in again and "\nconversion " in said, said
+
+
+@pytest.mark.parametrize("empty", [False, True])
+def test_a_last_day_without_orders(tmp_path: Path, empty: bool) -> None:
+    """They are told by a day that both have."""
+    a_folder_a_day(tmp_path / "log", world(), ("views", "clicks", "orders"))
+    last = tmp_path / f"log/{DAYS[-1]}/orders.csv"
+    last.write_text(",".join(IDS) + "\n") if empty else last.unlink()
+    _, events, said = init(tmp_path / "log")
+    assert events["conversion"] == "orders" and [*events["joined"]] == ["clicks", "orders"], said
+
+
 def test_an_own_number_of_a_click_and_its_seconds(tmp_path: Path) -> None:
     """Rows of a click have more than those of what was shown, and yet are not the events."""
     tables = world()

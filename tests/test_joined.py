@@ -551,3 +551,29 @@ def test_a_computed_key_is_made_of_rows_that_are_asked_for(tmp_path: Path, flat:
     computed = {"place": "CAST(number AS BIGINT)", "good": "seconds >= 90 OR cooked"}
     found = read(tmp_path / "log", {"joined": joined, "computed": computed, "where": "kind = 'shown'"})
     assert found.drop("position").equals(flat.drop("position"))
+
+
+@pytest.mark.parametrize(
+    ("ids", "said"),
+    [
+        (pl.concat_list(pl.int_range(pl.len())), "column shown_id: expected ids, got lists of int64"),
+        (pl.int_range(pl.len()).cast(pl.Float64), "shown_id are integers, but shown_id of .* double"),
+    ],
+)
+def test_what_is_no_id_is_refused(tmp_path: Path, ids: pl.Expr, said: str) -> None:
+    write(shown().with_columns(shown_id=pl.int_range(pl.len())), tmp_path / "events", str(DAY), "parquet")
+    write(clicks().with_columns(shown_id=ids), tmp_path / "clicks", str(DAY), "parquet")
+    table = {"path": "clicks/{day}.parquet", "key": "shown_id", "columns": COLUMNS}
+    with pytest.raises(UserError, match=said) as refused:
+        read(tmp_path, {"joined": {"clicks": table}})
+    assert refused.value.hint
+
+
+def test_exposures_whose_ids_are_beyond_int64_are_refused(tmp_path: Path) -> None:
+    """Not taken for exposures of which nothing came, as hashes of 64 bits without a sign."""
+    large = pl.col("shown_id").str.extract(r"-(\d+)$").cast(pl.UInt64) + 2**63
+    write(shown().with_columns(large), tmp_path / "events", str(DAY), "parquet")
+    write(clicks().with_columns(large), tmp_path / "clicks", str(DAY), "parquet")
+    table = {"path": "clicks/{day}.parquet", "key": "shown_id", "columns": COLUMNS}
+    with pytest.raises(UserError, match=r"events/.*: column shown_id: the id 92233720368547\d+ is beyond int64"):
+        read(tmp_path, {"joined": {"clicks": table}})

@@ -81,12 +81,23 @@ def test_what_cannot_be_gone_through(more: dict[str, Any], said: str) -> None:
 
 def test_a_column_that_is_not_there_and_ids_of_another_type(tmp_path: Path) -> None:
     tables(tmp_path)
-    with pytest.raises(UserError, match=r"data.events.joined.clicks.* column tap_id"):
+    with pytest.raises(UserError, match=r"clicks.*: data.events.joined.deeds.through expects column tap_id"):
         read(tmp_path, {"joined": joined(through="clicks.tap_id")})
     tables(tmp_path / "text", click=pl.col("click").cast(pl.String))
     with pytest.raises(UserError, match=r"click of .* are text, but click_id of .* integers") as refused:
         read(tmp_path / "text", {"joined": joined()})
     assert refused.value.hint == "write both as integers, or both as text"
+
+
+@pytest.mark.parametrize("kind", [pl.Null, pl.Int64, pl.String, pl.Float64])
+@pytest.mark.parametrize("texts", [False, True])
+def test_a_day_without_clicks(tmp_path: Path, kind: type[pl.DataType], texts: bool) -> None:
+    """Files of no rows have whatever types their writer gives to nothing."""
+    tables(tmp_path, **({"click": pl.format("c{}", "click")} if texts else {}))
+    nothing = pl.DataFrame({"click_id": pl.Series([], dtype=kind), "shown_id": pl.Series([], dtype=pl.Null)})
+    write(nothing, tmp_path / "clicks", str(DAY), "parquet")
+    found = read(tmp_path, {"joined": joined()})
+    assert len(found) == len(shown()) and not found["click"].any()
 
 
 def test_init_finds_orders_that_name_the_click(tmp_path: Path) -> None:

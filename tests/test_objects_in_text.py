@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -48,6 +48,7 @@ def test_lists_of_objects_and_of_values() -> None:
     }  # fmt: skip
     assert opened("[1, 2]", None)["p"].to_list() == [[1, 2], None]
     assert opened(None, "").columns == ["a", "z"], "of nothing no column is made"
+    assert opened("null", '{"x": 1}')["p.x"].to_list() == [None, 1], "JSON has a null of its own"
 
 
 @pytest.mark.parametrize(
@@ -57,6 +58,8 @@ def test_lists_of_objects_and_of_values() -> None:
         ("seven", r"row 3, column p: expected a JSON object: .*, got 'seven'"),
         ("7", "row 3, column p: expected a JSON object or list, got '7'"),
         ('{"x": 1} {"x": 2}', "row 3, column p: expected a JSON object"),
+        ('{"x": 1}, "y": 2', "row 3, column p: expected a JSON object: Extra data"),
+        ('{"x": NaN}', "row 3, column p: expected a JSON object: NaN is no JSON"),
         ('{"x": 123456789012345678901}', "column p.x, from line 2 on: an integer beyond int64"),
     ],
 )
@@ -64,6 +67,11 @@ def test_what_is_no_object_is_refused_with_its_row(text: str, said: str) -> None
     with pytest.raises(UserError, match=said) as refused:
         opened('{"x": 1}', text)
     assert refused.value.hint and refused.value.code == 65
+
+
+def test_a_first_text_that_goes_on_behind_its_object() -> None:
+    with pytest.raises(UserError, match="row 2, column p: expected a JSON object: Extra data"):
+        opened('{"x": 1}, "y": 2', '{"x": 1}')
 
 
 def test_a_field_with_the_name_of_a_column_is_refused() -> None:
@@ -127,6 +135,30 @@ def test_every_format_has_the_same_fields(tmp_path: Path, kind: str) -> None:
     assert_frame_equal(table(alone), one)
 
 
+@pytest.mark.parametrize("kind", ["parquet", "csv", "object"])
+def test_a_file_of_empty_lists_alone_has_no_events(tmp_path: Path, kind: str) -> None:
+    """As of an hour in which nothing was shown; JSON lines with the lists in their place too."""
+    for name, some in (("a", [[{"id": "i", "click": True}], []]), ("b", [[], []])):
+        rows = [{"user_id": f"{name}{k}", "seen": json.dumps(one)} for k, one in enumerate(some)]
+        if kind == "object":
+            lines = [json.dumps(row | {"seen": one}) for row, one in zip(rows, some, strict=True)]
+            (tmp_path / f"e/{FIRST}").mkdir(parents=True, exist_ok=True)
+            (tmp_path / f"e/{FIRST}/{name}.json").write_text("\n".join(lines))
+        else:
+            write(pl.DataFrame(rows), tmp_path / f"e/{FIRST}", name, kind)
+    types = {"types": {"seen": "json"}} if kind != "object" else {}
+    events = {
+        "path": "e/{day}",
+        "date_column": None,
+        "explode": "seen",
+        "item": "seen.id",
+        "click": "seen.click",
+        **types,
+    }
+    found = finder(tmp_path, "json" if kind == "object" else kind, events=events).find(FIRST)
+    assert [PurePosixPath(file.path).name[0] for file in found.events] == ["a"]
+
+
 def init(home: Path, *more: str) -> tuple[str, dict[str, Any], str]:
     out = home / "mine.yaml"
     ended = dmtl("init", home / "log", "-o", out, "--force", *more)
@@ -154,6 +186,38 @@ def test_init_reads_objects_in_texts(tmp_path: Path, kind: str) -> None:
     assert "column: seen.tags" in text and "seen.page.n" not in str(raw["features"])
     last = frame.filter(pl.col("d") == dt.date(2026, 1, 4))["seen"].str.json_path_match("$.clicked") == "true"
     assert "day 2026-01-04: 700 rows of" in said and f"{last.mean():.1%} of rows are clicks" in said
+
+
+@pytest.mark.parametrize(
+    ("kind", "none"), [("parquet", "null"), ("csv", "null"), ("csv", "\\N"), ("csv", "NULL"), ("json", "NULL")]
+)
+def test_init_writes_what_stands_for_no_object(tmp_path: Path, kind: str, none: str) -> None:
+    """JSON's own null is always none; of words of databases the config says it."""
+    rows = log(rows=200).with_columns(
+        seen=pl.when(pl.int_range(pl.len()) % 40 == 7).then(pl.lit(none)).otherwise("seen")
+    )
+    for (day,), of in rows.group_by("d"):
+        write(of.drop("d"), tmp_path / "log" / "events" / f"day={day}", "part", kind)
+    said, raw, _ = init(tmp_path)
+    assert raw["data"]["events"]["types"] == {"seen": "json"} and "day 2026-01-04: 195 rows of" in said, said
+    nulls = raw["data"].get("null_values", raw["data"].get("csv", {}).get("null_values", []))
+    assert nulls == ([] if none == "null" else [none])
+
+
+def test_init_reads_lists_of_objects_some_of_which_are_empty(tmp_path: Path) -> None:
+    """A request that shows nothing is no event."""
+    rng, shows = np.random.default_rng(0), []
+    for k in range(600):
+        some = [
+            {"id": f"i{int(rng.random() ** 2 * 40)}", "clicked": bool(rng.random() < 0.3), "seconds": k % 90}
+            for _ in range(k % 4)
+        ]
+        at = dt.datetime(2026, 1, 1 + k // 150) + dt.timedelta(seconds=500 * (k % 150))
+        shows.append({"ts": at, "user_id": f"u{rng.integers(60)}", "request_id": f"r{k}", "shown": json.dumps(some)})
+    write(pl.DataFrame(shows), tmp_path / "log", "events", "parquet")
+    _, raw, _ = init(tmp_path)
+    events = raw["data"]["events"]
+    assert (events["explode"], events["item"], events["types"]) == ("shown", "shown.id", {"shown": "json"})
 
 
 def test_a_stream_with_properties_in_texts_is_read(tmp_path: Path) -> None:

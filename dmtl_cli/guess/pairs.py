@@ -3,6 +3,7 @@ click, or a user and an item of the day, as files of `views`, `clicks` and `orde
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -128,8 +129,9 @@ def _by_day(table: Table, mine: Roles, events: Table, roles: Roles, taken: set[s
     named = next(((u, i) for u in users for i in items if u != i), None)
     if named is None:
         return None
-    frame = _of_day(events, events)
-    rows = _while(_of_day(table, events), mine, frame, roles)
+    day = _shared_day(table, events)
+    frame = _of_day(events, day)
+    rows = _while(_of_day(table, day), mine, frame, roles)
     shown, told = pairs_of_day(frame, user, item, roles), pairs_of_day(rows, *named, mine)
     rate, met = _met(shown, told), _met(told, shown)
     if not were_shown(told, shown) or met <= rate:
@@ -149,9 +151,15 @@ def _names(frame: pl.DataFrame, ids: pl.Series, names: words.Patterns) -> list[s
     return sorted(fits, key=lambda c: (c != ids.name, -words.by_name(c, names)))
 
 
-def _of_day(table: Table, events: Table) -> pl.DataFrame:
-    """Its rows of the day of which most of the events' sample are, where its files have days."""
-    rows = table.of_day(events.day) if events.day is not None else None
+def _shared_day(table: Table, events: Table) -> dt.date | None:
+    """The newest day of which both samples have rows, else that of which most of the events' are."""
+    mine, theirs = ({day for day, _, rows in of.pieces if rows} for of in (table, events))
+    return max(mine & theirs, default=events.day)
+
+
+def _of_day(table: Table, day: dt.date | None) -> pl.DataFrame:
+    """Its rows of a day, where its files have days."""
+    rows = table.of_day(day) if day is not None else None
     return table.frame if rows is None else rows
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from dmtl_cli.data.log.source import Store
+from dmtl_cli.guess import words
 from dmtl_cli.guess.objects import opened
 from dmtl_cli.guess.roles import Roles
 from dmtl_cli.guess.rows import first_values
@@ -77,4 +78,5 @@ def columns_of(root: str, table: Table, day: dt.date, rows: int = 2_000) -> froz
     """The columns that have values in the first rows of a day's files. Raises what `tables` does."""
     store, paths = Store(root), spread([f for f, _ in table.files.files if table.files.day_of(f) == day], 2)
     read = (first_values(store.file(path), rows, table.text) for path in paths)
-    return frozenset[str]().union(*(filled(opened(frame, table.objects, table.files.name)[0]) for frame in read))
+    found = (opened(frame, table.objects, table.files.name, words.DATABASES)[0] for frame in read)
+    return frozenset[str]().union(*map(filled, found))

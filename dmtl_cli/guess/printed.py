@@ -6,6 +6,7 @@ import textwrap
 from typing import Any
 
 from dmtl_cli.guess.feature_lines import comment, scalar, unwritten
+from dmtl_cli.guess.rewrites import quoted
 from dmtl_cli.guess.roles import Guess
 from dmtl_cli.guess.side_tables import Side
 from dmtl_cli.guess.words import count
@@ -17,6 +18,8 @@ _LISTS = ("outcomes", "user features", "item features", "context features", "kno
 """roles of many columns: all of them are to be looked at"""
 _WHOLE = (*_LISTS, "timezone")
 """roles whose reasons are told whole"""
+_KEYS = ("user", "item", "time", "click", "duration", "conversion", "request")
+"""roles that the config has as keys of these names"""
 
 
 def told_roles(log: Log, before: str = "") -> list[dict[str, Any]]:
@@ -36,8 +39,11 @@ def told_roles(log: Log, before: str = "") -> list[dict[str, Any]]:
         at = sum(role in ("user", "item", "time") for role, _ in named)
         named.insert(at, ("timezone", Guess(log.lives or zone[0], zone[1])))
     out: list[dict[str, Any]] = [{"role": role, "column": g.column, "why": g.why} for role, g in named]
-    for row, (_, g) in zip(out, named, strict=True):
-        row["as_before"] = scalar(g.column) in before and comment(g.why).partition(": ")[0] in before
+    for row, (role, g) in zip(out, named, strict=True):
+        line = f"{role}: {scalar(g.column)}  # " if role in _KEYS else scalar(g.column)
+        rule = quoted(log.roles.made[g.column]) if g.column in log.roles.made else ""
+        why = comment(g.why).partition(": ")[0]
+        row["as_before"] = line in before and f": {rule}" in before and why in before
     taken, later = {g.column for g in log.roles.named.values()}, unwritten(log.roles, log.inputs)
     used = [] if later else log.inputs.used
     for role, columns in (

@@ -13,6 +13,7 @@ import polars as pl
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.data.log import lake
 from dmtl_cli.data.log.source import Store
+from dmtl_cli.guess import words
 from dmtl_cli.guess.ddl import Declared, declared_in
 from dmtl_cli.guess.exploding import elements, lists_of
 from dmtl_cli.guess.files import (
@@ -30,7 +31,7 @@ from dmtl_cli.guess.files import (
     one_state,
     root_of,
 )
-from dmtl_cli.guess.objects import OBJECT, is_field, opened
+from dmtl_cli.guess.objects import OBJECT, is_field, nulls_of, opened
 from dmtl_cli.guess.rows import ALIKE, are_alike, are_of, first, form_of, head, is_followed
 from dmtl_cli.guess.texts import Text, joined, of_elements, plain, settled, unguessed
 from dmtl_cli.guess.values import FEW, Kinds
@@ -249,11 +250,16 @@ def looked_at(table: Table) -> Table:
     text, hidden = table.text, unguessed(table.frame)
     rows = pl.DataFrame({s.name: s for s in table.frame if s.name not in hidden}) if hidden else table.frame
     refused = {c: why for c, why in table.other.items() if why.startswith(OBJECT)}
+    nulls = set[str]()
     if text is None or text.header:  # else places are names
-        rows, objects, more = opened(rows, table.objects or None, table.files.name)
-        table, refused = replace(table, objects=objects), refused | more
+        found, objects, more = opened(
+            rows, table.objects or None, table.files.name, () if text is None else words.DATABASES
+        )
+        nulls = set() if text is None else nulls_of(rows, objects)
+        rows, table, refused = found, replace(table, objects=objects), refused | more
     if text is not None:
         rows, text = settled(rows, table.files.form, text, [c for c in rows.columns if is_field(c, table.objects)])
+        text = replace(text, nulls=tuple(sorted({*text.nulls, *nulls})))
     frame, other = plain(rows)
     table = replace(table, frame=frame.drop(refused, strict=False), text=text, other=other | hidden | refused)
     table = exploded(table, [frame]) if table.explode else table

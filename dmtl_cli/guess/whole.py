@@ -138,7 +138,7 @@ def _rows(root: str, table: Table, time: str) -> Iterator[tuple[pl.Series | None
         names = table.names
         frames = (part for path, _ in files.files for part in parts(store.file(path), table.written, names))
     for frame in frames:
-        whole = opened(frame, table.objects, files.name)[0] if is_field(time, table.objects) else frame
+        whole = opened(frame, table.objects, files.name, words.DATABASES)[0] if is_field(time, table.objects) else frame
         yield whole[time] if time in whole.columns else None, frame.head
 
 

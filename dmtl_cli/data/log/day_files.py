@@ -18,7 +18,7 @@ from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.data.log.checks import Checked
 from dmtl_cli.data.log.computed import Computed
 from dmtl_cli.data.log.converted import Converted
-from dmtl_cli.data.log.exploded import Exploded
+from dmtl_cli.data.log.exploded import Exploded, is_list
 from dmtl_cli.data.log.lake import LAKES
 from dmtl_cli.data.log.parquet import Parquet
 from dmtl_cli.data.log.places import Places, span
@@ -134,15 +134,14 @@ def _twins(files: Sequence[File], identities: Sequence[dict[str, Any]]) -> tuple
 
 
 def _names(file: File) -> list[str]:
-    """Columns of a file, by its footer."""
+    """Columns of a file, by its footer, but for lists that are empty in all rows and so have no fields."""
     with file.open() as parquet:
-        names: list[str] = parquet.schema_arrow.names
-    return names
+        return [f.name for f in parquet.schema_arrow if not (is_list(f.type) and pa.types.is_null(f.type.value_type))]
 
 
 def _with_lists(files: list[File], explode: Exploded) -> list[File]:
-    """The files but those of JSON lines that lack the lists and have columns of the others alone, in which nothing was
-    shown: one with other columns may call its lists otherwise, which reading it refuses."""
+    """The files but those of JSON that lack the lists, or have empty ones, and have columns of the others alone, in
+    which nothing was shown: one with other columns may call its lists otherwise, which reading it refuses."""
     names = {file: _names(file) for file in files}
     kept = [file for file in files if not file.origin or explode.is_in(names[file])]
     known = {name for file in kept for name in names[file]}

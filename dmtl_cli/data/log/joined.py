@@ -20,6 +20,7 @@ from dmtl_cli.config.errors import UserError, did_you_mean
 from dmtl_cli.config.expressions import aggregated_roots_of, sources_of
 from dmtl_cli.config.table import WHERE
 from dmtl_cli.config.table import Joined as Section
+from dmtl_cli.data.log.column_types import in_words, words_of
 from dmtl_cli.data.log.computed import Beside, Computed, of_types, plain, struct_of
 from dmtl_cli.data.log.dictionary import Rows, Texts, places
 from dmtl_cli.data.log.rows import REPEATED, TableRows
@@ -27,8 +28,6 @@ from dmtl_cli.data.log.shares import share_groups
 from dmtl_cli.data.log.source import File
 from dmtl_cli.data.log.table import Table, require_condition
 from dmtl_cli.runs.ranks import ALONE
-
-_KINDS = {pl.Int64: "integers", pl.String: "text"}
 
 
 class Outcomes:
@@ -71,29 +70,37 @@ class Outcomes:
 
     def places(self, ids: pl.Series, file: object) -> Rows:
         """[n] the place of each exposure's id among `keys`; -1 where the table has no row of it. Raises as `values`."""
+        given, ids = ids.dtype, _ids(ids.alias(self.section.id_column), file, named=True)
         if ids.null_count() == len(ids) or not len(self.keys):
             return np.full(len(ids), -1, np.int32)
-        ids = _ids(ids)
         if ids.dtype != self.keys.dtype:
-            mine, others = _KINDS[type(ids.dtype)], _KINDS[type(self.keys.dtype)]
+            mine, others = _kind(given), _kind(self._type(self.section.key))
             what = f"{file}: {self.section.id_column} are {mine}, but {self.section.key} of {self.where} {others}"
-            raise UserError(what, "write both as integers, or both as text")
+            raise UserError(what, _AS_BOTH)
         return places(self.keys, ids) if self._texts is None else self._texts.places(ids)
 
-    def exposures(self, column: str, ids: pl.Series, of: str) -> pl.Series:
+    def exposures(self, column: str, ids: pl.Series, by: Outcomes) -> pl.Series:
         """[n] the exposure's id of the row that each id names by a column; null where none has it.
 
         Args:
-            of: the table that names it, for messages.
+            by: the table that names it, for messages.
         """
-        frame = self._frame([column])
-        known = pl.DataFrame([_ids(frame[column]).alias("id"), self._ids_of(frame).alias(_ID)]).drop_nulls()
-        if ids.dtype != known["id"].dtype and len(known) and ids.null_count() < len(ids):
-            mine, others = _KINDS[type(ids.dtype)], _KINDS[type(known["id"].dtype)]
-            what = f"{of} are {mine}, but {column} of {self.where} {others}"
-            raise UserError(what, "write both as integers, or both as text")
-        named = pl.DataFrame([ids.cast(known["id"].dtype).alias("id")])
+        frame = self._frame([column], f"{by.name}.through expects")
+        Table(self._files).require_ids(column)
+        known = pl.DataFrame(
+            [_ids(frame[column], self.where, named=True).alias("id"), self._ids_of(frame).alias(_ID)]
+        ).drop_nulls()
+        if ids.dtype != known["id"].dtype:
+            if len(known) and ids.null_count() < len(ids):
+                mine, others = _kind(by._type(by.section.key)), _kind(self._type(column))
+                what = f"{by.section.key} of {by.where} are {mine}, but {column} of {self.where} {others}"
+                raise UserError(what, _AS_BOTH)
+            return pl.Series(_ID, [None], known[_ID].dtype).new_from_index(0, len(ids))  # one side has no id at all
+        named = pl.DataFrame([ids.alias("id")])
         return named.join(known.unique("id", keep="last"), on="id", how="left", maintain_order="left")[_ID]
+
+    def _type(self, column: str) -> pa.DataType:
+        return Table(self._files).type(column)
 
     @property
     def where(self) -> str:
@@ -188,27 +195,27 @@ class Outcomes:
 
     def _ids_of(self, frame: pl.DataFrame) -> pl.Series:
         """[n] the exposure's id of each row of the table."""
-        ids = _ids(frame[self.section.key])
+        ids = _ids(frame[self.section.key], self.where)
         if self._through is None or self.section.way is None:
             return ids
-        found = self._through.exposures(self.section.way[1], ids, f"{self.section.key} of {self.where}")
+        found = self._through.exposures(self.section.way[1], ids, self)
         self._astray = int((found.is_null() & ids.is_not_null()).sum())
         return found
 
-    def _frame(self, columns: Sequence[str]) -> pl.DataFrame:
-        """The key and these columns, of the rows that are asked for."""
+    def _frame(self, columns: Sequence[str], asked: str = "") -> pl.DataFrame:
+        """The key and these columns, of the rows that are asked for; `asked` as of `Table.require`."""
         table, section = Table(self._files), self.section
-        self._require(table, columns)
+        self._require(table, columns, asked or f"{self.name}.columns expects")
         beside = [c for c in (WHERE if section.where else None, section.unique, section.date_column) if c]
         self._check(table, [section.key, *columns, *beside], self._groups)
         rows = TableRows(table, section, {c: table.type(c) for c in columns}, self._days, self._timezone)
         groups = share_groups(table, self._groups, ALONE)
         found = [block.frame for block in rows.held([section.key, *columns], groups)]
         self._left_out = rows.selection.left_out
-        named = [frame.select(_ids(frame[section.key]), *columns) for frame in found]
+        named = [frame.select(_ids(frame[section.key], self.where), *columns) for frame in found]
         return pl.concat(named, how="vertical_relaxed")  # a file may lack the key, where `where` leaves out its rows
 
-    def _require(self, table: Table, columns: Sequence[str]) -> None:
+    def _require(self, table: Table, columns: Sequence[str], asked: str) -> None:
         """Raises UserError 65 where the key, or one of the columns, is not there.
 
         Rows that a condition asks for have a key, others of the same files may have none: so a file without any of the
@@ -219,7 +226,7 @@ class Outcomes:
         table.require_ids(section.key)
         for column in columns:
             if not section.where or table.has(column) or column not in self._declared:
-                table.require(column, f"{self.name}.columns expects")
+                table.require(column, asked)
         require_condition(table, section, self.name.removeprefix("data."))
         if section.date_column:
             table.require_everywhere(section.date_column, f"{self.name}.date_column expects")
@@ -231,11 +238,34 @@ class Outcomes:
 _ID = ":id"
 
 
-def _ids(s: pl.Series) -> pl.Series:
-    """Integers as int64, anything else as text; nulls without a type as they are."""
+_AS_BOTH = "write both as integers, or both as text"
+
+
+def _ids(s: pl.Series, where: object, *, named: bool = False) -> pl.Series:
+    """Integers as int64, anything else as text; nulls without a type as they are.
+
+    Args:
+        named: whether rows of another table name these ids: one beyond int64, which is null here, would lose its rows.
+
+    Raises:
+        UserError: 65 values are no ids.
+    """
     if s.dtype == pl.Null:
         return s
-    return s.cast(pl.Int64, strict=False) if s.dtype.is_integer() else s.cast(pl.String)
+    made = s.cast(pl.Int64, strict=False) if s.dtype.is_integer() else None
+    if named and made is not None and made.null_count() > s.null_count():
+        what = f"{where}: column {s.name}: the id {s.filter(made.is_null() & s.is_not_null())[0]} is beyond int64"
+        raise UserError(what, "write ids as text in both tables")
+    try:
+        return s.cast(pl.String) if made is None else made
+    except pl.exceptions.PolarsError:
+        raise UserError(f"{where}: column {s.name}: expected ids, got {words_of(s)}", _AS_BOTH) from None
+
+
+def _kind(kind: pa.DataType | pl.DataType) -> str:
+    """The type of ids for messages."""
+    kind = kind if isinstance(kind, pa.DataType) else pl.Series(dtype=kind).to_arrow().type
+    return "integers" if pa.types.is_integer(kind) else in_words(kind)
 
 
 class Joined(Computed):

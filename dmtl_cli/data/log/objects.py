@@ -12,14 +12,14 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from dmtl_cli.config.errors import UserError
-from dmtl_cli.data.log.text_rows import Rows, Typed, flat_columns, paths
+from dmtl_cli.data.log.text_rows import Rows, Typed, flat_columns, paths, refuse_constant
 
 
 def with_fields(
     frame: pl.DataFrame, columns: Sequence[str], numbers: Sequence[int], where: str, nulls: Sequence[str] = ()
 ) -> pl.DataFrame:
     """The frame with the fields of the objects, or of the lists of objects, in place of the texts of some columns: `b`
-    of the object in `a` is `a.b`. Nothing, an empty text and what stands for null have no object.
+    of the object in `a` is `a.b`. Nothing, an empty text, JSON's null and what stands for null have no object.
 
     Args:
         numbers: of the rows, for messages.
@@ -36,7 +36,7 @@ def with_fields(
 
 def _opened(frame: pl.DataFrame, c: str, numbers: Sequence[int], where: str, nulls: Sequence[str]) -> pl.DataFrame:
     texts = frame[c].str.strip_chars()
-    texts = texts.set(texts.is_in(["", *nulls]), None).str.replace_all(r"[\r\n]", " ")  # a row is a line below
+    texts = texts.set(texts.is_in(["", "null", *nulls]), None).str.replace_all(r"[\r\n]", " ")  # a row is a line below
     first = texts.drop_nulls()
     if not len(first):
         return frame.drop(c)
@@ -47,7 +47,7 @@ def _opened(frame: pl.DataFrame, c: str, numbers: Sequence[int], where: str, nul
         made = pl.read_ndjson(io.BytesIO("\n".join(lines).encode()), infer_schema_length=None)
     except pl.exceptions.PolarsError as e:
         raise _wrong(texts, c, numbers, where, e) from None
-    if len(made) != len(frame):
+    if len(made) != len(frame) or made.columns != [c]:  # a text that goes on behind its object
         raise _wrong(texts, c, numbers, where)
     flat = flat_columns(where, made, [f"{c}.{path}" for path in paths(json.loads(first[0]))], numbers[0])
     if twice := sorted({*flat.columns} & {*frame.columns} - {c}):
@@ -61,7 +61,7 @@ def _wrong(texts: pl.Series, c: str, numbers: Sequence[int], where: str, error: 
     hint = f"correct it, or leave data.types.{c} out: text that is no JSON is read as it stands"
     for text, number in zip(texts, numbers, strict=True):
         try:
-            found = {} if text is None else json.loads(text)
+            found = {} if text is None else json.loads(text, parse_constant=refuse_constant)
         except (ValueError, RecursionError) as e:
             return UserError(f"{where}: row {number}, column {c}: expected a JSON object: {e}, got {text[:40]!r}", hint)
         if not isinstance(found, (dict, list)):

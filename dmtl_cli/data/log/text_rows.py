@@ -412,7 +412,7 @@ def _wrong_line(file: File, lines: list[bytes], numbers: Sequence[int]) -> UserE
 
 def _wrong(line: bytes) -> str | None:
     try:
-        found = json.loads(line, parse_constant=_refuse_constant)
+        found = json.loads(line, parse_constant=refuse_constant)
     except (ValueError, RecursionError) as e:
         return str(e)
     return None if isinstance(found, dict) else f"got {line[:40]!r}"
@@ -422,7 +422,8 @@ def _said(file: File, number: int, wrong: str) -> str:
     return f"{file}: line {number}: expected a JSON object: {wrong}"
 
 
-def _refuse_constant(word: str) -> None:
+def refuse_constant(word: str) -> None:
+    """For `json.loads`, which takes NaN and Infinity. Raises ValueError."""
     raise ValueError(f"{word} is no JSON")
 
 
