@@ -298,3 +298,24 @@ def test_a_clock_that_was_never_set_is_no_time_of_the_rows() -> None:
     for rows, named in ((frame, "server_time"), (frame.filter(pl.col("client_time") > 10**12), "client_time")):
         found = roles_of(rows, {}).time
         assert found is not None and found.column == named
+
+
+def test_a_time_may_be_given(tmp_path: Path) -> None:
+    """And is refused where it is none."""
+    log = tmp_path / "log"
+    log.mkdir()
+    at = [dt.datetime(2026, 1, 1 + k // 200) + dt.timedelta(minutes=k % 200) for k in range(600)]
+    ids = {"user_id": [f"u{k % 40}" for k in range(600)], "item_id": [f"i{k % 31}" for k in range(600)]}
+    sent = {
+        "client_time": [t - dt.timedelta(seconds=3) for t in at],
+        "stored": at,
+        "clicked": [k % 3 == 0 for k in range(600)],
+    }
+    seconds = {"seconds": [float(k % 90) if k % 3 == 0 else None for k in range(600)]}
+    pl.DataFrame(ids | sent | seconds).write_parquet(log / "e.parquet")
+    config = tmp_path / "c.yaml"
+    assert dmtl("init", log, "-o", config, "--time", "stored").code == 0
+    events = yaml.safe_load(config.read_text())["data"]["events"]
+    assert events["time"] == events["date_column"] == "stored"
+    refused = dmtl("init", log, "-o", config, "--time", "seconds")
+    assert refused.code == 2 and "--time: expected a column of times, seconds is Float64" in refused.err

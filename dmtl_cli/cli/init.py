@@ -38,6 +38,7 @@ def init(
     out: Annotated[Path, typer.Option("-o", "--out", metavar="FILE", help="The config to write.")] = Path("mylog.yaml"),
     user: Annotated[str | None, _column("the users' ids")] = None,
     item: Annotated[str | None, _column("the items' ids")] = None,
+    time: Annotated[str | None, _column("when a row's item was shown")] = None,
     click: Annotated[str | None, _column("clicks, 0 and 1, or of their times", "'dwell_ms > 2000 OR opened'")] = None,
     duration: Annotated[str | None, _column("how long an item was read")] = None,
     conversion: Annotated[str | None, _option("COLUMN", _GOOD)] = None,
@@ -50,7 +51,7 @@ def init(
     from dmtl_cli.guess.steps import refuse_check, refuse_incomplete
     from dmtl_cli.stages.init import init
 
-    given = {"user": user, "item": item, "click": click, "duration": duration, "conversion": conversion}
+    given = {"user": user, "item": item, "time": time, "click": click, "duration": duration, "conversion": conversion}
     named = {role: column for role, column in given.items() if column is not None}
     found = init(log, out, named, lives=_zone(timezone), force=force)
     complete = found["day"] is not None and not found["edits"]

@@ -202,11 +202,14 @@ def unfit(role: str, s: pl.Series) -> tuple[str, str]:
     """What is said of a column that cannot have the role that it is given, with a value that does not fit, and what
     would help."""
     flags, known = "0 and 1, or yes and no as one pair (J and N, oui and non)", s.drop_nulls()
-    needed = {"click": f"{flags}, or of times", "duration": "numbers, or 3:45, or 1h 20m", "conversion": flags}.get(
-        role, "ids"
-    )
+    needed = {
+        "click": f"{flags}, or of times",
+        "time": "times",
+        "duration": "numbers, or 3:45, or 1h 20m",
+        "conversion": flags,
+    }.get(role, "ids")
     bad, hint = known, "name another"
-    if known.dtype == pl.String and needed != "ids":
+    if known.dtype == pl.String and needed not in ("ids", "times"):
         if role == "duration":
             fits = clock_seconds(known).is_not_null() | floats(known).is_not_null()
         else:

@@ -164,7 +164,7 @@ def refuse_given(given: Mapping[str, str], events: Table, roles: Roles, every: S
             raise UserError(what, hint, Exit.USAGE)
 
 
-def refuse_expression(text: str | None, events: Table, inputs: Inputs) -> None:
+def refuse_expression(text: str | None, events: Table, inputs: Inputs, roles: Roles) -> None:
     """Raises UserError 2 where an expression of --conversion names no column, or one of the events or of a side table
     that is not there."""
     if text is None:
@@ -178,6 +178,9 @@ def refuse_expression(text: str | None, events: Table, inputs: Inputs) -> None:
         sides = [n for n, side in inputs.sides.items() if absent and absent[0] in side.table.frame.columns]
         if sides and not hint:
             hint = "; ".join(f"the table of {name} has it: write {name}.{absent[0]}" for name in sides)
+        if absent and not hint and (roles.user is None or roles.item is None):
+            what = f"{what}, and which ones name the user and the item is not known"
+            hint = "kinds of events and other tables are looked for by these: give --user COLUMN and --item COLUMN too"
         named = absent[0] if absent else ""
         raise UserError(f"--conversion: {what}", hint or _which(named, columns), Exit.USAGE)
     _refuse_looked_up(text, events, inputs)

@@ -11,7 +11,18 @@ from dmtl_cli.guess import words
 from dmtl_cli.guess.after import outcomes, struct_of
 from dmtl_cli.guess.funnel import by_what_follows
 from dmtl_cli.guess.rewrites import behaviour_of
-from dmtl_cli.guess.roles import Guess, Roles, best, count_of, find_ids, find_request, find_time, mean_of, share_of
+from dmtl_cli.guess.roles import (
+    Guess,
+    Roles,
+    best,
+    count_of,
+    find_ids,
+    find_request,
+    find_time,
+    mean_of,
+    share_of,
+    time_of,
+)
 from dmtl_cli.guess.values import (
     FEW,
     clicks,
@@ -36,7 +47,14 @@ CLICK_WHY = "click why"
 """what told the expression of a click, where no person did"""
 GOOD = "good"
 """the column that an expression of --conversion makes"""
-_EVIDENCE = {"user": count_of, "item": count_of, "click": share_of, "duration": mean_of, "conversion": share_of}
+_EVIDENCE = {
+    "user": count_of,
+    "item": count_of,
+    "time": time_of,
+    "click": share_of,
+    "duration": mean_of,
+    "conversion": share_of,
+}
 RARE = 0.002
 """share of ones below which a conversion is too rare to be a task"""
 _LONG = 1500.0  # a middle duration above it is milliseconds: hardly anything is read for 25 minutes
@@ -57,8 +75,8 @@ def roles_of(frame: pl.DataFrame, given: Mapping[str, str], known: Mapping[str, 
     """The roles of a table's columns, by its first rows.
 
     Args:
-        given: columns of user, item, click, duration or conversion that need no guess; those of another table, and
-            those of a type that the role cannot have, are left out. EXPRESSION: of SQL, which makes the conversion;
+        given: columns of user, item, time, click, duration or conversion that need no guess; those of another table,
+            and those of a type that the role cannot have, are left out. EXPRESSION: of SQL, which makes the conversion;
             CLICK_EXPRESSION: the one that made the column of the click.
         known: the user and the item, as `keys.by_tables` tells them.
     """
@@ -93,6 +111,8 @@ def _can_be(role: str, s: pl.Series) -> bool:
         return s.dtype == pl.String or s.dtype.is_integer()
     if role == "duration":
         return s.dtype.is_numeric()
+    if role == "time":
+        return time_unit(s) is not None
     return is_flags(s) or (role == "click" and time_unit(s) is not None)
 
 

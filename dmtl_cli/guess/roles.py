@@ -342,9 +342,12 @@ def _is_surely(c: str, patterns: words.Patterns) -> bool:
 
 
 def find_time(frame: pl.DataFrame, roles: Roles) -> None:
-    """The column of times that is named like the row's, else any that is none of a user or item, one of when the row
-    was written last, and before it one of clocks some of which are years off, as those of devices are; in place of a
-    day alone the clock of that day."""
+    """The given column of times, else the one that is named like the row's, else any that is none of a user or item,
+    one of when the row was written last, and before it one of clocks some of which are years off, as those of devices
+    are; in place of a day alone the clock of that day."""
+    if roles.time is not None:
+        roles.time_unit = time_unit(frame[roles.time.column])
+        return
     units = {c: unit for c, unit in times_of(frame).items() if c not in roles.taken}
     units = {c: unit for c, unit in units.items() if frame[c].null_count() <= _UNTIMED * len(frame)}
     owned = {c for c in units if roles.owns(frame, c)}
@@ -364,7 +367,12 @@ def find_time(frame: pl.DataFrame, roles: Roles) -> None:
         ranked = [*clocks, *(c for c in ranked if c not in clocks)]
     found = ranked[0]
     roles.time_unit = units[found]
-    roles.time = Guess(found, _TIMES[units[found]].format(frame[found].drop_nulls()[0]), tuple(ranked[1:]))
+    roles.time = Guess(found, time_of(frame[found]), tuple(ranked[1:]))
+
+
+def time_of(s: pl.Series) -> str:
+    """What a column of times is, with one of them."""
+    return _TIMES[str(time_unit(s))].format(s.drop_nulls()[0])
 
 
 def _is_years_off(s: pl.Series, unit: str) -> bool:

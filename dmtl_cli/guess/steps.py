@@ -42,7 +42,7 @@ def named_again(log: Log, root: str, out: Path, given: Mapping[str, str]) -> str
     tried = likeliest(log.events.frame, roles) if roles.user is None or roles.item is None else {}
     if not tried and (roles.user is None or roles.item is None):
         return None
-    named = {role: {**given, **tried}.get(role) for role in ("user", "item", "click", "duration", "conversion")}
+    named = {role: {**given, **tried}.get(role) for role in ("user", "item", "time", "click", "duration", "conversion")}
     named["timezone"] = log.lives
     options = [word for role, column in named.items() if column for word in (f"--{role}", column)]
     again = command("init", root, "-o", out, *options)

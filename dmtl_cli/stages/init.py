@@ -182,7 +182,7 @@ def _log(root: str, given: Mapping[str, str], lives: str | None) -> Log:
     inputs = inputs_of(events, roles, others, partial_columns(found.root, events, roles, zone), zone)
     if (once := unique_of(events.frame, roles, later)) is not None:
         inputs.unused = [g for g in inputs.unused if g.column != once.column]
-    refuse_expression(given.get(EXPRESSION), events, inputs)
+    refuse_expression(given.get(EXPRESSION), events, inputs, roles)
     inputs.other.extend(found.unreadable)
     inputs.told.extend(_of_days(days, late))
     inputs.told.extend(f"{c}: {kind}" for c, kind in events.other.items() if kind.startswith(OBJECT))
