@@ -193,6 +193,16 @@ def test_files_of_one_day_that_are_shards_are_one_table(tmp_path: Path) -> None:
     assert not are_of(rows[0], rows[1]) and are_of(world()["clicks"], shown)
 
 
+def test_few_users_and_items_meet_by_chance() -> None:
+    """In both shards most users have most items on a day, and yet neither came of the other; what did is told."""
+    rng = np.random.default_rng(2)
+    ids = {"user_id": rng.integers(0, 40, 2_000), "item_id": rng.integers(0, 30, 2_000), "at": np.arange(2_000)}
+    shown = pl.DataFrame(ids).with_columns(group=pl.col("item_id") % 25)
+    web = pl.Series(rng.random(2_000) < 0.3)
+    assert not are_of(shown.filter(web), shown.filter(~web))
+    assert are_of(shown.filter(web), shown)
+
+
 def test_a_table_of_chance_is_no_outcome(tmp_path: Path) -> None:
     """What users did on any day with the few items that all are shown says nothing of an exposure."""
     tables, rng = world(), np.random.default_rng(3)
