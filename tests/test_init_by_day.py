@@ -52,7 +52,7 @@ def a_folder_a_day(log: Path, tables: Tables, names: tuple[str, str, str]) -> No
             rows.select(IDS).write_csv(log / f"{day}" / f"{name}.csv")
 
 
-def a_folder_a_table(log: Path, tables: Tables, names: tuple[str, str, str]) -> None:
+def a_folder_a_table(log: Path, tables: Tables, names: tuple[str, ...]) -> None:
     for name, table in zip(names, tables.values(), strict=True):
         for (day,), rows in table.group_by("day"):
             folder = log / name / f"dt={day}"
@@ -122,6 +122,19 @@ def test_a_rule_that_alone_fits_is_in_the_next_command(tmp_path: Path) -> None:
     assert "conversion       zuna" in said, "what an option changes is all that is new"
     again = init(tmp_path / "log", "--conversion", "zuna")[2]
     assert "as before" not in again and "named like a user" in again, "of what has not changed all is said"
+
+
+def test_one_file_of_orders_beside_folders_of_days(tmp_path: Path) -> None:
+    """Their times tell the day, in the zone of the folders, which the config names for them."""
+    tables = {k: t.with_columns(pl.col("ts").dt.replace_time_zone("Asia/Tokyo")) for k, t in world().items()}
+    utc = {k: t.with_columns(pl.col("ts").dt.convert_time_zone("UTC")) for k, t in tables.items()}
+    a_folder_a_table(tmp_path / "log", {k: utc[k] for k in ("shown", "clicks")}, ("impressions", "clicks"))
+    utc["buys"].select(IDS).write_parquet(tmp_path / "log/orders.parquet")
+    code, events, said = init(tmp_path / "log", "--timezone", "Asia/Tokyo")
+    assert code == 0 and events["joined"]["orders"]["date_column"] == "ts", said
+    assert rates(tables)[1] in said and rates(tables)[2] in said, said
+    code, events, said = init(tmp_path / "log", "--force")
+    assert code == 0 and yaml.safe_load((tmp_path / "mine.yaml").read_text())["data"]["timezone"], said
 
 
 def test_another_good_click_is_new(tmp_path: Path) -> None:
@@ -234,6 +247,16 @@ def test_files_of_one_day_that_are_shards_are_one_table(tmp_path: Path) -> None:
     assert events["path"] == "{day}" and "joined" not in events, said
     rows = [shown.filter(web), shown.filter(~web)]
     assert not are_of(rows[0], rows[1]) and are_of(world()["clicks"], shown)
+
+
+def test_few_users_and_items_meet_by_chance() -> None:
+    """In both shards most users have most items on a day, and yet neither came of the other; what did is told."""
+    rng = np.random.default_rng(2)
+    ids = {"user_id": rng.integers(0, 40, 2_000), "item_id": rng.integers(0, 30, 2_000), "at": np.arange(2_000)}
+    shown = pl.DataFrame(ids).with_columns(group=pl.col("item_id") % 25)
+    web = pl.Series(rng.random(2_000) < 0.3)
+    assert not are_of(shown.filter(web), shown.filter(~web))
+    assert are_of(shown.filter(web), shown)
 
 
 def test_a_table_of_chance_is_no_outcome(tmp_path: Path) -> None:

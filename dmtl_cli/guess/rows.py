@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 
@@ -134,7 +135,8 @@ def is_followed(of: Callable[[str], File], files: Sequence[tuple[str, int]]) -> 
 
 
 def are_of(rows: pl.DataFrame, shown: pl.DataFrame) -> bool:
-    """Whether rows are what came of others: most have the ids, two at least, of one that was shown."""
+    """Whether rows are what came of others: most have the ids, two at least, of one that was shown, and of those that
+    would not by chance, as those of few users and items would."""
     ids = [
         c
         for c in rows.columns
@@ -145,8 +147,15 @@ def are_of(rows: pl.DataFrame, shown: pl.DataFrame) -> bool:
     ]
     if len(ids) < 2 or len(rows) < FEW:
         return False
-    told, known = (frame.select(pl.struct(ids).hash()).to_series() for frame in (rows, shown))
-    return share(told.is_in(known.unique().implode())) >= _WITHIN
+    known = _hashed(shown, ids).unique().implode()
+    met, order = share(_hashed(rows, ids).is_in(known)), np.random.default_rng(0).permutation(len(rows))
+    mixed = (rows.with_columns(rows[c].gather(order)) for c in ids if met >= _WITHIN)
+    chance = max((share(_hashed(other, ids).is_in(known)) for other in mixed), default=0.0)
+    return met >= _WITHIN and met - chance >= _WITHIN * (1 - chance)
+
+
+def _hashed(rows: pl.DataFrame, ids: Sequence[str]) -> pl.Series:
+    return rows.select(pl.struct(ids).hash()).to_series()
 
 
 def _names_others(s: pl.Series) -> bool:

@@ -32,7 +32,7 @@ from dmtl_cli.guess.side_tables import Side
 from dmtl_cli.guess.tables import Table
 from dmtl_cli.guess.texts import Text
 from dmtl_cli.guess.unclicked import acted
-from dmtl_cli.guess.values import DAYS, free
+from dmtl_cli.guess.values import DAYS, free, time_unit
 from dmtl_cli.guess.zones import ANY_ZONE, AS_SAID, zone_of
 
 EDIT = "EDIT"
@@ -208,8 +208,8 @@ def _types(log: Log) -> list[str]:
 
 
 def _zone(log: Log) -> list[str]:
-    """data.timezone where a time gives the day, or tells since when a row of a side table holds, as far as values tell
-    it; and where a person names it."""
+    """data.timezone where a time gives the day, of the events or of what came of them, or tells since when a row of a
+    side table holds, as far as values tell it; and where a person names it."""
     zone, why = timezone_of(log) or (None, "")
     if zone is None:
         return []
@@ -223,8 +223,10 @@ def _zone(log: Log) -> list[str]:
 
 
 def _instants(log: Log) -> list[str]:
-    """Keys of side tables whose times are cut by the zone of the log's days."""
-    return [f"data.{name}.{key}" for name, side in log.inputs.sides.items() for key in side.instants]
+    """Keys of other tables whose times are cut by the zone of the log's days."""
+    sides = [f"data.{name}.{key}" for name, side in log.inputs.sides.items() for key in side.instants]
+    dated = [one for one in log.later if one.dated and time_unit(one.table.frame[one.dated]) not in DAYS]
+    return sides + [f"data.events.joined.{one.name}.date_column" for one in dated]
 
 
 def timezone_of(log: Log) -> tuple[str, str] | None:
