@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -218,7 +219,8 @@ def test_what_follows_in_a_stream_by_request_and_item(tmp_path: Path) -> None:
                 if rng.random() < 0.25:
                     rows.append(row | {"ts": time + dt.timedelta(seconds=8), "event": "card_opened"})
                     if rng.random() < 0.4:
-                        rows.append(row | {"ts": time + dt.timedelta(seconds=80), "event": "booked"})
+                        waits = dt.timedelta(days=1) if k == 5 else dt.timedelta(seconds=80)
+                        rows.append(row | {"ts": time + waits, "event": "booked"})
     frame = pl.DataFrame(rows).sort("ts")
     for (day,), of_day in frame.group_by(pl.col("ts").dt.date()):
         (tmp_path / f"log/events/dt={day}").mkdir(parents=True)
@@ -226,12 +228,16 @@ def test_what_follows_in_a_stream_by_request_and_item(tmp_path: Path) -> None:
     code, events, said = init(tmp_path / "log", "--conversion", "booked")
     pair = "query_id || '/' || item_id"
     assert code == 0 and events["computed"]["exposure"] == pair, said
+    ended = dmtl("check", "--config", tmp_path / "mine.yaml", "--day", DAYS[1])
+    assert re.search(r"[1-9] rows of the day after are of this day's exposures: days_after: 1 reads", ended.out)
     assert events["joined"]["later"]["computed"]["exposure"] == pair and "unique" not in events
     last = frame.filter(pl.col("ts").dt.date() == DAYS[-1])["event"].value_counts().rows()
     many = dict(last)
     assert f"day {DAYS[-1]}: {many['card_shown']:,} rows" in said
     assert f"{many['card_opened'] / many['card_shown']:.1%} of rows are clicks" in said
-    assert f"{many['booked'] / many['card_opened']:.1%} of clicks are good" in said
+    next_day = frame.filter(pl.col("query_id") == f"{DAYS[-2]}-5", pl.col("event") == "booked")
+    booked = many["booked"] - len(next_day.filter(pl.col("ts").dt.date() == DAYS[-1]))
+    assert f"{booked / many['card_opened']:.1%} of clicks are good" in said
 
 
 def test_files_of_one_day_that_are_shards_are_one_table(tmp_path: Path) -> None:

@@ -47,14 +47,15 @@ def joined_rows(log: Log, found: DayFiles, events: Table) -> dict[str, Any]:
         times = _times(log, found, events, table)
         once = log.data.events.unique == table.section.id_column  # of each id one exposure is read
         shared = 0 if once else int(times[times > 1].sum())
+        pair = pair_of(log.data.events, table.section)
         said: dict[str, Any] = {"days_after": table.section.days_after, "rows": table.read_rows, "shared": shared}
         if table.section.is_daily:
             matched = int(table.rows.to_numpy()[times > 0].sum())
             said["unmatched"] = int(table.rows.sum()) - matched + table.astray
-            if table.section.id_column not in log.data.events.computed:  # the next day may have the same one again
+            if log.data.events.user not in pair:  # of a user and item the next day may have the same again
                 said["later"] = _later(log, found, events, name, tables)
         said |= {"without_id": table.without_id} if table.without_id else {}
-        said |= {"pair": pair} if (pair := pair_of(log.data.events, table.section)) else {}
+        said |= {"pair": pair} if pair else {}
         out[name] = said | ({"repeated": table.repeated} if table.section.unique else {})
     return {"joined": out} if out else {}
 
