@@ -17,14 +17,14 @@ from dmtl_cli.runs.scratch import remove_dead, scratch_folder
 
 READING = """
 import sys, time
-from dmtl_cli.data.log import converted
+from dmtl_cli.data.log import sources
 from dmtl_cli.cli import main as cli
 
 def waiting(*_, **__):
     print("reading", flush=True)
     time.sleep(60)
 
-converted.csv_rows = waiting
+sources.csv_rows = waiting
 sys.exit(cli.execute(sys.argv[1:]))
 """
 

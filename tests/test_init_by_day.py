@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -292,3 +293,29 @@ def test_names_of_a_day_are_put_apart_where_one_follows_another() -> None:
     assert [f.pattern for f in apart] == ["{day}/a.csv", "{day}/b.csv"]
     assert asked == [[("2026-01-03/a.csv", 9), ("2026-01-03/b.csv", 4)]]
     assert [f.pattern for f in group(listed, None, lambda _: True)] == ["{day}"]
+
+
+def test_a_day_is_checked_that_every_table_has(tmp_path: Path) -> None:
+    """Orders of the newest day are not there yet: the day before is the last that is proposed."""
+    a_folder_a_table(tmp_path / "log", world(), ("impressions", "clicks", "orders"))
+    shutil.rmtree(tmp_path / f"log/orders/dt={DAYS[-1]}")
+    code, _, said = init(tmp_path / "log")
+    assert code == 0 and f"day {DAYS[-2]}: " in said and f"--to {DAYS[-2]}" in said, said
+
+
+def test_a_file_of_a_folder_is_named_after_the_folder(tmp_path: Path) -> None:
+    for name, table in zip(("shown", "clicks", "orders"), world().values(), strict=True):
+        (tmp_path / f"log/{name}").mkdir(parents=True)
+        table.sort("ts").select(IDS).write_csv(tmp_path / f"log/{name}/all.csv")
+    code, events, said = init(tmp_path / "log")
+    assert code == 0 and set(events["joined"]) == {"clicks", "orders"} and events["conversion"] == "orders", said
+
+
+def test_what_is_named_like_a_click_is_an_outcome_beside_a_given_one(tmp_path: Path) -> None:
+    rng, shown = np.random.default_rng(2), world()["shown"].drop("day")
+    flags = {name: pl.Series(rng.random(len(shown)) < rate) for name, rate in (("clicked", 0.3), ("saved", 0.2))}
+    shown = shown.with_columns(**flags).with_columns(liked=pl.col("saved") & pl.Series(rng.random(len(shown)) < 0.4))
+    (tmp_path / "log").mkdir()
+    shown.write_csv(tmp_path / "log/events.csv")
+    code, events, said = init(tmp_path / "log", "--click", "saved", "--conversion", "liked")
+    assert code == 0 and "clicked" in events["outcomes"], said

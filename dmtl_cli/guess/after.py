@@ -10,8 +10,20 @@ import polars as pl
 from dmtl_cli.config.expressions import sources_of
 from dmtl_cli.guess import words
 from dmtl_cli.guess.roles import Guess, Roles
-from dmtl_cli.guess.values import FEW, LEAK, auc_of, clicks, is_constant, is_there, is_unclicked_empty, span, time_unit
+from dmtl_cli.guess.values import (
+    FEW,
+    LEAK,
+    auc_of,
+    clicks,
+    is_binary,
+    is_constant,
+    is_there,
+    is_unclicked_empty,
+    span,
+    time_unit,
+)
 
+_SURE = 3  # of the name of a click
 _BEFORE = ["user"], ["item"], ["request"], ["user", "item"], ["item", "day"]
 """of which a number with one value each was known before"""
 
@@ -27,7 +39,7 @@ def outcomes(frame: pl.DataFrame, roles: Roles) -> None:
         if c in {g.column for g in roles.named.values()} or c in roles.after:
             continue
         after = clicked is not None and not frame[c].dtype.is_nested() and is_unclicked_empty(frame[c], clicked)
-        if roles.owns(frame, c) or (words.is_history(c) and not after):
+        if roles.owns(frame, c) or (words.is_history(c) and not (after or _is_a_click(frame[c], label))):
             continue
         beside = [struct for struct in structs if c.startswith(f"{struct}.")]
         why = f"in {beside[0]}, as a label is" if beside else _why_after(c, frame[c], clicked, label)
@@ -63,6 +75,8 @@ def _told(frame: pl.DataFrame, roles: Roles) -> tuple[pl.Series | None, str]:
 def _why_after(c: str, s: pl.Series, clicked: pl.Series | None, label: str) -> str | None:
     if words.is_known_after(c) and not s.dtype.is_nested():
         return "named like what follows an exposure"
+    if _is_a_click(s, label):
+        return "named like a click"
     if clicked is None:
         return None
     if is_unclicked_empty(s, clicked):
@@ -70,6 +84,11 @@ def _why_after(c: str, s: pl.Series, clicked: pl.Series | None, label: str) -> s
     found = auc_of(s, clicked)
     told = "clicks" if label == "click" else label
     return f"alone it tells {told} with an AUC of {found:.2f}" if found is not None and found > LEAK else None
+
+
+def _is_a_click(s: pl.Series, label: str) -> bool:
+    """Whether a flag beside the click, which another column tells, has nothing but the name of one."""
+    return label == "click" and is_binary(s) and words.by_name(s.name, words.CLICK) >= _SURE
 
 
 def measured(s: pl.Series, of: Mapping[str, pl.Series]) -> str | None:

@@ -30,6 +30,8 @@ ROW = "COUNT(*) > 0"
 _SURE = 0.98  # of the rows of a state are clicks, or are none
 _HALF = 0.5  # of the clicks have a state: it is what a click alone makes
 _ONE = 0.01  # of the exposures may have several values of a text that has one each
+_ANY = words.any_of("all data part export full dump rows out file table alle todo tutti tout")
+"""names of files that say nothing"""
 _KIND = r"^[\pL\pN_:/.+-]{1,40}( [\pL\pN_:/.+-]{1,40}){0,2}$"
 
 
@@ -437,6 +439,9 @@ def named_after(table: Table) -> str:
         path = PurePosixPath(re.sub(r"[\W\d_]+$", "", PurePosixPath(files.files[0][0]).stem))
     is_file = files.pattern is not None or files.path == files.files[0][0]
     parts = [part for part in path.parts if "=" not in part]
+    if is_file and len(parts) > 1 and words.says(PurePosixPath(parts[-1]).stem, _ANY):
+        parts = parts[:-1]  # orders/all.csv
+        is_file = False
     parts = [re.sub(r"(\.\w+)+$", "", p) if is_file else re.sub(r".*\.(?=[A-Za-z_])", "", p) for p in parts]
     names = [re.sub(r"\W+|_+$|^_+", "", part.replace("*", "")) for part in parts]
     named = [name for name in names if re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name)]

@@ -187,7 +187,7 @@ def _log(root: str, given: Mapping[str, str], lives: str | None) -> Log:
     inputs.told.extend(_of_days(days, late))
     inputs.told.extend(f"{c}: {kind}" for c, kind in events.other.items() if kind.startswith(OBJECT))
     inputs.told.extend(f"{path}: not used: {why}" for path, why in found.unreadable if NOT_UTF8 in why)
-    newest = complete_day(days.items())
+    newest = complete_day((day, n) for day, n in days.items() if all(day in of for of in _days_of(later, events)))
     marked = [d for d in sorted(days)[-NEWEST:] if newest and d <= newest and found.is_marked(events.files, d)]
     day = marked[-1] if marked else newest
     told = _warnings(events, roles) + _sessions(events, roles, days, newest, zone)
@@ -354,12 +354,20 @@ def _first(log: Log, last: dt.date | None) -> dt.date | None:
     table that is written late has no day."""
     late = [{day for day, _ in side.table.files.days} for side in log.inputs.sides.values() if side.late]
     known = {day for day, _ in usual(log.days.items())}
-    there, first = [day for day in known if all(day - DAY in days for days in late)], last
+    came = _days_of(log.later, log.events)
+    there = [day for day in known if all(day - DAY in days for days in late) and all(day in days for days in came)]
+    first = last
     many = days_proposed(_rows_of_day(log))
     while first is not None and first - DAY in there and last is not None and (last - first).days < many - 1:
         first -= DAY
     spare = first is not None and last is not None and (last - first).days >= 2
     return first + DAY if first is not None and spare and first == min(known) else first
+
+
+def _days_of(later: Sequence[Outcomes], events: Table) -> list[set[dt.date]]:
+    """The days of each table of what came of exposures that has files of its own by day: the others are waited for."""
+    apart = [one.table.files for one in later if one.table.files.files != events.files.files]
+    return [{day for day, _ in files.days} for files in apart if files.days]
 
 
 def _rows_of_day(log: Log) -> int:
