@@ -319,3 +319,33 @@ def test_what_is_named_like_a_click_is_an_outcome_beside_a_given_one(tmp_path: P
     shown.write_csv(tmp_path / "log/events.csv")
     code, events, said = init(tmp_path / "log", "--click", "saved", "--conversion", "liked")
     assert code == 0 and "clicked" in events["outcomes"], said
+
+
+@pytest.mark.parametrize(
+    "rule", ["act_kind = 4", "act_kind IN (4)", '"act_kind" in (4, 5)', "act_kind = 4 OR act_kind = 5"]
+)
+def test_codes_of_what_was_done_are_a_flag_each(tmp_path: Path, rule: str) -> None:
+    """An exposure may have several: the greatest code would hide a booking that was followed by a save. A rule says
+    them in the log's own names."""
+    rng = np.random.default_rng(4)
+    shown = world()["shown"].with_row_index("id").with_columns(pl.col("id").cast(pl.Int64) + 70_000)
+    done = {1: 0.25, 3: 0.4, 4: 0.5, 5: 0.3}  # a click, and of these what follows
+    acts, of = list[pl.DataFrame](), shown
+    for kind, rate in done.items():
+        of = (of if kind != 5 else acts[0]).filter(pl.Series(rng.random(len(of if kind != 5 else acts[0])) < rate))
+        acts.append(of.with_columns(act_kind=pl.lit(kind, pl.Int64)))
+    (tmp_path / "log").mkdir()
+    shown.select("id", *IDS).write_csv(tmp_path / "log/shown.csv")
+    every = pl.concat(acts).sample(fraction=1, shuffle=True, seed=1)
+    every.select(pl.col("id").alias("shown_id"), "ts", "act_kind").write_csv(tmp_path / "log/acts.csv")
+    pl.DataFrame({"act_kind": list(done), "name": ["tap", "form", "booked", "saved"]}).write_csv(
+        tmp_path / "log/kinds.csv"
+    )
+    code, events, said = init(tmp_path / "log", "--conversion", rule)
+    assert code == 0 and "act_kind_4" in events["joined"]["acts"]["columns"], said
+    last, kinds = shown.filter(pl.col("day") == DAYS[-1])["id"], [4, 5] if "5" in rule else [4]
+    good = every.filter(pl.col("act_kind").is_in(kinds), pl.col("id").is_in(last.implode()))["id"].n_unique()
+    clicked = every.filter(pl.col("id").is_in(last.implode()))["id"].n_unique()
+    assert (
+        f"{clicked / len(last):.1%} of rows are clicks" in said and f"{good / clicked:.1%} of clicks are good" in said
+    )

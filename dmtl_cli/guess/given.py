@@ -44,7 +44,11 @@ def told_of(given: Mapping[str, str], named: list[Table], later: Iterable[Outcom
     made = {c: name for c, name in _made_of(later).items() if c not in own}
     made |= {short: made.get(c, c) for short, c in _shortened({*own, *made}).items()}
     out = {role: made.get(text, text) for role, text in given.items()}
+    mine = named[0].frame.columns  # the events, where anything came of them
+    states = {c: by for one in later for c, by in one.states.items() if c not in mine}
     for role, key in (("conversion", EXPRESSION), ("click", CLICK_EXPRESSION)):
+        if role in out:
+            out[role] = _by_flags(out[role], states)
         text = renamed(out.get(role, ""), {c: sql_column(name) for c, name in made.items()})
         if re.fullmatch(r"[\w.:-]*", text) or any(text in table.frame.columns for table in named):
             continue
@@ -62,6 +66,23 @@ def told_of(given: Mapping[str, str], named: list[Table], later: Iterable[Outcom
     if CLICK_EXPRESSION in out:
         out["click"] = free("clicked", {c for table in named for c in table.frame.columns})
     return out
+
+
+def _by_flags(text: str, states: Mapping[str, Mapping[str, str]]) -> str:
+    """A rule in which `state = 'paid'` and `state IN (3, 4)`, of a column of which an exposure may have several values,
+    are the flags of these values."""
+    for c, by in states.items():
+        named, value = rf'(?<![\w.])(?:"{re.escape(c)}"|{re.escape(c)})', r"(?:'[^']*'|-?[0-9]+)"
+
+        def flags(found: re.Match[str], by: Mapping[str, str] = by) -> str:
+            values = [v.strip("'") for v in re.findall(value, found[1] or found[2])]  # noqa: B023
+            if not {*values} <= by.keys():
+                return found[0]
+            told = " OR ".join(sql_column(by[v]) for v in values)
+            return f"({told})" if len(values) > 1 else told
+
+        text = re.sub(rf"{named}\s*(?:=\s*({value})|IN\s*\(([^()]*)\))(?![\w.])", flags, text, flags=re.IGNORECASE)
+    return text
 
 
 def _shortened(columns: Collection[str]) -> dict[str, str]:

@@ -27,8 +27,6 @@ _STATES = 20  # values of a text that says how far an order is
 _FLAGS = 8  # of these, where an exposure may have several
 ROW = "COUNT(*) > 0"
 """makes the column that tells whether an exposure has a row"""
-_SURE = 0.98  # of the rows of a state are clicks, or are none
-_HALF = 0.5  # of the clicks have a state: it is what a click alone makes
 _ONE = 0.01  # of the exposures may have several values of a text that has one each
 _ANY = words.any_of("all data part export full dump rows out file table alle todo tutti tout")
 """names of files that say nothing"""
@@ -163,63 +161,6 @@ def _says_clicks(name: str) -> bool:
     return words.by_name(name, words.CLICK) > 2 or words.by_name(name, words.CLICKED) > 1
 
 
-def state_lines(events: pl.DataFrame, roles: Roles, later: Iterable[Outcomes], *, by_name: bool = False) -> list[str]:
-    """Comments that tell which states of what came of exposures a rule may name, of these tables and of the events'
-    own columns, with the share of clicks that each has.
-
-    Args:
-        events: a sample, with the columns of these tables.
-        by_name: whether of the tables only columns that are named like a state are told of.
-    """
-    clicked = roles.clicked(events)
-    rows, of = (events, "rows") if clicked is None else (events.filter(clicked), "clicks")
-    lines, later = list[str](), list(later)
-    for one in later:
-        for c, text in one.columns.items():
-            if by_name and not words.says(c, words.STATE):
-                continue
-            if text.startswith("MAX(") and events[c].dtype == pl.String:
-                lines += _state_line(rows[c], of)
-        for c, by in one.states.items():
-            shares = _shares([(flag, int(rows[flag].sum())) for flag in by.values()], len(rows))
-            lines.append(f"# {c} of {of}, each a column: {', '.join(f'{flag} {rate}' for flag, rate in shares)}")
-    if clicked is not None:
-        known = {c for one in later for c in one.columns}.union(*map(sources_of, roles.made.values()))
-        own = [g.column for g in roles.outcomes if g.column in events.columns and g.column not in known]
-        lines += [line for c in own if _is_stage(events[c], clicked) for line in _state_line(rows[c], of)]
-    return lines
-
-
-def _is_stage(s: pl.Series, clicked: pl.Series) -> bool:
-    """Whether texts say how far an exposure came: several of them are of clicks alone, and any other is of other rows
-    alone, or the column is named like a state."""
-    if not _is_state(s):
-        return False
-    rows = pl.DataFrame({"v": s, "clicked": clicked}).drop_nulls()
-    each = rows.group_by("v").agg(pl.len(), pl.col("clicked").mean().alias("rate"))
-    of_clicks, of_others = (each.filter(by)["len"] for by in (pl.col("rate") >= _SURE, pl.col("rate") <= 1 - _SURE))
-    if len(of_clicks) < 2 or int(of_clicks.sum()) + int(of_others.sum()) < _SURE * len(rows):
-        return False
-    return len(of_others) > 0 or words.says(s.name, words.STATE)
-
-
-def _state_line(s: pl.Series, of: str) -> list[str]:
-    """A comment of the states that such rows have, with a rule of the most frequent two: that of most rows, as a click
-    alone makes it, is hardly good. Empty where none has one."""
-    shares = _shares(s.drop_nulls().value_counts(name="n").rows(), len(s))
-    named = ", ".join(f"{sql_text(v)} {rate}" for v, rate in shares)
-    is_usual = len(shares) > 1 and int((s == shares[0][0]).sum()) > _HALF * len(s)
-    some = ", ".join(sql_text(v) for v, _ in shares[is_usual:][:2])
-    rule = f'name those that are good: --conversion "{sql_column(s.name)} IN ({some})"'
-    return [f"# {s.name} of {of}: {named}; {rule}"] if shares else []
-
-
-def _shares(counts: Iterable[tuple[str, int]], rows: int) -> list[tuple[str, str]]:
-    """The share of so many rows, the largest first."""
-    found = sorted(counts, key=lambda of: (-of[1], of[0]))
-    return [(name, f"{n / max(1, rows):.1%}") for name, n in found]
-
-
 def outcomes_by_pairs(
     events: Table, others: Iterable[Table], roles: Roles, later: Sequence[Outcomes] = ()
 ) -> list[Outcomes]:
@@ -298,8 +239,8 @@ def of_pairs(
 def _of_rows(
     frame: pl.DataFrame, by: pl.Series, taken: set[str], *, plain: bool = True
 ) -> tuple[dict[str, str], list[str], dict[str, dict[str, str]]]:
-    """What is made of the rows of an id: see `aggregate_of`, and of texts with few values the one that the id has, or
-    where an id has several a flag of each; the columns of which nothing is made; and these flags.
+    """What is made of the rows of an id: see `aggregate_of`, and of texts, or codes, with few values the one that the
+    id has, or where an id has several a flag of each; the columns of which nothing is made; and these flags.
 
     Args:
         by: [n] the id of each row, none of them null.
@@ -312,7 +253,7 @@ def _of_rows(
         names = {*taken, *frame.columns, *columns}
         if s.name.startswith("before.") and s.name.replace("before.", "after.", 1) in frame.columns:
             left.append(s.name)  # what a change stream has of the row before
-        elif _is_state(s):
+        elif is_state(s) or _are_codes(s, by):
             last = s.name.rpartition(".")[2].replace("$", "")
             values, most = sorted(s.drop_nulls().unique()), _values_of(by, s)
             if share(most > 1) <= _ONE:
@@ -321,8 +262,9 @@ def _of_rows(
             elif len(values) <= _FLAGS and share(most < len(values)) > _ONE:
                 states[s.name] = flags = dict[str, str]()
                 for v in values:
-                    flags[v] = free(re.sub(r"\W+", "_", f"{last}_{v}").strip("_"), {*names, *columns})
-                    columns[flags[v]] = f"COUNT(CASE WHEN {sql_column(s.name)} = {sql_text(v)} THEN 1 END) > 0"
+                    flag = free(re.sub(r"\W+", "_", f"{last}_{v}").strip("_"), {*names, *columns})
+                    said, flags[f"{v}"] = f"{v}" if s.dtype.is_integer() else sql_text(v), flag
+                    columns[flag] = f"COUNT(CASE WHEN {sql_column(s.name)} = {said} THEN 1 END) > 0"
             else:
                 left.append(s.name)
         elif (made := aggregate_of(s)) is None:
@@ -335,12 +277,26 @@ def _of_rows(
     return columns, left, states
 
 
-def _is_state(s: pl.Series) -> bool:
+def is_state(s: pl.Series) -> bool:
     """Whether texts are of few kinds, each a name of few words, as those that say how far an order is."""
     if s.dtype != pl.String or time_unit(s) is not None:
         return False
     values = s.drop_nulls().unique()
     return 1 < len(values) <= _STATES and values.str.contains(_KIND).all()
+
+
+def _are_codes(s: pl.Series, by: pl.Series) -> bool:
+    """Whether whole numbers are codes of what was done: few, of which an id has several, in no order, and that are
+    neither named like a number nor like how long or how good something was."""
+    if (
+        not s.dtype.is_integer()
+        or is_binary(s)
+        or time_unit(s) is not None
+        or not 2 < s.drop_nulls().n_unique() <= _FLAGS
+    ):
+        return False
+    measured = words.says(s.name, words.NUMBER) or words.by_name(s.name, words.DURATION + words.RATING)
+    return not measured and share(_values_of(by, s) > 1) > _ONE and not _grows(by, s)
 
 
 def _values_of(by: pl.Series, s: pl.Series) -> pl.Series:

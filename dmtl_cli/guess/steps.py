@@ -10,8 +10,8 @@ from typing import Any
 from dmtl_cli.config.commands import command, typed
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.guess.keys import likeliest
-from dmtl_cli.guess.outcomes import state_lines
 from dmtl_cli.guess.rewrites import LOOKS, NEEDED
+from dmtl_cli.guess.state_lines import state_lines
 from dmtl_cli.guess.writing import Log
 
 _DAY = "YYYY-MM-DD"  # stands for one that is not known

@@ -24,11 +24,12 @@ from dmtl_cli.guess.goals import Goal, by_length, goal_lines, goals, sql_name
 from dmtl_cli.guess.guests import lines_of as guest_lines
 from dmtl_cli.guess.inputs import Inputs
 from dmtl_cli.guess.labels import GOOD
-from dmtl_cli.guess.outcomes import Outcomes, state_lines
+from dmtl_cli.guess.outcomes import Outcomes
 from dmtl_cli.guess.repeats import unique_of
 from dmtl_cli.guess.rewrites import may_be_shown, one_row_an_item, quoted, where_of
 from dmtl_cli.guess.roles import Guess, Roles, candidates
 from dmtl_cli.guess.side_tables import Side
+from dmtl_cli.guess.state_lines import state_lines
 from dmtl_cli.guess.tables import Table
 from dmtl_cli.guess.texts import Text
 from dmtl_cli.guess.unclicked import acted

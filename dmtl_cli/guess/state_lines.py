@@ -1,0 +1,73 @@
+"""The states of what came of exposures that a rule of a good click may name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import polars as pl
+
+from dmtl_cli.config.expressions import sources_of
+from dmtl_cli.guess import words
+from dmtl_cli.guess.outcomes import Outcomes, is_state
+from dmtl_cli.guess.rewrites import sql_column, sql_text
+from dmtl_cli.guess.roles import Roles
+
+_SURE = 0.98  # of the rows of a state are clicks, or are none
+_HALF = 0.5  # of the clicks have a state: it is what a click alone makes
+
+
+def state_lines(events: pl.DataFrame, roles: Roles, later: Iterable[Outcomes], *, by_name: bool = False) -> list[str]:
+    """Comments that tell which states of what came of exposures a rule may name, of these tables and of the events'
+    own columns, with the share of clicks that each has.
+
+    Args:
+        events: a sample, with the columns of these tables.
+        by_name: whether of the tables only columns that are named like a state are told of.
+    """
+    clicked = roles.clicked(events)
+    rows, of = (events, "rows") if clicked is None else (events.filter(clicked), "clicks")
+    lines, later = list[str](), list(later)
+    for one in later:
+        for c, text in one.columns.items():
+            if by_name and not words.says(c, words.STATE):
+                continue
+            if text.startswith("MAX(") and events[c].dtype == pl.String:
+                lines += _state_line(rows[c], of)
+        for c, by in one.states.items():
+            shares = _shares([(flag, int(rows[flag].sum())) for flag in by.values()], len(rows))
+            lines.append(f"# {c} of {of}, each a column: {', '.join(f'{flag} {rate}' for flag, rate in shares)}")
+    if clicked is not None:
+        known = {c for one in later for c in one.columns}.union(*map(sources_of, roles.made.values()))
+        own = [g.column for g in roles.outcomes if g.column in events.columns and g.column not in known]
+        lines += [line for c in own if _is_stage(events[c], clicked) for line in _state_line(rows[c], of)]
+    return lines
+
+
+def _is_stage(s: pl.Series, clicked: pl.Series) -> bool:
+    """Whether texts say how far an exposure came: several of them are of clicks alone, and any other is of other rows
+    alone, or the column is named like a state."""
+    if not is_state(s):
+        return False
+    rows = pl.DataFrame({"v": s, "clicked": clicked}).drop_nulls()
+    each = rows.group_by("v").agg(pl.len(), pl.col("clicked").mean().alias("rate"))
+    of_clicks, of_others = (each.filter(by)["len"] for by in (pl.col("rate") >= _SURE, pl.col("rate") <= 1 - _SURE))
+    if len(of_clicks) < 2 or int(of_clicks.sum()) + int(of_others.sum()) < _SURE * len(rows):
+        return False
+    return len(of_others) > 0 or words.says(s.name, words.STATE)
+
+
+def _state_line(s: pl.Series, of: str) -> list[str]:
+    """A comment of the states that such rows have, with a rule of the most frequent two: that of most rows, as a click
+    alone makes it, is hardly good. Empty where none has one."""
+    shares = _shares(s.drop_nulls().value_counts(name="n").rows(), len(s))
+    named = ", ".join(f"{sql_text(v)} {rate}" for v, rate in shares)
+    is_usual = len(shares) > 1 and int((s == shares[0][0]).sum()) > _HALF * len(s)
+    some = ", ".join(sql_text(v) for v, _ in shares[is_usual:][:2])
+    rule = f'name those that are good: --conversion "{sql_column(s.name)} IN ({some})"'
+    return [f"# {s.name} of {of}: {named}; {rule}"] if shares else []
+
+
+def _shares(counts: Iterable[tuple[str, int]], rows: int) -> list[tuple[str, str]]:
+    """The share of so many rows, the largest first."""
+    found = sorted(counts, key=lambda of: (-of[1], of[0]))
+    return [(name, f"{n / max(1, rows):.1%}") for name, n in found]
