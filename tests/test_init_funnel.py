@@ -16,8 +16,8 @@ from worlds import dmtl
 
 from dmtl_cli.guess import words
 from dmtl_cli.guess.labels import roles_of
-from dmtl_cli.guess.outcomes import state_lines
 from dmtl_cli.guess.roles import Guess
+from dmtl_cli.guess.state_lines import state_lines
 from dmtl_cli.guess.states import total
 
 ROWS = 4_000
