@@ -17,7 +17,7 @@ import pyarrow as pa
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.extras import install, require
 from dmtl_cli.data.log.parquet import flat, with_numbers
-from dmtl_cli.data.log.source import File
+from dmtl_cli.data.log.source import OfFile
 from dmtl_cli.data.log.text_rows import Rows
 
 STEP = 8_192
@@ -49,22 +49,12 @@ _Convert = Callable[[Any], Any]
 
 
 @dataclass(frozen=True)
-class AvroFile:
+class AvroFile(OfFile):
     """An Avro file; the schema in it says its columns."""
-
-    file: File
-
-    @property
-    def path(self) -> str:
-        return self.file.path
-
-    @property
-    def where(self) -> str:
-        return str(self.file)
 
     @property
     def stamp(self) -> list[Any]:
-        return [*self.file.store.file(self.file.path).stamp, "avro"]
+        return [*super().stamp, "avro"]
 
     def rows(self) -> Iterator[Rows]:
         """Its rows, flat as those of Parquet; of a file without rows one piece that has the columns. The first row is

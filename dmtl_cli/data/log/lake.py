@@ -16,7 +16,7 @@ import pyarrow as pa
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.extras import require
 from dmtl_cli.data.log.parquet import flat
-from dmtl_cli.data.log.source import File, Store
+from dmtl_cli.data.log.source import File, OfFile, Store
 from dmtl_cli.data.log.text_rows import Rows
 
 LAKES = ("delta", "iceberg")
@@ -46,22 +46,8 @@ class DeltaFile:
 
 
 @dataclass(frozen=True)
-class ParquetFile:
+class ParquetFile(OfFile):
     """A Parquet file that is no table's."""
-
-    file: File
-
-    @property
-    def path(self) -> str:
-        return self.file.path
-
-    @property
-    def where(self) -> str:
-        return str(self.file)
-
-    @property
-    def stamp(self) -> list[Any]:
-        return [*self.file.store.file(self.file.path).stamp]
 
     def rows(self) -> Iterator[Rows]:
         return batches(self.file)

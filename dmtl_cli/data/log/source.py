@@ -321,3 +321,25 @@ def _remote(where: str, error: Exception) -> UserError | None:
         hint = "check the credentials (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile) and the region"
         return UserError(f"{where}: denied: {said}", hint, Exit.IO)
     return UserError(f"{where}: the storage fails: {said}", "check the endpoint, run it again", Exit.IO)
+
+
+@dataclass(frozen=True)
+class OfFile:
+    """What is converted of one file."""
+
+    file: File
+
+    @property
+    def path(self) -> str:
+        """below data.root"""
+        return self.file.path
+
+    @property
+    def where(self) -> str:
+        """for messages"""
+        return str(self.file)
+
+    @property
+    def stamp(self) -> list[Any]:
+        """changes where the file does, as it is now"""
+        return [*self.file.store.file(self.file.path).stamp]

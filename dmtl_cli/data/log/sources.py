@@ -11,7 +11,7 @@ import polars as pl
 
 from dmtl_cli.config.table import OBJECT, Csv
 from dmtl_cli.data.log.objects import as_written, retyped, with_fields
-from dmtl_cli.data.log.source import File
+from dmtl_cli.data.log.source import OfFile
 from dmtl_cli.data.log.text_rows import Invalid, Rows, csv_rows, json_rows
 from dmtl_cli.data.log.types import typed, without
 
@@ -35,10 +35,9 @@ class Source(Protocol):
 
 
 @dataclass(frozen=True)
-class TextFile:
+class TextFile(OfFile):
     """A CSV or JSON file with its settings."""
 
-    file: File
     csv: Csv | None
     """None: JSON lines"""
     types: dict[str, Any]
@@ -53,19 +52,10 @@ class TextFile:
     """columns of type datetime in which a text names no zone, of the rows that were read"""
 
     @property
-    def path(self) -> str:
-        return self.file.path
-
-    @property
-    def where(self) -> str:
-        return str(self.file)
-
-    @property
     def stamp(self) -> list[Any]:
-        now = self.file.store.file(self.file.path)
         form = self.csv.model_dump(mode="json") if self.csv else "json"
         drop = [{"invalid": self.invalid}] if self.invalid == "drop" else []
-        return [*now.stamp, form, self.types, *([self.nulls] if self.nulls else []), *drop]
+        return [*super().stamp, form, self.types, *([self.nulls] if self.nulls else []), *drop]
 
     @property
     def first_row(self) -> int | None:
