@@ -17,6 +17,7 @@ from dmtl_cli.guess.files import partitions
 from dmtl_cli.guess.guests import guests_of
 from dmtl_cli.guess.inputs import Input, Inputs, hold_prices, share_embeddings
 from dmtl_cli.guess.late import lagging, totals_of
+from dmtl_cli.guess.measures import by_company, of_lengths, of_numbers
 from dmtl_cli.guess.pieces import SEPARATORS, TITLE, are_tags, separator_in, values_by_name
 from dmtl_cli.guess.requests import is_of_request
 from dmtl_cli.guess.rewrites import lists_in_text
@@ -34,9 +35,7 @@ from dmtl_cli.guess.values import (
     clock_share,
     decimals,
     has_days,
-    has_long_tail,
     is_constant,
-    is_measured,
     mean,
     span,
     values_in,
@@ -46,15 +45,12 @@ from dmtl_cli.guess.values import (
 _EMPTY, _OWN = 0.95, 0.9
 _OWN_TEXT = 0.75  # distinct texts of a side table's rows, from which on they are names of its ids: a few share one
 _OWN_TITLE, _SEVERAL_WORDS = 0.4, 2  # the same of titles, which are names whoever shares one; words of a title
-_FEW_CODES, _LONGEST, _FEW = 50, 50, 30
+_LONGEST, _FEW = 50, 30
 _READ = 3  # of a duration's name: avg_dwell_sec
 _GAPS = 0.1  # of the rows lack a value that all others have: it is no mark of these
 _CLASSES = 30  # texts up to which sentences may be names of classes
 _WORDS, _WORDS_A_PIECE = 5, 3  # of a sentence, and between its commas
 _A_TIME = "a time: a tower cannot read it (profiles know the age of items)"
-_FEW_MEASURES = (
-    31  # values above which whole numbers with a name of a measure are one: hours and days of a month are not
-)
 
 
 def inputs_of(events: Table, roles: Roles, others: list[Table], partial: Mapping[str, str], zone: str) -> Inputs:
@@ -92,6 +88,7 @@ def inputs_of(events: Table, roles: Roles, others: list[Table], partial: Mapping
                 found.add_known_later(column, frame[c], side, total, shown)
         found.unused.extend(Guess(c, f"of type {kind}") for c, kind in beside.table.other.items())
         found.leave_second_names(frame, before)
+        found.used[before:] = by_company(frame, found.used[before:])
         if beside.is_one_state:
             _hold_totals(frame, key, found, before, events.frame, roles, side)
         found.sides[name] = replace(beside, late=lagging(beside.table, events, roles, zone))
@@ -140,6 +137,7 @@ def _add_own(events: Table, roles: Roles, found: Inputs, partial: Mapping[str, s
         key = getattr(roles, side).column
         first = frame.unique(key, keep="first", maintain_order=True)
         found.leave_second_names(first, begin, side)
+        found.used[begin:] = by_company(first, found.used[begin:], side)
         if days is not None and days.n_unique() > 1:
             total = states.total_of(first, key, frame, roles, side)
             mine = [i for i in found.used[begin:] if i.side == side and is_constant(frame, key, i.column)]
@@ -180,6 +178,12 @@ def _hold_totals(
         read = words.by_name(i.column, words.DURATION) >= _READ  # by its readers, and no length of its own
         if words.says(i.column, words.TOTAL) and (read or not states.is_measure(i.column)):
             found.hold(i.column, side, "named like what later days change: its value is that of the end of the log")
+    totals = {
+        i.column: frame[i.column] for i in found.held if i.side == side and i.column in frame and "total" in i.why
+    }
+    for i, why in [(i, states.goes_with(frame[i.column], totals)) for i in found.used[before:]]:
+        if why is not None:
+            found.hold(i.column, side, why)
     for i in [i for i in found.used[before:] if side == "user" and i.options.get("embedding_name") == ":item"]:
         found.hold(i.column, side, f"{i.why}; a list of the end of the log may have what came of its own exposures")
 
@@ -200,7 +204,7 @@ def _made_of(
         return Guess(c, refused)
     items = events.frame[roles.item.column] if roles.item else None
     if c in (of or events).written.clocks:
-        kind, options, why = _of_lengths(s.drop_nulls())
+        kind, options, why = of_lengths(s.drop_nulls())
     else:
         kind, options, why = kind_of(c, s, items if side == "user" else None)
     if kind == "":
@@ -312,7 +316,7 @@ def kind_of(c: str, s: pl.Series, items: pl.Series | None) -> tuple[str, dict[st
     if s.dtype == pl.Boolean:
         return "categorical", {}, "yes or no"
     if s.dtype.is_numeric():
-        return _of_numbers(c, known.cast(pl.Float64), whole=s.dtype.is_integer(), codes=not s.dtype.is_decimal())
+        return of_numbers(c, known.cast(pl.Float64), whole=s.dtype.is_integer(), codes=not s.dtype.is_decimal())
     return "", {}, f"of type {s.dtype}, which no kind of feature reads"
 
 
@@ -361,28 +365,6 @@ def _as_days(known: pl.Series) -> str | None:
     clock = clock_share(known) > 0.5
     what = f"texts of {'times' if clock else 'days'} such as {known[0]!r}"
     return f"{what}: to be a feature it must be a number, such as the days from then to the day of the row"
-
-
-def _of_numbers(c: str, x: pl.Series, *, whole: bool, codes: bool) -> tuple[str, dict[str, Any], str]:
-    distinct, (low, high) = x.n_unique(), span(x)
-    whole = whole or bool((x.fill_nan(0) % 1 == 0).all())
-    counted = bool(words.says(c, words.NUMBER) or words.by_name(c, words.DURATION) or words.says(c, words.SPENT))
-    few = distinct <= (_FEW_MEASURES if counted else _FEW_CODES)
-    spread = "" if counted or few or words.says(c, words.CODE) or not is_measured(x) else ", spread as a measure is"
-    place = words.by_name(c, words.POSITION) > 0 and distinct <= _FEW_CODES
-    if codes and whole and (place or (few and not words.says(c, words.SKEWED)) or not (counted or spread)):
-        return "categorical", {}, f"{distinct:,} whole numbers, taken as codes"
-    skewed = low >= 0 and words.says(c, words.SKEWED) and has_long_tail(x)
-    options: dict[str, Any] = {"transform": "log1p"} if skewed else {"num_buckets": 20}
-    tail = ", with a long tail" if skewed else ""
-    return "numeric", options, f"numbers from {low:,.6g} to {high:,.6g}{tail}{spread}"
-
-
-def _of_lengths(x: pl.Series) -> tuple[str, dict[str, Any], str]:
-    """Of lengths of time, in seconds."""
-    tail = has_long_tail(x)
-    options: dict[str, Any] = {"transform": "log1p"} if tail else {"num_buckets": 20}
-    return "numeric", options, "lengths of time, from {:,.6g} to {:,.6g} seconds".format(*span(x))
 
 
 def _is_bracketed(s: pl.Series) -> bool:

@@ -143,11 +143,19 @@ TOTALS = (
 _LEADING = spelled(
     "total totals totalt totala totale totaal gesamt insgesamt yhteensä toplam celkem spolu łącznie ogółem razem"
     " ukupno skupaj összesen összes kokku iš_viso kopā итого всего всього загалом укупно общо σύνολο tổng lifetime"
-    " cumulative kumulativ+ kumulert kumuliert accumulated acumulad+ cumulé+ cumulat+"
+    " össz jumlah terkumpul bilangan cumulative kumulativ+ kumulert kumuliert accumulated acumulad+ cumulé+ cumulat+"
 )
+UNIT = r" (m2|m²|m3|m³|sqm|sqft|sq ?ft|ft2|qm|kvm|kwh?|kg|gr?|km|c?m|mm|[mcd]?l|ltr|kcal|kj|[kmg]b|px|dpi|mah|hp|ps)$"
+"""the unit at the end of a name"""
+CURRENCY = (
+    r" (eur|usd|gbp|chf|sek|nok|dkk|isk|pln|czk|huf|ron|bgn|rsd|rub|uah|kzt|gel|inr|pkr|bdt|lkr|idr|myr|thb|vnd|jpy|cny"
+    r"|krw|brl|mxn|ars|clp|zar|ngn|kes|egp|ils|nis|aed|sar|cad|aud|nzd|sgd|hkd|twd|eurocent|cents?|kr|rm|rp|rs|baht|tl"
+    r"|zł|zl|gr?osz|kč|kc|ft|lei|fr|sfr|yen|yuan|won|руб|грн|тенге|лв|din|kn)$"
+)
+"""the currency at the end of a name"""
 TOTAL_OF_WORD = rf"(^| ){_LEADING}( |$)"
 TOTAL_OF = (
-    rf"^[^ ]{{3,}}( [^ ]+)* {_LEADING}$|^{_LEADING} [^ ]{{3,}}( [^ ]+)*$"
+    rf"^[^ ]{{3,}}( [^ ]+)* {_LEADING}$|^{_LEADING}( [^ ]{{3,}}( [^ ]+)*$|{CURRENCY})"
     r"|^.{2,}(总数|总量|總數|總量|総数|合計|累計|累计|합계|총수|누적)$"
 )
 """a total of something that the name says"""

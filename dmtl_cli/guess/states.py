@@ -21,8 +21,10 @@ Shown = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
 RATED = 0.8
 """rank correlation with the log's own rates, from which on a number is one of them: what an item is has hardly half"""
 _MANY = 10  # events, or clicks, of an id whose rate is told
-LOOSELY = 0.4
+LOOSELY = 0.3
 """rank correlation with the log's own counts, from which on whole numbers with a long tail may be one of them"""
+_BESIDE = 0.6  # the same with another column that is a running total
+_WINDOW = 7  # days of a log, about: what came in them is scaled by how long an id is there
 AGEING = 0.25
 """the same with the age of the ids"""
 _IDS, _VALUES = 100, 20  # ids that have events, and distinct values, for a rank correlation to tell it
@@ -50,6 +52,7 @@ _TOTALS = (
     rf"|(^| ){_ACT}(ed)?s? (count|counts|cnt|num|number|total)$"
     rf"|(^| )(total|num|number of|count of|n|nr|lifetime|all time) {_ACT}s?$"
     rf"|(^| ){_ACT}s? (so far|to date|lifetime|all time|cumulative)$"
+    r"|(^| )(backers|donors|supporters|pledges|donations|pledged|raised|collected)( so far| total| amount| usd| eur)?$"
     r"|(^| )(popularity|ltv|lifetime spend|total spend|total spent|lifetime value)$"
     r"|(^| )(visualizacoes|visualizações|visualizaciones|visualizzazioni|aufrufe|reproducciones|reproduções|vues)( |$)"
     r"|(播放|点击|点赞|收藏|浏览)(数|量|次数)$"
@@ -166,6 +169,7 @@ def total(
     age: Callable[[], float] = lambda: 0.0,
     rate: Callable[[], float] = lambda: 0.0,
     acts: Collection[str] = (),
+    pace: Callable[[], float] = lambda: 0.0,
 ) -> str | None:
     """Why numbers of a table that is one state for all days may count what came later; None where they hardly do.
 
@@ -175,6 +179,7 @@ def total(
         age: gives that with how long the ids have been there: what readers do adds up, what an item is does not.
         rate: gives that with the log's own rates of clicks and of what came of them.
         acts: columns of clicks and of what came of them.
+        pace: gives the rank correlation with the log's own counts times how long the ids have been there.
     """
     known = s.drop_nulls()
     if not s.dtype.is_numeric() or not len(known):
@@ -200,9 +205,28 @@ def total(
         return f"it follows the log's own counts (rank correlation {short(r)}), as a running total does: {late}"
     if whole and has_long_tail(known) and (r := age()) >= AGEING:
         return f"the longer an id is there the larger it is (rank correlation {short(r)}), as a running total: {late}"
+    if whole and has_long_tail(known) and (r := pace()) >= LOOSELY:
+        how = "the longer an id is there and the more it is clicked the larger it is"
+        return f"{how} (rank correlation {short(r)}), as a running total: {late}"
     if several and _says(s.name, languages.TOTAL_OF) and not words.says(s.name, languages.MEASURE):
         return f"named like a running total: {late}"
     return None
+
+
+def goes_with(s: pl.Series, totals: Mapping[str, pl.Series]) -> str | None:
+    """Why numbers of a table that is one state for all days are a running total, as another one of them that they
+    go with is; None where they go with none, or have the name of a measure.
+
+    Args:
+        s: a value an id, as those of the running totals are.
+    """
+    known = s.drop_nulls()
+    if not s.dtype.is_numeric() or known.n_unique() < _VALUES or is_measure(s.name) or not has_long_tail(known):
+        return None
+    r, c = max(((rank_correlation(s, x), c) for c, x in totals.items() if c != s.name), default=(0.0, ""))
+    if r < _BESIDE:
+        return None
+    return f"it goes with {c}, a running total (rank correlation {short(r)}): its value is that of the end of the log"
 
 
 def is_measure(c: str) -> bool:
@@ -324,8 +348,19 @@ def total_of(
     def age(s: pl.Series) -> float:
         return 0.0 if since is None else ageing(s, since)
 
+    def pace(s: pl.Series) -> float:
+        return 0.0 if since is None else follows(s, [n * _lasting(since) for n in counts])
+
     acts = acts_of(roles)
-    return lambda s: total(s, lambda: follows(s, counts), lambda: age(s), lambda: follows(s, of), acts)
+    return lambda s: total(s, lambda: follows(s, counts), lambda: age(s), lambda: follows(s, of), acts, lambda: pace(s))
+
+
+def _lasting(since: pl.Series) -> pl.Series:
+    """How many times the days of a log ids are there: what comes at one pace adds up with them."""
+    days = since.cast(pl.Int32)
+    last = days.max()
+    assert isinstance(last, int)
+    return (1 + last - days).clip(_WINDOW) / _WINDOW
 
 
 def acts_of(roles: Roles) -> list[str]:
