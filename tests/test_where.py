@@ -177,7 +177,7 @@ def test_files_of_both_are_converted_once(tmp_path: Path, kind: str) -> None:
     assert rows(log.read(DAY, tmp_path))["click"].to_list() == [1]
     made = {str(p.relative_to(tmp_path / "converted")): p.stat().st_mtime_ns for p in tmp_path.rglob("*.parquet")}
     assert len(made) == 2 and all(name.startswith("events/day=") for name in made)
-    log.outcomes_of("came", DAY + dt.timedelta(1), {})
+    log.outcomes_of("came", DAY + dt.timedelta(1), {}, log.find(DAY).events)
     assert {
         str(p.relative_to(tmp_path / "converted")): p.stat().st_mtime_ns for p in tmp_path.rglob("*.parquet")
     } == made

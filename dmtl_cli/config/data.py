@@ -139,6 +139,8 @@ class Events(Table):
     @model_validator(mode="after")
     def _joined_in_order(self) -> Events:
         for k, (name, table) in enumerate(self.joined.items()):
+            if table.within and self.time is None:
+                raise ValueError(f"joined.{name}.within: it needs data.events.time, at which an exposure was shown")
             if table.way is None:
                 continue
             before = dict([*self.joined.items()][:k])
@@ -146,6 +148,10 @@ class Events(Table):
                 there = f": {', '.join(before)}" if before else ", and there is none"
                 raise ValueError(
                     f"joined.{name}.through: expected a table that is named before it{there}, got {table.way[0]}"
+                )
+            if other.within:
+                raise ValueError(
+                    f"joined.{name}.through: {table.way[0]} has no single exposure of a row: it has within"
                 )
             if table.id_column != other.id_column:
                 raise ValueError(f"joined.{name}.event_key: expected {other.id_column}, as joined.{table.way[0]} has")

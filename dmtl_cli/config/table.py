@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import datetime as dt
 import re
 from typing import Annotated, Any, Literal
 
@@ -230,6 +231,12 @@ class Joined(Beside):
     """another table of `joined`, named before this one, and its column of the ids that `key` has, where rows name a row
     of that table in place of an exposure: clicks.click_id of orders that name the click. They are of that row's
     exposure, so `event_key` is that of the other table"""
+    time: Column | None = None
+    """when each row came, for `within`: a time, or seconds or milliseconds since 1970"""
+    within: Annotated[str, Field(pattern=r"^[1-9][0-9]{0,5}[smhd]$")] | None = None
+    """how long after an exposure its rows come, as 90s, 30m, 24h or 7d, where ids are of no single exposure, as those
+    of a user and an item: a row is of each exposure of its id that was shown at most so long before it
+    (data.events.time), and of none that was shown later. Absent: of each that has its id"""
     columns: Annotated[dict[Column, Aggregate], Field(min_length=1)]
     """columns of the events by name, each an SQL expression of Polars over all rows of one id: seconds: SUM(seconds),
     cooked: MAX(cook_mode) = 1, clicked: COUNT(*) > 0. An exposure without a row has what the expression gives of no
@@ -248,13 +255,19 @@ class Joined(Beside):
 
     @model_serializer(mode="wrap")
     def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return without_new(self, dump(self), (*NEW, "date_column", "unique", "explode", "through"))
+        return without_new(self, dump(self), (*NEW, "date_column", "unique", "explode", "through", "time", "within"))
 
     @property
     def way(self) -> tuple[str, str] | None:
         """The table and the column of `through`."""
         table, _, column = (self.through or "").partition(".")
         return (table, column) if self.through else None
+
+    @property
+    def window(self) -> dt.timedelta | None:
+        """Of `within`."""
+        units = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+        return dt.timedelta(**{units[self.within[-1]]: int(self.within[:-1])}) if self.within else None
 
     @property
     def is_daily(self) -> bool:
@@ -270,10 +283,15 @@ class Joined(Beside):
         """The table's columns that are read."""
         roots = [aggregated_roots_of(text) for text in self.columns.values()]
         named = {n for one in roots for r, fields in one.items() for n in ([f"{r}.{f}" for f in fields] or [r])}
-        return {self.key, *named}
+        return {self.key, *named, *([self.time] if self.time else [])}
 
     @model_validator(mode="after")
     def _is_of_days(self) -> Joined:
+        if (self.time is None) != (self.within is None):
+            given, lacks = ("within", "time") if self.time is None else ("time", "within")
+            raise ValueError(f"{given} has no effect without {lacks}")
+        if self.within and self.through:
+            raise ValueError("within has no effect beside through: an id of another row names one exposure")
         if self.date_column and (self.partition or self.is_dated):
             raise ValueError(f"give {'partition' if self.partition else '{day} in path'} or date_column, not both")
         if self.date_column in self.computed:

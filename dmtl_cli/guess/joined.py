@@ -50,9 +50,9 @@ def joined_rows(log: Log, found: DayFiles, events: Table) -> dict[str, Any]:
         pair = pair_of(log.data.events, table.section)
         said: dict[str, Any] = {"days_after": table.section.days_after, "rows": table.read_rows, "shared": shared}
         if table.section.is_daily:
-            matched = int(table.rows.to_numpy()[times > 0].sum())
+            matched = int(table.units[times > 0].sum())
             said["unmatched"] = int(table.rows.sum()) - matched + table.astray
-            if log.data.events.user not in pair:  # of a user and item the next day may have the same again
+            if table.section.within or log.data.events.user not in pair:  # a pair may come again on the next day
                 said["later"] = _later(log, found, events, name, tables)
         said |= {"without_id": table.without_id} if table.without_id else {}
         said |= {"pair": pair} if pair else {}
@@ -61,17 +61,18 @@ def joined_rows(log: Log, found: DayFiles, events: Table) -> dict[str, Any]:
 
 
 def _times(log: Log, found: DayFiles, events: Table, table: Outcomes) -> Ints:
-    """[keys] exposures of the day that have each id of the table."""
-    times, column, date = np.zeros(len(table.keys), np.int64), table.section.id_column, log.data.events.date_column
+    """[units] exposures of the day that have each id of the table, or each of its rows."""
+    times, column, date = np.zeros(len(table.units), np.int64), table.section.id_column, log.data.events.date_column
+    clock = [table.clocks[0].column] if table.clocks else []
     for file in (file for file in events.files if events.has_in(file, column)):
-        wanted = list(dict.fromkeys([column, *([date] if date else [])]))
+        wanted = list(dict.fromkeys([column, *([date] if date else []), *clock]))
         for frame in frames(events, file, wanted, sizes.BLOCK, found.groups.get(file)):
             rows = frame
             if date:
                 days = Checked(frame, file, 0).date(date, log.data.timezone, nulls=True)
                 rows = frame.filter((days == found.day).fill_null(False))
-            at = table.places(plain(rows[column]), file)
-            np.add.at(times, at[at >= 0], 1)
+            _, units = table.met(rows.select(plain(rows[c]) for c in dict.fromkeys([column, *clock])), file)
+            np.add.at(times, units, 1)
     return times
 
 
@@ -79,12 +80,12 @@ def _later(log: Log, found: DayFiles, events: Table, name: str, beside: Mapping[
     """Rows of the first day that is not read any more that are of this day's exposures; 0 where it is not there."""
     section = log.data.events.joined[name]
     try:
-        table = log.outcomes_of(name, before(found.day, -section.days_after - 1), beside)
+        table = log.outcomes_of(name, before(found.day, -section.days_after - 1), beside, found.events)
     except UserError as e:
         if e.code != Exit.NO_INPUT:
             raise
         return 0
-    return int(table.rows.to_numpy()[_times(log, found, events, table) > 0].sum())
+    return int(table.units[_times(log, found, events, table) > 0].sum())
 
 
 def joined_lines(found: dict[str, Any]) -> Iterator[str]:

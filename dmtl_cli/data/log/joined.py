@@ -9,10 +9,12 @@ from __future__ import annotations
 import datetime as dt
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
@@ -20,6 +22,7 @@ from dmtl_cli.config.errors import UserError, did_you_mean
 from dmtl_cli.config.expressions import aggregated_roots_of, sources_of
 from dmtl_cli.config.table import WHERE
 from dmtl_cli.config.table import Joined as Section
+from dmtl_cli.data.log.checks import Checked
 from dmtl_cli.data.log.column_types import in_words, words_of
 from dmtl_cli.data.log.computed import Beside, Computed, of_types, plain, struct_of
 from dmtl_cli.data.log.dictionary import Rows, Texts, places
@@ -28,6 +31,36 @@ from dmtl_cli.data.log.shares import share_groups
 from dmtl_cli.data.log.source import File
 from dmtl_cli.data.log.table import Table, require_condition
 from dmtl_cli.runs.ranks import ALONE
+
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Clock:
+    """When rows of a table are."""
+
+    column: str
+    timezone: str | None
+    zoneless: bool
+    """whether the texts that its times were read of name no zone"""
+
+    def of(self, frame: pl.DataFrame, file: File, asked: str) -> pl.Series:
+        """[n] instants of rows, in UTC; null where there is no time.
+
+        Args:
+            asked: the key of the config that asks for them, for messages.
+
+        Raises:
+            UserError: 65 the column has days alone, or what are no times.
+        """
+        s = frame[self.column]
+        if s.null_count() == len(s):
+            return pl.Series(self.column, [None], pl.Datetime("us", "UTC")).new_from_index(0, len(s))
+        at = Checked(frame, file, 0).local(self.column, self.timezone or "UTC", zoneless=self.zoneless)
+        if at.dtype == pl.Date:
+            what = f"{file}: {asked} expects a time of day, column {self.column} has {words_of(s)}"
+            raise UserError(what, "name a column of times, or leave time and within out: a day of the pair")
+        return at.dt.cast_time_unit("us")
 
 
 class Outcomes:
@@ -41,6 +74,7 @@ class Outcomes:
         check: raises UserError 65 where these columns of the table take too much memory.
         declared: columns that are null where no file of the day has them, and the section has a condition.
         through: the table of which its rows name rows in place of exposures.
+        clocks: of the events and of its own rows, where `within` asks when these were.
     """
 
     def __init__(
@@ -54,19 +88,52 @@ class Outcomes:
         check: Callable[[Table, Collection[str], dict[File, range]], object],
         declared: Collection[str] = (),
         through: Outcomes | None = None,
+        clocks: tuple[Clock, Clock] | None = None,
     ) -> None:
+        self.clocks = clocks
         self.name, self.section, self._files, self._groups = f"data.events.joined.{name}", section, files, groups
         self._days, self._timezone, self._check, self._declared = days, timezone, check, declared
         self._through, self._left_out, self._astray = through, Counter[str](), 0
 
-    def values(self, ids: pl.Series, columns: Sequence[str], file: object) -> pl.DataFrame:
+    def values(self, exposures: pl.DataFrame, columns: Sequence[str], file: File) -> pl.DataFrame:
         """[n] rows of the columns: what came of each exposure.
+
+        Args:
+            exposures: their ids in `section.id_column`, and the column of the events' clock where there is one.
 
         Raises:
             UserError: 65 ids are integers in one of the tables and text in the other, or what reading the table raises.
         """
-        at = self.places(ids, file)
-        return self._columns.select(columns)[np.where(at < 0, len(self.keys), at)]
+        if self.clocks is None:
+            at = self.places(exposures[self.section.id_column], file)
+            return self._columns.select(columns)[np.where(at < 0, len(self.keys), at)]
+        of, row = self.met(exposures, file)
+        rows = self._rows[row].with_columns(pl.Series(_ID, of))
+        texts = {c: self.section.columns[c] for c in columns}
+        made = pl.DataFrame([self._aggregated(rows, c, text) for c, text in texts.items()])
+        at = np.full(len(exposures), len(made) - 1)  # what the expressions give of no rows
+        at[np.unique(of)] = np.arange(len(made) - 1)
+        return made[at]
+
+    def met(self, exposures: pl.DataFrame, file: File) -> tuple[Ints, Ints]:
+        """([m] an exposure, [m] a row of the table that is of it, or of its id: one of `units`), as `values` takes and
+        raises."""
+        at = self.places(exposures[self.section.id_column], file)
+        if self.clocks is None:
+            of = np.flatnonzero(at >= 0)
+            return of, at[of].astype(np.int64)
+        shown = self.clocks[0].of(exposures, file, f"{self.name}.within")
+        seen = pl.DataFrame([pl.Series(_ID, at, pl.Int32), shown.alias("shown")]).with_row_index("of")
+        rows = self._rows.select(_PLACE, _AT).with_row_index("row")
+        both = seen.filter(pl.col(_ID) >= 0).join(rows, left_on=_ID, right_on=_PLACE, maintain_order="left_right")
+        waited = pl.col(_AT) - pl.col("shown")
+        both = both.filter(waited.is_between(dt.timedelta(0), self.section.window))
+        return both["of"].cast(pl.Int64).to_numpy(), both["row"].cast(pl.Int64).to_numpy()
+
+    @property
+    def units(self) -> Ints:
+        """Rows of what exposures have: of each of the `keys`, or 1 of each row that has a time."""
+        return self.rows.to_numpy().astype(np.int64) if self.clocks is None else np.ones(len(self._rows), np.int64)
 
     def places(self, ids: pl.Series, file: object) -> Rows:
         """[n] the place of each exposure's id among `keys`; -1 where the table has no row of it. Raises as `values`."""
@@ -161,8 +228,13 @@ class Outcomes:
         """Of the columns."""
         return self._columns.clear().to_arrow(compat_level=pl.CompatLevel.oldest()).schema
 
+    @property
+    def _rows(self) -> pl.DataFrame:
+        """Of a table with a clock the rows that have an id and a time, with the place of the id among `keys`."""
+        return self._read[4]
+
     @cached_property
-    def _read(self) -> tuple[pl.Series, pl.Series, pl.DataFrame, int]:
+    def _read(self) -> tuple[pl.Series, pl.Series, pl.DataFrame, int, pl.DataFrame]:
         section = self.section
         frame = self._frame(sorted(section.read_columns - {section.key}))
         ids = self._ids_of(frame).alias(_ID)
@@ -174,14 +246,20 @@ class Outcomes:
             frame.select(struct_of(r, sorted(fields)).alias(r)).to_series() for r, fields in named.items() if fields
         ]
         whole = [plain(frame[r]) for r, fields in named.items() if not fields]
-        rows = pl.DataFrame([ids, *structs, *whole]).drop_nulls(_ID)
+        at = self.clocks[1].of(frame, self._files[0], f"{self.name}.time").alias(_AT) if self.clocks else None
+        rows = pl.DataFrame([ids, *structs, *whole, *([] if at is None else [at])])
+        rows = rows.drop_nulls([_ID] if at is None else [_ID, _AT])
         by_id = rows.group_by(_ID, maintain_order=True)
         counted = by_id.agg(pl.len()).sort(_ID)
         columns = [self._aggregated(rows, column, text) for column, text in section.columns.items()]
-        return counted[_ID], counted["len"], pl.DataFrame(columns), len(frame)
+        if at is None:
+            return counted[_ID], counted["len"], pl.DataFrame(columns), len(frame), rows.clear()
+        place = pl.DataFrame([counted[_ID]]).with_row_index(_PLACE).with_columns(pl.col(_PLACE).cast(pl.Int32))
+        timed = rows.join(place, on=_ID, maintain_order="left")
+        return counted[_ID], counted["len"], pl.DataFrame(columns), len(frame), timed
 
     def _aggregated(self, rows: pl.DataFrame, column: str, text: str) -> pl.Series:
-        """[keys + 1]: see `_columns`."""
+        """[keys + 1]: see `_columns`; the same of other ids, each with the rows that have it."""
         expression = pl.sql_expr(text).alias(column)
         try:
             some = rows.group_by(_ID, maintain_order=True).agg(expression).sort(_ID)[column]
@@ -235,7 +313,7 @@ class Outcomes:
             table.require_ids(section.unique)
 
 
-_ID = ":id"
+_ID, _AT, _PLACE = ":id", ":at", ":place"
 
 
 _AS_BOTH = "write both as integers, or both as text"
@@ -289,12 +367,16 @@ class Joined(Computed):
         return f"{table.name} expects" if table else super().asked(column)
 
     def stored(self, columns: Collection[str]) -> list[str]:
-        files = {c: self._ids_of(table) for c, table in self._tables_of.items()}
+        files = {c: self._needed_by(table) for c, table in self._tables_of.items()}
         return list(dict.fromkeys(source for c in self._named(columns) for source in files.get(c, [c])))
 
     def _ids_of(self, table: Outcomes) -> list[str]:
         """The files' columns of the ids that a table has, or of which these are computed."""
         return self._sources(table.section.id_column)
+
+    def _needed_by(self, table: Outcomes) -> list[str]:
+        """The files' columns of the ids, and of when exposures were shown where that is asked."""
+        return self._ids_of(table) + (self._sources(table.clocks[0].column) if table.clocks else [])
 
     def schema(self, stored: pa.Schema, file: object) -> pa.Schema:
         for column, table in self._tables_of.items():
@@ -314,20 +396,25 @@ class Joined(Computed):
         what = f"{where}: {table.name} expects column {source}{meant}"
         return UserError(what, "event_key names the events' column of the ids that the table has")
 
-    def of(self, rows: Any, columns: Collection[str], file: object) -> Any:
+    def of(self, rows: Any, columns: Collection[str], file: Any) -> Any:
         asked = [c for c in self._named(columns) if c in self._tables_of and c not in rows.schema.names]
         names, arrays = [*rows.schema.names], [*rows.columns]
         for table in dict.fromkeys(self._tables_of[c] for c in asked):
             mine = [c for c in asked if self._tables_of[c] is table]
-            key = table.section.id_column
-            if super().makes(key):  # of rows that `where` leaves out nothing is computed
-                ids = pl.Series(super().of(rows, [key, *({WHERE} & {*columns})], file).column(key))
-            elif key in rows.schema.names:
-                ids = pl.Series(rows.column(key))
-            else:
-                ids = pl.Series([None]).new_from_index(0, len(rows))
-            values = table.values(plain(ids), mine, file)
+            named = [table.section.id_column, *([table.clocks[0].column] if table.clocks else [])]
+            exposures = pl.DataFrame([self._column(rows, c, columns, file) for c in named])
+            values = table.values(exposures, mine, file)
             names += mine
             arrays += [values[c].to_arrow(compat_level=pl.CompatLevel.oldest()) for c in mine]
         rows = super().of(type(rows).from_arrays(arrays, names), columns, file)
         return rows if [*columns] == rows.schema.names else rows.select([*columns])
+
+    def _column(self, rows: Any, column: str, columns: Collection[str], file: File) -> pl.Series:
+        """[n] a column of the files, null where they lack it, or one that is computed of these."""
+        if super().makes(column):  # of rows that `where` leaves out nothing is computed
+            made = super().of(rows, [column, *({WHERE} & {*columns})], file).column(column)
+        elif column in rows.schema.names:
+            made = rows.column(column)
+        else:
+            return pl.Series(column, [None]).new_from_index(0, len(rows))
+        return plain(pl.Series(column, made))

@@ -22,19 +22,20 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from dmtl_cli.config.data import Data
+from dmtl_cli.config.data import Data, Events
 from dmtl_cli.config.days import before
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.expressions import roots_of
 from dmtl_cli.config.features import Feature
 from dmtl_cli.config.table import WHERE
+from dmtl_cli.config.table import Joined as JoinedSection
 from dmtl_cli.data.log import invalid, memory, sizes
 from dmtl_cli.data.log.computed import Beside, Computed
 from dmtl_cli.data.log.day import FEATURE, ID, TIME, Day, Ints
 from dmtl_cli.data.log.day_files import DayFiles, DayFinder, changed_error
 from dmtl_cli.data.log.entities import Entities
 from dmtl_cli.data.log.inline import Inline
-from dmtl_cli.data.log.joined import Joined, Outcomes
+from dmtl_cli.data.log.joined import Clock, Joined, Outcomes
 from dmtl_cli.data.log.labels import FURTHER
 from dmtl_cli.data.log.numbering import Cursor, Numbering
 from dmtl_cli.data.log.numbering import Rows as Ints32
@@ -178,16 +179,18 @@ class Log:
         tables, day = self.data.events.joined, found.day
         made: dict[str, Outcomes] = {}
         for name, files in found.joined.items():
-            made[name] = self._outcomes(name, day, tables[name].days_after, files, found.joined_groups, made)
+            after, groups = tables[name].days_after, found.joined_groups
+            made[name] = self._outcomes(name, day, after, files, groups, made, found.events)
         return [*made.values()]
 
-    def outcomes_of(self, name: str, day: dt.date, beside: Mapping[str, Outcomes]) -> Outcomes:
+    def outcomes_of(self, name: str, day: dt.date, beside: Mapping[str, Outcomes], events: Sequence[File]) -> Outcomes:
         """The rows of such a table of one day. Raises UserError as `find`.
 
         Args:
             beside: the other tables, of which it may name rows.
+            events: files of the exposures that its rows are of.
         """
-        return self._outcomes(name, day, 0, *self._finder.joined(name, day, 0), beside)
+        return self._outcomes(name, day, 0, *self._finder.joined(name, day, 0), beside, events)
 
     def _outcomes(
         self,
@@ -197,13 +200,19 @@ class Log:
         files: Sequence[File],
         groups: dict[File, range],
         beside: Mapping[str, Outcomes],
+        events: Sequence[File],
     ) -> Outcomes:
         section, check = self.data.events.joined[name], partial(memory.check_table, limit=self.max_memory)
         is_json = self.data.format_of(section) == "json"  # it writes no column of what is not there
         declared = types_of(self.data, section) if is_json else {}
         days = day, before(day, -after)
         through = beside[section.way[0]] if section.way else None
-        return Outcomes(name, section, files, groups, days, self.data.timezone, check, declared, through)
+        clocks = (self._clock(self.data.events, events), self._clock(section, files)) if section.within else None
+        return Outcomes(name, section, files, groups, days, self.data.timezone, check, declared, through, clocks)
+
+    def _clock(self, section: Events | JoinedSection, files: Sequence[File]) -> Clock:
+        assert section.time is not None
+        return Clock(section.time, self.data.timezone, Table(files).is_zoneless(self.data, section, section.time))
 
     def _columns_of(
         self, side: str, files: Sequence[File], morning: dt.date, whole_day: bool, columns: Sequence[str]
