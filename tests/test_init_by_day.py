@@ -139,6 +139,29 @@ def test_one_file_of_orders_beside_folders_of_days(tmp_path: Path) -> None:
     assert code == 0 and yaml.safe_load((tmp_path / "mine.yaml").read_text())["data"]["timezone"], said
 
 
+def test_orders_are_of_what_was_shown_before_them(tmp_path: Path) -> None:
+    """Where a click has a column, and one file has all orders: users see an item again after they have bought it."""
+    rng, shown = np.random.default_rng(3), world()["shown"]
+    again = shown.gather_every(2).with_columns(pl.col("ts") + pl.duration(minutes=90))
+    shown = pl.concat([shown, again]).sort("ts")
+    shown = shown.with_columns(clicked=pl.Series((rng.random(len(shown)) < 0.25).astype(int)))
+    orders = shown.filter(pl.col("clicked") == 1).gather_every(3)
+    orders = orders.with_columns(pl.col("ts") + pl.duration(minutes=pl.Series(rng.integers(1, 400, len(orders)))))
+    for (day,), rows in shown.group_by("day"):
+        (tmp_path / f"log/shown/dt={day}").mkdir(parents=True)
+        rows.drop("day").write_parquet(tmp_path / f"log/shown/dt={day}/0.parquet")
+    orders = orders.sort("ts").select(*IDS, amount=pl.Series(rng.integers(5, 90, len(orders)).astype(float)))
+    orders.write_csv(tmp_path / "log/orders.csv", datetime_format="%Y-%m-%d %H:%M:%S")
+    code, events, said = init(tmp_path / "log", "--conversion", "orders")
+    table = events["joined"]["orders"]
+    assert code == 0 and (table["time"], table["within"], table["date_column"]) == ("ts", "24h", "ts"), said
+    last = shown.filter(pl.col("day") == DAYS[-1]).with_row_index()
+    came = orders.filter(pl.col("ts").dt.date() == DAYS[-1]).rename({"ts": "came"})
+    met = last.join(came, on=["user_id", "item_id"]).filter(pl.col("clicked") == 1)
+    many = met.filter(pl.col("came") >= pl.col("ts"))["index"].n_unique()
+    assert f"{many / last['clicked'].sum():.1%} of clicks are good" in said and many < met["index"].n_unique(), said
+
+
 def test_another_good_click_is_new(tmp_path: Path) -> None:
     """Whatever word of the config before is its name, and whether it had a rule."""
     rng, frame = np.random.default_rng(0), world()["shown"].drop("day")

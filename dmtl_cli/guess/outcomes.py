@@ -3,6 +3,7 @@ aggregates make columns of the events of them."""
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,7 +18,7 @@ from dmtl_cli.guess.references import MET, OWN, THERE, Exposures, exposures_of, 
 from dmtl_cli.guess.rewrites import rank_of, sql_column, sql_text
 from dmtl_cli.guess.roles import Roles
 from dmtl_cli.guess.tables import Table
-from dmtl_cli.guess.values import FEW, free, has_several, is_binary, is_id, share, time_unit, within
+from dmtl_cli.guess.values import FEW, free, has_several, instants, is_binary, is_id, share, time_unit, within
 
 _GROWS = 0.99  # of the ids with several rows
 ALL = 0.9
@@ -31,6 +32,33 @@ _ONE = 0.01  # of the exposures may have several values of a text that has one e
 _ANY = words.any_of("all data part export full dump rows out file table alle todo tutti tout")
 """names of files that say nothing"""
 _KIND = r"^[\pL\pN_:/.+-]{1,40}( [\pL\pN_:/.+-]{1,40}){0,2}$"
+
+
+@dataclass(frozen=True)
+class Wait:
+    """How long after what was shown its rows come."""
+
+    shown: tuple[str, str]
+    """the events' column of times, and its unit"""
+    came: tuple[str, str]
+    """the table's"""
+    hours: int
+
+    @property
+    def within(self) -> str:
+        """As `data.events.joined` has it."""
+        return f"{self.hours}h"
+
+    def pairs(self, frame: pl.DataFrame, rows: pl.DataFrame, key: str) -> pl.DataFrame:
+        """Rows with the number of an exposure, `:of`, that has their key and was shown so long before them at most."""
+        shown, came = (
+            instants(of[c], unit).dt.convert_time_zone("UTC").dt.cast_time_unit("us")  # type: ignore[union-attr]
+            for of, (c, unit) in ((frame, self.shown), (rows, self.came))
+        )
+        seen = pl.DataFrame([frame[key], shown.alias(":shown")]).with_row_index(":of")
+        both = seen.join(rows.with_columns(came.alias(":came")), on=key, maintain_order="left_right")
+        waited = (pl.col(":came") - pl.col(":shown")).is_between(dt.timedelta(0), dt.timedelta(hours=self.hours))
+        return both.filter(waited)
 
 
 @dataclass(frozen=True)
@@ -60,6 +88,8 @@ class Outcomes:
     """TABLE.COLUMN of what `key` names in place of an exposure, as `data.events.joined` has it"""
     mapped: pl.DataFrame | None = field(default=None, compare=False)
     """the table's rows with the exposure's id for `key` then"""
+    wait: Wait | None = None
+    """when exposures were shown and rows came, where an id is of no single exposure"""
     dated: str | None = None
     """the column that tells the day of its rows, where its files do not and the key is of a day"""
 
@@ -73,6 +103,7 @@ class Outcomes:
         """The columns that are read, of the table and of one that it names."""
         keys = sources_of(self.computed[1]) if self.computed else [self.key]
         keys += [self.through.partition(".")[2]] if self.through else []
+        keys += [self.wait.came[0]] if self.wait else []
         return {*keys, *(c for text in self.columns.values() for c in aggregated_roots_of(text))}
 
     @property
@@ -331,8 +362,12 @@ def with_outcomes(events: Table, found: Iterable[Outcomes]) -> Table:
             mine, others = (pl.sql_expr(text).alias(one.key) for text in one.computed)
             frame, rows = frame.with_columns(mine), rows.with_columns(others)
         rows = rows.filter(pl.col(one.key).is_not_null())
-        by_id = rows.group_by(one.key, maintain_order=True).agg(made).rename({one.key: one.event_key})
-        frame = frame.join(by_id, on=one.event_key, how="left", maintain_order="left")
+        if one.wait is not None:
+            by_row = one.wait.pairs(frame, rows, one.key).group_by(":of", maintain_order=True).agg(made)
+            frame = frame.with_row_index(":of").join(by_row, on=":of", how="left", maintain_order="left").drop(":of")
+        else:
+            by_id = rows.group_by(one.key, maintain_order=True).agg(made).rename({one.key: one.event_key})
+            frame = frame.join(by_id, on=one.event_key, how="left", maintain_order="left")
         counts = [c for c, text in one.columns.items() if text.startswith(("COUNT(", "COALESCE("))]
         frame = frame.with_columns(pl.col(c).fill_null(False) for c in counts)
         frame = frame.drop(one.event_key) if one.computed else frame

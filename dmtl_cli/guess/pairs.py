@@ -14,6 +14,7 @@ from dmtl_cli.guess import words
 from dmtl_cli.guess.outcomes import (
     ALL,
     Outcomes,
+    Wait,
     named_after,
     of_pairs,
     of_reference,
@@ -25,9 +26,11 @@ from dmtl_cli.guess.references import MET, exposures_of, is_chance, is_own, refe
 from dmtl_cli.guess.roles import Roles
 from dmtl_cli.guess.tables import LAKES, Table
 from dmtl_cli.guess.values import DAYS, FEW, free, instants, is_id, share, within
+from dmtl_cli.guess.zones import is_naive
 
 _MET = 0.3  # of the rows of a user and item have one that was shown, in a sample that may lack it
 _ID = ":exposure"
+_DAY, _BEHIND = 24, 0.9  # hours; of the rows of what was shown on their day come at most so long after it
 _CHANCE = 0.5  # as many at most, were the items those of other rows
 
 
@@ -116,7 +119,9 @@ def outcomes_by_day(
             taken = {*every, *beside, *(c for one in found for c in one.columns)}
             if (one := _by_day(table, mine, events, roles, taken)) is not None:
                 dated = None if other.files.days or other.files.partition else mine.time.column
-                found.append(replace(one, once=roles.click is None and not later, dated=dated))
+                once = roles.click is None and not later
+                wait = None if once else _wait(one, table, mine, events, roles)
+                found.append(replace(one, once=once, dated=dated, wait=wait))
                 break
     return with_rows(found, roles, every, later)
 
@@ -143,6 +148,28 @@ def _by_day(table: Table, mine: Roles, events: Table, roles: Roles, taken: set[s
     if rate > ALL and not any(words.by_name(c, words.CLICK + words.DURATION) for c in one.columns):
         return None  # what is there for every exposure may be known before it
     return one
+
+
+def _wait(one: Outcomes, table: Table, mine: Roles, events: Table, roles: Roles) -> Wait | None:
+    """How long rows of a user and an item are of what was shown before them; None where times do not tell it, as of
+    those of a shop's clock beside those of a phone, or rows come before what was shown."""
+    assert one.computed is not None
+    day = _shared_day(table, events)
+    frame, rows = _of_day(events, day), _of_day(table, day)
+    if any(_instants(of, each) is None for of, each in ((frame, roles), (rows, mine))):
+        return None
+    assert roles.time is not None and mine.time is not None
+    clocks = ((frame[roles.time.column], roles.time_unit), (rows[mine.time.column], mine.time_unit))
+    if len({is_naive(s, str(unit)) for s, unit in clocks}) > 1:  # those without a zone may be of another one
+        return None
+    wait = Wait((roles.time.column, str(roles.time_unit)), (mine.time.column, str(mine.time_unit)), _DAY)
+    shown, came = (
+        of.with_columns(pl.sql_expr(text).alias(_ID)) for of, text in zip((frame, rows), one.computed, strict=True)
+    )
+    came = _while(came, mine, shown, roles).with_row_index(":row")
+    met = came.filter(came[_ID].is_in(shown[_ID].unique().implode()))
+    behind = wait.pairs(shown, met, _ID)[":row"].n_unique()
+    return wait if len(met) >= FEW and behind >= _BEHIND * len(met) else None
 
 
 def _names(frame: pl.DataFrame, ids: pl.Series, names: words.Patterns) -> list[str]:
