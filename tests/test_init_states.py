@@ -264,6 +264,26 @@ def test_groups_of_tests_programs_and_second_ids_are_no_features(tmp_path: Path)
     assert text.count("named like a test's group") == 3 and "# user_agent: not used: a program's name" in text
 
 
+def test_a_machine_that_wrote_rows_is_no_feature(tmp_path: Path) -> None:
+    """By a name that no column of the exposure has; of `host` and `node` only where values are numbered, as a site's
+    or a menu's are not."""
+    log, n = drawn(), np.arange(ROWS) % 7 % 3
+    more = {
+        "SzerverNev": [f"web-0{k}" for k in n],
+        "pod": [["api-7d-x", "api-7d-y", "api-9c-z"][k] for k in n],
+        "host": [f"h{k}.dc" for k in n],
+        "worker_node": [f"10.0.0.{k}" for k in n],
+        "request.host": [["shop.example", "m.shop.example", "b2b.example"][k] for k in n],
+        "menu_node": [["toys", "home", "garden"][k] for k in n],
+        "server_region": [f"eu-{k}" for k in n],
+    }
+    _, raw, text = initiated(tmp_path, log.with_columns(pl.Series(c, v) for c, v in more.items()))
+    context = {f["name"] for f in features(raw).values() if f["side"] == "context"}
+    assert context == {"request_host", "menu_node", "server_region"}
+    told = [line for line in text.splitlines() if "which machine wrote the row" in line]
+    assert all(any(c in line for line in told) for c in ("SzerverNev", "pod", "host", "worker_node"))
+
+
 def test_a_second_name_has_one_of_each() -> None:
     n = np.arange(90)
     frame = pl.DataFrame(

@@ -299,6 +299,17 @@ def says_nothing(s: pl.Series) -> str | None:
     return None
 
 
+def is_machine(s: pl.Series) -> str | None:
+    """Why a column of the events that varies with every exposure is the machine that wrote the row, by its name; by a
+    weaker one only where its texts are numbered, as web-01 and 10.0.0.7 are; None where it is none."""
+    named, known = _says(s.name, words.MACHINE), s.drop_nulls()
+    if not named and _says(s.name, words.PERHAPS_MACHINE) and s.dtype == pl.String:
+        texts = known.unique()
+        bare = texts.str.replace_all(r"\d+", "#")
+        named = 2 * bare.n_unique() <= len(texts) and share(bare != texts) == 1
+    return "which machine wrote the row, by its name" if named else None
+
+
 def _says(c: str, pattern: str) -> bool:
     return words.says_all(c, pattern)
 
