@@ -88,7 +88,7 @@ def states_of(log: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-WITHDRAWN = {"active": "1", "is_removed": "false", "sold_at": "null", "status": '"live"'}
+WITHDRAWN = {"active": "1", "is_removed": "false", "sold_at": "null", "status": "live"}
 COUNTED = {"saves", "play_count", "rating", "karma", "ctr_7d"}
 
 
@@ -163,8 +163,9 @@ def test_a_list_of_items_in_one_state_of_users_is_held(tmp_path: Path) -> None:
 
 def test_flags_and_totals_by_their_names_and_values() -> None:
     flag = [0, 1] * 50
-    assert states.withdrawn(pl.Series("in_stock", flag), "item")
-    assert "filter" not in str(states.withdrawn(pl.Series("is_active", flag), "user"))
+    assert states.withdrawn(pl.Series("in_stock", flag))
+    gone = states.withdrawn(pl.Series("is_active", flag))
+    assert gone is not None and "filter" not in gone.of("user") and gone.of("item").endswith("--filter is_active=1")
     for other in ("active_days", "interactive", "is_deletable", "sold_out_shows_of_artist"):
         assert not states.is_withdrawn(pl.Series(other, flag)), other
     assert not states.is_withdrawn(pl.Series("active", [1, 2, 3])) and not states.is_withdrawn(

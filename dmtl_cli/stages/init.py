@@ -96,7 +96,7 @@ def init(
         log.broken, log.events = broken, broken.among_nulls(log.events)
         log.warnings += broken.warnings
     # a config is kept and shared: it names nobody
-    about = _about(log, root, check_of(out, day), steps(out, first, day, "ID", known)[0])
+    about = _about(log, root, check_of(out, day), steps(out, first, day, "ID", known, log.inputs)[0])
     config = written(log, f"work/{out.stem}", about)
     again, catalogue = named_again(log, root, out, given), _catalogue(log) if config.edits else None
     is_told = bool({"duration", "conversion"} & given.keys())
@@ -111,7 +111,7 @@ def init(
         "warnings": log.warnings + log.inputs.told,
         "first": edits_of(out, config.edits, day, None if catalogue and is_label(config.edits) else again),
         "goals": goals_of(log) if (is_label(config.edits) or not config.edits) and not is_told else [],
-        "next": [] if config.edits else steps(out, first, day, someone, known),
+        "next": [] if config.edits else steps(out, first, day, someone, known, log.inputs),
         "roles": told_roles(log, before if before != _marked(config.text) else ""),
         "tables_not_used": [(path, why) for path, why in log.inputs.other if not _ABOUT.match(path)],
         "catalogue": catalogue,
