@@ -49,3 +49,11 @@ def test_a_whole_number_is_the_text_that_it_is_written_as() -> None:
     for value in (1.0, True):
         with pytest.raises(UserError, match="expected String"):
             items.mask({"active": value})
+
+
+def test_true_and_false_are_the_text_that_they_are_written_as() -> None:
+    """As `init` offers `--filter is_deleted=false` for a CSV, whose columns that no feature reads are text."""
+    for no in ("false", "False", "FALSE"):
+        items = Attributes(pl.Series([1, 2, 3]), pl.DataFrame({"is_deleted": ["true", no, None]}))
+        assert items.mask({"is_deleted": False}).tolist() == [False, True, False], no
+        assert items.unknown({"is_deleted": False}) == []

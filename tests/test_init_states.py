@@ -88,7 +88,7 @@ def states_of(log: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-WITHDRAWN = {"active": "1", "is_removed": "false", "sold_at": "null", "status": '"live"'}
+WITHDRAWN = {"active": "1", "is_removed": "false", "sold_at": "null", "status": "live"}
 COUNTED = {"saves", "play_count", "rating", "karma", "ctr_7d"}
 
 
@@ -163,8 +163,9 @@ def test_a_list_of_items_in_one_state_of_users_is_held(tmp_path: Path) -> None:
 
 def test_flags_and_totals_by_their_names_and_values() -> None:
     flag = [0, 1] * 50
-    assert states.withdrawn(pl.Series("in_stock", flag), "item")
-    assert "filter" not in str(states.withdrawn(pl.Series("is_active", flag), "user"))
+    assert states.withdrawn(pl.Series("in_stock", flag))
+    gone = states.withdrawn(pl.Series("is_active", flag))
+    assert gone is not None and "filter" not in gone.of("user") and gone.of("item").endswith("--filter is_active=1")
     for other in ("active_days", "interactive", "is_deletable", "sold_out_shows_of_artist"):
         assert not states.is_withdrawn(pl.Series(other, flag)), other
     assert not states.is_withdrawn(pl.Series("active", [1, 2, 3])) and not states.is_withdrawn(
@@ -262,6 +263,26 @@ def test_groups_of_tests_programs_and_second_ids_are_no_features(tmp_path: Path)
     assert "# cookie_id: not used: nearly a value of its own for every user: a second id" in text
     assert "# seller_nick: not used: a second name of seller_id" in text
     assert text.count("named like a test's group") == 3 and "# user_agent: not used: a program's name" in text
+
+
+def test_a_machine_that_wrote_rows_is_no_feature(tmp_path: Path) -> None:
+    """By a name that no column of the exposure has; of `host` and `node` only where values are numbered, as a site's
+    or a menu's are not."""
+    log, n = drawn(), np.arange(ROWS) % 7 % 3
+    more = {
+        "SzerverNev": [f"web-0{k}" for k in n],
+        "pod": [["api-7d-x", "api-7d-y", "api-9c-z"][k] for k in n],
+        "host": [f"h{k}.dc" for k in n],
+        "worker_node": [f"10.0.0.{k}" for k in n],
+        "request.host": [["shop.example", "m.shop.example", "b2b.example"][k] for k in n],
+        "menu_node": [["toys", "home", "garden"][k] for k in n],
+        "server_region": [f"eu-{k}" for k in n],
+    }
+    _, raw, text = initiated(tmp_path, log.with_columns(pl.Series(c, v) for c, v in more.items()))
+    context = {f["name"] for f in features(raw).values() if f["side"] == "context"}
+    assert context == {"request_host", "menu_node", "server_region"}
+    told = [line for line in text.splitlines() if "which machine wrote the row" in line]
+    assert all(any(c in line for line in told) for c in ("SzerverNev", "pod", "host", "worker_node"))
 
 
 def test_a_second_name_has_one_of_each() -> None:

@@ -158,6 +158,22 @@ def test_the_line_of_a_day_has_its_warnings_below_it(warnings: int, monkeypatch:
     assert lines[1:] == [f"  warning: doubt {k}: {again}" for k in range(warnings)]
 
 
+def test_a_warning_of_several_days_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Again where a number of it is another one by far; whatever ids it names, and which day is in its command."""
+    told: list[str] = []
+    monkeypatch.setattr(Manifest, "read", lambda _: a_manifest("export", facts={"warnings": told}))
+    earlier: said.Earlier = {}
+    lines = []
+    for n, many, k in ((1, 11, 0), (2, 12, 2), (3, 40, 4), (4, 39, 6), (5, 1_200, 7)):
+        few = f"an epoch is {many} steps: dmtl tune {CONFIG} --day {day(n)}"
+        told[:] = [f"{many:,} of 420 items are not listed (such as i{k}, i{k + 1})", *([few] if n == 2 else [])]
+        made = [Result("export", str(day(n)), "", "abcdef12", "r", {}, {}, [], False)]
+        lines.append(said.day_line(day(n), made, Path("x.yaml"), earlier).split("\n"))
+    assert [len(of_day) - 1 for of_day in lines] == [1, 1, 1, 0, 1]
+    assert [of_day[0].endswith("1 warning as before") for of_day in lines] == [False, True, False, True, False]
+    assert lines[1][1] == f"  warning: an epoch is 12 steps: dmtl tune --config x.yaml --day {day(2)}"
+
+
 def test_a_sample_of_users_names_the_key_that_bounds_it() -> None:
     config = {"evaluate": {"max_users": 3}}
     m = a_manifest(

@@ -211,12 +211,14 @@ def run(call: Call, day: Day, wait: Wait = "0", allow_gap: AllowGap = False) -> 
 def backfill(call: Call, first: First, last: Last, allow_gap: AllowGap = False) -> list[Result]:
     """`run` for each day in order, a line a day on stdout. A refused day (80) does not stop it; the exit code is the
     first failure's."""
-    from dmtl_cli.cli.said import day_line
+    from dmtl_cli.cli.said import Earlier, day_line
     from dmtl_cli.stages.run import backfill
+
+    earlier: Earlier = {}
 
     def ended(day: dt.date, made: list[Result] | UserError) -> None:
         if not call.options.as_json:
-            print(day_line(day, made, call.options.config), flush=True)
+            print(day_line(day, made, call.options.config, earlier), flush=True)
 
     a, b = parse_day(first, "--from"), parse_day(last, "--to")
     if a > b:

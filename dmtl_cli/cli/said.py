@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -26,6 +27,10 @@ DAYS = 3  # of which `status` shows numbers
 _LABELS = {"ctr": "click", "cvr": "read"}  # as a person calls what a task predicts; others by their name
 LISTS = ("popularity", "read_popularity", "exposure_rate")  # as evaluate/lists.py, which imports torch, names them
 _SOURCES = {"exposed": "shown", "negative": "drawn", "candidate": "retrieved"}
+Earlier = dict[str, list[float]]
+"""warnings that were told, without their numbers, and these"""
+_NUMBER, _EXAMPLES = re.compile(r"\d[\d,]*(?:\.\d+)?"), re.compile(r" \(such as [^()]*\)")
+_FAR = 2  # times as large a number of a warning makes it news
 _ROWS = {"profile": "events", "tune": "learned", "teacher": "log", "student": "learned", "evaluation": "events"}
 """which of a manifest's rows a person calls the rows of the stage"""
 
@@ -39,13 +44,14 @@ def line(m: Manifest, seconds: float | None = None, *, up_to_date: bool = False)
     return "  ".join(filter(None, parts))
 
 
-def day_line(day: dt.date, made: Sequence[Result] | UserError, config: Path) -> str:
+def day_line(day: dt.date, made: Sequence[Result] | UserError, config: Path, earlier: Earlier | None = None) -> str:
     """`2026-01-03  recall@50 of reads: served .212, best list .179 (popularity): better by .033 ±.010  export 53180a3`:
-    what a day's evaluation found, what was exported of it, and below it a line for each warning of the day; or why it
-    was refused.
+    what a day's evaluation found, what was exported of it, and below it a line for each warning of the day that was
+    not told of a day before; or why it was refused.
 
     Args:
         config: the file that the command was given, for what is to be called next.
+        earlier: what was told of the days before, to which this day's warnings are added.
     """
     if isinstance(made, UserError):
         return printable(f"{day}  refused: {made.message}")
@@ -53,13 +59,35 @@ def day_line(day: dt.date, made: Sequence[Result] | UserError, config: Path) -> 
     manifests = [Manifest.read(Path(r.path) / MANIFEST) for r in made if r.day == str(day)]
     found = [_evaluation(m) for m in manifests if m.stage == "evaluation"]
     doubts = dict.fromkeys(warning for m in manifests for warning in m.facts.get("warnings", ()))
+    told = [doubt for doubt in doubts if earlier is None or _is_news(doubt, earlier)]
+    if earlier is not None:
+        earlier |= {_words(doubt): _figures(doubt) for doubt in told}
+    again = len(doubts) - len(told)
     exported = runs.get("export")
     served = f"export {exported.run_id[:7]}" if exported else "no student yet"
     held = f", not served: LATEST is pinned to {exported.pinned}" if exported and exported.pinned else ""
     done = "up to date" if all(r.up_to_date for r in made) else ""
     whole = [str(day), *(found[0] if found else ["nothing to measure yet"]), served + held, done]
-    told = [printable(f"  warning: {of_config(doubt, config)}") for doubt in doubts]
-    return "\n".join(["  ".join(filter(None, whole)), *told])
+    whole += [f"{again} warning{'s' * (again > 1)} as before"] if again else []
+    lines = [printable(f"  warning: {of_config(doubt, config)}") for doubt in told]
+    return "\n".join(["  ".join(filter(None, whole)), *lines])
+
+
+def _is_news(doubt: str, earlier: Earlier) -> bool:
+    """Whether a warning says what none of another day did, or a number of it is now another one by far."""
+    before, now = earlier.get(_words(doubt)), _figures(doubt)
+    return before is None or any(max(a, b) > _FAR * min(a, b) for a, b in zip(before, now, strict=False))
+
+
+def _words(doubt: str) -> str:
+    """A warning without its numbers, and without the ids that it names as examples."""
+    return _NUMBER.sub("#", _EXAMPLES.sub("", doubt))
+
+
+def _figures(doubt: str) -> list[float]:
+    """The numbers of what was seen, which stands before what to do."""
+    seen = _EXAMPLES.sub("", doubt).partition(": ")[0]
+    return [float(text.replace(",", "")) for text in _NUMBER.findall(seen)]
 
 
 def telling(log: RunLog) -> Callable[[Path, Manifest, float | None], None]:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from enum import IntEnum
+from itertools import islice
 
 from dmtl_cli.config.secrets import masked
 
 _MOST = 10_000
 """characters of a message that are kept, for the log"""
+_SOME = 2
+"""ids that are named where there are many"""
 _SEPARATORS = re.compile("[._-]")
 """between the words of a name"""
 
@@ -56,6 +59,12 @@ class UserError(Exception):
         said = f"dmtl: error: {self.message}{more}{'; ' + self.hint if self.hint else ''}"
         text = printable(" ".join(said.split()))
         return text if len(text) <= 400 else text[:397] + "..."
+
+
+def such_as(ids: Iterable[object]) -> str:
+    """` (such as a, b)`: two of some ids, which a person can look up; nothing of none."""
+    some = [printable(str(one)) for one in islice(ids, _SOME)]
+    return f" (such as {', '.join(some)})" if some else ""
 
 
 def printable(text: str) -> str:

@@ -236,6 +236,8 @@ def _of_events(
         if (why := second_id(s, ids, side)) is not None:
             return Guess(c, why)
     if side == "context":
+        if (why := states.is_machine(s)) is not None:
+            return Guess(c, why)
         users = events.frame[roles.user.column] if roles.user else None
         if made.kind == "categorical" and (why := never_back(s, days, users)) is not None:
             return Guess(c, why)

@@ -279,7 +279,9 @@ def _of_all_days(
         return rows, day.item_events.astype(np.int64)
 
     def of_the_end(s: pl.Series) -> str | None:
-        return withdrawn(s, side, partial(shown, s)) or total(s, partial(_in_order, s, counts, near), acts=acts)
+        if (gone := withdrawn(s, partial(shown, s))) is not None:
+            return gone.of(side)
+        return total(s, partial(_in_order, s, counts, near), acts=acts)
 
     for f in features:
         s = whole[f.name].alias(f.source)

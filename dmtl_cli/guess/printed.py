@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from typing import Any
+
+import yaml
 
 from dmtl_cli.guess.feature_lines import comment, scalar, unwritten
 from dmtl_cli.guess.rewrites import quoted
@@ -16,18 +19,22 @@ _WIDE = 110  # characters of a reason
 _GOALS = 7  # rules that are printed; the config has all
 _LISTS = ("outcomes", "user features", "item features", "context features", "known late", "no features yet")
 """roles of many columns: all of them are to be looked at"""
+_TABLES, _OTHERS = "tables not used", "other good clicks"
+"""what is printed beside the roles"""
 _WHOLE = (*_LISTS, "timezone")
 """roles whose reasons are told whole"""
 _KEYS = ("user", "item", "time", "click", "duration", "conversion", "request")
 """roles that the config has as keys of these names"""
 
 
-def told_roles(log: Log, before: str = "") -> list[dict[str, Any]]:
-    """What was guessed, a line each, and whether it was before.
+def told_roles(log: Log, now: str, before: str = "") -> list[dict[str, Any]]:
+    """What was guessed, a line each, and whether it was before; of a list of columns what is new or gone.
 
     Args:
-        before: the config of the same log that this one replaces.
+        now: the config that is written.
+        before: that of the same log which it replaces.
     """
+    then, mine = _lists(before), _lists(now)
     named: list[tuple[str, Guess]] = list(log.roles.named.items())
     sides = log.inputs.sides.items()
     named += [("joined", Guess(path_of(one.table), f"{one.why}: {', '.join(one.columns)}")) for one in log.later]
@@ -54,9 +61,48 @@ def told_roles(log: Log, before: str = "") -> list[dict[str, Any]]:
         ("not used", [g.column for g in log.inputs.unused]),
     ):
         if columns:
-            told = all(f"- {scalar(c)}  # " in before or f"# {comment(c)}: not used: " in before for c in columns)
             row = {"role": role, "column": f"{len(columns)}", "why": ", ".join(columns)}
-            out.append(row | {"as_before": told and role in ("outcomes", "not used")})
+            out.append(row | _changes(mine.get(role, {}), then.get(role, {})))
+    return out
+
+
+def unchanged(log: Log, before: str) -> list[str]:
+    """What else is printed that the config before says already: tables that are not used, and other good clicks."""
+    out = []
+    if log.inputs.other and all(
+        f"# {comment(path)}: not used: {comment(why)}" in before for path, why in log.inputs.other
+    ):
+        out.append(_TABLES)
+    if log.goals and all(f": {quoted(one.expression)}}}  # " in before for one in log.goals):
+        out.append(_OTHERS)
+    return out
+
+
+def _changes(now: dict[str, str], before: dict[str, str]) -> dict[str, Any]:
+    new, gone = ([c for c in some if some[c] != others.get(c)] for some, others in ((now, before), (before, now)))
+    gone = [c for c in gone if c not in now]
+    same = len(now) - len(new)
+    if not (same or gone):
+        return {"as_before": False}
+    parts = [f"new: {', '.join(new)}" * bool(new), f"gone: {', '.join(gone)}" * bool(gone)]
+    parts += [f"{same} as before"] if same else []
+    return {"as_before": not (new or gone), "changed": "; ".join(filter(None, parts))}
+
+
+def _lists(config: str) -> dict[str, dict[str, str]]:
+    """The columns that a config has by the roles that are printed as lists, each with what is written of it."""
+    raw = yaml.safe_load(config) or {}
+    events, features = raw.get("data", {}).get("events", {}), raw.get("features", [])
+    named = {events.get(role) for role in _KEYS}
+    came_of = [c for one in events.get("joined", {}).values() for c in one["columns"]]
+    out = {"outcomes": {str(c): "" for c in (*events.get("outcomes", ()), *came_of) if c not in named}}
+    for f in features if isinstance(features, list) else ():
+        if isinstance(f, dict) and "profile" not in f:
+            out.setdefault(f"{f['side']} features", {})[str(f.get("column", f["name"]))] = str(f)
+    held = (yaml.safe_load(found[1]) for found in re.finditer(r"^  # - (\{name: .*?\})  # ", config, re.MULTILINE))
+    out["known late"] = {str(f.get("column", f["name"])): str(f) for f in held}
+    unused = re.finditer(r"^# (.+?): not used: (.*)$", config, re.MULTILINE)
+    out["not used"] = {found[1]: found[2] for found in unused}
     return out
 
 
@@ -72,23 +118,26 @@ def described(found: dict[str, Any]) -> str:
     lines = [f"{found['events']}: {found['format']}{days}", ""]
     if found["catalogue"]:
         lines = [f"first: {found['first']}", found["catalogue"], "", *lines]
-    again = [r["role"] for r in found["roles"] if r["as_before"]]
-    rows = [r for r in found["roles"] if not r["as_before"]] or found["roles"]
-    if len(rows) < len(found["roles"]):
+    again = [*(r["role"] for r in found["roles"] if r["as_before"]), *found["as_before"]]
+    rows = [r for r in found["roles"] if not r["as_before"]]
+    if not rows:
+        rows, again = found["roles"], []
+    if again:
         lines.append(f"{'as before':17}{', '.join(dict.fromkeys(again))}")
     for r in rows:
-        why = _wrapped(r["why"]) if r["role"] in _WHOLE else [_short(r["why"], _WIDE)]
+        told = r.get("changed", r["why"]) if again else r["why"]
+        why = _wrapped(told) if r["role"] in _WHOLE else [_short(told, _WIDE)]
         lines.append(f"{r['role']:17}{_short(r['column'], 24):26}{why[0]}")
         lines += [f"{'':43}{more}" for more in why[1:]]
     lines += [f"WARNING: {line}" for line in found["warnings"]]
     unsaid = [
         x for x in found["tables_not_used"] if not any(line.startswith(f"{x[0]}: ") for line in found["warnings"])
     ]
-    lines += [f"not used: {path}: {_short(why, 160)}" for path, why in unsaid]
+    lines += [f"not used: {path}: {_short(why, 160)}" for path, why in unsaid if _TABLES not in again]
     for e in found["edits"]:
         first, *more = _wrapped(e["what"])
         lines += [f"{'EDIT':17}{'line ' + str(e['line']):26}{first}", *(f"{'':43}{part}" for part in more)]
-    if goals := found["goals"]:
+    if (goals := found["goals"]) and _OTHERS not in again:
         lines += [] if found["edits"] else ["a good click may be another one, by init with:"]
         lines += [f"  {line}" for line in goals[:_GOALS]]
     then = [f"first: {found['first']}"] if found["first"] else ["next:", *(f"  {step}" for step in found["next"])]

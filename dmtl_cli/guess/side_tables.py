@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import polars as pl
 
+from dmtl_cli.config.errors import such_as
 from dmtl_cli.config.schema import Config
 from dmtl_cli.data.log.day import ID, Day
 from dmtl_cli.data.log.reader import Log
@@ -369,31 +370,32 @@ def joins(config: Config, log: Log, day: Day, schema: Schema) -> Iterator[str]:
             continue
         whole, events = (day.users, day.user_events) if side == "user" else (day.items, day.item_events)
         alike, listed = None, log.listed(side, day.day)
+        absent = seen = whole[ID].filter(pl.Series(events > 0))
         if listed is not None:
-            ids = whole[ID].filter(pl.Series(events > 0)).rename(getattr(config.data.events, side))
+            ids, absent = seen.rename(getattr(config.data.events, side)), seen.filter(~seen.is_in(listed.implode()))
             alike = told(name, ids, listed.rename(table.key), joined, "the day's")
         seen_ids = int((events > 0).sum())
         lost = round((1 - joined) * seen_ids)
         if table.version is not None and listed is not None:
-            unknown = _absent(whole[ID].filter(pl.Series(events > 0)), schema, side, table.key)
-            if hidden := lost - unknown:
+            absent = _absent(seen, schema, side, table.key)
+            if hidden := lost - len(absent):
                 there = f"{hidden:,} of the day's {seen_ids:,} {name} are in the table of {name}, with a later"
                 why = f"{there} {table.version} (data.{name}.version) than the day knows"
                 yield f"{table.key}: {why}: what the table says of them is unknown on this day"
-            if not unknown:
+            if not len(absent):
                 continue
-            lost = unknown
+            lost = len(absent)
         if joined < _MOSTLY or alike:
             fix = alike[1] if alike else f"is data.{name}.key the id that the events have, and the table of this day?"
-            seen = f"the table of {name}, {schema.sides[side].where}, has {joined:.1%} of the day's {name}"
-            yield f"{table.key}: {seen}: {fix}"
+            has = f"the table of {name}, {schema.sides[side].where}, has {joined:.1%} of the day's {name}"
+            yield f"{table.key}: {has}: {fix}"
         elif name == "items" and "items" not in config.export.model_fields_set:
-            what = f"{lost:,} of the day's {seen_ids:,} items are not in the table of items"
+            what = f"{lost:,} of the day's {seen_ids:,} items are not in the table of items{such_as(absent.sort())}"
             hint = "set export.items: listed to serve those of the table alone, or all"
             yield f"{table.key}: {what}, and are served all the same: {hint}"
 
 
-def _absent(ids: pl.Series, schema: Schema, side: str, key: str) -> int:
-    """How many ids of a day no row of a side table has, whatever its version."""
+def _absent(ids: pl.Series, schema: Schema, side: str, key: str) -> pl.Series:
+    """The ids of a day that no row of a side table has, whatever its version."""
     known = whole_column(schema.sides[side], key).cast(pl.String)
-    return int((~ids.cast(pl.String).is_in(known.unique().implode())).sum())
+    return ids.filter(~ids.cast(pl.String).is_in(known.unique().implode()))

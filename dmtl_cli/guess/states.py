@@ -6,11 +6,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from dmtl_cli.config.commands import typed
 from dmtl_cli.guess import languages, words
 from dmtl_cli.guess.roles import Roles
 from dmtl_cli.guess.values import clicks, has_long_tail, is_binary, is_flags, share, short, time_unit
@@ -81,12 +84,41 @@ _TEST = (
 _AGENT = r"(^| )(user agent|useragent|ua)( string)?$"
 
 
+@dataclass(frozen=True)
+class Withdrawn:
+    """A column that tells what was withdrawn."""
+
+    why: str
+    """why it is no feature"""
+    filter: str
+    """`COLUMN=VALUE` of what was not, as `recommend --filter` takes it"""
+
+    def of(self, side: str) -> str:
+        """Why it is no feature, and for items how what was withdrawn is left out of what is served."""
+        return f"{self.why}; as you serve: --filter {typed(self.filter)}" if side == "item" else self.why
+
+
 def is_withdrawn(s: pl.Series) -> bool:
     """Whether a column says which ids were withdrawn, or when: a flag, a time or a status with such a name."""
-    return _still(s) is not None
+    return still(s) is not None
 
 
-def _still(s: pl.Series) -> str | None:
+def filter_of(s: pl.Series) -> str | None:
+    """The filter that leaves what was not withdrawn; None where the column's name and words do not say it."""
+    return None if (value := still(s)) is None else _filter(s.name, value)
+
+
+def _filter(c: str, value: str) -> str:
+    """A text as it stands, in JSON where it would be read as another value."""
+    with suppress(ValueError):
+        if isinstance(text := json.loads(value), str):
+            value = text
+            json.loads(text)
+            value = json.dumps(text, ensure_ascii=False)
+    return f"{c}={value}"
+
+
+def still(s: pl.Series) -> str | None:
     """The value, as JSON, of what was not withdrawn; None where a column does not say so."""
     known = s.drop_nulls()
     gone, there = (_says(s.name, _WHOLE.format(pattern)) for pattern in (_GONE, _THERE))
@@ -104,23 +136,20 @@ def _still(s: pl.Series) -> str | None:
     return None
 
 
-def withdrawn(s: pl.Series, side: str, shown: Callable[[], Shown | None] = lambda: None) -> str | None:
-    """Why a column of a table that is one state for all days is no feature, and how what was withdrawn is left out of
-    what is served; None where it does not say what was withdrawn.
+def withdrawn(s: pl.Series, shown: Callable[[], Shown | None] = lambda: None) -> Withdrawn | None:
+    """What a column of a table that is one state for all days tells of what was withdrawn; None where it does not.
 
     Args:
         s: a value an id.
         shown: gives how often each of these ids was shown, asked where no word tells it.
     """
-    value, seen = _still(s), ""
+    value, seen = still(s), ""
     if value is None and may_stop(s) and (rows := shown()) is not None and (found := _stopped(s, rows)) is not None:
         value, seen = found
     if value is None:
         return None
     why = f"{seen}it tells what was withdrawn up to the end of the log, which earlier days did not know"
-    if side != "item":
-        return why
-    return f"{why}; as you serve: --filter {s.name}={value}"
+    return Withdrawn(why, _filter(s.name, value))
 
 
 def may_stop(s: pl.Series) -> bool:
@@ -321,6 +350,17 @@ def says_nothing(s: pl.Series) -> str | None:
     if _says(s.name, _AGENT):
         return "a program's name with its version, which each release changes"
     return None
+
+
+def is_machine(s: pl.Series) -> str | None:
+    """Why a column of the events that varies with every exposure is the machine that wrote the row, by its name; by a
+    weaker one only where its texts are numbered, as web-01 and 10.0.0.7 are; None where it is none."""
+    named, known = _says(s.name, words.MACHINE), s.drop_nulls()
+    if not named and _says(s.name, words.PERHAPS_MACHINE) and s.dtype == pl.String:
+        texts = known.unique()
+        bare = texts.str.replace_all(r"\d+", "#")
+        named = 2 * bare.n_unique() <= len(texts) and share(bare != texts) == 1
+    return "which machine wrote the row, by its name" if named else None
 
 
 def _says(c: str, pattern: str) -> bool:

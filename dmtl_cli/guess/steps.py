@@ -7,28 +7,68 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from dmtl_cli.config.commands import command, typed
 from dmtl_cli.config.errors import Exit, UserError
+from dmtl_cli.guess import words
+from dmtl_cli.guess.inputs import Inputs
 from dmtl_cli.guess.keys import likeliest
+from dmtl_cli.guess.pieces import TITLE
 from dmtl_cli.guess.rewrites import LOOKS, NEEDED
+from dmtl_cli.guess.side_tables import Side
 from dmtl_cli.guess.state_lines import state_lines
+from dmtl_cli.guess.values import mean
 from dmtl_cli.guess.writing import Log
 
+_OWN, _LOOKED = 0.4, 1_000  # texts of items are names from this share of distinct ones on; how many are counted
+_SEVERAL, _LONGEST = 2, 15  # words of a name that nothing calls one, and of any
+_NAME = words.any_of(
+    "name names nom nombre nome naam navn namn nazwa název nazev názov név nimi nume ad adı isim название имя nama ime"
+    " όνομα 名称 名字 名前 이름"
+)
 _DAY = "YYYY-MM-DD"  # stands for one that is not known
 
 
-def steps(config: Path, first: dt.date | None, last: dt.date | None, user: str, known: str | None) -> list[str]:
+def steps(
+    config: Path, first: dt.date | None, last: dt.date | None, user: str, known: str | None, inputs: Inputs
+) -> list[str]:
     """The commands from here to a served top K of a user, and of a guest by what is known of them: a student is there
-    from the second day on. `init` itself has checked the newest day."""
+    from the second day on. `init` itself has checked the newest day.
+
+    Args:
+        inputs: which say what of the items may be served, and what they are called.
+    """
     if first is None or first == last:
         alone = "  # a student needs a second day (or student.distill.min_age_days: 0)"
         return [command("run", "--config", config, "--day", last or _DAY) + alone]
     days = command("backfill", "--config", config, "--from", first, "--to", last or _DAY)
-    lists = [command("recommend", "--config", config, "--user", user)]
+    more = [word for served in inputs.served for word in ("--filter", served)]
+    more += ["--columns", title] if (title := title_of(inputs.sides.get("items"))) is not None else []
+    lists = [command("recommend", "--config", config, "--user", user, *more)]
     if known is not None:
-        lists.append(command("recommend", "--config", config, "--feature", known) + "  # a guest, by what is known")
+        guest = command("recommend", "--config", config, "--feature", known, *more)
+        lists.append(f"{guest}  # a guest, by what is known")
     long = "  # the first day tries settings, which takes minutes; each day says what is served beside the best list"
     return [days + long, *lists]
+
+
+def title_of(items: Side | None) -> str | None:
+    """The column by which a person knows an item: texts of a few words, nearly each of its own, that named like a title
+    or a name before others; None where the table of items has none."""
+    if items is None or items.table.explode:
+        return None
+    found: list[tuple[bool, bool, str]] = []
+    for c in items.table.frame.columns:
+        known = items.table.frame[c].drop_nulls()
+        if c == items.key.column or known.dtype != pl.String or set(c) & set(".,") or not len(known):
+            continue
+        texts, titled = known.unique(), words.says(c, TITLE)
+        named = titled or words.says(c, _NAME)
+        several = mean(texts.head(_LOOKED).str.count_matches(r"\s+") + 1)
+        if len(texts) >= _OWN * len(known) and several <= _LONGEST and (named or several >= _SEVERAL):
+            found.append((not titled, not named, c))
+    return min(found)[2] if found else None
 
 
 def check_of(config: Path, day: dt.date | str | None) -> str:

@@ -232,9 +232,17 @@ CODE = any_of(
 """a code, whatever its values look like"""
 PIPELINE = any_of(
     "batch etl load loader partition shard chunk file job dag pipeline ingest ingestion import export sync version"
-    " schema offset dwh revision lote 批次 分区"
+    " schema offset dwh revision lote server szerver hostname pod 批次 分区"
 )
 """what wrote a row, and not what it is of"""
+_NAMED_SO = "( " + any_of("name nev név nom nombre nome nazwa id nr no") + ")?$"
+_OF_APP = (
+    "^(" + any_of("app web api log logging serving backend frontend source k8s kube kubernetes application") + " )?"
+)
+MACHINE = _OF_APP + any_of("server szerver servidor serveur serwer sunucu hostname host_name pod") + _NAMED_SO
+"""which machine wrote a row"""
+PERHAPS_MACHINE = "(^| )" + any_of("host node worker instance machine backend replica") + _NAMED_SO
+"""the same, or a site, somebody who lets a flat, a place in a menu"""
 DAY_KEY = r"(^| )" + any_of("date day dt calendar datum fecha tarih 日期") + " ?" + any_of("sk key fk id nr no") + "$"
 """the key of a table of days"""
 RATIO = any_of("ratio rate percent pct progress")

@@ -101,7 +101,7 @@ class Attributes:
             s = self.frame[name]
             there = (s.explode() if isinstance(s.dtype, pl.List | pl.Array) else s).drop_nulls().unique()
             values: list[Scalar] = [v for v in (w if isinstance(w, list) else [w]) if v is not None]
-            typed = _typed(name, values, there.dtype)
+            typed = _typed(name, _as_written(values, there), there.dtype)
             if missing := [v for v, known in zip(values, typed.is_in(there.implode()), strict=True) if not known]:
                 lines.append(f"filter {name}: no item of this export has {with_near(missing, there.sort())}")
         return lines
@@ -121,7 +121,7 @@ class Attributes:
                 return _among_texts(name, self.frame[name].cast(pl.String), ends)
             return pl.all_horizontal(True, *(getattr(column, op)(_typed(name, [end], inner)) for op, end in ends))
         values = wanted if isinstance(wanted, list) else [wanted]
-        some = _typed(name, [v for v in values if v is not None], inner)
+        some = _typed(name, _as_written([v for v in values if v is not None], self.frame[name]), inner)
         if is_list:
             hit = column.list.eval(pl.element().is_in(some.implode())).list.any()
         else:
@@ -141,6 +141,14 @@ def _among_texts(name: str, values: pl.Series, ends: Sequence[tuple[str, Scalar]
             return pl.all_horizontal(True, *some)
     expected = "expected numbers, or ISO 8601 (2026-01-31), in all of the column and in the filter"
     raise UserError(f"filter: {name}: a range of text", f"{expected}; or name the values that you want")
+
+
+def _as_written(values: list[Scalar], column: pl.Series) -> list[Scalar]:
+    """Values, true and false as a column of text has them, `False` in a CSV of pandas."""
+    if column.dtype != pl.String or not any(isinstance(v, bool) for v in values):
+        return values
+    texts = {text.lower(): text for text in column.drop_nulls().unique().sort()}
+    return [texts.get(str(v).lower(), v) if isinstance(v, bool) else v for v in values]
 
 
 def _typed(name: str, values: list[Scalar], dtype: Any) -> pl.Series:

@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from dmtl_cli.config.errors import UserError
+from dmtl_cli.config.errors import UserError, such_as
 from dmtl_cli.config.evaluate import TOPK
 from dmtl_cli.config.export import Numbers, faiss_version
 from dmtl_cli.data.days import Days
@@ -141,7 +141,8 @@ def _not_served(run: Run, log: Days, day: dt.date, read: Day) -> tuple[pl.Series
     kept = unlisted if retired is None else unlisted.filter(~unlisted.is_in(retired.implode()))
     if not len(kept) or "items" in options.model_fields_set:
         return retired, []
-    seen = f"{len(kept):,} of {len(read.items):,} items are not in the table of items, and are served all the same"
+    seen = f"{len(kept):,} of {len(read.items):,} items are not in the table of items{such_as(kept.sort())}"
+    seen = f"{seen}, and are served all the same"
     return retired, [f"{seen}: set export.items: listed if the table is the whole catalogue, or all if it is not"]
 
 

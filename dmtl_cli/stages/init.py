@@ -41,7 +41,7 @@ from dmtl_cli.guess.outcomes import (
 )
 from dmtl_cli.guess.pairs import outcomes_by_day, outcomes_through
 from dmtl_cli.guess.partial import partial_columns
-from dmtl_cli.guess.printed import told_roles
+from dmtl_cli.guess.printed import told_roles, unchanged
 from dmtl_cli.guess.repeats import unique_of
 from dmtl_cli.guess.requests import outcomes_of_requests
 from dmtl_cli.guess.roles import Guess, Roles, fits_events, is_catalogue, with_names
@@ -96,8 +96,9 @@ def init(
         log.broken, log.events = broken, broken.among_nulls(log.events)
         log.warnings += broken.warnings
     # a config is kept and shared: it names nobody
-    about = _about(log, root, check_of(out, day), steps(out, first, day, "ID", known)[0])
+    about = _about(log, root, check_of(out, day), steps(out, first, day, "ID", known, log.inputs)[0])
     config = written(log, f"work/{out.stem}", about)
+    before = before if before != _marked(config.text) else ""
     again, catalogue = named_again(log, root, out, given), _catalogue(log) if config.edits else None
     is_told = bool({"duration", "conversion"} & given.keys())
     _write(out, _marked(config.text), force=force)
@@ -111,8 +112,9 @@ def init(
         "warnings": log.warnings + log.inputs.told,
         "first": edits_of(out, config.edits, day, None if catalogue and is_label(config.edits) else again),
         "goals": goals_of(log) if (is_label(config.edits) or not config.edits) and not is_told else [],
-        "next": [] if config.edits else steps(out, first, day, someone, known),
-        "roles": told_roles(log, before if before != _marked(config.text) else ""),
+        "next": [] if config.edits else steps(out, first, day, someone, known, log.inputs),
+        "roles": told_roles(log, config.text, before),
+        "as_before": unchanged(log, before),
         "tables_not_used": [(path, why) for path, why in log.inputs.other if not _ABOUT.match(path)],
         "catalogue": catalogue,
         "edits": [{"line": line, "key": key, "what": what} for line, key, what in config.edits],

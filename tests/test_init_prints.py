@@ -1,0 +1,81 @@
+"""What a newcomer reads: the prints of `init` and the commands in them, in a shop of CSV files."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from initiated import frame, made
+from unseen import days_of, drawn
+from worlds import dmtl
+
+WORDS = ("oak", "blue", "steel", "mini", "lamp", "pan", "drone")
+
+
+def shop(home: Path) -> None:
+    """Exposures a day, and products of which some cannot be bought, by two columns; some are not listed."""
+    x, rows = drawn(0), frame()
+    days = pl.Series(days_of(x))
+    for day in sorted({*days}):
+        rows.filter(days == day).write_csv(home / f"events_{day}.csv")
+    ids = rows["item_id"].unique().sort()
+    n = np.arange(len(ids))
+    pl.DataFrame(
+        {
+            "item_id": ids,
+            "product": [f"{WORDS[k % 7]} {WORDS[k % 5]} {k}" for k in n],
+            "text": [" ".join(WORDS * 3) + f" {k}" for k in n],
+            "topic": [f"t{k % 9}" for k in n],
+            "availability": ["sold out" if k % 9 == 1 else "in stock" for k in n],
+            "is_deleted": ["True" if k % 10 == 3 else "False" for k in n],
+        }
+    )[4:].write_csv(home / "products.csv")
+
+
+def test_the_printed_recommend_is_of_what_may_be_served_by_its_name(tmp_path: Path) -> None:
+    ended, _, _ = made(tmp_path, shop)
+    assert ended.code == 0, ended.err
+    (for_user,) = (line for line in ended.out.splitlines() if line.startswith("  dmtl recommend"))
+    assert for_user.endswith(" --filter 'availability=in stock' --filter is_deleted=false --columns product")
+    (days,) = (shlex.split(line, comments=True) for line in ended.out.splitlines() if line.startswith("  dmtl back"))
+    ran = dmtl(*days[1:], "--set", "auto.budget=0")
+    assert ran.code == 0, ran.err
+    answered = dmtl(*shlex.split(for_user)[1:], "-k", 1000)
+    assert (answered.code, answered.err) == (0, "")
+    names = [line.split("\t")[2] for line in answered.out.splitlines()]
+    table = pl.read_csv(tmp_path / "log/products.csv", infer_schema=False)
+    sold = table.filter((pl.col("availability") == "in stock") & (pl.col("is_deleted") == "False"))["product"]
+    assert names and {*names} <= {*sold}
+
+
+def more(home: Path) -> None:
+    """The shop with further columns of its events, and a table that nothing refers to."""
+    rng, rows = np.random.default_rng(1), frame()
+    days = pl.Series(days_of(drawn(0)))
+    rows = rows.with_columns(
+        device=pl.Series(rng.choice(["app", "web"], len(rows))),
+        place=pl.Series(rng.integers(1, 9, len(rows))),
+        liked=(pl.Series(rng.random(len(rows)) < 0.3) & (rows["clicked"] == 1)).cast(pl.Int64),
+    )
+    for day in sorted({*days}):
+        rows.filter(days == day).write_csv(home / f"events_{day}.csv")
+    pl.DataFrame({"colour": ["red", "blue"], "n": [1, 2]}).write_csv(home / "colours.csv")
+
+
+def test_after_an_option_what_has_changed_is_printed(tmp_path: Path) -> None:
+    first = made(tmp_path, more)[0]
+    assert first.code == 0, first.err
+    lists = ("outcomes ", "context features ", "not used: colours.csv", "  --conversion ")
+    assert all(f"\n{begin}" in first.out for begin in lists), first.out
+    log, out = tmp_path / "log", tmp_path / "mine.yaml"
+    said = dmtl("init", log, "-o", out, "--timezone", "Asia/Tokyo").out
+    assert not any(f"\n{begin}" in said for begin in lists) and "\ntimezone " in said
+    (again,) = (line for line in said.splitlines() if line.startswith("as before"))
+    names = ("user", "outcomes", "context features", "tables not used", "other good clicks")
+    assert all(f" {name}" in again for name in names), again
+    said = dmtl("init", log, "-o", out, "--timezone", "Asia/Tokyo", "--conversion", "liked").out
+    (line,) = (line for line in said.splitlines() if line.startswith("outcomes "))
+    assert line.split()[1:] == ["1", "new:", "watch_seconds;", "gone:", "liked"], line
+    assert "context features" in next(line for line in said.splitlines() if line.startswith("as before"))
