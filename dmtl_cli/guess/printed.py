@@ -28,7 +28,7 @@ def told_roles(log: Log, before: str = "") -> list[dict[str, Any]]:
     Args:
         before: the config of the same log that this one replaces.
     """
-    named: list[tuple[str, Guess]] = list(log.roles.named.items())
+    named = [(role, g) for role, g in log.roles.named.items() if role != "seen"]  # a warning says what is left out
     sides = log.inputs.sides.items()
     named += [("joined", Guess(path_of(one.table), f"{one.why}: {', '.join(one.columns)}")) for one in log.later]
     named += [(f"{name} table", Guess(path_of(side.table), _about_side(side))) for name, side in sides]
