@@ -31,11 +31,11 @@ from dmtl_cli.guess.keys import by_tables
 from dmtl_cli.guess.labels import EXPRESSION, roles_of
 from dmtl_cli.guess.objects import OBJECT
 from dmtl_cli.guess.outcomes import (
-    ROW,
     Outcomes,
     is_listed,
     outcomes_by_pairs,
     outcomes_of,
+    tell_made,
     with_outcomes,
     without_rows,
 )
@@ -44,7 +44,7 @@ from dmtl_cli.guess.partial import partial_columns
 from dmtl_cli.guess.printed import told_roles
 from dmtl_cli.guess.repeats import unique_of
 from dmtl_cli.guess.requests import outcomes_of_requests
-from dmtl_cli.guess.roles import Guess, Roles, fits_events, is_catalogue, with_names
+from dmtl_cli.guess.roles import Roles, fits_events, is_catalogue, with_names
 from dmtl_cli.guess.rows import BYTES, NOT_UTF8
 from dmtl_cli.guess.seen import of_what_was_seen, unseen
 from dmtl_cli.guess.shown import as_events, of_lone_lists
@@ -176,9 +176,7 @@ def _log(root: str, given: Mapping[str, str], lives: str | None) -> Log:
     if not {"duration", "conversion"} & given.keys():
         by_kinds(roles, later)
     roles.made_by = without_rows(roles.made_by, events.frame, later)
-    made = [Guess(c, f"of {one.table.files.path}") for one in later for c in one.columns]
-    roles.rows = {c for one in later for c, text in one.columns.items() if text == ROW}
-    roles.outcomes.extend(g for g in made if g.column not in roles.taken)
+    tell_made(roles, events.frame, later)
     roles.outcomes.extend(outcomes_of_requests(events.frame, roles, days_of_rows(events, roles, zone)))
     others = [by_days(found.root, table, roles, zone) for table in others]
     inputs = inputs_of(events, roles, others, partial_columns(found.root, events, roles, zone), zone)
