@@ -76,6 +76,22 @@ def test_clicks_of_their_own_are_joined(root: Path) -> None:
     assert labels["clicks_without_duration"] == 0
 
 
+def test_a_click_that_a_table_makes_is_told_by_its_rows(root: Path) -> None:
+    """`clicked` is no name of the log's, nor is the flag of a kind, which alone is a click."""
+    _, out = config_of(root)
+    (line,) = (line for line in out.splitlines() if line.startswith("click "))
+    assert line.endswith("% ones, whether there is a row in clicks/clicks_{day}.csv") and "named" not in line
+    text = (root.parent / "made.yaml").read_text()
+    assert "% ones, whether there is a row in clicks/clicks_{day}.csv\n" in text
+    for day in DAYS:
+        rows = clicks(day).select("impression_id", kind=pl.lit("click"))
+        bought = rows.gather_every(3).with_columns(kind=pl.lit("order"))
+        write(pl.concat([rows, bought]), root / "clicks", f"clicks_{day}", "csv")
+    _, out = config_of(root)
+    assert "% ones, whether there is a row in clicks/clicks_{day}.csv where kind = 'click'" in out
+    assert "% ones, whether there is a row in clicks/clicks_{day}.csv where kind = 'order'" in out
+
+
 def test_an_expression_names_their_columns(root: Path) -> None:
     config, _ = config_of(root, "--conversion", "time_on_page >= 90 OR saved = 1")
     assert config["data"]["events"]["computed"] == {"good": "COALESCE(time_on_page >= 90 OR saved = 1, FALSE)"}

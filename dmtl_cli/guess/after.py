@@ -3,12 +3,15 @@ they tell the click by themselves, or as lengths of time that were measured in e
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import polars as pl
 
 from dmtl_cli.config.expressions import sources_of
+from dmtl_cli.data.log.types import booleans
 from dmtl_cli.guess import words
+from dmtl_cli.guess.rewrites import quoted, sql_column, sql_texts
 from dmtl_cli.guess.roles import Guess, Roles
 from dmtl_cli.guess.values import (
     FEW,
@@ -18,14 +21,20 @@ from dmtl_cli.guess.values import (
     is_binary,
     is_constant,
     is_there,
+    is_time_or_null,
     is_unclicked_empty,
+    says_yes_or_no,
+    share,
     span,
     time_unit,
 )
 
 _SURE = 3  # of the name of a click
 _BEFORE = ["user"], ["item"], ["request"], ["user", "item"], ["item", "day"]
-"""of which a number with one value each was known before"""
+"""of which a column with one value each was known before"""
+_HARDLY, _NONE = 0.05, 0.01
+"""of the rate of clicks of the rows with a flag those without it have at most: where a name says in view, and else"""
+_OFTEN = 0.7  # of the rows with a flag are clicks at most: more often it is the click itself
 
 
 def outcomes(frame: pl.DataFrame, roles: Roles) -> None:
@@ -42,8 +51,8 @@ def outcomes(frame: pl.DataFrame, roles: Roles) -> None:
         if roles.owns(frame, c) or (words.is_history(c) and not (after or _is_a_click(frame[c], label))):
             continue
         beside = [struct for struct in structs if c.startswith(f"{struct}.")]
-        why = f"in {beside[0]}, as a label is" if beside else _why_after(c, frame[c], clicked, label)
-        why = why or measured(frame[c], ids)
+        why = f"in {beside[0]}, as a label is" if beside else _step(frame[c], clicked, label, ids, roles)
+        why = why or _why_after(c, frame[c], clicked, label) or measured(frame[c], ids)
         why = next((f"the {role} is made of it" for role, named in sources.items() if c in named), why)
         if why:
             roles.outcomes.append(Guess(c, why))
@@ -102,14 +111,98 @@ def measured(s: pl.Series, of: Mapping[str, pl.Series]) -> str | None:
     """
     if not s.dtype.is_numeric() or s.n_unique() <= FEW or span(s)[0] < 0:
         return None
-    if not words.is_measured(s.name) or time_unit(s) is not None:
+    if not words.is_measured(s.name) or time_unit(s) is not None or is_of_ids(s, of, *_BEFORE):
         return None
-    for ids in _BEFORE:
+    return "its name says a length of time, or a share in view, that is measured once an item is shown"
+
+
+def is_of_ids(s: pl.Series, of: Mapping[str, pl.Series], *keys: list[str]) -> bool:
+    """Whether a column has one value for each of some ids, as those of an item and day.
+
+    Args:
+        of: [n] `user`, `item`, `request` and `day` of each row, as far as they are known.
+    """
+    for ids in keys:
         if of.keys() >= {*ids}:
             key = pl.DataFrame({name: of[name] for name in ids}).hash_rows()
             if is_constant(pl.DataFrame({"of": key, "x": s}), "of", "x"):
-                return None
-    return "its name says a length of time, or a share in view, that is measured once an item is shown"
+                return True
+    return False
+
+
+# -- flags without which nothing is clicked ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Needed:
+    """A flag without which there is no click, or next to none, where by chance there would be many."""
+
+    condition: str
+    """is true of the rows with the flag, in SQL"""
+    none: str
+    """what the others have"""
+    rows: pl.Series
+    """[n] which rows are with it"""
+    clicks: int
+    """of the others"""
+
+    @property
+    def why(self) -> str:
+        few = f"{self.clicks:,} of them clicked" if self.clicks else "none of them clicked"
+        return f"{1 - share(self.rows):.0%} of rows have {self.none}, {few}"
+
+
+def needed(s: pl.Series, clicked: pl.Series, yes: Sequence[str] = ()) -> Needed | None:
+    """Whether a column of 0 and 1, of yes and no, or of times that many rows lack is such a flag. Rows in which nothing
+    stands are with it where others have 0 and these are clicked.
+
+    Args:
+        yes: texts that the log has where these are true; none: they are no texts there.
+    """
+    if (told := _flag(s, yes)) is None:
+        return None
+    on, condition, none = told
+    off = ~on.fill_null(True)
+    most = _HARDLY if words.is_of_sight(s.name) else _NONE
+
+    def is_unclicked(rows: pl.Series) -> bool:
+        return share(clicked.filter(rows)) <= most * share(clicked.filter(on.fill_null(False)))
+
+    if share(clicked.filter(on.is_not_null())) * int(off.sum()) < FEW or not is_unclicked(off):
+        return None
+    if share(clicked.filter(on.fill_null(False))) > _OFTEN:
+        return None
+    if on.null_count() and not is_unclicked(on.is_null()):
+        on, condition = on.fill_null(True), f"({condition} OR {sql_column(s.name)} IS NULL)"
+    rows = on.fill_null(False)
+    return Needed(condition, none, rows, int(clicked.filter(~rows).sum()))
+
+
+def _flag(s: pl.Series, yes: Sequence[str]) -> tuple[pl.Series, str, str] | None:
+    """Where a flag is set (null: nothing stands there), the condition of these rows, and what others have."""
+    name, known = sql_column(s.name), s.drop_nulls()
+    if is_binary(s):
+        on, condition = s.cast(pl.Int8) == 1, name if s.dtype == pl.Boolean else f"{name} = 1"
+        condition = f"{name} {sql_texts(yes)}" if yes else condition
+        if on.all():
+            return on.fill_null(False), condition, "nothing"
+        return on, condition, "false" if s.dtype == pl.Boolean else "0"
+    if s.dtype == pl.String and known.n_unique() > 1 and says_yes_or_no(known):
+        on = booleans(s)
+        return on, f"{name} {sql_texts(sorted(s.filter(on.fill_null(False)).unique()))}", "another text"
+    if is_time_or_null(s) and words.is_of_sight(s.name):
+        return s.is_not_null(), f"{name} IS NOT NULL", "nothing"
+    return None
+
+
+def _step(s: pl.Series, clicked: pl.Series | None, label: str, of: Mapping[str, pl.Series], roles: Roles) -> str | None:
+    """Why a flag is a step between an exposure and its click; None of what was known as the row came."""
+    if clicked is None or label != "click" or (found := needed(s, clicked)) is None or is_of_ids(s, of, *_BEFORE):
+        return None
+    few = f"hardly a row without it is clicked ({found.clicks:,})" if found.clicks else "no row without it is clicked"
+    if roles.seen is not None:
+        return few
+    return f"{few}: if it says that the card was seen, write where: {quoted(found.condition)} in place of this line"
 
 
 def _ids(frame: pl.DataFrame, roles: Roles) -> dict[str, pl.Series]:

@@ -85,6 +85,8 @@ def _marks(frame: pl.DataFrame, roles: Roles) -> dict[str, pl.Series]:
 def _flag(frame: pl.DataFrame, c: str, there: pl.Series, marks: dict[str, pl.Series], roles: Roles) -> _Flag | None:
     if not is_binary(frame[c]) or words.by_name(c, words.CONVERSION) > 1 or words.says(c, words.NOT_GOOD):
         return None
+    if words.is_of_sight(c):  # all that comes of a card is within those that were seen
+        return None
     time = next((t for t in frame.columns if t not in roles.taken and _is_time_of(frame[t], there, frame, roles)), None)
     deeper = tuple(d for d, within in marks.items() if d != c and _is_deeper(within, there))
     told = [d for d in deeper if is_binary(frame[d]) and words.by_name(d, words.CONVERSION) > 1]

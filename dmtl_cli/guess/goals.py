@@ -162,6 +162,7 @@ def _presence(s: pl.Series) -> str | None:
 def _outcomes(frame: pl.DataFrame, roles: Roles) -> list[str]:
     label = {g.column for g in (roles.click, roles.duration, roles.conversion) if g}
     found = [g.column for g in (*roles.outcomes, *roles.further.values())]
+    found = [c for c in found if not words.is_of_sight(c)]  # what comes before a click is no good one
     return [c for c in dict.fromkeys(found) if c in frame.columns and c not in label]
 
 

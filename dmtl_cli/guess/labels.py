@@ -195,7 +195,8 @@ def _before_label(frame: pl.DataFrame, roles: Roles) -> Guess | None:
         return None
     struct = struct_of(label.column)
     for c in frame.columns:
-        if c in roles.taken or not is_binary(frame[c]) or words.by_name(c, words.CONVERSION):
+        named = words.by_name(c, words.CONVERSION) or words.is_of_sight(c)
+        if c in roles.taken or not is_binary(frame[c]) or named:
             continue
         beside = struct and struct_of(c) == struct
         if (beside or words.by_name(c, words.STARTED)) and is_unclicked_empty(frame[label.column], clicks(frame[c])):
@@ -235,9 +236,13 @@ def _without_marks(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def _durations(frame: pl.DataFrame, columns: Iterable[str], roles: Roles) -> list[str]:
-    """Numbers that differ within an item: how long one is says nothing of how long it was read."""
-    item = roles.item.column if roles.item else None
-    return [c for c in columns if _may_last(frame, c) and not (item is not None and is_constant(frame, item, c))]
+    """Numbers that differ within an item: how long one is says nothing of how long it was read, nor how long it was in
+    view, which rows without a click have too."""
+    item, clicked = roles.item.column if roles.item else None, roles.clicked(frame)
+    lasting = [c for c in columns if _may_last(frame, c) and not (item is not None and is_constant(frame, item, c))]
+    if clicked is None:
+        return lasting
+    return [c for c in lasting if not words.is_of_sight(c) or is_unclicked_empty(frame[c], clicked)]
 
 
 def _may_last(frame: pl.DataFrame, c: str) -> bool:
@@ -364,7 +369,7 @@ def by_duration(frame: pl.DataFrame, roles: Roles, numbers: Sequence[str]) -> Gu
     lasting = [roles.duration.column] if roles.duration else [c for c in numbers if _may_be_lasting(frame, c, roles)]
     found: dict[str, str] = {}
     for c in frame.columns if lasting else ():
-        named = words.by_name(c, words.CONVERSION) or words.says(c, words.NOT_GOOD)
+        named = words.by_name(c, words.CONVERSION) or words.says(c, words.NOT_GOOD) or words.is_of_sight(c)
         if c in roles.taken or not is_binary(frame[c]) or named:
             continue
         flag = clicks(frame[c])

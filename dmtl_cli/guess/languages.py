@@ -94,8 +94,17 @@ VISIBLE = spelled(
     " zichtbaarheid synlig synlighet synlighed widoczn+ widzialn+ viditeln+ viditeľn+ látható láthatóság vizibil+"
     " vidljiv+ viden näkyvissä näkyvyys görünür görünürlük видим+ видно vidno vidim+ видност+ terlihat tampak"
     " hiển_thị ορατό ορατότητα"
+    " nampak kelihatan ternampak nakikita inaonekana sigbaar sýnileg+ nähtav+ redzam+ matom+ görünen ikusgai dukshëm"
+    " visíbel visibel gweladwy infheicthe vidn+ synligt synliga näkyvä näytöllä ruudulla látszik"
+    " видлив+ видљив+ бачн+ көрінетін көрүнгөн ko_rinadigan ορατή ορατός ხილული տեսանելի"
+    " im_sichtbereich im_sichtfeld im_bild i_bild i_billedet in_beeld in_vista a_schermo en_pantalla na_tela en_vue"
+    " à_l_écran na_ekranie na_obrazovce na_obrazovke képernyőn ekranda på_skjermen på_skärmen på_skærmen pe_ecran"
+    " na_zaslonu na_ekranu di_layar di_skrin trên_màn_hình на_экране на_екрані на_екрана στην_οθόνη"
 )
-VISIBLE_WITHIN = within("可见 可視 可见 曝光时长 表示時間 노출시간 가시 مرئي ظهور נראות גלוי दृश्य มองเห็น")
+VISIBLE_WITHIN = within(
+    "可见 可見 可視 曝光时长 表示時間 視認 노출시간 가시 보임 화면노출 مرئي ظهور قابل_مشاهده נראות גלוי נראה"
+    " दृश्य দৃশ্যমান มองเห็น เห็นบนจอ"
+)
 """in view"""
 BEFORE = spelled(
     "since ago age last latest previous prev until till left remaining elapsed first next seit vor alter letzte letzten"

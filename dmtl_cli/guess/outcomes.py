@@ -16,7 +16,7 @@ from dmtl_cli.guess import words
 from dmtl_cli.guess.exploding import elements, parallel
 from dmtl_cli.guess.references import MET, OWN, THERE, Exposures, exposures_of, is_own, reference
 from dmtl_cli.guess.rewrites import rank_of, sql_column, sql_text
-from dmtl_cli.guess.roles import Roles
+from dmtl_cli.guess.roles import Guess, Roles, share_of
 from dmtl_cli.guess.tables import Table
 from dmtl_cli.guess.values import FEW, free, has_several, instants, is_binary, is_id, share, time_unit, within
 
@@ -28,6 +28,8 @@ _STATES = 20  # values of a text that says how far an order is
 _FLAGS = 8  # of these, where an exposure may have several
 ROW = "COUNT(*) > 0"
 """makes the column that tells whether an exposure has a row"""
+_COUNTED = re.compile(r"COUNT\((?:\*|CASE WHEN (.*) THEN 1 END)\) > 0")
+_NAMED = ", named like "  # of what `roles.best` says
 _ONE = 0.01  # of the exposures may have several values of a text that has one each
 _ANY = words.any_of("all data part export full dump rows out file table alle todo tutti tout")
 """names of files that say nothing"""
@@ -372,6 +374,26 @@ def with_outcomes(events: Table, found: Iterable[Outcomes]) -> Table:
         frame = frame.with_columns(pl.col(c).fill_null(False) for c in counts)
         frame = frame.drop(one.event_key) if one.computed else frame
     return replace(events, frame=frame)
+
+
+def tell_made(roles: Roles, events: pl.DataFrame, later: Sequence[Outcomes]) -> None:
+    """Tells the roles of the events' columns that these tables make: all are outcomes, some say whether there is a row;
+    of a label that is one of those the name is none of the log's, so what it is stands in place of what its name says.
+
+    Args:
+        events: a sample, with the columns of these tables.
+    """
+    roles.rows = {c for one in later for c, text in one.columns.items() if text == ROW}
+    files = [(one.table.files, one.columns) for one in later]
+    places = {c: (of.pattern or of.path, text) for of, columns in files for c, text in columns.items()}
+    for role in ("click", "conversion"):
+        guess = getattr(roles, role)
+        where, text = places.get(guess.column, ("", "")) if guess else ("", "")
+        if (found := _COUNTED.fullmatch(text)) and _NAMED in guess.why:
+            of = f" where {found[1]}" if found[1] else ""
+            why = f"{share_of(events[guess.column])}, whether there is a row in {where}{of}"
+            setattr(roles, role, replace(guess, why=why))
+    roles.outcomes.extend(Guess(c, f"of {where}") for c, (where, _) in places.items() if c not in roles.taken)
 
 
 def without_rows(rule: str | None, events: pl.DataFrame, later: Iterable[Outcomes]) -> str | None:

@@ -34,8 +34,8 @@ def told_roles(log: Log, now: str, before: str = "") -> list[dict[str, Any]]:
         now: the config that is written.
         before: that of the same log which it replaces.
     """
-    then, mine = _lists(before), _lists(now)
-    named: list[tuple[str, Guess]] = list(log.roles.named.items())
+then, mine = _lists(before), _lists(now)
+    named = [(role, g) for role, g in log.roles.named.items() if role != "seen"]  # a warning says what is left out
     sides = log.inputs.sides.items()
     named += [("joined", Guess(path_of(one.table), f"{one.why}: {', '.join(one.columns)}")) for one in log.later]
     named += [(f"{name} table", Guess(path_of(side.table), _about_side(side))) for name, side in sides]

@@ -117,11 +117,15 @@ class Roles:
     """those of `outcomes` that say whether a table of what came of exposures has a row"""
     behaviour: Guess | None = None
     """says what each row is: one row a behaviour, which is no exposure with its outcomes"""
+    seen: Guess | None = None
+    """says of which rows the card was in view: the others are left out"""
+    where: str | None = None
+    """the SQL condition of these rows"""
 
     @property
     def named(self) -> dict[str, Guess]:
         """Those that a column was found for."""
-        every = ("user", "item", "time", "click", "duration", "conversion", "request", "behaviour")
+        every = ("user", "item", "time", "click", "duration", "conversion", "request", "behaviour", "seen")
         return {role: guess for role in every if (guess := getattr(self, role)) is not None}
 
     @property

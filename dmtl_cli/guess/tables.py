@@ -65,6 +65,8 @@ class Table:
     only_of_others: tuple[str, ...] = ()
     """columns that only other rows of the file have, which are not in `frame`"""
     of_files: tuple[str, ...] = ()  # all columns of the files, where `frame` has others
+    yes: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """texts of columns that `frame` has as true, where files have types and these columns texts"""
 
     def asked(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Of rows of the files those that it has."""
@@ -261,9 +263,18 @@ def looked_at(table: Table) -> Table:
         rows, text = settled(rows, table.files.form, text, [c for c in rows.columns if is_field(c, table.objects)])
         text = replace(text, nulls=tuple(sorted({*text.nulls, *nulls})))
     frame, other = plain(rows)
+    yes = {} if text is not None else {s.name: _yes(rows[s.name], s) for s in frame if s.dtype == pl.Boolean}
     table = replace(table, frame=frame.drop(refused, strict=False), text=text, other=other | hidden | refused)
+    table = replace(table, yes={c: texts for c, texts in yes.items() if texts})
     table = exploded(table, [frame]) if table.explode else table
     return replace(table, frame=table.asked(table.frame))
+
+
+def _yes(texts: pl.Series, flags: pl.Series) -> tuple[str, ...]:
+    """The texts of a column whose values are looked at as flags."""
+    if texts.dtype == pl.Boolean:
+        return ()
+    return tuple(sorted(texts.cast(pl.String).filter(flags.fill_null(False)).unique()))
 
 
 def exploded(table: Table, frames: Sequence[pl.DataFrame]) -> Table:

@@ -267,6 +267,8 @@ _AFTER = (
 )
 _MEASURED = r"(^| )(ms|msec|msecs|millis|milli|milliseconds?|s|secs?|seconds?|" + languages.SECONDS + r")$"
 _SEEN = rf"(^| ){languages.VISIBLE}( {_MEASURES})*$"
+_IN_VIEW = any_of("viewable viewability in_view seen displayed rendered impressed")
+_EARLIER = any_of("before already ever previously times often how")
 ZERO_DATES = ("0000-00-00 00:00:00", "0000-00-00", "0000-00-00 00:00:00.000", "0000-00-00 00:00:00.000000")
 """what MySQL writes where a time is not known"""
 DATABASES = ("", "NULL", "null", "\\N", *ZERO_DATES)
@@ -367,6 +369,15 @@ def is_measured(name: str) -> bool:
     if not said or is_history(name) or re.search(languages.BEFORE_WITHIN, name) is not None:
         return False
     return re.search(rf"(^| ){languages.BEFORE}( |$)", texts[0]) is None
+
+
+def is_of_sight(name: str) -> bool:
+    """Whether a name says that an item was in view, or for how long; not that it was at another time."""
+    text = words(name)
+    said = any(re.search(rf"(^| ){p}( |$)", text) for p in (languages.VISIBLE, _IN_VIEW))
+    if not said and re.search(languages.VISIBLE_WITHIN, name) is None:
+        return False
+    return re.search(rf"(^| )({HISTORY}|{languages.BEFORE}|{_EARLIER})( |$)|{languages.BEFORE_WITHIN}", text) is None
 
 
 def count(n: int, what: str) -> str:

@@ -28,6 +28,7 @@ from dmtl_cli.guess.outcomes import Outcomes
 from dmtl_cli.guess.repeats import unique_of
 from dmtl_cli.guess.rewrites import may_be_shown, one_row_an_item, quoted, where_of
 from dmtl_cli.guess.roles import Guess, Roles, candidates
+from dmtl_cli.guess.seen import condition_of
 from dmtl_cli.guess.side_tables import Side
 from dmtl_cli.guess.state_lines import state_lines
 from dmtl_cli.guess.tables import Table
@@ -303,8 +304,8 @@ def _events(log: Log) -> list[str]:
         is_alone = log.events.explode[0] in log.events.frame.columns and len(log.events.explode) == 1
         alike = f"{'a list' if is_alone else 'lists as long as each other in every row'}: an element is an event"
         lines.append(f"explode: {_exploded(log.events)}  # {alike}")
-    if log.events.kinds is not None:
-        lines.append(f"where: {quoted(where_of(log.events.kinds))}  # what was shown: rows of other kinds are below")
+    if (asked := condition_of(log.events, roles)) is not None:
+        lines.append(f"where: {quoted(asked[0])}  # {comment(asked[1])}")
     for role in ("user", "item"):
         lines.append(_role(log, role, f"name the column of the {role}'s id"))
         if role == "user" and log.inputs.guests is not None:

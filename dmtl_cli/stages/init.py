@@ -31,11 +31,11 @@ from dmtl_cli.guess.keys import by_tables
 from dmtl_cli.guess.labels import EXPRESSION, roles_of
 from dmtl_cli.guess.objects import OBJECT
 from dmtl_cli.guess.outcomes import (
-    ROW,
     Outcomes,
     is_listed,
     outcomes_by_pairs,
     outcomes_of,
+    tell_made,
     with_outcomes,
     without_rows,
 )
@@ -44,8 +44,9 @@ from dmtl_cli.guess.partial import partial_columns
 from dmtl_cli.guess.printed import told_roles, unchanged
 from dmtl_cli.guess.repeats import unique_of
 from dmtl_cli.guess.requests import outcomes_of_requests
-from dmtl_cli.guess.roles import Guess, Roles, fits_events, is_catalogue, with_names
+from dmtl_cli.guess.roles import Roles, fits_events, is_catalogue, with_names
 from dmtl_cli.guess.rows import BYTES, NOT_UTF8
+from dmtl_cli.guess.seen import of_what_was_seen, unseen
 from dmtl_cli.guess.shown import as_events, of_lone_lists
 from dmtl_cli.guess.steps import check_of, edits_of, goals_of, is_label, named_again, steps
 from dmtl_cli.guess.streams import again, by_kinds, parted
@@ -170,15 +171,14 @@ def _log(root: str, given: Mapping[str, str], lives: str | None) -> Log:
         events, later = again(_timed(every, given), events, later, others, given)
         events = with_clicks(with_outcomes(events, later), given)
         roles = replace(roles_of(events.frame, given, ids), grades=roles.grades)
+    events, roles = of_what_was_seen(found.root, events, roles, later, given, ids)
     if roles.duration and roles.duration.column in events.written.clocks and roles.unit == "ms":
         why = roles.duration.why.rpartition("; ")[0]
         roles.unit, roles.duration = "s", replace(roles.duration, why=f"{why}; texts of lengths of time")
     if not {"duration", "conversion"} & given.keys():
         by_kinds(roles, later)
     roles.made_by = without_rows(roles.made_by, events.frame, later)
-    made = [Guess(c, f"of {one.table.files.path}") for one in later for c in one.columns]
-    roles.rows = {c for one in later for c, text in one.columns.items() if text == ROW}
-    roles.outcomes.extend(g for g in made if g.column not in roles.taken)
+    tell_made(roles, events.frame, later)
     roles.outcomes.extend(outcomes_of_requests(events.frame, roles, days_of_rows(events, roles, zone)))
     others = [by_days(found.root, table, roles, zone) for table in others]
     inputs = inputs_of(events, roles, others, partial_columns(found.root, events, roles, zone), zone)
@@ -186,7 +186,7 @@ def _log(root: str, given: Mapping[str, str], lives: str | None) -> Log:
         inputs.unused = [g for g in inputs.unused if g.column != once.column]
     refuse_expression(given.get(EXPRESSION), events, inputs, roles)
     inputs.other.extend(found.unreadable)
-    inputs.told.extend(_of_days(days, late))
+    inputs.told.extend([*_of_days(days, late), *unseen(events, roles)])
     inputs.told.extend(f"{c}: {kind}" for c, kind in events.other.items() if kind.startswith(OBJECT))
     inputs.told.extend(f"{path}: not used: {why}" for path, why in found.unreadable if NOT_UTF8 in why)
     newest = complete_day((day, n) for day, n in days.items() if all(day in of for of in _days_of(later, events)))

@@ -1,0 +1,101 @@
+"""Rows of cards that were never in view: no exposures, though a log has them, where a flag by its name and by its
+values tells them from others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+import polars as pl
+
+from dmtl_cli.config.expressions import sources_of
+from dmtl_cli.guess import words
+from dmtl_cli.guess.after import Needed, is_of_ids, needed
+from dmtl_cli.guess.labels import roles_of
+from dmtl_cli.guess.outcomes import Outcomes
+from dmtl_cli.guess.partial import partial_columns
+from dmtl_cli.guess.rewrites import quoted, where_of
+from dmtl_cli.guess.roles import Guess, Roles
+from dmtl_cli.guess.tables import Table, filled
+from dmtl_cli.guess.values import share
+
+_LEFT = "the card was not seen, and is no exposure"
+
+
+def of_what_was_seen(
+    root: str,
+    events: Table,
+    roles: Roles,
+    later: Sequence[Outcomes],
+    given: Mapping[str, str],
+    ids: Mapping[str, Guess],
+) -> tuple[Table, Roles]:
+    """The events without the rows of what was never in view, and their roles, with `seen` and `where`; as they are
+    where no flag tells such rows.
+
+    Args:
+        later: tables of what came of exposures, whose columns tell no row of the events from another.
+        given, ids: as `roles_of` takes them.
+    """
+    if (found := _flag(root, events, roles, {c for one in later for c in one.columns})) is None:
+        return events, roles
+    column, flag = found
+    seen = Guess(column, f"{flag.why}: {_LEFT}")
+    narrowed = _with(events, flag.rows)
+    told = roles_of(narrowed.frame, given, {**ids, "seen": seen})
+    if told.click is None or roles.click is None or told.click.column != roles.click.column:
+        return events, roles
+    request = roles.request  # of whole lists
+    told.outcomes = [g for g in told.outcomes if request is None or g.column != request.column]
+    return narrowed, replace(told, request=request, where=flag.condition, grades=roles.grades)
+
+
+def condition_of(events: Table, roles: Roles) -> tuple[str, str] | None:
+    """The SQL condition of the rows of the files that are the events, and why; None where all are."""
+    kinds, seen = events.kinds, roles.seen
+    found = [] if kinds is None else [(where_of(kinds), "what was shown: rows of other kinds are below")]
+    found += [] if seen is None else [(str(roles.where), f"{seen.column}: {seen.why}; {_undone(events)}")]
+    if not found:
+        return None
+    return " AND ".join(text for text, _ in found), "; ".join(why for _, why in found)
+
+
+def unseen(events: Table, roles: Roles) -> Iterator[str]:
+    """A line, where rows are left out as nobody saw their card."""
+    if roles.seen is not None:
+        yield f"{roles.seen.column}: {roles.seen.why}: left out (data.events.where); {_undone(events)}"
+
+
+def _undone(events: Table) -> str:
+    """How all rows are read."""
+    kinds = "null" if events.kinds is None else quoted(where_of(events.kinds))
+    return f"to read such rows too, set data.events.where: {kinds}"
+
+
+def _flag(root: str, events: Table, roles: Roles, joined: set[str]) -> tuple[str, Needed] | None:
+    """Of the flags that say in view, and without which there is no click, that of most rows."""
+    clicked, frame = roles.clicked(events.frame), events.frame
+    if clicked is None or roles.user is None or roles.item is None or roles.behaviour is not None:
+        return None
+    labels = {c for text in roles.made.values() for c in sources_of(text)}
+    free = labels | joined | {g.column for g in (*roles.named.values(), *roles.further.values())}
+    named = [c for c in frame.columns if c not in free and words.is_of_sight(c)]
+    found = {c: flag for c in named if (flag := needed(frame[c], clicked, events.yes.get(c, ()))) is not None}
+    of = {"item": frame[roles.item.column]}
+    if found and (days := roles.days(frame, "UTC")) is not None:
+        of["day"] = days
+    found = {c: flag for c, flag in found.items() if not is_of_ids(frame[c], of, ["item"], ["item", "day"])}
+    if found:
+        some = partial_columns(root, events, roles, "UTC")  # days without it would be refused
+        found = {c: flag for c, flag in found.items() if c not in some}
+    return max(found.items(), key=lambda one: share(one[1].rows), default=None)
+
+
+def _with(table: Table, rows: pl.Series) -> Table:
+    """The table with some of its rows."""
+    pieces, at = [], 0
+    for day, _, n in reversed(table.pieces):
+        part = table.frame.slice(at, n).filter(rows.slice(at, n))
+        pieces.append((day, filled(part), len(part)))
+        at += n
+    return replace(table, frame=table.frame.filter(rows), pieces=tuple(reversed(pieces)))
