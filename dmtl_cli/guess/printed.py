@@ -34,7 +34,7 @@ def told_roles(log: Log, now: str, before: str = "") -> list[dict[str, Any]]:
         now: the config that is written.
         before: that of the same log which it replaces.
     """
-then, mine = _lists(before), _lists(now)
+    then, mine = _lists(before), _lists(now)
     named = [(role, g) for role, g in log.roles.named.items() if role != "seen"]  # a warning says what is left out
     sides = log.inputs.sides.items()
     named += [("joined", Guess(path_of(one.table), f"{one.why}: {', '.join(one.columns)}")) for one in log.later]
