@@ -155,6 +155,7 @@ def test_orders_are_of_what_was_shown_before_them(tmp_path: Path) -> None:
     code, events, said = init(tmp_path / "log", "--conversion", "orders")
     table = events["joined"]["orders"]
     assert code == 0 and (table["time"], table["within"], table["date_column"]) == ("ts", "24h", "ts"), said
+    assert "by user_id and item_id, at most 24 hours behind" in said
     last = shown.filter(pl.col("day") == DAYS[-1]).with_row_index()
     came = orders.filter(pl.col("ts").dt.date() == DAYS[-1]).rename({"ts": "came"})
     met = last.join(came, on=["user_id", "item_id"]).filter(pl.col("clicked") == 1)

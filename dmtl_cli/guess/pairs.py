@@ -121,6 +121,9 @@ def outcomes_by_day(
                 dated = None if other.files.days or other.files.partition else mine.time.column
                 once = roles.click is None and not later
                 wait = None if once else _wait(one, table, mine, events, roles)
+                if wait is not None:
+                    left = tuple(c for c in one.left if c != wait.came[0])
+                    one = replace(one, why=f"{one.why}, at most {wait.hours} hours behind", left=left)
                 found.append(replace(one, once=once, dated=dated, wait=wait))
                 break
     return with_rows(found, roles, every, later)
