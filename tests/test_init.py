@@ -316,14 +316,14 @@ def test_of_two_at_once_one_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     unseen.positives(log)
     if not links:
         monkeypatch.setattr(Path, "hardlink_to", lambda self, target: os.link(tmp_path / "no", self))
-    read, alone = init_stage.tables, tmp_path / "alone.yaml"
+    read, alone = init_stage.understood, tmp_path / "alone.yaml"
     assert dmtl("init", log, "-o", alone).code == 0 and "data:" in alone.read_text()
 
-    def meanwhile(root: str) -> Any:
+    def meanwhile(*of: Any) -> Any:
         out.write_text("other: 1\n")
-        return read(root)
+        return read(*of)
 
-    monkeypatch.setattr(init_stage, "tables", meanwhile)
+    monkeypatch.setattr(init_stage, "understood", meanwhile)
     ended = dmtl("init", log, "-o", out)
     assert ended.code == 73 and ended.err.endswith("mine.yaml exists; name another with -o, or give --force\n")
     assert out.read_text() == "other: 1\n"
