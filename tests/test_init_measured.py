@@ -84,3 +84,28 @@ def suggested(config: Path) -> list[str]:
     assert ended.code == 0, ended.err
     found: list[str] = ended.json["suggestions"]
     return found
+
+
+@pytest.mark.parametrize("name", ["comment_stay_time", "profileStayTime", "dwell_time_ms", "stay_duration"])
+def test_time_that_somebody_stayed_is_known_after(name: str) -> None:
+    """In most rows it is 0, so that no value tells it, nor the click."""
+    assert words.is_known_after(name)
+
+
+@pytest.mark.parametrize("name", ["stay_days_of_trip", "length_of_stay", "days_stayed_before"])
+def test_another_stay_is_not(name: str) -> None:
+    assert not words.is_known_after(name)
+
+
+def test_what_models_learn_is_an_outcome(tmp_path: Path) -> None:
+    """By its name alone, where it is 0 and 1: it hardly tells the click, and may have one value an item."""
+    rng, x = np.random.default_rng(5), unseen.drawn(0)
+    by_item = (x["item"] % 9 > 0).astype(int)
+    more = {
+        "label": by_item,
+        "is_positive": rng.integers(0, 2, unseen.ROWS),
+        "target_group": rng.integers(0, 2, unseen.ROWS),
+    }
+    ended, raw, _ = made(tmp_path, daily(frame(**more)))
+    assert ended.code == 0 and {"label", "is_positive"} <= {*raw["data"]["events"]["outcomes"]}, ended.err
+    assert not {"label", "is_positive"} & {*features(raw)} and "target_group" in features(raw)

@@ -47,6 +47,9 @@ def outcomes(frame: pl.DataFrame, roles: Roles) -> None:
     for c in frame.columns:
         if c in {g.column for g in roles.named.values()} or c in roles.after:
             continue
+        if is_binary(frame[c]) and words.says_all(c, words.LABEL):  # of an item nearly always liked it has one value
+            roles.outcomes.append(Guess(c, "0/1, named like a label"))
+            continue
         after = clicked is not None and not frame[c].dtype.is_nested() and is_unclicked_empty(frame[c], clicked)
         if roles.owns(frame, c) or (words.is_history(c) and not (after or _is_a_click(frame[c], label))):
             continue

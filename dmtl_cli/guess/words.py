@@ -264,7 +264,12 @@ _AFTER = (
     rf"|(^| ){any_of('engaged engagement')}( {_MEASURES})*$"
     rf"|(^| ){any_of('viewable viewability in_view')}( {_MEASURES})*$"
     rf"|(^| ){any_of('ms seconds sec secs time')} on {any_of('screen page site article item')}$"
+    rf"|(^| ){any_of('stay staying dwell dwelling linger')} {any_of('time duration length')}( {_MEASURES})*$"
 )
+LABEL = (
+    rf"^(is )?{any_of('label target positive negative reward feedback outcome ground_truth y 标签')}( {_MEASURES})*$"
+)
+"""what models learn, by its name"""
 _MEASURED = r"(^| )(ms|msec|msecs|millis|milli|milliseconds?|s|secs?|seconds?|" + languages.SECONDS + r")$"
 _SEEN = rf"(^| ){languages.VISIBLE}( {_MEASURES})*$"
 _IN_VIEW = any_of("viewable viewability in_view seen displayed rendered impressed")
