@@ -6,12 +6,14 @@ import datetime as dt
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+import numpy as np
 import polars as pl
 import pytest
+import unseen
 from initiated import frame, made
-from worlds import dmtl
+from worlds import Ended, dmtl
 
-from dmtl_cli.guess.zones import of_users, zone_ahead, zone_of
+from dmtl_cli.guess.zones import is_night, of_users, zone_ahead, zone_of
 
 WINTER, SUMMER = dt.datetime(2025, 1, 10, tzinfo=dt.UTC), dt.datetime(2025, 7, 10, tzinfo=dt.UTC)
 
@@ -113,8 +115,10 @@ def test_folders_of_their_days_stay(tmp_path: Path, form: str) -> None:
 def test_a_clock_without_a_zone_is_theirs(tmp_path: Path, days: str | None) -> None:
     data, said = written(tmp_path, zone="Asia/Tokyo", days=days, form="naive")
     assert data["timezone"] == "UTC" and ("partition" in data["events"]) == (days is not None)  # type: ignore[operator]
-    told = "days end at midnight of Asia/Tokyo: ts is the users' own clock, read as it stands (timezone: UTC)"
-    assert f"timezone         Asia/Tokyo                {told}" in said
+    told = "as --timezone says: ts without a zone is the clock of Asia/Tokyo, which timezone: UTC leaves as it stands"
+    assert f"timezone Asia/Tokyo {told}; yet the rows begin and end at 9:00, the midnight of UTC-9" in " ".join(
+        said.split()
+    )
 
 
 def test_why_is_told_whole(tmp_path: Path) -> None:
@@ -123,8 +127,8 @@ def test_why_is_told_whole(tmp_path: Path) -> None:
     ended, _, text = made(tmp_path, lambda home: log.write_parquet(home / "log.parquet"))
     said = " ".join(ended.out.split())
     local = "days end at midnight of ts's own times, which name no zone and are taken for your users' clock"
-    asked = "(timezone: UTC); if they are UTC, write the zone of your users, such as Asia/Shanghai"
-    assert f"timezone UTC {local} {asked}" in said and f"# {local} {asked}" in text
+    asked = "which timezone: UTC leaves as it stands; if they were written in UTC, write the zone of your users"
+    assert f"timezone UTC {local}, {asked}, such as Asia/Shanghai" in said and f"# {local}, {asked}" in text
 
 
 def test_one_file_is_cut_there(tmp_path: Path) -> None:
@@ -174,7 +178,63 @@ def test_a_clock_that_sleeps_by_utc_is_of_utc() -> None:
     times = [dt.datetime(2026, 1, 1 + k % 5, h, k % 60) for k, h in enumerate(hours)]
     at = pl.Series("t", [t for t in times if t >= dt.datetime(2026, 1, 1, 5, 10)])  # it begins at no day's begin
     zone, why = of_users(at, "timestamp", "Asia/Tokyo")
-    assert zone == "Asia/Tokyo" and "name no zone, and fewest rows come at 19:00" in why
+    told = "as --timezone says: t names no zone and is taken for UTC, as fewest rows come at 19:00, as at 4:00 of UTC+9"
+    assert (zone, why) == ("Asia/Tokyo", told)
+    assert is_night(at.dt.replace_time_zone("UTC"), "Asia/Tokyo") and not is_night(at, "America/New_York")
+    zone, why = of_users(at, "timestamp", "America/New_York")
+    assert zone == "UTC" and why.endswith("leaves as it stands; yet fewest rows come at 19:00, as at 4:00 of UTC+9")
+    assert of_users(at, "timestamp", "UTC") == ("UTC", "as --timezone says")
+
+
+def of_clocks(tmp_path: Path, ahead: int, *, night: bool) -> tuple[Ended, str, str]:
+    """`init --timezone` of naive times of UTC, beside items since which they are there; what `check` says then.
+
+    Args:
+        ahead: hours that the users' midnight is before that of UTC.
+        night: whether hardly anybody reads in it.
+    """
+    rng = np.random.default_rng(5)
+    weights = np.array([0.1 if night and hour in (3, 4, 5) else 1.0 for hour in range(24)])
+    hours = rng.choice(24, 9_000, p=weights / weights.sum())
+    local = np.sort(rng.integers(0, 3, 9_000) * 86_400 + hours * 3_600 + rng.integers(0, 3_600, 9_000))
+    at = pl.from_epoch(pl.Series("ts", local - 3_600 * ahead + int(unseen.START.timestamp())), "s")
+    click = rng.random(9_000) < 0.3
+    log = pl.DataFrame({"user_id": rng.integers(0, 300, 9_000), "item_id": rng.integers(0, 80, 9_000), "ts": at})
+    log = log.with_columns(clicked=pl.Series(click), liked=pl.Series(click & (rng.random(9_000) < 0.4)))
+
+    def write(home: Path) -> None:
+        log.write_parquet(home / "log.parquet")
+
+    ended, _, text = made(tmp_path, write, "--timezone", "Asia/Tokyo")
+    found = dmtl("check", "--config", tmp_path / "mine.yaml", "--day", "2026-03-02")
+    assert found.code == 0, found.err
+    return ended, text, found.out
+
+
+@pytest.mark.parametrize("night", [True, False])
+def test_a_zone_that_was_said_is_not_asked_for_again(tmp_path: Path, night: bool) -> None:
+    """A day tells by its night alone that its times are of UTC: it begins and ends where it was cut."""
+    ended, text, checked = of_clocks(tmp_path, 9, night=night)
+    assert ended.code == 0 and "timezone: Asia/Tokyo  # as --timezone says: ts names no zone" in text, ended.err
+    assert "timestamps without a zone" not in ended.out
+    assert ("timestamps without a zone are read as UTC" in checked) == (not night)
+
+
+def test_times_of_items_are_of_the_zone_that_was_said(tmp_path: Path) -> None:
+    log = frame().with_columns(ts=pl.from_epoch("ts", "s").dt.replace_time_zone("UTC"))
+    log = log.filter((pl.col("item_id") > 2) | (pl.col("ts").dt.day() > 2))
+    came = [dt.datetime(2026, 3, 2, 1) if k < 3 else dt.datetime(2025, 3, 1, 12) for k in range(40)]
+
+    def write(home: Path) -> None:
+        log.write_parquet(home / "events.parquet")
+        items = {"item_id": range(40), "topic": ["a", "b"] * 20, "published_at": came}
+        pl.DataFrame(items).write_parquet(home / "items.parquet")
+
+    ended, raw, text = made(tmp_path, write, "--timezone", "Asia/Tokyo")
+    items = raw["data"]["items"]
+    assert ended.code == 0 and (items["version"], items["version_timezone"]) == ("published_at", "Asia/Tokyo"), text
+    assert "version_timezone: Asia/Tokyo  # its times name no zone: as --timezone says\n" in text
+    assert "published_at: times without a zone" not in ended.out
 
 
 def test_a_zone_that_is_none_is_refused(tmp_path: Path) -> None:

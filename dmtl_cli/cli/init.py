@@ -55,7 +55,7 @@ def init(
     named = {role: column for role, column in given.items() if column is not None}
     found = init(log, out, named, lives=_zone(timezone), force=force)
     complete = found["day"] is not None and not found["edits"]
-    found["check"], refused = _checked(out, found["day"]) if complete else (None, None)
+    found["check"], refused = _checked(out, found["day"], lives=timezone is not None) if complete else (None, None)
     if refused is not None:
         refuse_check(found)
     if as_json:
@@ -76,12 +76,16 @@ def _zone(name: str | None) -> str | None:
         raise UserError(f"--timezone: {e}", code=Exit.USAGE) from None
 
 
-def _checked(config: Path, day: str) -> tuple[str | None, UserError | None]:
-    """What `check` says of a day, or how it refuses it: the command then ends as `check` would, the config is there."""
+def _checked(config: Path, day: str, *, lives: bool) -> tuple[str | None, UserError | None]:
+    """What `check` says of a day, or how it refuses it: the command then ends as `check` would, the config is there.
+
+    Args:
+        lives: whether a person says where the users live.
+    """
     from dmtl_cli.stages.check import check, described
 
     try:
-        found: dict[str, Any] = check(load_config(config), parse_day(day))
+        found: dict[str, Any] = check(load_config(config), parse_day(day), lives=lives)
     except UserError as e:
         return f"check of {day}: {e.line()}", e
     return described(found, brief=True), None

@@ -102,8 +102,7 @@ def arrival(root: str, events: Table, roles: Roles, others: Sequence[Table], liv
     if is_naive(events.frame[roles.time.column], roles.time_unit) and zone[0] == "UTC":
         return replace(found, zone=zone)
     moved = int((of.dt.convert_time_zone(zone[0]).dt.date() != rows["day"]).sum())
-    seen = f"{1 - moved / len(rows):.1%} of the sample's times are of their folder's day so"
-    return replace(found, zone=(zone[0], f"{zone[1]}: {seen}"), moved=moved)
+    return replace(found, zone=zone, moved=moved)
 
 
 def _some(root: str, events: Table, day: dt.date) -> pl.DataFrame | None:
@@ -146,7 +145,7 @@ def _lags(rows: pl.DataFrame) -> tuple[tuple[str, str], pl.Series]:
     seen = "all of the sample's times" if whole else f"{total[best] / len(rows):.1%} of the sample's times"
     if alike:
         guess = f", and in {alike} other zones; {ANY_ZONE}"
-    return (name, f"{ahead_by}: {seen} are of their folder's day so{guess}"), lags
+    return (name, f"{seen} are of their folder's day in {ahead_by}{guess}"), lags
 
 
 def _by_day(agree: pl.DataFrame) -> list[tuple[dt.date, dict[str, int]]]:

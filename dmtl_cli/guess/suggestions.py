@@ -14,7 +14,8 @@ from dmtl_cli.config.days import before
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.features import Feature
 from dmtl_cli.config.schema import Config
-from dmtl_cli.data.log.day import ID, Block, Day
+from dmtl_cli.data.log import sizes
+from dmtl_cli.data.log.day import ID, TIME, Block, Day
 from dmtl_cli.data.log.objects import with_fields
 from dmtl_cli.data.log.places import SUFFIXES, Places
 from dmtl_cli.data.log.reader import Log
@@ -49,6 +50,7 @@ from dmtl_cli.guess.values import (
     time_unit,
     within,
 )
+from dmtl_cli.guess.zones import is_night
 
 MANY = 1_000_000
 """rows of an embedding above which hash buckets are worth it"""
@@ -61,20 +63,23 @@ _EMPTY = 0.2
 _ROWS, _FIRST = 20_000, 2_000  # of an unused column or another day's users, and of a file of another day
 
 
-def suggestions(config: Config, log: Log, day: Day, schema: Schema, embeddings: Mapping[str, int]) -> list[str]:
+def suggestions(
+    config: Config, log: Log, day: Day, schema: Schema, embeddings: Mapping[str, int], *, lives: bool = False
+) -> list[str]:
     """All that is found, in the order in which one would mend it.
 
     Args:
         day: as `log` reads it, with what profiles give.
         schema: of the day's files.
         embeddings: rows of each embedding.
+        lives: whether a person has just said where the users live, and is not asked again.
     """
     return [
         *_labels(config, day),
         *heavy_tail(config, [day]),
         *_unnamed_click(config, schema),
         *without_click(config, day, schema),
-        *_zone(config, day, schema),
+        *_zone(config, day, schema, lives=lives),
         *joins(config, log, day, schema),
         *_neighbours(log, day),
         *_older(config, day),
@@ -135,9 +140,9 @@ def _unnamed_click(config: Config, schema: Schema) -> Iterator[str]:
             yield f"{c}: {seen}, yet every row counts as a click: set data.events.click: {c}"
 
 
-def _zone(config: Config, day: Day, schema: Schema) -> Iterator[str]:
-    """A timestamp without a zone is UTC, and a zone then moves rows to another day; one since which a row of a side
-    table holds is of the zone."""
+def _zone(config: Config, day: Day, schema: Schema, *, lives: bool) -> Iterator[str]:
+    """A timestamp without a zone is UTC, and a zone then moves rows to another day, unless the hour at which people
+    sleep says that it is UTC; one since which a row of a side table holds is of the zone."""
     data, column, zone = config.data, config.data.events.date_column, config.data.timezone
     if zone is None:
         return
@@ -155,12 +160,18 @@ def _zone(config: Config, day: Day, schema: Schema) -> Iterator[str]:
         if naive and not (side == "item" and is_told):
             seen = f"times without a zone are read as those of {zone}"
             yield f"{since}: {seen}: if they are UTC, set data.{side}s.version_timezone: UTC"
-    if column is None or zone == "UTC":
+    if column is None or zone == "UTC" or lives:
         return
     kind = schema.events.type(column)
-    if pa.types.is_timestamp(kind) and kind.tz is None:
+    if pa.types.is_timestamp(kind) and kind.tz is None and not (column == data.events.time and _is_night(day, zone)):
         fix = f"if they are local times of {zone} already, set data.timezone: UTC"
         yield f"{column}: timestamps without a zone are read as UTC, and days are cut in {zone}: {fix}"
+
+
+def _is_night(day: Day, zone: str) -> bool:
+    """See `zones.is_night`, of the day's rows."""
+    parts = day.spool.read(day.spool.whole, sizes.BLOCK, [TIME])
+    return is_night(pl.concat([part[TIME].cast(pl.Datetime("us")).dt.replace_time_zone("UTC") for part in parts]), zone)
 
 
 def _neighbours(log: Log, day: Day) -> Iterator[str]:

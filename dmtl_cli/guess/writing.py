@@ -165,9 +165,22 @@ def _side(log: Log, name: str, side: Side) -> list[str]:
             why = one.why.removeprefix(f"{one.column}: ")
             lines.append(f"  {role}: {scalar(one.column)}  # {comment(why)}")
     lines += ["  until_is_last_day: true"] if side.until and side.until.is_last_day else []
-    if zone or (zoneless := _zoneless(side)):
-        lines.append(f"  version_timezone: {zone[0]}  # {comment(zone[1])}" if zone else f"  # {zoneless}")
-    return lines
+    zoneless = None if zone else _zoneless(side)
+    if zoneless and log.lives:  # nobody is asked again
+        zone = _said(log, side)
+    elif zoneless:
+        lines.append(f"  # {zoneless}")
+    return [*lines, *([f"  version_timezone: {zone[0]}  # {comment(zone[1])}"] if zone else [])]
+
+
+def _said(log: Log, side: Side) -> tuple[str, str] | None:
+    """The zone of a version's times that name none, as that of the users, where days are cut in it; None where days are
+    cut by a clock as it stands, as these are read then, or the type of the events' time reads them."""
+    days, time = timezone_of(log), log.roles.time
+    typed = time is not None and side.version is not None and side.version.column == time.column
+    if days is None or days[0] != log.lives or typed:
+        return None
+    return days[0], f"its times name no zone: {AS_SAID}"
 
 
 def _zoneless(side: Side) -> str | None:

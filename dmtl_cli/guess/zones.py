@@ -59,8 +59,8 @@ def zone_of(s: pl.Series, unit: str) -> tuple[str, str]:
     seen = "" if said is None else f" ({said.text})"
     if unit in ("timestamp", "text"):
         local = f"days end at midnight of {s.name}'s own times, which name no zone and are taken for your users' clock"
-        return "UTC", f"{local} (timezone: UTC); if they are UTC, {ANY_ZONE}{seen}"
-    return "UTC", f"{ANY_ZONE}{seen}"
+        return "UTC", f"{local}, which timezone: UTC leaves as it stands; if they were written in UTC, {ANY_ZONE}{seen}"
+    return "UTC", f"days end at midnight of UTC, as numbers name no zone; {ANY_ZONE}{seen}"
 
 
 def is_naive(s: pl.Series, unit: str) -> bool:
@@ -73,17 +73,31 @@ def is_naive(s: pl.Series, unit: str) -> bool:
 def of_users(s: pl.Series, unit: str, zone: str) -> tuple[str, str]:
     """The time zone by which the days of users are cut who live in `zone`, and why: times of a clock are theirs, unless
     they themselves say that they are of UTC."""
-    if not is_naive(s, unit):
+    if zone == "UTC" or not is_naive(s, unit):
         return zone, AS_SAID
     said = _evidence(s, unit)
     at = instants(s.drop_nulls(), unit)
-    if said is not None and said.is_another and at is not None:
-        there = cast(dt.datetime, at.min()).astimezone(ZoneInfo(zone)).utcoffset() or dt.timedelta()
-        if abs(there.total_seconds() / 60 - said.ahead) <= 60 * _NEAR:
-            return zone, f"{AS_SAID}: times of {s.name} name no zone, and {said.text}"
-    seen = "" if said is None else f" ({said.text})"
-    local = f"days end at midnight of {zone}: {s.name} is the users' own clock, read as it stands (timezone: UTC)"
-    return "UTC", local + seen
+    if said is not None and said.is_another and at is not None and _is_near(cast(dt.datetime, at.min()), said, zone):
+        return zone, f"{AS_SAID}: {s.name} names no zone and is taken for UTC, as {said.text}"
+    clock = f"{s.name} without a zone is the clock of {zone}, which timezone: UTC leaves as it stands"
+    return "UTC", f"{AS_SAID}: {clock}" + (f"; yet {said.text}" if said is not None and said.is_another else "")
+
+
+def is_night(at: pl.Series, zone: str) -> bool:
+    """Whether fewest rows come at an hour of the night of a zone that is hours away from UTC.
+
+    Args:
+        at: of a day's rows, as UTC has them: they begin and end where that day does, which tells nothing.
+    """
+    quiet = _quietest(at) if len(at) >= _ROWS else None
+    said = None if quiet is None else _as_slept(quiet)
+    return said is not None and said.is_another and _is_near(cast(dt.datetime, at.min()), said, zone)
+
+
+def _is_near(at: dt.datetime, said: _Said, zone: str) -> bool:
+    """Whether a zone is as far ahead of UTC as times say."""
+    there = at.astimezone(ZoneInfo(zone)).utcoffset() or dt.timedelta()
+    return abs(there.total_seconds() / 60 - said.ahead) <= 60 * _NEAR
 
 
 def zone_ahead(minutes: int, at: pl.Series) -> tuple[str, str, str]:
@@ -137,7 +151,11 @@ def _evidence(s: pl.Series, unit: str) -> _Said | None:
             return _Said(f"{ends}, as whole days of these times do", 0, False)
         return _Said(f"{ends}, the midnight of {_utc(ahead)}", ahead, True)
     quiet = _quietest(at)
-    return None if quiet is None else _Said(_as_at(quiet), 60 * _ahead(quiet), abs(_ahead(quiet)) > _NEAR)
+    return None if quiet is None else _as_slept(quiet)
+
+
+def _as_slept(quiet: int) -> _Said:
+    return _Said(_as_at(quiet), 60 * _ahead(quiet), abs(_ahead(quiet)) > _NEAR)
 
 
 def _quietest(at: pl.Series) -> int | None:

@@ -56,11 +56,12 @@ _WIDEST = 48  # of a column of the print
 _TEACHER_FLOPS = 2e10  # per second and thread, forward and backward: a cautious guess, and shown as one
 
 
-def check(config: Config, day: dt.date, *, planned: bool = False) -> dict[str, Any]:
+def check(config: Config, day: dt.date, *, planned: bool = False, lives: bool = False) -> dict[str, Any]:
     """Reads and encodes the day as training would.
 
     Args:
         planned: whether to tell what a run of the day would do.
+        lives: whether a person has just said where the users live.
 
     Raises:
         UserError: what training would raise.
@@ -94,7 +95,7 @@ def check(config: Config, day: dt.date, *, planned: bool = False) -> dict[str, A
             "features": features,
             **({"profile": str(known.day) if known else None} if any(f.profile for f in config.features) else {}),
             "warnings": _warnings(config, read) + _sessions(config, read),
-            "suggestions": suggestions(config, log, read, raw.schema, encoder.embedding_rows()),
+            "suggestions": suggestions(config, log, read, raw.schema, encoder.embedding_rows(), lives=lives),
             "unread": unread(config, raw.schema),
             "estimates": _estimates(config, read, encoder),
             **({"finished": finished} if (finished := log.finished(day)) else {}),
