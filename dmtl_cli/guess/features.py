@@ -51,7 +51,7 @@ _READ = 3  # of a duration's name: avg_dwell_sec
 _GAPS = 0.1  # of the rows lack a value that all others have: it is no mark of these
 _CLASSES = 30  # texts up to which sentences may be names of classes
 _WORDS, _WORDS_A_PIECE = 5, 3  # of a sentence, and between its commas
-_A_TIME = "a time: a tower cannot read it (profiles know the age of items)"
+_A_TIME = "a time, which no tower reads"
 _FEW_MEASURES = (
     31  # values above which whole numbers with a name of a measure are one: hours and days of a month are not
 )
@@ -373,11 +373,11 @@ def _of_numbers(c: str, x: pl.Series, *, whole: bool, codes: bool) -> tuple[str,
     spread = "" if counted or few or words.says(c, words.CODE) or not is_measured(x) else ", spread as a measure is"
     place = words.by_name(c, words.POSITION) > 0 and distinct <= _FEW_CODES
     if codes and whole and (place or (few and not words.says(c, words.SKEWED)) or not (counted or spread)):
-        return "categorical", {}, f"{distinct:,} whole numbers, taken as codes"
+        return "categorical", {}, f"{distinct:,} whole numbers"
     skewed = low >= 0 and words.says(c, words.SKEWED) and has_long_tail(x)
     options: dict[str, Any] = {"transform": "log1p"} if skewed else {"num_buckets": 20}
     tail = ", with a long tail" if skewed else ""
-    return "numeric", options, f"numbers from {low:,.6g} to {high:,.6g}{tail}{spread}"
+    return "numeric", options, f"{low:,.6g} to {high:,.6g}{tail}{spread}"
 
 
 def _of_lengths(x: pl.Series) -> tuple[str, dict[str, Any], str]:
