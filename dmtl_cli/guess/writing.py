@@ -203,8 +203,8 @@ def _types(log: Log) -> list[str]:
                 found.setdefault(c, f"{kind}{order_of(kind, table.frame[c])}")
     if forms == {CSV}:  # what is read as text anyway; labels are not
         labels = (log.roles.click, log.roles.duration, log.roles.conversion, *log.roles.further.values())
-        named = {g.column for g in labels if g}
-        found = {c: kind for c, kind in found.items() if kind != "text" or c in named}
+        kept = {g.column for g in labels if g}
+        found = {c: kind for c, kind in found.items() if kind != "text" or c in kept}
     if not found:
         return []
     body = [f"  {scalar(c)}: {kind}" for c, kind in found.items()]
