@@ -112,4 +112,4 @@ def test_init_leaves_totals_and_groups_out(tmp_path: Path) -> None:
     assert "sengeplasser" in mine and not {"foresporsler_totalt", "vurdering", "versjon"} & {*mine}
     held = [line for line in text.splitlines() if line.startswith("  # - {name: ")]
     assert [line.split(",")[0].split()[-1] for line in held] == ["foresporsler_totalt", "vurdering"]
-    assert "# versjon: not used: one of its 2 texts is 'kontroll', as of a test's groups: it tells what was" in text
+    assert "# versjon: not used: one of its 2 texts is 'kontroll', as of a test's groups: it ends with" in text

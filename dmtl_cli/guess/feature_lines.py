@@ -22,12 +22,14 @@ from dmtl_cli.guess.objects import is_field
 from dmtl_cli.guess.outcomes import Outcomes
 from dmtl_cli.guess.requests import UNSERVED
 from dmtl_cli.guess.rewrites import quoted
-from dmtl_cli.guess.roles import Roles
+from dmtl_cli.guess.roles import Guess, Roles
 from dmtl_cli.guess.tables import Table
 from dmtl_cli.guess.telling import QUESTION
 from dmtl_cli.guess.values import is_flags
 
 _ITEM = ":item"  # the embedding of items, in guesses
+_LATE = re.compile(r": its value is that of the end of the log$|^that of the end of the log; ")
+"""what is said above all that is held back"""
 _MONTHS = 12
 _AUTO = "ids, histories of clicks and reads, counters, rates, age: docs/config.md"
 _SHARED, _SEVERAL, _SHORT = 0.01, 5, 40  # of users have a value, and users, and its letters, to be shown
@@ -39,7 +41,7 @@ _WHOLE = str.maketrans({
 
 def feature_lines(roles: Roles, inputs: Inputs) -> list[str]:
     """`auto`, and what the log's own columns give beneath it; all in full where an id's name is none of a feature."""
-    why = [f"# {comment(g.column)}: not used: {comment(g.why)}" for g in inputs.unused]
+    why = _unused(inputs.unused)
     events = _known(roles)
     if later := unwritten(roles, inputs):
         again = "run init again with the options that EDIT names: it tells which of these are features"
@@ -59,13 +61,21 @@ def feature_lines(roles: Roles, inputs: Inputs) -> list[str]:
     own = [(each, f"  - {flow(keys)}  # {comment(_above(each))}") for each, keys in used]
     mine = [line for side in ("user", "item") for each, line in own if each.side == side]
     if held:
-        mine.append("  # known at the end of the log alone; a feature where it was so before the day:")
-        mine += [f"  # - {flow(keys)}  # {comment(each.why)}" for each, keys in held]
+        mine.append("  # values of the end of the log; a feature where it was so before the day:")
+        mine += [f"  # - {flow(keys)}  # {comment(_LATE.sub('', each.why))}" for each, keys in held]
     context = [line for each, line in own if each.side == "context"]
     note = [f"  # {QUESTION}:"] if context else []
     if asked := [keys["name"] for each, keys in used if each.of_request]:
         note.append(f"  # {', '.join(asked)}: {UNSERVED}")
     return [*lines, *mine, *note, *context, *why, *_crosses(used, names)]
+
+
+def _unused(columns: Sequence[Guess]) -> list[str]:
+    """A comment for each reason, with all columns of it."""
+    by: dict[str, list[str]] = {}
+    for g in columns:
+        by.setdefault(comment(g.why), []).append(comment(g.column))
+    return [f"# {', '.join(names)}: not used: {why}" for why, names in by.items()]
 
 
 def _above(each: Input) -> str:
@@ -239,7 +249,7 @@ def joined_lines(found: Sequence[Outcomes], place: Callable[[Outcomes], list[str
     Args:
         place: keys that say where a table is, and which of its rows are read.
     """
-    lines = ["joined:  # what came of exposures: all of it is outcomes, never features"] if found else []
+    lines = ["joined:  # what came of exposures: never features"] if found else []
     for one in found:
         keys = [*place(one), *([f"computed: {flow({one.key: one.computed[1]})}"] if one.computed else [])]
         keys.append(f"key: {scalar(one.key)}")

@@ -50,7 +50,7 @@ _READ = 3  # of a duration's name: avg_dwell_sec
 _GAPS = 0.1  # of the rows lack a value that all others have: it is no mark of these
 _CLASSES = 30  # texts up to which sentences may be names of classes
 _WORDS, _WORDS_A_PIECE = 5, 3  # of a sentence, and between its commas
-_A_TIME = "a time: a tower cannot read it (profiles know the age of items)"
+_A_TIME = "a time, which no tower reads"
 
 
 def inputs_of(events: Table, roles: Roles, others: list[Table], partial: Mapping[str, str], zone: str) -> Inputs:

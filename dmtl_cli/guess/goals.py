@@ -62,7 +62,7 @@ def goal_lines(found: Sequence[Goal], name: str) -> list[str]:
     """Comments with the expressions that may be the conversion, of this name."""
     if not found:
         return []
-    how = "# Or, in its place, init --conversion 'EXPRESSION', which writes the first line and one of the others:"
+    how = "# Or init --conversion 'EXPRESSION', which writes the first line and one of the others:"
     made = [f"#   computed: {{{name}: {quoted(one.expression)}}}  # {printable(one.why)}" for one in found]
     return [how, f"#   conversion: {name}", *made]
 

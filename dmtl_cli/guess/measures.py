@@ -22,7 +22,7 @@ _FEW_MEASURES = 31  # the same with a name of a measure: hours and days of a mon
 _FEW_YEARS = 8
 _YEARS = (1850, 1990, 2100)  # from, and between which the latest of them is
 _ARE_YEARS = ", which are years"
-CODES = "whole numbers, taken as codes"
+CODES = "whole numbers"
 _GOES_WITH = 0.5
 """rank correlation with a measure, from which on numbers may be one: prices of codes go up and down"""
 _PARTS, _STEADY = 10, 0.9  # of the range; rank correlation of their medians
@@ -98,7 +98,7 @@ def _numeric(c: str, x: pl.Series, why: str) -> tuple[str, dict[str, Any], str]:
     options: dict[str, Any] = {"transform": "log1p"} if skewed else {"num_buckets": 20}
     tail = ", with a long tail" if skewed else ""
     form = ".0f" if why == _ARE_YEARS else ",.6g"
-    return "numeric", options, f"numbers from {low:{form}} to {high:{form}}{tail}{why}"
+    return "numeric", options, f"{low:{form}} to {high:{form}}{tail}{why}"
 
 
 def _is_skewed(c: str) -> bool:

@@ -94,15 +94,15 @@ def _lists(config: str) -> dict[str, dict[str, str]]:
     raw = yaml.safe_load(config) or {}
     events, features = raw.get("data", {}).get("events", {}), raw.get("features", [])
     named = {events.get(role) for role in _KEYS}
-    came_of = [c for one in events.get("joined", {}).values() for c in one["columns"]]
+    came_of = [c for one in events.get("joined", {}).values() for c in one.get("columns", ())]
     out = {"outcomes": {str(c): "" for c in (*events.get("outcomes", ()), *came_of) if c not in named}}
     for f in features if isinstance(features, list) else ():
         if isinstance(f, dict) and "profile" not in f:
             out.setdefault(f"{f['side']} features", {})[str(f.get("column", f["name"]))] = str(f)
     held = (yaml.safe_load(found[1]) for found in re.finditer(r"^  # - (\{name: .*?\})  # ", config, re.MULTILINE))
     out["known late"] = {str(f.get("column", f["name"])): str(f) for f in held}
-    unused = re.finditer(r"^# (.+?): not used: (.*)$", config, re.MULTILINE)
-    out["not used"] = {found[1]: found[2] for found in unused}
+    unused = re.finditer(r"^# (?!WARNING: )(.+?): not used: (.*)$", config, re.MULTILINE)
+    out["not used"] = {c: found[2] for found in unused for c in found[1].split(", ")}
     return out
 
 

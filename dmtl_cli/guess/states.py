@@ -148,7 +148,7 @@ def withdrawn(s: pl.Series, shown: Callable[[], Shown | None] = lambda: None) ->
         value, seen = found
     if value is None:
         return None
-    why = f"{seen}it tells what was withdrawn up to the end of the log, which earlier days did not know"
+    why = f"{seen}it tells what was withdrawn by the end of the log, which earlier days did not know"
     return Withdrawn(why, _filter(s.name, value))
 
 
@@ -344,7 +344,7 @@ def says_nothing(s: pl.Series) -> str | None:
     """Why a column is neither of a user nor of an item, whatever varies with it: the group of a test, a program's name
     with its version."""
     if (why := is_of_test(s)) is not None:
-        return f"{why}: it tells what was tried on whom, and it ends with the test"
+        return f"{why}: it ends with the test"
     if _says(s.name, words.DAY_KEY):
         return "the key of a day: no other day has it"
     if _says(s.name, _AGENT):

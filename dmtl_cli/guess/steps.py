@@ -18,10 +18,12 @@ from dmtl_cli.guess.pieces import TITLE
 from dmtl_cli.guess.rewrites import LOOKS, NEEDED
 from dmtl_cli.guess.side_tables import Side
 from dmtl_cli.guess.state_lines import state_lines
-from dmtl_cli.guess.values import mean
+from dmtl_cli.guess.units import with_units
+from dmtl_cli.guess.values import has_days, mean, share
 from dmtl_cli.guess.writing import Log
 
 _OWN, _LOOKED = 0.4, 1_000  # texts of items are names from this share of distinct ones on; how many are counted
+_LINKS = 0.5  # of the texts of a column of addresses
 _SEVERAL, _LONGEST = 2, 15  # words of a name that nothing calls one, and of any
 _NAME = words.any_of(
     "name names nom nombre nome naam navn namn nazwa název nazev názov név nimi nume ad adı isim название имя nama ime"
@@ -49,7 +51,7 @@ def steps(
     if known is not None:
         guest = command("recommend", "--config", config, "--feature", known, *more)
         lists.append(f"{guest}  # a guest, by what is known")
-    long = "  # the first day tries settings, which takes minutes; each day says what is served beside the best list"
+    long = "  # takes minutes: the first day tries settings"
     return [days + long, *lists]
 
 
@@ -58,17 +60,19 @@ def title_of(items: Side | None) -> str | None:
     or a name before others; None where the table of items has none."""
     if items is None or items.table.explode:
         return None
-    found: list[tuple[bool, bool, str]] = []
+    found: list[tuple[bool, bool, int, str]] = []
     for c in items.table.frame.columns:
         known = items.table.frame[c].drop_nulls()
         if c == items.key.column or known.dtype != pl.String or set(c) & set(".,") or not len(known):
             continue
         texts, titled = known.unique(), words.says(c, TITLE)
         named = titled or words.says(c, _NAME)
+        if share(texts.str.starts_with("http")) > _LINKS or (not named and (has_days(known) or with_units(known))):
+            continue
         several = mean(texts.head(_LOOKED).str.count_matches(r"\s+") + 1)
         if len(texts) >= _OWN * len(known) and several <= _LONGEST and (named or several >= _SEVERAL):
-            found.append((not titled, not named, c))
-    return min(found)[2] if found else None
+            found.append((not titled, not named, len(c), c))
+    return min(found)[-1] if found else None
 
 
 def check_of(config: Path, day: dt.date | str | None) -> str:

@@ -40,7 +40,7 @@ from dmtl_cli.guess.zones import ANY_ZONE, AS_SAID, zone_of
 EDIT = "EDIT"
 """begins the comment of a line that a person has to write"""
 _MOST = 8  # columns that a comment lists
-_LONG_READ = "seconds above which a click is a long read; without it the mean of the durations of clicks"
+_LONG_READ = "seconds above which a click is a long read, in place of the mean of clicks"
 _SHARE = "Or by the share of an item that was read, in data.events in place of duration and duration_unit:"
 
 
@@ -215,11 +215,19 @@ def _types(log: Log) -> list[str]:
         for c in names if table.files.form in (CSV, JSON) else ():
             if (kind := type_of(c, table, log.roles)) is not None:
                 found.setdefault(c, f"{kind}{order_of(kind, table.frame[c])}")
+    if forms == {CSV}:  # what is read as text anyway; labels are not
+        labels = (log.roles.click, log.roles.duration, log.roles.conversion, *log.roles.further.values())
+        kept = {g.column for g in labels if g}
+        found = {c: kind for c, kind in found.items() if kind != "text" or c in kept}
     if not found:
         return []
     body = [f"  {scalar(c)}: {kind}" for c, kind in found.items()]
-    rest = "what is not here is read as text" if CSV in forms else "what is not here keeps the type that it has"
-    return [f"types:  # {rest}; an id such as 007 must stay text", *body]
+    rest = (
+        "what is not here is text, as ids like 007 must be"
+        if CSV in forms
+        else "what is not here keeps the type that it has"
+    )
+    return [f"types:  # {rest}", *body]
 
 
 def _zone(log: Log) -> list[str]:
@@ -414,7 +422,7 @@ def _labels(log: Log) -> list[str]:
     if roles.duration is not None:
         lines.append(_line(log, "duration", roles.duration))
         if roles.unit == "ms":
-            lines.append("duration_unit: ms  # see duration")
+            lines.append("duration_unit: ms")
     elif roles.conversion is not None:
         if roles.made_by is None:
             lines.append(_line(log, "conversion", roles.conversion))

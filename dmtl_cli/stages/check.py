@@ -347,7 +347,7 @@ def described(found: dict[str, Any], *, brief: bool = False) -> str:
         *repeats_in_words(found, _kept(found)),
         *(f"WARNING: {line}" for line in found["warnings"]),
         f"labels: {_labels_in_words(found['labels'])}",
-        *(f"the table of {k.removesuffix('_joined')} has {v:.1%} of the day's" for k, v in found["join"].items()),
+        *_joined_shares(found["join"], whole=not brief),
         *([found["ended"]] if "ended" in found else []),
         *([] if brief else ["", *_table(shown)]),
         *joined_lines(found),
@@ -365,6 +365,12 @@ def described(found: dict[str, Any], *, brief: bool = False) -> str:
         *(["", f"next: {found['next']}"] if "next" in found else []),
     ]
     return "\n".join(lines)
+
+
+def _joined_shares(join: dict[str, float], *, whole: bool) -> list[str]:
+    """A line for each side table, of those with all of the day's ids only where the `whole` is asked for."""
+    shares = {k.removesuffix("_joined"): share for k, share in join.items() if whole or share < 1}
+    return [f"the table of {name} has {share:.1%} of the day's" for name, share in shares.items()]
 
 
 def _counts(found: dict[str, Any]) -> str:

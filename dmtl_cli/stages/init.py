@@ -149,7 +149,7 @@ def _about(log: Log, root: str, check: str, learn: str) -> list[str]:
     several = f"{count(len(files.files), 'file')}, {size / 1e6:,.1f} MB"
     return [
         f"Written by {command('init', root)}: guesses from {rows:,} rows of {path_of(log.events)} ({several}).",
-        "A guess stands beside its reason; no setting of a model is written, the log decides.",
+        "No setting of a model is written: the log decides.",
         f"After an edit: {check}",
         f"Then: {learn.partition('  #')[0]}",
     ]
