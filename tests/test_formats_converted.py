@@ -98,6 +98,22 @@ def test_unquoted_values_and_tabs(tmp_path: Path) -> None:
     assert table(found)["item_id"].to_list() == ['5" wide', '"x']
 
 
+@pytest.mark.parametrize("signs", ["::", "||", "|~|", "\t\t"])
+@pytest.mark.parametrize("size", [1, 9, 1 << 20])
+def test_separators_of_several_signs(tmp_path: Path, signs: str, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A part of them is of a value."""
+    monkeypatch.setattr(text_rows, "SLICE", size)
+    names = ["12:00", 'a "b"', "x|y", "~"]
+    rows = [["user_id", "item_id", "d", "click", "seconds"]]
+    rows += [[f"{k}", name, "2026-01-01", "1", "2"] for k, name in enumerate(names)]
+    (tmp_path / "e.csv").write_text("".join(signs.join(row) + "\n" for row in rows))
+    found = table(finder(tmp_path, csv=Csv(separator=signs, quote_char=None)))
+    assert found["item_id"].to_list() == names and found["click"].all()
+    (tmp_path / "e.csv").write_text(signs.join(rows[0]) + "\n" + signs.join(rows[1][:3]) + "\n")
+    with pytest.raises(UserError, match="row 2: expected 5 values, got 3"):
+        table(finder(tmp_path, csv=Csv(separator=signs, quote_char=None)))
+
+
 def test_types(tmp_path: Path) -> None:
     times = ["2026-01-01T10:00:00Z", "2026-01-01 18:00:00.5+08:00", "2026-01-01T10:00", "2026-01-01", ""]
     (tmp_path / "e.csv").write_text("d,t,f,i,b,x\n" + "".join(f"20260101,{t},1e3,-5,False,2026-01-31\n" for t in times))

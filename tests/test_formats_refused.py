@@ -186,7 +186,9 @@ def test_delta_tables_that_are_not_plain(features: list[str], configuration: dic
     [
         ({"csv": {"separator": ";"}}, "data: csv has no effect: no table is of format csv"),
         ({"types": {"x": "int64"}}, "data: types has no effect: no table is of format csv or json"),
-        ({"format": "csv", "csv": {"separator": ";;"}}, "expected one ASCII character, got ';;'"),
+        ({"format": "csv", "csv": {"separator": "ab"}}, "or up to four signs such as :: and |~|, got 'ab'"),
+        ({"format": "csv", "csv": {"separator": ";;;;;"}}, "or up to four signs such as :: and |~|, got ';;;;;'"),
+        ({"format": "csv", "csv": {"separator": "::"}}, "separator: one of several signs goes with quote_char: null"),
         ({"format": "csv", "csv": {"separator": '"'}}, "separator: expected another character than quote_char"),
         ({"format": "csv", "csv": {"columns": ["a", "a"]}}, "columns: a appears twice"),
         ({"format": "orc"}, "expected 'parquet', 'csv', 'json', 'avro', 'delta' or 'iceberg'"),

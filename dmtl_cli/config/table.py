@@ -46,6 +46,14 @@ def _one_character(text: str) -> str:
     return text
 
 
+def _separator(text: str) -> str:
+    if len(text) == 1:
+        return _one_character(text)
+    if not 2 <= len(text) <= 4 or not text.isascii() or any(c.isalnum() or c in "\r\n\"'\\" for c in text):
+        raise ValueError(f"expected one ASCII character, or up to four signs such as :: and |~|, got {text!r}")
+    return text
+
+
 def _type(text: str) -> str:
     """A type, checked: of a format whether it tells a day, and for a datetime when in it."""
     kind, _, form = text.partition(":")
@@ -87,8 +95,9 @@ class Csv(Section):
     encoding: Annotated[str, AfterValidator(_encoding)] = "utf-8"
     """of the bytes, by Python's name: cp1252 of Windows in western Europe, latin-1, utf-16, shift_jis, gb18030"""
 
-    separator: Character | None = None
-    """between two values; absent: a tab in *.tsv, a comma elsewhere"""
+    separator: Annotated[str, AfterValidator(_separator)] | None = None
+    """between two values: one character, or several signs such as :: (with quote_char: null); absent: a tab in *.tsv, a
+    comma elsewhere"""
     quote_char: Character | None = '"'
     """around a value that contains a separator, a newline or (doubled) itself; null: no value is quoted"""
     escape_char: Character | None = None
@@ -115,6 +124,8 @@ class Csv(Section):
             raise ValueError("separator: expected another character than quote_char")
         if self.escape_char is not None and self.escape_char in (self.separator, self.quote_char):
             raise ValueError("escape_char: expected another character than separator and quote_char")
+        if len(self.separator or "") > 1 and (self.quote_char or self.escape_char):
+            raise ValueError("separator: one of several signs goes with quote_char: null, and without escape_char")
         if self.thousands == self.decimal:
             raise ValueError("thousands: expected another character than decimal")
         if twice := sorted({c for c in self.columns or () if (self.columns or ()).count(c) > 1}):

@@ -28,7 +28,7 @@ def csv_keys(table: Table) -> list[tuple[str, str]]:
     if text.encoding != "utf-8":
         keys.append((f"encoding: {text.encoding}", encoded(text)))
     if not text.quoted:
-        keys.append(("quote_char: null", "" if text.separator < "\t" else _LONE))
+        keys.append(("quote_char: null", "" if text.separator < "\t" or len(text.separator) > 1 else _LONE))
     if text.decimal != ".":
         keys.append((f"decimal: {quoted(text.decimal)}", "numbers such as 49,8"))
     if text.thousands is not None:

@@ -222,7 +222,7 @@ def scalar(value: Any) -> str:
     """A value that is itself in a block and in a flow of YAML."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    if value in ("|", ";", ",", "\t"):
+    if value in ("|", ";", ",", "\t") or (isinstance(value, str) and re.fullmatch("[0-9][0-9_.]*", value)):
         return quoted(value)
     return yaml.safe_dump([value], default_flow_style=True, allow_unicode=True, width=10**9).strip()[1:-1]
 

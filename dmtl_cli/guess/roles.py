@@ -228,8 +228,11 @@ def is_catalogue(frame: pl.DataFrame, roles: Roles) -> bool:
 
 
 def with_names(frame: pl.DataFrame) -> pl.DataFrame:
-    """The columns of a file without a header, named by place and values: a log mostly begins with user and item."""
+    """The columns of a file without a header, named by place and values: a log mostly begins with user and item; not so
+    a catalogue, which has no time and begins with an id of its own for each row."""
     names: dict[str, str] = {}
+    if frame[:, 0].is_unique().all() and len(frame) > 1 and not any(time_unit(s) for s in frame):
+        return frame
 
     def give(name: str, c: str) -> None:
         names[c] = name if name not in names.values() else f"column_{frame.columns.index(c) + 1}"

@@ -39,6 +39,7 @@ _FIRST = 100  # rows by which the columns of a file are told
 _FOLLOWED = 200_000  # rows by which what came of others is told
 _OWN, _WITHIN = 0.9, 0.5  # of the rows have a value of their own; of what came of others have the ids of one of these
 _SEPARATORS = ",\t;|\x01"  # the last is Hive's
+_SEVERAL = ("|~|", "~|~", "^|^", "::", "||")
 CONTROL = "".join(map(chr, range(1, 9)))
 """separators that no text has, so that no value is quoted"""
 _ESCAPED, _BYTE = re.compile(r"\\."), re.compile(rb"\\(?s:.)")
@@ -254,8 +255,12 @@ def dialect(content: bytes, *, quoted: bool = True) -> Text:
     """
     lines = [line for line in content.decode("utf-8-sig", "replace").splitlines()[:50] if line.strip()]
     separator = max(_SEPARATORS, key=lambda s: (_even(lines, s, quoted), s == ","))
+    for signs in _SEVERAL:
+        n, one = _even(lines, signs, False), _even(lines, separator, quoted)
+        if n and (one <= n or (separator in signs and one == 2 * n - 1)):  # 1||2 has a value between two |
+            separator, quoted = signs, False
     first, *rest = list(_cells(lines, separator, quoted)) or [[]]
-    numbers = any(_is_number(cell) for cell in first)
+    numbers = any(_is_number(cell) or cell.strip().isdecimal() for cell in first)  # 0002844 too
     distinct = len({cell.strip() for cell in first}) == len(first) and all(cell.strip() for cell in first)
     repeated = any(cell in {row[k] for row in rest if k < len(row)} for k, cell in enumerate(first))
     return Text(separator, distinct and not numbers and not repeated, quoted)
@@ -297,6 +302,8 @@ def has_escapes(file: File, separator: str, encoding: str = "utf-8") -> bool:
 
 
 def _cells(lines: Sequence[str], separator: str, quoted: bool) -> Iterator[list[str]]:
+    if len(separator) > 1:
+        return (line.split(separator) for line in lines)
     return csv.reader(lines, delimiter=separator, quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE)
 
 

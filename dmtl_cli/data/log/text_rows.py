@@ -109,9 +109,8 @@ def csv_rows(
     row = row_of(separator, options.quote_char, options.escape_char)
     names, number = list(options.columns or ()), 1
     try:
-        for text in _slices(
-            file, end_of_rows(row, (options.quote_char, options.escape_char)), finished, options.encoding
-        ):
+        ends = end_of_rows(row, (options.quote_char, options.escape_char))
+        for text in _slices(file, ends, finished, options.encoding):
             _require_utf8(file, text, number, "name its encoding in data.csv.encoding, such as cp1252")
             if not names:
                 head = row.match(text)
@@ -238,6 +237,8 @@ def _table(
     if not text:
         return pa.table({name: pa.array([], pa.string()) for name in names})
     quote, escape = options.quote_char, options.escape_char
+    if len(separator) > 1:  # of which Arrow takes one
+        text, separator = text.replace(separator.encode(), b"\x1f"), "\x1f"
     if escape == "\\":  # \N is null, of which Arrow would read N
         s = re.escape(separator.encode())
         null = rb"((?:\\(?!N)(?s:.))+(?:\\N)*)|(?<![^\n%b])\\N(?=[%b\r\n])" % (s, s)  # what is escaped stays
