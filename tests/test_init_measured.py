@@ -109,3 +109,5 @@ def test_what_models_learn_is_an_outcome(tmp_path: Path) -> None:
     ended, raw, _ = made(tmp_path, daily(frame(**more)))
     assert ended.code == 0 and {"label", "is_positive"} <= {*raw["data"]["events"]["outcomes"]}, ended.err
     assert not {"label", "is_positive"} & {*features(raw)} and "target_group" in features(raw)
+    ended, raw, _ = made(tmp_path / "b", daily(frame(is_negative=by_item)))
+    assert ended.code == 0 and "is_negative" in features(raw), "what an article is"

@@ -36,7 +36,10 @@ def test_a_unit_or_a_currency_at_the_end_of_a_name_tells_a_number(name: str) -> 
     assert kind_of(name, pl.Series(name, codes()), None)[0] == "numeric"
 
 
-@pytest.mark.parametrize("name", ["kg_code", "chf_region", "kw", "forms", "pskw", "region_de"])
+@pytest.mark.parametrize(
+    "name",
+    ["kg_code", "chf_region", "kw", "forms", "pskw", "region_fr", "category_tl", "group_kg", "segment_chf", "brand_l"],
+)
 def test_no_other_end_does(name: str) -> None:
     assert kind_of(name, pl.Series(name, codes()), None)[0] == "categorical"
 
@@ -45,9 +48,10 @@ def test_no_other_end_does(name: str) -> None:
 def test_years_are_numbers(name: str) -> None:
     x = pl.Series(name, np.random.default_rng(1).integers(1_962, 2_024, N))
     kind, _, why = kind_of(name, x, None)
-    assert kind == "numeric" and why == "1962 to 2023, which are years"
+    assert kind == "numeric" and why == "1962 to 2023, taken for years"
     assert kind_of("shop_code", x.alias("shop_code"), None)[0] == "categorical"
     assert kind_of(name, x - 100, None)[0] == "categorical", "none of them is of these days"
+    assert kind_of("topic", (x + 38).alias("topic"), None)[0] == "categorical", "some are years to come"
     assert kind_of(name, x % 7 + 2_000, None)[0] == "categorical", "so few are as well told each by itself"
 
 
@@ -72,6 +76,9 @@ def test_codes_that_go_with_a_measure_are_measures(seed: int) -> None:
         assert "which go with price (rank correlation" in found.why
     for kind in ("codes of any kind", "codes of groups"):
         assert by_company(beside(kind, seed), [CODES, PRICE]) == [CODES, PRICE], kind
+    key = beside("areas", seed).rename({"price": "year"})
+    year = Input("year", "item", "numeric", {}, "taken for years")
+    assert by_company(key, [CODES, year]) == [CODES, year], "keys that were given one after the other go with it"
     renamed = Input("zq_code", "item", "categorical", {}, CODES.why)
     assert by_company(beside("areas", seed).rename({"zq": "zq_code"}), [renamed, PRICE]) == [renamed, PRICE]
     assert by_company(beside("areas", seed), [CODES, PRICE], "user") == [CODES, PRICE], "those of another side"

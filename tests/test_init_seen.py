@@ -184,3 +184,21 @@ def test_names_that_say_in_view(name: str) -> None:
 )
 def test_names_that_do_not(name: str) -> None:
     assert not words.is_of_sight(name)
+
+
+def test_a_flag_that_the_click_sets_says_nothing_of_others() -> None:
+    """Of rows without a click hardly any has it: nobody scrolls so little."""
+    clicked = pl.Series(RNG.random(4_000) < 0.2)
+    set_by_click = clicked | pl.Series(RNG.random(4_000) < 0.05)
+    assert needed(set_by_click.cast(pl.Int64).alias("in_view"), clicked) is None
+    assert needed((clicked | pl.Series(RNG.random(4_000) < 0.4)).cast(pl.Int64).alias("in_view"), clicked) is not None
+
+
+@pytest.mark.parametrize("broken", [None, 3])
+def test_a_day_on_which_the_flag_is_never_set(tmp_path: Path, broken: int | None) -> None:
+    """It would have no rows: no `where` is written, though the days that were sampled have the flag."""
+    parts = [log(in_view=SEEN.astype(int) * (k != broken)) for k in range(9)]
+    at = [part["ts"] % 86_400 + (20_500 + k) * 86_400 for k, part in enumerate(parts)]
+    whole = pl.concat([part.with_columns(ts=of_day) for part, of_day in zip(parts, at, strict=True)])
+    ended, raw, _ = made(tmp_path, daily(whole))
+    assert ended.code == 0 and ("where" in raw["data"]["events"]) == (broken is None), ended.err

@@ -13,10 +13,13 @@ import pytest
 from formats import write
 from pydantic import ValidationError
 from test_joined import DAY, read
+from test_log import rows
 
 from dmtl_cli.config.data import Data, Events
 from dmtl_cli.config.errors import UserError
+from dmtl_cli.data.log import joined as outcomes
 from dmtl_cli.data.log import sizes
+from dmtl_cli.data.log.clocks import within
 from dmtl_cli.data.log.reader import Log
 from dmtl_cli.data.log.table import Table
 from dmtl_cli.guess.joined import joined_lines, joined_rows
@@ -131,7 +134,7 @@ def test_check_counts_rows_by_time(tmp_path: Path) -> None:
     after = [row for row in late if any(e[:2] == row[:2] and e[2] <= row[2] <= e[2] + 3 * HOUR for e in seen)]
     said = made["joined"]["orders"]
     assert said["rows"] == len(table) and said["unmatched"] == sum(not ks for ks in of)
-    assert said["shared"] == sum(len(ks) for ks in of if len(ks) > 1)
+    assert said["shared"] == len({k for ks in of if len(ks) > 1 for k in ks})
     assert said["later"] == len(after) > 0, "of the day after, shortly after midnight"
     assert any("days_after: 1 reads them too" in line for line in joined_lines(made))
 
@@ -175,3 +178,82 @@ def test_a_window_needs_when_exposures_were_shown() -> None:
     roles = {"user": "person", "item": "doc", "click": "clicked", "conversion": "good"}
     with pytest.raises(ValidationError, match=re.escape("joined.orders.within: it needs data.events.time")):
         Events(path="events", **roles, **joined())
+
+
+def spent(home: Path, exposures: pl.DataFrame, table: pl.DataFrame, zone: str | None, within: str = "2h") -> list[bool]:
+    """Which exposures have a row."""
+    write(exposures, home / "events", str(DAY), "parquet")
+    write(table, home / "orders", str(DAY), "parquet")
+    roles = {"user": "person", "item": "doc", "click": "clicked", "conversion": "clicked", "time": "at"}
+    columns = {"clicked": "COUNT(*) > 0"}
+    given = {**joined(within=within, columns=columns), **roles, "computed": {"pair": PAIR}}
+    events = Events(path="events/{day}.parquet", **given)  # type: ignore[arg-type]
+    day = Log(Data(root=str(home), events=events, timezone=zone), (), converted=home / "converted").read(DAY, home)
+    return rows(day).sort("position")["click"].cast(pl.Boolean).to_list()
+
+
+@pytest.mark.parametrize(
+    ("shown_zone", "came_zone", "hours"),
+    [(None, None, 0), ("UTC", "UTC", 0), ("UTC", "Asia/Tokyo", 0), ("UTC", None, 2), (None, "UTC", 0)],
+)
+def test_times_without_a_zone(tmp_path: Path, shown_zone: str | None, came_zone: str | None, hours: int) -> None:
+    """Of both they are of one clock; beside those that name one, exposures are of UTC and the table's of the config."""
+    at = pl.Series([NOON] * 4)
+    came = at + pl.Series([dt.timedelta(minutes=m) for m in (-30, 30, 119, 121)]) + dt.timedelta(hours=hours)
+    who = {"person": list("abcd"), "doc": ["x"] * 4}
+
+    def of(s: pl.Series, zone: str | None) -> pl.Series:
+        return s if zone is None else s.dt.replace_time_zone("UTC").dt.convert_time_zone(zone)
+
+    exposures = pl.DataFrame({**who, "at": of(at, shown_zone)})
+    table = pl.DataFrame({**who, "came": of(came, came_zone)})
+    assert spent(tmp_path, exposures, table, "Europe/Helsinki") == [False, True, True, False]
+
+
+def test_a_second_is_as_fine_as_a_table_has_it(tmp_path: Path) -> None:
+    who = {"person": ["a", "b"], "doc": ["x", "x"]}
+    exposures = pl.DataFrame({**who, "at": [NOON + dt.timedelta(milliseconds=700)] * 2})
+    same, next_ = NOON, NOON + dt.timedelta(seconds=1)
+    assert spent(tmp_path / "a", exposures, pl.DataFrame({**who, "came": [same, next_]}), "UTC") == [True, True]
+    finer = pl.DataFrame({**who, "came": [same, next_ + dt.timedelta(milliseconds=1)]})
+    assert spent(tmp_path / "b", exposures, finer, "UTC") == [False, True]
+
+
+def test_one_pair_with_many_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is found is what each exposure and row say by themselves; a guest and a hot item are such a pair."""
+    rng = np.random.default_rng(0)
+    place, at = np.sort(rng.integers(0, 5, 400)), rng.integers(-1, 6, 300)
+    came = np.concatenate([np.sort(rng.integers(0, 10_000, n)) for n in np.bincount(place)])
+    shown = pl.Series([None if k % 17 == 0 else int(v) for k, v in enumerate(rng.integers(0, 10_000, 300))])
+    for window in (1, 500, 20_000):
+        begin, end = within(place, came, at, shown, window)
+        for k, (p, t) in enumerate(zip(at, shown, strict=True)):
+            mine = [] if t is None else [r for r in range(400) if place[r] == p and t <= came[r] <= t + window]
+            assert [*range(begin[k], end[k])] == mine
+    monkeypatch.setattr(outcomes, "_ROWS", 50)
+    parts = [*outcomes._parts(end - begin)]
+    assert [k for part in parts for k in range(300)[part]] == [*range(300)] and len(parts) > 3
+    assert [*outcomes._parts(np.zeros(0, np.int64))] == [slice(0, 1)]
+
+
+@pytest.mark.parametrize("lost", [3, 300])
+def test_rows_without_a_time_are_told(tmp_path: Path, lost: int) -> None:
+    write(in_form(shown(), "at", "seconds"), tmp_path / "events", str(DAY), "parquet")
+    table = in_form(orders(), "came", "seconds").with_row_index()
+    table = table.with_columns(came=pl.when(pl.col("index") >= lost).then("came")).drop("index")
+    write(table, tmp_path / "orders", str(DAY), "parquet")
+    roles = {"user": "person", "item": "doc", "click": "clicked", "conversion": "good", "time": "at"}
+    events = Events(path="events/{day}.parquet", **roles, **joined())
+    log = Log(Data(root=str(tmp_path), events=events), (), converted=tmp_path / "c")
+    found, _ = log.open(DAY)
+    lines = [*joined_lines(joined_rows(log, found, Table(found.events, found.groups)))]
+    said = f"data.events.joined.orders: {lost} of its 300 rows have no time: left out"
+    assert lines[0] == ("WARNING: " if lost == 300 else "") + said
+    assert not any("is key the exposure's id?" in line for line in lines)
+
+
+def test_a_column_of_times_that_is_not_there(tmp_path: Path) -> None:
+    write(in_form(shown(), "at", "seconds"), tmp_path / "events", str(DAY), "parquet")
+    write(in_form(orders(), "came", "seconds"), tmp_path / "orders", str(DAY), "parquet")
+    with pytest.raises(UserError, match=r"data.events.joined.orders.time expects column ordered_at"):
+        read(tmp_path, joined(time="ordered_at"))

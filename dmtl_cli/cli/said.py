@@ -27,9 +27,10 @@ DAYS = 3  # of which `status` shows numbers
 _LABELS = {"ctr": "click", "cvr": "read"}  # as a person calls what a task predicts; others by their name
 LISTS = ("popularity", "read_popularity", "exposure_rate")  # as evaluate/lists.py, which imports torch, names them
 _SOURCES = {"exposed": "shown", "negative": "drawn", "candidate": "retrieved"}
-Earlier = dict[str, list[float]]
+Earlier = dict[str, list[list[float]]]
 """warnings that were told, without their numbers, and these"""
-_NUMBER, _EXAMPLES = re.compile(r"\d[\d,]*(?:\.\d+)?"), re.compile(r" \(such as [^()]*\)")
+_NUMBER = re.compile(r"(?<![\w.,-])(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?![\w-])")  # of its own: none of onehot_feat3
+_EXAMPLES, _DATE = re.compile(r" \(such as [^()]*\)"), re.compile(r"\d{4}-\d{2}-\d{2}")
 _FAR = 2  # times as large a number of a warning makes it news
 _ROWS = {"profile": "events", "tune": "learned", "teacher": "log", "student": "learned", "evaluation": "events"}
 """which of a manifest's rows a person calls the rows of the stage"""
@@ -61,7 +62,8 @@ def day_line(day: dt.date, made: Sequence[Result] | UserError, config: Path, ear
     doubts = dict.fromkeys(warning for m in manifests for warning in m.facts.get("warnings", ()))
     told = [doubt for doubt in doubts if earlier is None or _is_news(doubt, earlier)]
     if earlier is not None:
-        earlier |= {_words(doubt): _figures(doubt) for doubt in told}
+        for doubt in told:
+            earlier.setdefault(_words(doubt), []).append(_figures(doubt))
     again = len(doubts) - len(told)
     exported = runs.get("export")
     served = f"export {exported.run_id[:7]}" if exported else "no student yet"
@@ -75,19 +77,21 @@ def day_line(day: dt.date, made: Sequence[Result] | UserError, config: Path, ear
 
 def _is_news(doubt: str, earlier: Earlier) -> bool:
     """Whether a warning says what none of another day did, or a number of it is now another one by far."""
-    before, now = earlier.get(_words(doubt)), _figures(doubt)
-    return before is None or any(max(a, b) > _FAR * min(a, b) for a, b in zip(before, now, strict=False))
+    now, told = _figures(doubt), earlier.get(_words(doubt), [])
+    return all(any(max(a, b) > _FAR * min(a, b) for a, b in zip(then, now, strict=True)) for then in told)
 
 
 def _words(doubt: str) -> str:
-    """A warning without its numbers, and without the ids that it names as examples."""
-    return _NUMBER.sub("#", _EXAMPLES.sub("", doubt))
+    """A warning without its numbers and days, and without the ids that it names as examples."""
+    return _NUMBER.sub("#", _plain(doubt))
 
 
 def _figures(doubt: str) -> list[float]:
-    """The numbers of what was seen, which stands before what to do."""
-    seen = _EXAMPLES.sub("", doubt).partition(": ")[0]
-    return [float(text.replace(",", "")) for text in _NUMBER.findall(seen)]
+    return [float(text.replace(",", "")) for text in _NUMBER.findall(_plain(doubt))]
+
+
+def _plain(doubt: str) -> str:
+    return _DATE.sub("DAY", _EXAMPLES.sub("", doubt))
 
 
 def telling(log: RunLog) -> Callable[[Path, Manifest, float | None], None]:

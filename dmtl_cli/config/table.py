@@ -243,8 +243,9 @@ class Joined(Beside):
     of that table in place of an exposure: clicks.click_id of orders that name the click. They are of that row's
     exposure, so `event_key` is that of the other table"""
     time: Column | None = None
-    """when each row came, for `within`: a time, or seconds or milliseconds since 1970; one that names no zone is of
-    data.timezone, and so is then the exposures'"""
+    """when each row came, for `within`: a time, or seconds or milliseconds since 1970. Where neither this nor
+    data.events.time names a zone both are of one clock; beside one that does, this is of data.timezone and that of
+    UTC"""
     within: Annotated[str, Field(pattern=r"^[1-9][0-9]{0,5}[smhd]$")] | None = None
     """how long after an exposure its rows come, as 90s, 30m, 24h or 7d, where ids are of no single exposure, as those
     of a user and an item: a row is of each exposure of its id that was shown at most so long before it

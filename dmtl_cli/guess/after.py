@@ -35,6 +35,7 @@ _BEFORE = ["user"], ["item"], ["request"], ["user", "item"], ["item", "day"]
 _HARDLY, _NONE = 0.05, 0.01
 """of the rate of clicks of the rows with a flag those without it have at most: where a name says in view, and else"""
 _OFTEN = 0.7  # of the rows with a flag are clicks at most: more often it is the click itself
+_SEEN = 0.15  # of the rows without a click have a flag that says seen at least: fewer, and the click sets it
 
 
 def outcomes(frame: pl.DataFrame, roles: Roles) -> None:
@@ -47,7 +48,8 @@ def outcomes(frame: pl.DataFrame, roles: Roles) -> None:
     for c in frame.columns:
         if c in {g.column for g in roles.named.values()} or c in roles.after:
             continue
-        if is_binary(frame[c]) and words.says_all(c, words.LABEL):  # of an item nearly always liked it has one value
+        is_label = is_binary(frame[c]) and words.says_all(c, words.LABEL)
+        if is_label and (words.says(c, words.LEARNED) or not roles.owns(frame, c)):  # of items mostly liked it has one
             roles.outcomes.append(Guess(c, "0/1, named like a label"))
             continue
         after = clicked is not None and not frame[c].dtype.is_nested() and is_unclicked_empty(frame[c], clicked)
@@ -174,6 +176,8 @@ def needed(s: pl.Series, clicked: pl.Series, yes: Sequence[str] = ()) -> Needed 
     if share(clicked.filter(on.is_not_null())) * int(off.sum()) < FEW or not is_unclicked(off):
         return None
     if share(clicked.filter(on.fill_null(False))) > _OFTEN:
+        return None
+    if words.is_of_sight(s.name) and share(on.filter(~clicked.cast(pl.Boolean))) < _SEEN:
         return None
     if on.null_count() and not is_unclicked(on.is_null()):
         on, condition = on.fill_null(True), f"({condition} OR {sql_column(s.name)} IS NULL)"

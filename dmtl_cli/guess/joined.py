@@ -44,26 +44,30 @@ def joined_rows(log: Log, found: DayFiles, events: Table) -> dict[str, Any]:
     """
     out, tables = {}, dict(zip(found.joined, log.outcomes(found), strict=True))
     for name, table in tables.items():
-        times = _times(log, found, events, table)
+        times, spans = _times(log, found, events, table)
         once = log.data.events.unique == table.section.id_column  # of each id one exposure is read
-        shared = 0 if once else int(times[times > 1].sum())
+        shared = 0 if once else _shared(times, *spans) if table.clocks else int(times[times > 1].sum())
         pair = pair_of(log.data.events, table.section)
         said: dict[str, Any] = {"days_after": table.section.days_after, "rows": table.read_rows, "shared": shared}
         if table.section.is_daily:
             matched = int(table.units[times > 0].sum())
-            said["unmatched"] = int(table.rows.sum()) - matched + table.astray
+            said["unmatched"] = int(table.units.sum()) - matched + table.astray
             if table.section.within or log.data.events.user not in pair:  # a pair may come again on the next day
                 said["later"] = _later(log, found, events, name, tables)
         said |= {"without_id": table.without_id} if table.without_id else {}
+        said |= {"within": table.section.within} if table.section.within else {}
+        said |= {"timeless": table.timeless} if table.timeless else {}
         said |= {"pair": pair} if pair else {}
         out[name] = said | ({"repeated": table.repeated} if table.section.unique else {})
     return {"joined": out} if out else {}
 
 
-def _times(log: Log, found: DayFiles, events: Table, table: Outcomes) -> Ints:
-    """[units] exposures of the day that have each id of the table, or each of its rows."""
-    times, column, date = np.zeros(len(table.units), np.int64), table.section.id_column, log.data.events.date_column
+def _times(log: Log, found: DayFiles, events: Table, table: Outcomes) -> tuple[Ints, tuple[Ints, Ints]]:
+    """([units] exposures of the day that have each id of the table, or each of its rows; of a table with a clock where
+    the rows of each exposure that has some begin, and end)."""
+    column, date = table.section.id_column, log.data.events.date_column
     clock = [table.clocks[0].column] if table.clocks else []
+    spans, change = [np.zeros((2, 0), np.int64)], np.zeros(len(table.units) + 1, np.int64)
     for file in (file for file in events.files if events.has_in(file, column)):
         wanted = list(dict.fromkeys([column, *([date] if date else []), *clock]))
         for frame in frames(events, file, wanted, sizes.BLOCK, found.groups.get(file)):
@@ -71,9 +75,18 @@ def _times(log: Log, found: DayFiles, events: Table, table: Outcomes) -> Ints:
             if date:
                 days = Checked(frame, file, 0).date(date, log.data.timezone, nulls=True)
                 rows = frame.filter((days == found.day).fill_null(False))
-            _, units = table.met(rows.select(plain(rows[c]) for c in dict.fromkeys([column, *clock])), file)
-            np.add.at(times, units, 1)
-    return times
+            begin, end = table.spans(rows.select(plain(rows[c]) for c in dict.fromkeys([column, *clock])), file)
+            some = end > begin
+            change += np.bincount(begin[some], minlength=len(change)) - np.bincount(end[some], minlength=len(change))
+            spans += [np.stack([begin, end])[:, some]] if table.clocks else []
+    begin, end = np.concatenate(spans, axis=1)
+    return np.cumsum(change)[:-1], (begin, end)
+
+
+def _shared(times: Ints, begin: Ints, end: Ints) -> int:
+    """Exposures with a row that another has too."""
+    several = np.concatenate([[0], np.cumsum(times > 1)])
+    return int((several[end] > several[begin]).sum())
 
 
 def _later(log: Log, found: DayFiles, events: Table, name: str, beside: Mapping[str, Outcomes]) -> int:
@@ -85,7 +98,7 @@ def _later(log: Log, found: DayFiles, events: Table, name: str, beside: Mapping[
         if e.code != Exit.NO_INPUT:
             raise
         return 0
-    return int(table.units[_times(log, found, events, table) > 0].sum())
+    return int(table.units[_times(log, found, events, table)[0] > 0].sum())
 
 
 def joined_lines(found: dict[str, Any]) -> Iterator[str]:
@@ -93,8 +106,15 @@ def joined_lines(found: dict[str, Any]) -> Iterator[str]:
     for name, said in found.get("joined", {}).items():
         rows = f"{said['rows']:,}"
         where = f"data.events.joined.{name}"
-        lost, nameless = said.get("unmatched", 0), said.get("without_id", 0)
-        if said["rows"] and lost + nameless == said["rows"]:
+        lost, nameless, timeless = (said.get(k, 0) for k in ("unmatched", "without_id", "timeless"))
+        if timeless:
+            most = "WARNING: " if timeless > _MOST * said["rows"] else ""
+            yield f"{most}{where}: {timeless:,} of its {rows} rows have no time: left out"
+        if lost and (window := said.get("within")):
+            most = "WARNING: " if lost > _MOST * said["rows"] else ""
+            asked = ": are time, data.timezone and within right?" if most else ""
+            yield f"{most}{where}: {lost:,} of its {rows} rows came within {window} of no exposure: left out{asked}"
+        elif said["rows"] and lost + nameless == said["rows"]:
             yield f"WARNING: {where}: none of its {rows} rows has the id of an exposure: is key the exposure's id?"
             nameless = 0
         elif lost:

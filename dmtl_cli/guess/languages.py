@@ -154,12 +154,12 @@ _LEADING = spelled(
     " ukupno skupaj összesen összes kokku iš_viso kopā итого всего всього загалом укупно общо σύνολο tổng lifetime"
     " össz jumlah terkumpul bilangan cumulative kumulativ+ kumulert kumuliert accumulated acumulad+ cumulé+ cumulat+"
 )
-UNIT = r" (m2|m²|m3|m³|sqm|sqft|sq ?ft|ft2|qm|kvm|kwh?|kg|gr?|km|c?m|mm|[mcd]?l|ltr|kcal|kj|[kmg]b|px|dpi|mah|hp|ps)$"
-"""the unit at the end of a name"""
+UNIT = r" (m2|m²|m3|m³|sqm|sqft|sq ?ft|ft2|qm|kvm|kwh?|kg|km|[cm]m|ltr|kcal|kj|[kmg]b|px|dpi|mah|hp|ps)$"
+"""the unit at the end of a name: none that is a language's code too"""
 CURRENCY = (
     r" (eur|usd|gbp|chf|sek|nok|dkk|isk|pln|czk|huf|ron|bgn|rsd|rub|uah|kzt|gel|inr|pkr|bdt|lkr|idr|myr|thb|vnd|jpy|cny"
-    r"|krw|brl|mxn|ars|clp|zar|ngn|kes|egp|ils|nis|aed|sar|cad|aud|nzd|sgd|hkd|twd|eurocent|cents?|kr|rm|rp|rs|baht|tl"
-    r"|zł|zl|gr?osz|kč|kc|ft|lei|fr|sfr|yen|yuan|won|руб|грн|тенге|лв|din|kn)$"
+    r"|krw|brl|mxn|ars|clp|zar|ngn|kes|egp|ils|nis|aed|sar|cad|aud|nzd|sgd|hkd|twd|eurocent|cents?|rm|rp|baht"
+    r"|zł|zl|kč|kc|lei|sfr|yen|yuan|won|руб|грн|тенге|лв)$"
 )
 """the currency at the end of a name"""
 TOTAL_OF_WORD = rf"(^| ){_LEADING}( |$)"

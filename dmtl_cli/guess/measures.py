@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from dmtl_cli.guess import languages, words
+from dmtl_cli.guess import languages, states, words
 from dmtl_cli.guess.inputs import Input
 from dmtl_cli.guess.late import ranked
 from dmtl_cli.guess.values import has_long_tail, is_measured, short, span
@@ -20,8 +20,9 @@ Floats = npt.NDArray[np.float64]
 _FEW_CODES = 50  # values up to which whole numbers are codes
 _FEW_MEASURES = 31  # the same with a name of a measure: hours and days of a month are codes
 _FEW_YEARS = 8
-_YEARS = (1850, 1990, 2100)  # from, and between which the latest of them is
-_ARE_YEARS = ", which are years"
+_YEARS = (1850, 2010, 2035)  # from, and between which the latest of them is
+_ARE_YEARS = ", taken for years"
+_TIME = words.any_of("age days day years year month months since alter edad idade âge età leeftijd yaş wiek ålder ikä")
 CODES = "whole numbers"
 _GOES_WITH = 0.5
 """rank correlation with a measure, from which on numbers may be one: prices of codes go up and down"""
@@ -65,8 +66,15 @@ def by_company(frame: pl.DataFrame, used: Sequence[Input], side: str | None = No
         side: whose features these are, where others are among them.
     """
     mine = [i for i in used if side in (None, i.side)]
-    measures = [i.column for i in mine if i.kind == "numeric" and frame[i.column].dtype.is_numeric()]
+    measures = [i.column for i in mine if i.kind == "numeric" and _is_a_measure(frame[i.column])]
     return [(_with_measures(frame, i, measures) if i in mine else None) or i for i in used]
+
+
+def _is_a_measure(s: pl.Series) -> bool:
+    """Whether numbers are a price, a size or a length by their name, and not how long something is there: keys that are
+    given one after the other go with that too."""
+    said = any(words.says(s.name, some) for some in (words.PRICE, words.SPENT, languages.MEASURE)) or _has_unit(s.name)
+    return s.dtype.is_numeric() and (said or states.is_measure(s.name)) and not words.says(s.name, _TIME)
 
 
 def _with_measures(frame: pl.DataFrame, i: Input, measures: Sequence[str]) -> Input | None:
@@ -102,14 +110,18 @@ def _numeric(c: str, x: pl.Series, why: str) -> tuple[str, dict[str, Any], str]:
 
 
 def _is_skewed(c: str) -> bool:
-    return words.says(c, words.SKEWED) or words.says_all(c, languages.CURRENCY)
+    return words.says(c, words.SKEWED) or (words.says_all(c, languages.CURRENCY) and not words.says(c, words.CODE))
 
 
 def _is_named(c: str) -> bool:
     """Whether a name is that of a number: a count, a length, a size, an amount or a unit."""
     named = any(words.says(c, some) for some in (words.NUMBER, words.SPENT, languages.MEASURE))
-    with_unit = words.says_all(c, languages.CURRENCY) or words.says_all(c, languages.UNIT)
-    return named or with_unit or words.by_name(c, words.DURATION) > 0
+    return named or _has_unit(c) or words.by_name(c, words.DURATION) > 0
+
+
+def _has_unit(c: str) -> bool:
+    said = words.says_all(c, languages.CURRENCY) or words.says_all(c, languages.UNIT)
+    return said and not words.says(c, words.CODE)
 
 
 def _are_years(x: pl.Series) -> bool:

@@ -9,9 +9,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 
+import numpy as np
 import polars as pl
 
 from dmtl_cli.config.expressions import aggregated_roots_of, sources_of
+from dmtl_cli.data.log.clocks import within as within_window
 from dmtl_cli.guess import words
 from dmtl_cli.guess.exploding import elements, parallel
 from dmtl_cli.guess.references import MET, OWN, THERE, Exposures, exposures_of, is_own, reference
@@ -57,10 +59,18 @@ class Wait:
             instants(of[c], unit).dt.convert_time_zone("UTC").dt.cast_time_unit("us")  # type: ignore[union-attr]
             for of, (c, unit) in ((frame, self.shown), (rows, self.came))
         )
-        seen = pl.DataFrame([frame[key], shown.alias(":shown")]).with_row_index(":of")
-        both = seen.join(rows.with_columns(came.alias(":came")), on=key, maintain_order="left_right")
-        waited = (pl.col(":came") - pl.col(":shown")).is_between(dt.timedelta(0), dt.timedelta(hours=self.hours))
-        return both.filter(waited)
+        place = rows[key].unique().drop_nulls().to_frame().with_row_index(":place")
+        rows = rows.with_columns(came.alias(":came")).join(place, on=key, maintain_order="left").drop_nulls(":came")
+        rows = rows.sort(":place", ":came", maintain_order=True)
+        at = frame.select(key).join(place, on=key, how="left", maintain_order="left")[":place"]
+        places, times = rows[":place"].cast(pl.Int64).to_numpy(), rows[":came"].to_physical().to_numpy()
+        window = dt.timedelta(hours=self.hours) // dt.timedelta(microseconds=1)
+        of = at.cast(pl.Int64).fill_null(-1).to_numpy()
+        begin, end = within_window(places, times, of, shown.to_physical(), window)
+        n = end - begin
+        row = np.arange(n.sum()) + np.repeat(begin - np.cumsum(n) + n, n)
+        made: pl.DataFrame = rows[row]
+        return made.with_columns(pl.Series(":of", np.repeat(np.arange(len(n)), n), pl.UInt32))
 
 
 @dataclass(frozen=True)

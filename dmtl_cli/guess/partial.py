@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+
+import polars as pl
 
 from dmtl_cli.data.log.source import Store
 from dmtl_cli.guess import words
@@ -76,7 +78,16 @@ def turn(days: Sequence[dt.date], has: Callable[[dt.date], bool]) -> int:
 
 def columns_of(root: str, table: Table, day: dt.date, rows: int = 2_000) -> frozenset[str]:
     """The columns that have values in the first rows of a day's files. Raises what `tables` does."""
+    return frozenset[str]().union(*map(filled, _firsts(root, table, day, rows)))
+
+
+def rows_of(root: str, table: Table, day: dt.date, rows: int = 2_000) -> pl.DataFrame | None:
+    """The first rows of a day's files; None where there are none. Raises what `tables` does."""
+    found = [frame for frame in _firsts(root, table, day, rows) if len(frame)]
+    return pl.concat(found, how="diagonal_relaxed") if found else None
+
+
+def _firsts(root: str, table: Table, day: dt.date, rows: int) -> Iterator[pl.DataFrame]:
     store, paths = Store(root), spread([f for f, _ in table.files.files if table.files.day_of(f) == day], 2)
     read = (first_values(store.file(path), rows, table.text) for path in paths)
-    found = (opened(frame, table.objects, table.files.name, words.DATABASES)[0] for frame in read)
-    return frozenset[str]().union(*map(filled, found))
+    return (opened(frame, table.objects, table.files.name, words.DATABASES)[0] for frame in read)

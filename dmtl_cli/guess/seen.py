@@ -4,6 +4,7 @@ values tells them from others."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 import polars as pl
@@ -13,12 +14,13 @@ from dmtl_cli.guess import words
 from dmtl_cli.guess.after import Needed, is_of_ids, needed
 from dmtl_cli.guess.labels import roles_of
 from dmtl_cli.guess.outcomes import Outcomes
-from dmtl_cli.guess.partial import partial_columns
+from dmtl_cli.guess.partial import partial_columns, rows_of
 from dmtl_cli.guess.rewrites import quoted, where_of
 from dmtl_cli.guess.roles import Guess, Roles
-from dmtl_cli.guess.tables import Table, filled
-from dmtl_cli.guess.values import share
+from dmtl_cli.guess.tables import Table, filled, spread
+from dmtl_cli.guess.values import FEW, share
 
+_DAYS = 31  # of which first rows are read
 _LEFT = "the card was not seen, and is no exposure"
 
 
@@ -88,7 +90,26 @@ def _flag(root: str, events: Table, roles: Roles, joined: set[str]) -> tuple[str
     if found:
         some = partial_columns(root, events, roles, "UTC")  # days without it would be refused
         found = {c: flag for c, flag in found.items() if c not in some}
+        found = {c: flag for c, flag in found.items() if _is_set_each_day(root, events, of.get("day"), flag)}
     return max(found.items(), key=lambda one: share(one[1].rows), default=None)
+
+
+def _is_set_each_day(root: str, events: Table, days: pl.Series | None, flag: Needed) -> bool:
+    """Whether a flag is set in some of the first rows of each day, as far as they are read: a day of which no row is
+    left would be refused."""
+    if not events.files.days:
+        rows = pl.DataFrame([days.alias("day"), flag.rows.alias(":on")]) if days is not None else pl.DataFrame()
+        by = rows.group_by("day").agg(pl.len(), pl.col(":on").any()) if len(rows) else rows
+        return bool(len(by) == 0 or by.filter(pl.col("len") >= FEW)[":on"].all())
+    there = [day for day, _ in events.files.days]
+    sampled = {day for day, _, _ in events.pieces}
+    for day in spread([day for day in there if day not in sampled and day <= max(sampled, default=day)], _DAYS):
+        if (frame := rows_of(root, events, day)) is None:
+            continue
+        with suppress(pl.exceptions.PolarsError):  # of another type, as files of text have it
+            if not frame.select(pl.sql_expr(flag.condition).any())[0, 0] and len(frame) >= FEW:
+                return False
+    return True
 
 
 def _with(table: Table, rows: pl.Series) -> Table:

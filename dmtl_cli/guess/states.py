@@ -75,6 +75,10 @@ _MEASURE = words.any_of(
     " hours seconds weight distance area rooms ingredients servings chapters tracks episodes word page char character"
     " photo image picture room ingredient serving chapter track episode lesson season volume"
 )
+_AIM = words.any_of(
+    "goal target budget limit quota capacity minimum maximum min max ziel objetivo objectif meta sasaran cél"
+)
+"""what somebody set"""
 _TEST = (
     r"(^| )(abtest|experiment|experiments|holdout)( |$)|^ab( |$)|(^| )ab (test|group|grp|variant|bucket|exp|arm)( |$)"
     r"|^(test|control|split|exp|treatment) (group|bucket|arm)$"
@@ -250,7 +254,9 @@ def goes_with(s: pl.Series, totals: Mapping[str, pl.Series]) -> str | None:
         s: a value an id, as those of the running totals are.
     """
     known = s.drop_nulls()
-    if not s.dtype.is_numeric() or known.n_unique() < _VALUES or is_measure(s.name) or not has_long_tail(known):
+    if not s.dtype.is_numeric() or known.n_unique() < _VALUES or not has_long_tail(known):
+        return None
+    if is_measure(s.name) or words.says(s.name, _AIM):
         return None
     r, c = max(((rank_correlation(s, x), c) for c, x in totals.items() if c != s.name), default=(0.0, ""))
     if r < _BESIDE:

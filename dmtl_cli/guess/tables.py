@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import PurePosixPath
+from typing import TypeVar
 
 import polars as pl
 
@@ -38,6 +39,7 @@ from dmtl_cli.guess.values import FEW, Kinds
 
 ROWS, ENOUGH = 200_000, 5_000
 """rows of a sample at most, and at least where there are as many: keys of tables are compared"""
+T = TypeVar("T")
 _MOST, _AWAY = 8, 6_000  # files of a sample's day; rows of a file of the first day, and of one between
 LAKES = (DELTA, ICEBERG)
 
@@ -305,8 +307,8 @@ def _chosen(files: Files, day: dt.date | None) -> list[tuple[str, dt.date | None
     return [chosen for k, chosen in enumerate(out) if chosen[2] or k < 8 * _MOST]
 
 
-def spread(paths: list[str], most: int) -> list[str]:
-    """So many of the paths, the last and others evenly before it."""
+def spread(paths: list[T], most: int) -> list[T]:
+    """So many of the paths, or days, the last and others evenly before it."""
     k = min(most, len(paths))
     return [paths[len(paths) - 1 - i * len(paths) // k] for i in range(k)]
 

@@ -270,6 +270,8 @@ LABEL = (
     rf"^(is )?{any_of('label target positive negative reward feedback outcome ground_truth y 标签')}( {_MEASURES})*$"
 )
 """what models learn, by its name"""
+LEARNED = any_of("label target reward ground_truth y 标签")
+"""those of its words that say nothing of an item"""
 _MEASURED = r"(^| )(ms|msec|msecs|millis|milli|milliseconds?|s|secs?|seconds?|" + languages.SECONDS + r")$"
 _SEEN = rf"(^| ){languages.VISIBLE}( {_MEASURES})*$"
 _IN_VIEW = any_of("viewable viewability in_view seen displayed rendered impressed")

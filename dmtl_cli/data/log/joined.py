@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -22,7 +21,7 @@ from dmtl_cli.config.errors import UserError, did_you_mean
 from dmtl_cli.config.expressions import aggregated_roots_of, sources_of
 from dmtl_cli.config.table import WHERE
 from dmtl_cli.config.table import Joined as Section
-from dmtl_cli.data.log.checks import Checked
+from dmtl_cli.data.log.clocks import Clock, aware, within
 from dmtl_cli.data.log.column_types import in_words, words_of
 from dmtl_cli.data.log.computed import Beside, Computed, of_types, plain, struct_of
 from dmtl_cli.data.log.dictionary import Rows, Texts, places
@@ -33,34 +32,6 @@ from dmtl_cli.data.log.table import Table, require_condition
 from dmtl_cli.runs.ranks import ALONE
 
 Ints = npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Clock:
-    """When rows of a table are."""
-
-    column: str
-    timezone: str | None
-    zoneless: bool
-    """whether the texts that its times were read of name no zone"""
-
-    def of(self, frame: pl.DataFrame, file: File, asked: str) -> pl.Series:
-        """[n] instants of rows, in UTC; null where there is no time.
-
-        Args:
-            asked: the key of the config that asks for them, for messages.
-
-        Raises:
-            UserError: 65 the column has days alone, or what are no times.
-        """
-        s = frame[self.column]
-        if s.null_count() == len(s):
-            return pl.Series(self.column, [None], pl.Datetime("us", "UTC")).new_from_index(0, len(s))
-        at = Checked(frame, file, 0).local(self.column, self.timezone or "UTC", zoneless=self.zoneless)
-        if at.dtype == pl.Date:
-            what = f"{file}: {asked} expects a time of day, column {self.column} has {words_of(s)}"
-            raise UserError(what, "name a column of times, or leave time and within out: a day of the pair")
-        return at.dt.cast_time_unit("us")
 
 
 class Outcomes:
@@ -74,7 +45,7 @@ class Outcomes:
         check: raises UserError 65 where these columns of the table take too much memory.
         declared: columns that are null where no file of the day has them, and the section has a condition.
         through: the table of which its rows name rows in place of exposures.
-        clocks: of the events and of its own rows, where `within` asks when these were.
+        clocks: of the events and of its own rows, where `within` asks when these are.
     """
 
     def __init__(
@@ -107,33 +78,42 @@ class Outcomes:
         if self.clocks is None:
             at = self.places(exposures[self.section.id_column], file)
             return self._columns.select(columns)[np.where(at < 0, len(self.keys), at)]
-        of, row = self.met(exposures, file)
-        rows = self._rows[row].with_columns(pl.Series(_ID, of))
-        texts = {c: self.section.columns[c] for c in columns}
-        made = pl.DataFrame([self._aggregated(rows, c, text) for c, text in texts.items()])
-        at = np.full(len(exposures), len(made) - 1)  # what the expressions give of no rows
-        at[np.unique(of)] = np.arange(len(made) - 1)
-        return made[at]
+        begin, end = self.spans(exposures, file)
+        texts, found = {c: self.section.columns[c] for c in columns}, list[pl.DataFrame]()
+        for of in _parts(end - begin):  # of an exposure as many rows as came in time: of few exposures at once
+            n = (end - begin)[of]
+            row = np.arange(n.sum()) + np.repeat(begin[of] - np.cumsum(n) + n, n)
+            rows = self._rows[row].with_columns(pl.Series(_ID, np.repeat(np.arange(len(n)), n)))
+            made = pl.DataFrame([self._aggregated(rows, c, text) for c, text in texts.items()])
+            at = np.full(len(n), len(made) - 1)  # what the expressions give of no rows
+            at[n > 0] = np.arange(len(made) - 1)
+            found.append(made[at])
+        return pl.concat(found)
 
-    def met(self, exposures: pl.DataFrame, file: File) -> tuple[Ints, Ints]:
-        """([m] an exposure, [m] a row of the table that is of it, or of its id: one of `units`), as `values` takes and
-        raises."""
-        at = self.places(exposures[self.section.id_column], file)
-        if self.clocks is None:
-            of = np.flatnonzero(at >= 0)
-            return of, at[of].astype(np.int64)
+    def spans(self, exposures: pl.DataFrame, file: File) -> tuple[Ints, Ints]:
+        """([n] begin, [n] end) of the `units` that are of each exposure, as `values` takes and raises."""
+        at = self.places(exposures[self.section.id_column], file).astype(np.int64)
+        if self.clocks is None or self.section.window is None:
+            return np.where(at < 0, 0, at), np.where(at < 0, 0, at + 1)
         shown = self.clocks[0].of(exposures, file, f"{self.name}.within")
-        seen = pl.DataFrame([pl.Series(_ID, at, pl.Int32), shown.alias("shown")]).with_row_index("of")
-        rows = self._rows.select(_PLACE, _AT).with_row_index("row")
-        both = seen.filter(pl.col(_ID) >= 0).join(rows, left_on=_ID, right_on=_PLACE, maintain_order="left_right")
-        waited = pl.col(_AT) - pl.col("shown")
-        both = both.filter(waited.is_between(dt.timedelta(0), self.section.window))
-        return both["of"].cast(pl.Int64).to_numpy(), both["row"].cast(pl.Int64).to_numpy()
+        came = self._rows[_AT]
+        if came.dtype != shown.dtype:  # one of both names no zone
+            came, shown = (aware(came, self.clocks[1].timezone), aware(shown, "UTC"))
+        places_, window = (
+            self._rows[_PLACE].cast(pl.Int64).to_numpy(),
+            self.section.window // dt.timedelta(microseconds=1),
+        )
+        return within(places_, came.to_physical().to_numpy(), at, shown.to_physical(), window)
 
     @property
     def units(self) -> Ints:
         """Rows of what exposures have: of each of the `keys`, or 1 of each row that has a time."""
         return self.rows.to_numpy().astype(np.int64) if self.clocks is None else np.ones(len(self._rows), np.int64)
+
+    @property
+    def timeless(self) -> int:
+        """Rows with an id and without a time, where one is asked for."""
+        return int(self.rows.sum()) - len(self._rows) if self.clocks is not None else 0
 
     def places(self, ids: pl.Series, file: object) -> Rows:
         """[n] the place of each exposure's id among `keys`; -1 where the table has no row of it. Raises as `values`."""
@@ -230,7 +210,7 @@ class Outcomes:
 
     @property
     def _rows(self) -> pl.DataFrame:
-        """Of a table with a clock the rows that have an id and a time, with the place of the id among `keys`."""
+        """Of a table with a clock those with an id and a time, in the order of both, and the id's place in `keys`."""
         return self._read[4]
 
     @cached_property
@@ -246,17 +226,20 @@ class Outcomes:
             frame.select(struct_of(r, sorted(fields)).alias(r)).to_series() for r, fields in named.items() if fields
         ]
         whole = [plain(frame[r]) for r, fields in named.items() if not fields]
-        at = self.clocks[1].of(frame, self._files[0], f"{self.name}.time").alias(_AT) if self.clocks else None
-        rows = pl.DataFrame([ids, *structs, *whole, *([] if at is None else [at])])
-        rows = rows.drop_nulls([_ID] if at is None else [_ID, _AT])
+        rows = pl.DataFrame([ids, *structs, *whole]).with_columns(self._came(frame)).drop_nulls(_ID)
         by_id = rows.group_by(_ID, maintain_order=True)
         counted = by_id.agg(pl.len()).sort(_ID)
         columns = [self._aggregated(rows, column, text) for column, text in section.columns.items()]
-        if at is None:
-            return counted[_ID], counted["len"], pl.DataFrame(columns), len(frame), rows.clear()
-        place = pl.DataFrame([counted[_ID]]).with_row_index(_PLACE).with_columns(pl.col(_PLACE).cast(pl.Int32))
-        timed = rows.join(place, on=_ID, maintain_order="left")
+        timed = rows.clear()
+        if self.clocks is not None:
+            place = pl.DataFrame([counted[_ID]]).with_row_index(_PLACE)
+            timed = rows.drop_nulls(_AT).join(place, on=_ID, maintain_order="left")
+            timed = timed.sort(_PLACE, _AT, maintain_order=True)
         return counted[_ID], counted["len"], pl.DataFrame(columns), len(frame), timed
+
+    def _came(self, frame: pl.DataFrame) -> list[pl.Series]:
+        """When each row came, where that is asked."""
+        return [self.clocks[1].of(frame, self._files[0], f"{self.name}.time").alias(_AT)] if self.clocks else []
 
     def _aggregated(self, rows: pl.DataFrame, column: str, text: str) -> pl.Series:
         """[keys + 1]: see `_columns`; the same of other ids, each with the rows that have it."""
@@ -304,7 +287,7 @@ class Outcomes:
         table.require_ids(section.key)
         for column in columns:
             if not section.where or table.has(column) or column not in self._declared:
-                table.require(column, asked)
+                table.require(column, f"{self.name}.time expects" if column == section.time else asked)
         require_condition(table, section, self.name.removeprefix("data."))
         if section.date_column:
             table.require_everywhere(section.date_column, f"{self.name}.date_column expects")
@@ -314,6 +297,17 @@ class Outcomes:
 
 
 _ID, _AT, _PLACE = ":id", ":at", ":place"
+_ROWS = 2_000_000  # of what came of exposures that are aggregated at once
+
+
+def _parts(n: Ints) -> Iterator[slice]:
+    """Exposures one after the other that have some million rows together, or one that has more."""
+    begin, total = 0, np.cumsum(n)
+    while begin < len(n) or begin == 0:
+        before = total[begin - 1] if begin else 0
+        end = max(begin + 1, int(np.searchsorted(total, before + _ROWS, "right")))
+        yield slice(begin, end)
+        begin = end
 
 
 _AS_BOTH = "write both as integers, or both as text"

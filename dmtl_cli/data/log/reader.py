@@ -30,12 +30,13 @@ from dmtl_cli.config.features import Feature
 from dmtl_cli.config.table import WHERE
 from dmtl_cli.config.table import Joined as JoinedSection
 from dmtl_cli.data.log import invalid, memory, sizes
+from dmtl_cli.data.log.clocks import Clock
 from dmtl_cli.data.log.computed import Beside, Computed
 from dmtl_cli.data.log.day import FEATURE, ID, TIME, Day, Ints
 from dmtl_cli.data.log.day_files import DayFiles, DayFinder, changed_error
 from dmtl_cli.data.log.entities import Entities
 from dmtl_cli.data.log.inline import Inline
-from dmtl_cli.data.log.joined import Clock, Joined, Outcomes
+from dmtl_cli.data.log.joined import Joined, Outcomes
 from dmtl_cli.data.log.labels import FURTHER
 from dmtl_cli.data.log.numbering import Cursor, Numbering
 from dmtl_cli.data.log.numbering import Rows as Ints32
@@ -356,7 +357,8 @@ class Log:
             not_asked = left_out[WHERE]
             of = f" of which data.events.where is true ({not_asked:,} others)" if not_asked else ""
             where = f"events: day {found.day} has no rows{of} in {found.events[0].parent}"
-            raise UserError(where, "retry later", Exit.NO_INPUT)
+            hint = "is data.events.where right for this day? else retry later" if not_asked else "retry later"
+            raise UserError(where, hint, Exit.NO_INPUT)
         ids = {side: one.done().gather(ranks, starts, side in timed) for side, one in numberings.items()}
         for side in timed:
             kind = pl.Series(pa.array([], raw.schema.events.type(self.data.events.time or ""))).dtype
