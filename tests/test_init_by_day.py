@@ -163,6 +163,46 @@ def test_orders_are_of_what_was_shown_before_them(tmp_path: Path) -> None:
     assert f"{many / last['clicked'].sum():.1%} of clicks are good" in said and many < met["index"].n_unique(), said
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_bookings_of_which_many_name_no_card(tmp_path: Path, stream: bool) -> None:
+    """By the card they name there are fewer than by who booked what: those at the desk name none. The exposures may lie
+    in a stream with the clicks."""
+    rng, shown = np.random.default_rng(4), world()["shown"].with_row_index("card_id")
+    shown = shown.with_columns(pl.format("c{}", "card_id").alias("card_id"))
+    clicked = shown.filter(pl.Series(rng.random(len(shown)) < 0.25))
+    bookings = clicked.filter(pl.Series(rng.random(len(clicked)) < 0.4)).with_columns(
+        pl.col("ts") + pl.duration(hours=1)
+    )
+    desk = pl.Series(rng.random(len(bookings)) < 0.35)
+    named = bookings.with_columns(
+        pl.when(~desk).then("card_id"), status=pl.Series(rng.choice(["paid", "void"], len(desk)))
+    )
+    for day in DAYS:
+        for name, table in (("cards", shown), ("bookings", named.rename({"card_id": "attributed_card"}))):
+            of = table.filter(pl.col("ts").dt.date() == day).drop("day")
+            if name == "cards" and stream:
+                taps = (
+                    clicked.filter(pl.col("day") == day).drop("day").with_columns(pl.col("ts") + pl.duration(seconds=5))
+                )
+                of = pl.concat(
+                    [of.with_columns(event=pl.lit("card_shown")), taps.with_columns(event=pl.lit("card_clicked"))]
+                )
+            elif name == "cards":
+                of = of.with_columns(clicked=pl.col("card_id").is_in(clicked["card_id"].implode()).cast(pl.Int8))
+            (tmp_path / f"log/{name}/dt={day}").mkdir(parents=True)
+            of.sort("ts").write_parquet(tmp_path / f"log/{name}/dt={day}/0.parquet")
+    code, events, said = init(tmp_path / "log", "--conversion", "status IN ('paid')")
+    table = events["joined"]["bookings"]
+    assert code == 0 and (table["time"], table["within"]) == ("ts", "24h"), said
+    assert "of its rows have no attributed_card" in (tmp_path / "mine.yaml").read_text()
+    last = shown.filter(pl.col("day") == DAYS[-1])
+    paid = named.filter(pl.col("status") == "paid", pl.col("ts").dt.date() == DAYS[-1]).rename({"ts": "came"})
+    met = last.join(paid, on=["user_id", "item_id"]).filter(pl.col("came") >= pl.col("ts"))
+    good = met.filter(pl.col("card_id").is_in(clicked["card_id"].implode()))["card_id"].n_unique()
+    many = len(clicked.filter(pl.col("day") == DAYS[-1]))
+    assert f"{good / many:.1%} of clicks are good" in said
+
+
 def test_another_good_click_is_new(tmp_path: Path) -> None:
     """Whatever word of the config before is its name, and whether it had a rule."""
     rng, frame = np.random.default_rng(0), world()["shown"].drop("day")

@@ -31,6 +31,8 @@ from dmtl_cli.guess.zones import is_naive
 _MET = 0.3  # of the rows of a user and item have one that was shown, in a sample that may lack it
 _ID = ":exposure"
 _DAY, _BEHIND = 24, 0.9  # hours; of the rows of what was shown on their day come at most so long after it
+_LACK, _FAR_MORE = 0.1, 1.1  # of a table's rows lack an id; as many rows are of an exposure by another way
+_SOME_MET = 0.2  # of the ids of a column with the events' name are in a sample of them
 _CHANCE = 0.5  # as many at most, were the items those of other rows
 
 
@@ -129,6 +131,61 @@ def outcomes_by_day(
     return with_rows(found, roles, every, later)
 
 
+def rather_by_pair(
+    events: Table, others: Sequence[tuple[Table, Roles]], roles: Roles, found: Sequence[Outcomes]
+) -> list[Outcomes]:
+    """What was found, but a table whose rows name exposures by an id that many of them lack by the user and the item of
+    what was shown before them, where far more of its rows are so of an exposure: a booking at the desk names no card.
+
+    Args:
+        others: tables beside the events, each with the roles of its own columns.
+    """
+    out = list(found)
+    for k, one in enumerate(found):
+        mine = next((mine for table, mine in others if table is one.table), None)
+        lack = share(one.rows[one.key].is_null()) if one.computed is None and one.through is None else 0.0
+        if lack < _LACK or mine is None or mine.time is None or roles.time is None:
+            continue
+        rest = [each for n, each in enumerate(out) if n != k]
+        taken = {*events.frame.columns, *(c for each in rest for c in (*each.columns, each.event_key))}
+        pair = _of_pair(one.table, events, roles, taken)
+        wait = None if pair is None else _wait(pair, one.table, mine, events, roles, behind=0.0)
+        if pair is None or wait is None or not _meets_more(pair, wait, one, events):
+            continue
+        why = f"{pair.why}, at most {wait.hours} hours behind; {lack:.0%} of its rows have no {one.key}"
+        dated = None if one.table.files.days or one.table.files.partition else mine.time.column
+        left = tuple(c for c in pair.left if c != wait.came[0])
+        made = replace(pair, name=one.name, wait=wait, why=why, dated=dated, left=left)
+        out[k : k + 1] = with_rows([made], roles, taken, rest)
+    return out
+
+
+def _of_pair(table: Table, events: Table, roles: Roles, taken: set[str]) -> Outcomes | None:
+    """A table that is known to be of exposures, by its user and item."""
+    assert roles.user is not None and roles.item is not None
+    user, item = roles.user.column, roles.item.column
+    found = [
+        [c] if c in table.frame.columns and within(table.frame[c], events.frame[c]) >= _SOME_MET
+        else _names(table.frame, events.frame[c], names)
+        for c, names in ((user, words.USER), (item, words.ITEM))
+    ]  # fmt: skip
+    named = [(u, i) for u in found[0] for i in found[1] if u != i]
+    if not named:
+        return None
+    rows = table.frame.drop_nulls([*named[0]])
+    ids = [f.select(pl.sql_expr(pair_of(*of)))[:, 0] for f, of in ((events.frame, (user, item)), (rows, named[0]))]
+    return of_pairs(table, rows, (user, item), named[0], _met(*ids), taken)
+
+
+def _meets_more(pair: Outcomes, wait: Wait, one: Outcomes, events: Table) -> bool:
+    """Whether far more rows of a table are of an exposure of their pair than name one."""
+    assert pair.computed is not None
+    frames = (events.frame, pair.table.frame.with_row_index(":row"))
+    shown, came = (f.with_columns(pl.sql_expr(t).alias(_ID)) for f, t in zip(frames, pair.computed, strict=True))
+    met = wait.pairs(shown, came, _ID)[":row"].n_unique()
+    return met >= _FAR_MORE * int(one.rows[one.key].is_in(events.frame[one.event_key].implode()).sum())
+
+
 def _by_day(table: Table, mine: Roles, events: Table, roles: Roles, taken: set[str]) -> Outcomes | None:
     assert roles.user is not None and roles.item is not None
     user, item = roles.user.column, roles.item.column
@@ -153,9 +210,15 @@ def _by_day(table: Table, mine: Roles, events: Table, roles: Roles, taken: set[s
     return one
 
 
-def _wait(one: Outcomes, table: Table, mine: Roles, events: Table, roles: Roles) -> Wait | None:
+def _wait(
+    one: Outcomes, table: Table, mine: Roles, events: Table, roles: Roles, behind: float = _BEHIND
+) -> Wait | None:
     """How long rows of a user and an item are of what was shown before them; None where times do not tell it, as of
-    those of a shop's clock beside those of a phone, or rows come before what was shown."""
+    those of a shop's clock beside those of a phone, or rows come before what was shown.
+
+    Args:
+        behind: share of the rows of what was shown on their day that are to come after it.
+    """
     assert one.computed is not None
     day = _shared_day(table, events)
     frame, rows = _of_day(events, day), _of_day(table, day)
@@ -171,8 +234,8 @@ def _wait(one: Outcomes, table: Table, mine: Roles, events: Table, roles: Roles)
     )
     came = _while(came, mine, shown, roles).with_row_index(":row")
     met = came.filter(came[_ID].is_in(shown[_ID].unique().implode()))
-    behind = wait.pairs(shown, met, _ID)[":row"].n_unique()
-    return wait if len(met) >= FEW and behind >= _BEHIND * len(met) else None
+    after = wait.pairs(shown, met, _ID)[":row"].n_unique()
+    return wait if len(met) >= FEW and after >= behind * len(met) else None
 
 
 def _names(frame: pl.DataFrame, ids: pl.Series, names: words.Patterns) -> list[str]:

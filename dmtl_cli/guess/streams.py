@@ -223,7 +223,8 @@ def again(
         return every, later
     if (parts := parted(every, others, given)) is not None:
         files = later[0].table.files  # by days, where the events are by their times
-        return parts[0], [replace(one, table=replace(one.table, files=files)) for one in parts[1]]
+        beside = [one for one in later if one.table.files is not files]
+        return parts[0], [*(replace(one, table=replace(one.table, files=files)) for one in parts[1]), *beside]
     kept = replace(every, kinds=events.kinds, only_of_others=events.only_of_others)
     return replace(kept, frame=kept.asked(every.frame)), later
 

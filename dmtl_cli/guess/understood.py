@@ -30,7 +30,7 @@ from dmtl_cli.guess.outcomes import (
     with_outcomes,
     without_rows,
 )
-from dmtl_cli.guess.pairs import outcomes_by_day, outcomes_through
+from dmtl_cli.guess.pairs import outcomes_by_day, outcomes_through, rather_by_pair
 from dmtl_cli.guess.partial import partial_columns
 from dmtl_cli.guess.repeats import unique_of
 from dmtl_cli.guess.requests import outcomes_of_requests
@@ -183,11 +183,16 @@ def _joined(named: list[Table], given: Mapping[str, str]) -> tuple[list[Table], 
     listed = {k for k in others if is_listed(named[k], others[k])}
     found = {k: [] if k in listed else outcomes_of(named[k], others[k], of(k)) for k in others}
     by_day = {k: outcomes_by_day(named[k], others[k], of(k)) for k in others if k not in listed}
-    came = {id(one.table) for mine in (*found.values(), *by_day.values()) for one in mine}
+    pairs = {(id(named[k]), id(one.table)) for mine in (found, by_day) for k in mine for one in mine[k]}
+    sizes = {id(table): table.files.bytes for table in named}
+    came = {
+        b for a, b in pairs if (b, a) not in pairs or sizes.get(b, 0) <= sizes[a]
+    }  # of two of each other the smaller did
     for k in sorted(first, key=lambda k: id(named[k]) in came):
         table = named[k]
         if (parts := None if id(table) in came else parted(table, named, given)) is not None:
             events, later = parts
+            later = [*later, *_beside(events, later, others.get(k, []), given)]
         elif k in listed or k not in others:
             continue
         else:
@@ -215,6 +220,7 @@ def _came_of(
     def rest(later: Sequence[Outcomes]) -> list[tuple[Table, Roles]]:
         return [of for of in others if not any(of[0].files is one.table.files for one in later)]
 
+    found = rather_by_pair(table, others, roles, found)
     later = [*found, *outcomes_through(table, rest(found), roles, found)]
     later += outcomes_by_pairs(table, [other for other, _ in rest(later)], roles, later)
     later += outcomes_by_day(table, rest(later), roles, later)
@@ -222,6 +228,19 @@ def _came_of(
         if came_of := outcomes_by_pairs(shown, [other for other, _ in others], mine):
             return shown, came_of
     return table, later
+
+
+def _beside(
+    events: Table, later: list[Outcomes], others: Sequence[tuple[Table, Roles]], given: Mapping[str, str]
+) -> list[Outcomes]:
+    """The tables of what came of a stream's exposures, beside its own kinds of events."""
+    shown = with_outcomes(events, later)
+    roles = roles_of(shown.frame, given)
+    if ids := by_tables(shown, [other for other, _ in others], roles):
+        roles = roles_of(shown.frame, given, ids)
+    found = rather_by_pair(shown, others, roles, outcomes_of(shown, others, roles))
+    rest = [of for of in others if not any(of[0].files is one.table.files for one in found)]
+    return [*found, *outcomes_by_day(shown, rest, roles, [*later, *found])]
 
 
 def _of_days(days: Mapping[dt.date, int], late: Arrival | None) -> Iterator[str]:

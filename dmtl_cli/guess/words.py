@@ -230,6 +230,15 @@ CODE = any_of(
     "id ids code codes key no nr sk fk zip plz postcode type kind class category group segment cluster bucket version"
 )
 """a code, whatever its values look like"""
+STAFF = (
+    r"^(is |er |ist |est |es |has |flag )?"
+    + any_of(
+        "test test_user test_device test_account qa staff employee internal intern_user intern bot robot crawler spider"
+        " mitarbeiter medarbejder ansatt employé empleado dipendente pracownik zaměstnanec internal_user is_internal"
+    )
+    + r"( flag| user| account)?$"
+)
+"""a mark of who is no user: staff, those who test, programs"""
 PIPELINE = any_of(
     "batch etl load loader partition shard chunk file job dag pipeline ingest ingestion import export sync version"
     " schema offset dwh revision lote server szerver hostname pod 批次 分区"
