@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from dataclasses import dataclass, replace
 
+import numpy as np
 import polars as pl
 
 from dmtl_cli.config.errors import Exit, UserError
@@ -31,6 +32,12 @@ _AGAIN = 1.2  # rows of an item, below which it is hardly shown twice
 _SHORT = 3  # characters of any other id where 0 is none
 BYTES = 256 << 20
 """of rows that are looked through"""
+
+
+_MANY, _MOST, _TIMES_MOST = 60, 0.95, 3.0  # rows of a program, at least; of most users, and as many times theirs
+_EXPECTED, _HARDLY = 10.0, 0.1  # clicks by the rate of all rows, and what part of them it has
+_HALF, _FAR = 0.4, 2.5  # of its rows are clicks, which is so many times the rate of all
+_NAMED = 20
 
 
 def warnings(user: str, item: str, users: int, items: int, rows: int, clicks: str | None) -> list[str]:
@@ -119,6 +126,38 @@ def no_item(item: str, ids: pl.Series, rows: pl.Series, user: str, users: pl.Ser
         both = f"; with all such users and items: {quoted(' AND '.join([*others, *mine]))}" if others else ""
         lines.append(f"{seen}, {_without(condition)}{both}")
     return lines
+
+
+def programs(ids: pl.Series, rows: pl.Series, clicks: pl.Series) -> pl.Series:
+    """Of distinct users those that are hardly people: they see far more than nearly all others, and click next to
+    nothing of it, or half of it where others do not; none where users are few.
+
+    Args:
+        rows, clicks: of each.
+    """
+    n, c = rows.to_numpy().astype(np.float64), clicks.to_numpy().astype(np.float64)
+    if len(ids) < USERS or not c.sum():
+        return ids.head(0)
+    rate = c.sum() / n.sum()
+    never = (n * rate >= _EXPECTED) & (c <= _HARDLY * rate * n)
+    always = (c >= _HALF * n) & (_FAR * rate <= _HALF)
+    many = n >= max(_MANY, _TIMES_MOST * float(np.quantile(n, _MOST)))
+    return ids.filter(pl.Series(many & (never | always)))
+
+
+def programs_line(user: str, ids: pl.Series, rows: pl.Series, clicks: pl.Series) -> list[str]:
+    """A line of `programs`, with what leaves their rows out."""
+    found = programs(ids, rows, clicks)
+    if not len(found):
+        return []
+    mine = ids.is_in(found.implode()).to_numpy()
+    of_rows, of_clicks = (float(n.to_numpy()[mine].sum() / n.to_numpy().sum()) for n in (rows, clicks))
+    named = [sql_text(str(v)) if ids.dtype == pl.String else str(v) for v in found.sort().head(_NAMED)]
+    more = f", the first {_NAMED} of them" if len(found) > _NAMED else ""
+    seen = f"{user}: {words.count(len(found), 'id')}, with {of_rows:.1%} of rows and {of_clicks:.1%} of clicks,"
+    seen += " see far more than others and click next to nothing of it or half of it: programs?"
+    condition = f"{sql_column(user)} NOT IN ({', '.join(named)})"
+    return [f"{seen} If so, {_without(condition)}{more}"]
 
 
 def _counted(ids: pl.Series, rows: pl.Series) -> pl.DataFrame:

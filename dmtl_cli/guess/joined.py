@@ -133,3 +133,9 @@ def joined_lines(found: dict[str, Any]) -> Iterator[str]:
             more = f"days_after: {said['days_after'] + 1}"
             what = f"{said['later']:,} rows of the day after are of this day's exposures"
             yield f"{where}: {what}: {more} reads them too, and a day then waits for that file"
+
+
+def shares_in_words(join: dict[str, float], *, whole: bool) -> list[str]:
+    """A line for each side table, of those with all of the day's ids only where the `whole` is asked for."""
+    shares = {k.removesuffix("_joined"): share for k, share in join.items() if whole or share < 1}
+    return [f"the table of {name} has {share:.1%} of the day's" for name, share in shares.items()]

@@ -3,24 +3,22 @@ aggregates make columns of the events of them."""
 
 from __future__ import annotations
 
-import datetime as dt
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 
-import numpy as np
 import polars as pl
 
 from dmtl_cli.config.expressions import aggregated_roots_of, sources_of
-from dmtl_cli.data.log.clocks import within as within_window
 from dmtl_cli.guess import words
 from dmtl_cli.guess.exploding import elements, parallel
 from dmtl_cli.guess.references import MET, OWN, THERE, Exposures, exposures_of, is_own, reference
 from dmtl_cli.guess.rewrites import rank_of, sql_column, sql_text
 from dmtl_cli.guess.roles import Guess, Roles, share_of
 from dmtl_cli.guess.tables import Table
-from dmtl_cli.guess.values import FEW, free, has_several, instants, is_binary, is_id, share, time_unit, within
+from dmtl_cli.guess.values import FEW, free, has_several, is_binary, is_id, share, time_unit, within
+from dmtl_cli.guess.waits import Wait
 
 _GROWS = 0.99  # of the ids with several rows
 ALL = 0.9
@@ -32,45 +30,11 @@ ROW = "COUNT(*) > 0"
 """makes the column that tells whether an exposure has a row"""
 _COUNTED = re.compile(r"COUNT\((?:\*|CASE WHEN (.*) THEN 1 END)\) > 0")
 _NAMED = ", named like "  # of what `roles.best` says
+_UNKNOWN = 0.5  # of the clicks a rule is null: then null is no
 _ONE = 0.01  # of the exposures may have several values of a text that has one each
 _ANY = words.any_of("all data part export full dump rows out file table alle todo tutti tout")
 """names of files that say nothing"""
 _KIND = r"^[\pL\pN_:/.+-]{1,40}( [\pL\pN_:/.+-]{1,40}){0,2}$"
-
-
-@dataclass(frozen=True)
-class Wait:
-    """How long after what was shown its rows come."""
-
-    shown: tuple[str, str]
-    """the events' column of times, and its unit"""
-    came: tuple[str, str]
-    """the table's"""
-    hours: int
-
-    @property
-    def within(self) -> str:
-        """As `data.events.joined` has it."""
-        return f"{self.hours}h"
-
-    def pairs(self, frame: pl.DataFrame, rows: pl.DataFrame, key: str) -> pl.DataFrame:
-        """Rows with the number of an exposure, `:of`, that has their key and was shown so long before them at most."""
-        shown, came = (
-            instants(of[c], unit).dt.convert_time_zone("UTC").dt.cast_time_unit("us")  # type: ignore[union-attr]
-            for of, (c, unit) in ((frame, self.shown), (rows, self.came))
-        )
-        place = rows[key].unique().drop_nulls().to_frame().with_row_index(":place")
-        rows = rows.with_columns(came.alias(":came")).join(place, on=key, maintain_order="left").drop_nulls(":came")
-        rows = rows.sort(":place", ":came", maintain_order=True)
-        at = frame.select(key).join(place, on=key, how="left", maintain_order="left")[":place"]
-        places, times = rows[":place"].cast(pl.Int64).to_numpy(), rows[":came"].to_physical().to_numpy()
-        window = dt.timedelta(hours=self.hours) // dt.timedelta(microseconds=1)
-        of = at.cast(pl.Int64).fill_null(-1).to_numpy()
-        begin, end = within_window(places, times, of, shown.to_physical(), window)
-        n = end - begin
-        row = np.arange(n.sum()) + np.repeat(begin - np.cumsum(n) + n, n)
-        made: pl.DataFrame = rows[row]
-        return made.with_columns(pl.Series(":of", np.repeat(np.arange(len(n)), n), pl.UInt32))
 
 
 @dataclass(frozen=True)
@@ -406,21 +370,26 @@ def tell_made(roles: Roles, events: pl.DataFrame, later: Sequence[Outcomes]) -> 
     roles.outcomes.extend(Guess(c, f"of {where}") for c, (where, _) in places.items() if c not in roles.taken)
 
 
-def without_rows(rule: str | None, events: pl.DataFrame, later: Iterable[Outcomes]) -> str | None:
+def without_rows(
+    rule: str | None, events: pl.DataFrame, later: Iterable[Outcomes], clicked: pl.Series | None = None
+) -> str | None:
     """A person's rule of a good click, so that it is false where the tables that it names have no row of the exposure
-    and it would be unknown.
+    and it would be unknown; and where it is unknown of most clicks, as nothing stands where nothing was bought.
 
     Args:
         events: a sample, with the columns of these tables.
+        clicked: which of them are clicks; None: all.
     """
     joined = {c for one in later for c in one.columns}
-    if rule is None or not joined.intersection(sources_of(rule)):
+    if rule is None:
         return rule
     try:
         values = events.select(pl.sql_expr(rule).alias("good"))["good"]
     except pl.exceptions.PolarsError:  # it names fields of objects, or what is not there
         return rule
-    return f"COALESCE({rule}, FALSE)" if values.dtype == pl.Boolean and values.null_count() else rule
+    of_clicks = values if clicked is None else values.filter(clicked)
+    none = bool(joined.intersection(sources_of(rule))) or share(of_clicks.is_null()) > _UNKNOWN
+    return f"COALESCE({rule}, FALSE)" if values.dtype == pl.Boolean and values.null_count() and none else rule
 
 
 def of_reference(events: Exposures, table: Table, user: str | None, taken: set[str], name: str) -> Outcomes | None:

@@ -14,7 +14,6 @@ from dmtl_cli.guess import words
 from dmtl_cli.guess.outcomes import (
     ALL,
     Outcomes,
-    Wait,
     named_after,
     of_pairs,
     of_reference,
@@ -26,6 +25,7 @@ from dmtl_cli.guess.references import MET, exposures_of, is_chance, is_own, refe
 from dmtl_cli.guess.roles import Roles
 from dmtl_cli.guess.tables import LAKES, Table
 from dmtl_cli.guess.values import DAYS, FEW, free, instants, is_id, share, within
+from dmtl_cli.guess.waits import Wait
 from dmtl_cli.guess.zones import is_naive
 
 _MET = 0.3  # of the rows of a user and item have one that was shown, in a sample that may lack it

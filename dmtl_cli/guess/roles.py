@@ -318,6 +318,8 @@ def find_ids(frame: pl.DataFrame, roles: Roles) -> None:
     called = [c for c in called if frame[c].n_unique() < _OWN * len(frame) and not _is_of_user(frame, c, roles)]
     called.sort(key=lambda c: -frame[c].n_unique())
     for role in ("item", "user"):
+        if role == "user" and len(called) > 1 and roles.user is None and (days := _some_days(frame)) is not None:
+            called.sort(key=lambda c: returning(frame[c], days) < RETURN)  # a visit is there on no other day
         if getattr(roles, role) is None and called and (roles.user or roles.item):
             why = f"the id with most values that is left, {count_of(frame[called[0]])}"
             setattr(roles, role, Guess(called[0], why, tuple(called[1:]), is_left_over=True))
@@ -346,6 +348,13 @@ def _many(frame: pl.DataFrame, ids: list[str], patterns: words.Patterns) -> list
 def _is_surely(c: str, patterns: words.Patterns) -> bool:
     """Whether a name is a role's without a doubt: of letters alone, as `track_id`, where `_track_id` is a tracker's."""
     return words.by_name(c, patterns) >= 3 and c[:1].isalnum()
+
+
+def _some_days(frame: pl.DataFrame) -> pl.Series | None:
+    """The days of rows by the column of times that is named most like one; None where there is none."""
+    units = {c: unit for c in frame.columns if (unit := time_unit(frame[c])) is not None}
+    c = max(units, key=lambda c: words.by_name(c, words.TIME), default=None)
+    return None if c is None else local_days(frame[c], units[c], "UTC")
 
 
 def find_time(frame: pl.DataFrame, roles: Roles) -> None:

@@ -155,7 +155,7 @@ def _settle(roles: Roles, events: Table, later: Sequence[Outcomes], given: Mappi
         roles.unit, roles.duration = "s", replace(roles.duration, why=f"{why}; texts of lengths of time")
     if not {"duration", "conversion"} & given.keys():
         by_kinds(roles, later)
-    roles.made_by = without_rows(roles.made_by, events.frame, later)
+    roles.made_by = without_rows(roles.made_by, events.frame, later, roles.clicked(events.frame))
     tell_made(roles, events.frame, later)
     roles.outcomes.extend(outcomes_of_requests(events.frame, roles, days_of_rows(events, roles, zone)))
 

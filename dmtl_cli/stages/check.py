@@ -28,8 +28,8 @@ from dmtl_cli.data.log.schema import Schema
 from dmtl_cli.data.log.shares import share_groups
 from dmtl_cli.data.profile.stored import Profile
 from dmtl_cli.guess import memory
-from dmtl_cli.guess.doubts import no_item, nobody, null_ids, sessions, warnings
-from dmtl_cli.guess.joined import joined_lines, joined_rows
+from dmtl_cli.guess.doubts import no_item, nobody, null_ids, programs_line, sessions, warnings
+from dmtl_cli.guess.joined import joined_lines, joined_rows, shares_in_words
 from dmtl_cli.guess.repeats import repeated_ids, repeats_in_words
 from dmtl_cli.guess.suggestions import other_rows, suggestions, unread
 from dmtl_cli.guess.values import ONE
@@ -119,7 +119,8 @@ def _warnings(config: Config, day: Day) -> list[str]:
     for column, ids, rows in found:
         out += null_ids(column, ids, rows, text=text, dropped=dropped)
     user, item = found
-    out += nobody(*user) + no_item(*item, *user)
+    clicks = np.bincount(day.clicked // max(1, len(day.items)), minlength=len(day.users))[day.user_events > 0]
+    out += nobody(*user) + no_item(*item, *user) + programs_line(*user, pl.Series(clicks))
     if (share := repeated / max(1.0, repeated + day.facts["clicks"])) > 0.5:
         what = f"{share:.0%} of clicks repeat an earlier one of the same user, item and request"
         out.append(f"{what}: is {events.item} the item? Else look at data.events.request")
@@ -347,7 +348,7 @@ def described(found: dict[str, Any], *, brief: bool = False) -> str:
         *repeats_in_words(found, _kept(found)),
         *(f"WARNING: {line}" for line in found["warnings"]),
         f"labels: {_labels_in_words(found['labels'])}",
-        *_joined_shares(found["join"], whole=not brief),
+        *shares_in_words(found["join"], whole=not brief),
         *([found["ended"]] if "ended" in found else []),
         *([] if brief else ["", *_table(shown)]),
         *joined_lines(found),
@@ -365,12 +366,6 @@ def described(found: dict[str, Any], *, brief: bool = False) -> str:
         *(["", f"next: {found['next']}"] if "next" in found else []),
     ]
     return "\n".join(lines)
-
-
-def _joined_shares(join: dict[str, float], *, whole: bool) -> list[str]:
-    """A line for each side table, of those with all of the day's ids only where the `whole` is asked for."""
-    shares = {k.removesuffix("_joined"): share for k, share in join.items() if whole or share < 1}
-    return [f"the table of {name} has {share:.1%} of the day's" for name, share in shares.items()]
 
 
 def _counts(found: dict[str, Any]) -> str:

@@ -17,7 +17,7 @@ from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.data.first_window import days_proposed
 from dmtl_cli.data.log.hashing import blake2b64
 from dmtl_cli.guess import words
-from dmtl_cli.guess.doubts import TIMES, broken_lines
+from dmtl_cli.guess.doubts import TIMES, broken_lines, programs
 from dmtl_cli.guess.feature_lines import guest
 from dmtl_cli.guess.files import usual
 from dmtl_cli.guess.printed import told_roles, unchanged
@@ -111,7 +111,12 @@ def _someone(log: Log) -> str:
         zone, _ = log.zone or zone_of(times, roles.time_unit)
         days = local_days(times, roles.time_unit, zone)
         frame = frame.filter((days == log.day).fill_null(False))
-    ids = frame.select(pl.col(roles.user.column).cast(pl.String).alias("id")).drop_nulls()
+    clicked = roles.clicked(frame)
+    by = frame.select(pl.col(roles.user.column).alias("id"), n=1, c=0 if clicked is None else clicked.cast(pl.Int64))
+    by = by.drop_nulls("id").group_by("id", maintain_order=True).sum()
+    hardly = programs(by["id"], by["n"], by["c"])
+    ids = frame.filter(~pl.col(roles.user.column).is_in(hardly.implode()))
+    ids = ids.select(pl.col(roles.user.column).cast(pl.String).alias("id")).drop_nulls()
     ids = ids.filter(~pl.col("id").str.strip_chars().str.to_lowercase().str.contains(words.NOBODY))
     ranked = ids.group_by("id", maintain_order=True).len().sort("len", descending=True, maintain_order=True)
     rows = ranked["len"].head(2).to_list()

@@ -1,0 +1,90 @@
+"""Users that are hardly people: what tells them, and that none of them is the example."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from initiated import made
+from unseen import START
+from worlds import dmtl
+
+from dmtl_cli.guess.doubts import programs, programs_line
+
+RNG = np.random.default_rng(2)
+N, DAYS = 300, 4
+
+
+def people() -> tuple[np.ndarray, np.ndarray]:
+    """Rows and clicks of users, who click with rates of their own."""
+    rows = RNG.lognormal(2.8, 0.7, N).astype(np.int64) + 1
+    return rows, RNG.binomial(rows, RNG.beta(1.6, 14, N))
+
+
+@pytest.mark.parametrize(("rows", "clicks"), [(400, 0), (400, 2), (260, 170)])
+def test_they_see_far_more_and_click_nothing_or_half(rows: int, clicks: int) -> None:
+    n, c = people()
+    ids = pl.Series([f"u{k}" for k in range(N + 1)])
+    found = programs(ids, pl.Series([*n, rows]), pl.Series([*c, clicks]))
+    assert found.to_list() == [f"u{N}"]
+    (line,) = programs_line("u", ids, pl.Series([*n, rows]), pl.Series([*c, clicks]))
+    assert f"u NOT IN ('u{N}')" in line and "1 id, with " in line
+
+
+@pytest.mark.parametrize(("rows", "clicks"), [(400, 38), (400, 90), (40, 0), (30, 25)])
+def test_who_reads_much_and_who_sees_little_do_not(rows: int, clicks: int) -> None:
+    n, c = people()
+    assert not len(programs(pl.Series(range(N + 1)), pl.Series([*n, rows]), pl.Series([*c, clicks])))
+
+
+def test_of_few_users_and_of_logs_of_clicks_nothing_is_told() -> None:
+    n, _ = people()
+    every = pl.Series([*n, 900])
+    assert not len(programs(pl.Series(range(N + 1)), every, every)), "every row is a click"
+    assert not len(programs(pl.Series([1, 2]), pl.Series([9, 900]), pl.Series([3, 0])))
+
+
+def test_init_names_what_leaves_them_out_and_another_user(tmp_path: Path) -> None:
+    rows = []
+    for day in range(DAYS):
+        n, c = people()
+        user = np.repeat(np.arange(N + 2), [*n, 300, 280])
+        click = np.concatenate([np.arange(k) < m for k, m in zip([*n, 300, 280], [*c, 1, 150], strict=True)])
+        at = int(START.timestamp()) + 86_400 * day + np.sort(RNG.integers(0, 86_000, len(user)))
+        order = RNG.permutation(len(user))
+        rows.append(pl.DataFrame({"visitor": user[order], "item_id": RNG.integers(0, 50, len(user)), "ts": at,
+                                  "clicked": click[order].astype(int)}))  # fmt: skip
+    log = pl.concat(rows)
+    visit = pl.col("visitor") + 100_000 * (pl.col("ts") // 86_400 % 9 + 1)
+    log = log.with_columns(liked=((pl.col("clicked") == 1) & (pl.col("ts") % 3 == 0)).cast(pl.Int8), besuch_id=visit)
+    log = log.rename({"visitor": "besucher_id"})
+    ended, raw, _ = made(tmp_path, lambda home: log.write_csv(home / "log.csv"))
+    assert ended.code == 0 and raw["data"]["events"]["user"] == "besucher_id", "a visit is there on one day"
+    assert f"besucher_id NOT IN ({N}, {N + 1})" in ended.out
+    example = ended.out.split("--user ")[1].split()[0]
+    assert int(example) < N
+    raw_text = (tmp_path / "mine.yaml").read_text()
+    assert "NOT IN" not in raw_text, "a config names nobody"
+    (tmp_path / "mine.yaml").write_text(
+        raw_text.replace("    user: ", f'    where: "besucher_id NOT IN ({N}, {N + 1})"\n    user: ', 1)
+    )
+    again = dmtl("check", "--config", tmp_path / "mine.yaml", "--day", "2026-03-04")
+    assert again.code == 0 and "programs?" not in again.out
+
+
+def test_what_is_unknown_of_most_clicks_is_no(tmp_path: Path) -> None:
+    """A basket is filled in where something was put into it, and empty elsewhere."""
+    n = 3_000
+    click = RNG.random(n) < 0.3
+    basket = np.where(click & (RNG.random(n) < 0.2), RNG.integers(0, 3, n), -1)
+    log = pl.DataFrame({
+        "user_id": RNG.integers(0, 80, n), "item_id": RNG.integers(0, 50, n),
+        "ts": int(START.timestamp()) + np.sort(RNG.integers(0, 3 * 86_400, n)), "clicked": click.astype(int),
+        "basket": pl.Series(basket).replace(-1, None), "seconds": pl.Series(np.where(click, 20, -1)).replace(-1, None),
+    })  # fmt: skip
+    ended, raw, _ = made(tmp_path, lambda home: log.write_csv(home / "log.csv"), "--conversion", "basket > 0")
+    assert ended.code == 0 and raw["data"]["events"]["computed"] == {"good": "COALESCE(basket > 0, FALSE)"}, ended.err
+    ended, raw, _ = made(tmp_path / "b", lambda home: log.write_csv(home / "log.csv"), "--conversion", "seconds > 10")
+    assert "COALESCE" not in raw["data"]["events"]["computed"]["good"], "all clicks have it"
