@@ -343,6 +343,43 @@ def test_the_day_is_not_computed(project: Project) -> None:
     assert ended.code == 78 and "date_column is read before columns are computed" in ended.err
 
 
+# -- side tables that are looked up by a computed id -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stored", [True, False])
+def test_rows_are_asked_for_by_the_table_of_a_computed_user(project: Project, tmp_path: Path, stored: bool) -> None:
+    """As if the files had the id: rows of staff are left out."""
+    home, config = tmp_path / "log", project.config["data"]
+    people = written_out(log())["person"].unique().sort()
+    staff = pl.int_range(len(people), eager=True) % 4 == 0
+    pl.DataFrame({"person": people, "is_staff": staff}).write_parquet(home / "users.parquet")
+    config["users"] = {"path": "users.parquet", "key": "person"}
+    config["events"]["where"] = "NOT COALESCE(users.is_staff, FALSE)"
+    if stored:
+        put(home, written_out(log()).drop("good", "slot").to_dict(), "events/day=2026-01-01/a.parquet")
+        del config["events"]["computed"]["person"]
+    project.write()
+    ended = project.call("check", "--day", "2026-01-01")
+    assert ended.code == 0, ended.err
+    kept = written_out(log()).filter(~pl.col("person").is_in(people.filter(staff).implode()))
+    assert f"{len(kept)} rows of {kept['person'].n_unique()} users" in ended.out, ended.out
+
+
+def test_a_user_who_is_looked_up_by_what_is_looked_up_is_refused_with_what_to_do(
+    project: Project, tmp_path: Path
+) -> None:
+    pl.DataFrame({"person": ["K1/1"], "team": ["x"]}).write_parquet(tmp_path / "log/users.parquet")
+    config = project.config["data"]
+    config["users"] = {"path": "users.parquet", "key": "person"}
+    config["events"]["computed"]["person"] = "COALESCE(users.team, firm)"
+    project.write()
+    ended = project.call("check", "--day", "2026-01-01")
+    said = (
+        "users.team is looked up by person, which is computed of a side table: compute person of columns of the files"
+    )
+    assert ended.code == 65 and said in ended.err and "bug" not in ended.err, ended.err
+
+
 @pytest.mark.parametrize(
     ("form", "said"),
     [

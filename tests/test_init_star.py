@@ -92,6 +92,19 @@ def test_what_is_named_like_a_total_is_a_comment_and_nowhere_a_warning(tmp_path:
     assert "known late       1                         cooked_total" in ended.out
 
 
+def test_two_columns_of_one_name_are_told_with_their_tables(tmp_path: Path) -> None:
+    def write(place: Path) -> None:
+        tables = {"fact_showing": pl.DataFrame(facts()), **dimensions()}
+        totals = pl.Series("cooked_total", [0, *np.random.default_rng(4).integers(0, 900, USERS)])
+        tables["dim_cook"] = tables["dim_cook"].with_columns(totals)
+        for name, table in tables.items():
+            table.write_parquet(place / f"{name}.parquet")
+
+    ended, _, _ = made(tmp_path, write)
+    line = next(x for x in ended.out.splitlines() if x.startswith("known late"))
+    assert {*line.split("2", 1)[1].strip().split(", ")} == {"users.cooked_total", "items.cooked_total"}
+
+
 def test_a_flag_that_says_it_is_done_is_a_goal_alone(tmp_path: Path) -> None:
     _, _, text = initiated(tmp_path)
     assert text.index('{good: "completion_cnt = 1"}') < text.index('{good: "read_sec >= 30 OR completion_cnt = 1"}')

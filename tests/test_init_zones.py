@@ -186,6 +186,48 @@ def test_a_clock_that_sleeps_by_utc_is_of_utc() -> None:
     assert of_users(at, "timestamp", "UTC") == ("UTC", "as --timezone says")
 
 
+def with_hours(kind: str) -> pl.DataFrame:
+    """Rows of a day and half an hour in UTC, and of each the hour of the users' clocks, or what looks like one."""
+    rng = np.random.default_rng(3)
+    user = rng.integers(0, 90, 4_000)
+    begin = dt.datetime(2026, 1, 1, 5, 10)
+    at = [begin + dt.timedelta(seconds=int(x)) for x in np.sort(rng.integers(0, 88_000, 4_000))]
+    utc = np.array([t.hour for t in at])
+    ahead = np.array([-5, -5, -5, -8, -7, -4])[user % 6]
+    hour = {
+        "each": utc + ahead, "one": utc - 5, "own": utc, "any": rng.integers(0, 24, 4_000), "fixed": user % 24,
+        "clock": utc + np.array([0, 0, 0, 3])[user % 4],
+    }[kind]  # fmt: skip
+    return pl.DataFrame({"user": user, "t": at, "local_hour": (hour % 24).astype(np.int32)})
+
+
+@pytest.mark.parametrize("kind", ["each", "one", "own", "any", "fixed", "clock"])
+def test_a_column_of_the_users_hours_tells_that_times_are_of_utc(kind: str) -> None:
+    rows = with_hours(kind)
+    zone, why = of_users(rows["t"], "timestamp", "America/Toronto", rows, "user")
+    _, open_ = zone_of(rows["t"], "timestamp", rows, "user")
+    if kind not in ("each", "one"):
+        assert zone == "UTC" and "local_hour" not in why + open_
+        return
+    told = "as --timezone says: t names no zone and is taken for UTC, as local_hour is its hour less 5 in "
+    assert zone == "America/Toronto" and why.startswith(told)
+    assert ("in the others by as many hours as each user always has" in why) == (kind == "each")
+    assert "t's own times, which are hardly your users' clock (local_hour is its hour less 5 in" in open_
+    zone, why = of_users(rows["t"], "timestamp", "Asia/Tokyo", rows, "user")
+    assert zone == "UTC" and "; yet local_hour is its hour less 5" in why
+
+
+def test_days_are_cut_where_users_live_whose_hours_a_column_has(tmp_path: Path) -> None:
+    log = frame().with_columns(pl.from_epoch("ts", "s"))
+    local = log["ts"].dt.replace_time_zone("UTC").dt.convert_time_zone("America/Toronto")
+    log = log.with_columns(local.dt.hour().cast(pl.Int32).alias("local_hour"))
+    ended, raw, text = made(
+        tmp_path, lambda home: log.write_parquet(home / "log.parquet"), "--timezone", "America/Toronto"
+    )
+    assert ended.code == 0 and raw["data"]["timezone"] == "America/Toronto", text
+    assert "taken for UTC, as local_hour is its hour less 5" in text
+
+
 def of_clocks(tmp_path: Path, ahead: int, *, night: bool) -> tuple[Ended, str, str]:
     """`init --timezone` of naive times of UTC, beside items since which they are there; what `check` says then.
 

@@ -54,7 +54,7 @@ def test_init_names_what_leaves_them_out_and_another_user(tmp_path: Path) -> Non
         click = np.concatenate([np.arange(k) < m for k, m in zip([*n, 300, 280], [*c, 1, 150], strict=True)])
         at = int(START.timestamp()) + 86_400 * day + np.sort(RNG.integers(0, 86_000, len(user)))
         order = RNG.permutation(len(user))
-        rows.append(pl.DataFrame({"visitor": user[order], "item_id": RNG.integers(0, 50, len(user)), "ts": at,
+        rows.append(pl.DataFrame({"visitor": user[order], "item_id": RNG.integers(0, 2_000, len(user)), "ts": at,
                                   "clicked": click[order].astype(int)}))  # fmt: skip
     log = pl.concat(rows)
     visit = pl.col("visitor") + 100_000 * (pl.col("ts") // 86_400 % 9 + 1)

@@ -98,7 +98,8 @@ def arrival(root: str, events: Table, roles: Roles, others: Sequence[Table], liv
     found = Arrival(zone, roles.time.column, len(rows), other, spread, of_several, _place(events.files, others))
     if lives is None:
         return found
-    zone, of = of_users(events.frame[roles.time.column], roles.time_unit, lives), rows["at"]
+    user, of = roles.user.column if roles.user else None, rows["at"]
+    zone = of_users(events.frame[roles.time.column], roles.time_unit, lives, events.frame, user)
     if is_naive(events.frame[roles.time.column], roles.time_unit) and zone[0] == "UTC":
         return replace(found, zone=zone)
     moved = int((of.dt.convert_time_zone(zone[0]).dt.date() != rows["day"]).sum())

@@ -56,11 +56,15 @@ def end_of(frame: pl.DataFrame, key: str, ids: pl.Series, days: pl.Series | None
     return None
 
 
-def to_come(s: pl.Series, newest: dt.date) -> str | None:
+def to_come(s: pl.Series, newest: dt.date, tables: int) -> str | None:
     """What is said of days of items that all lie after the newest day of the log, as that of a show does; None of
-    others."""
+    others, as of when a table was written.
+
+    Args:
+        tables: how many were written, each at one time.
+    """
     unit = time_unit(s)
-    if unit is None or s.dtype.is_numeric():
+    if unit is None or s.dtype.is_numeric() or s.drop_nulls().n_unique() <= tables:
         return None
     days = local_days(s, unit, getattr(s.dtype, "time_zone", None) or "UTC").drop_nulls()
     first = days.min()

@@ -82,7 +82,8 @@ def inputs_of(events: Table, roles: Roles, others: list[Table], partial: Mapping
         for c in frame.columns:
             if c not in (key, *beside.told_by):
                 if side == "item" and beside.until is None and c in times and newest is not None:
-                    found.told += [line] if (line := to_come(frame[c], newest)) is not None else []
+                    line = to_come(frame[c], newest, max(1, len(beside.table.pieces)))
+                    found.told += [line] if line is not None else []
                 column = _made_of(frame[c], side, events, roles, times, of=beside.table)
                 if side == "user" and isinstance(column, Guess) and column.why == _A_TIME:
                     number = _since(frame, c, times[c], beside, events, roles, days) if c in times else None
@@ -93,7 +94,8 @@ def inputs_of(events: Table, roles: Roles, others: list[Table], partial: Mapping
         found.used[before:] = by_company(frame, found.used[before:])
         if beside.is_one_state:
             _hold_totals(frame, key, found, before, events.frame, roles, side)
-        found.sides[name] = replace(beside, late=lagging(beside.table, events, roles, zone))
+        lag, late = lagging(beside.table, events, roles, zone) or (0, None)
+        found.sides[name] = replace(beside, late=late, lag=lag)
     if (guests := guests_of(events.frame, roles)) is not None:
         found.guests, second = guests, guests.other_than(roles.user.column)
         found.unused.append(Guess(second, f"a second id of users, beside {roles.user.column}: see the lines below it"))

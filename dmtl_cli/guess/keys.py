@@ -43,14 +43,14 @@ def by_tables(events: Table, others: Sequence[Table], roles: Roles) -> dict[str,
     keys = [key for table in others if open_ and (key := _key(events.frame, table, others, roles)) is not None]
     found: dict[str, Guess] = {}
     for role in open_:
-        if mine := _most(events.frame, [key for key in keys if key.role == role]):
+        if mine := _most(events.frame, [key for key in keys if key.role == role], role):
             found[role] = mine
     known = {role: g.column for role in _PATTERNS if (g := found.get(role) or _sure(roles, role)) is not None}
     left = [key for key in keys if key.role is None and key.column not in known.values()]
-    if len(known) == 1 and (last := _most(events.frame, left)) is not None:
+    other = next((r for r in _PATTERNS if r not in known), "")
+    if len(known) == 1 and (last := _most(events.frame, left, other)) is not None:
         ((role, column),) = known.items()
         if not is_constant(events.frame, column, last.column):
-            other = next(r for r in _PATTERNS if r != role)
             found[other] = replace(last, why=f"{last.why}; {column} is the {role}")
     elif not known:
         found = _of_two(events.frame, left, roles)
@@ -117,21 +117,33 @@ def _sure(roles: Roles, role: str) -> Guess | None:
     return None if guess is None or guess.is_left_over else guess
 
 
-def _most(frame: pl.DataFrame, keys: Sequence[_Key]) -> Guess | None:
-    """The column that has by far most ids; None where there is none."""
+def _most(frame: pl.DataFrame, keys: Sequence[_Key], role: str) -> Guess | None:
+    """The column that has by far most ids, or of items the finer one: each class is of one studio, and a studio has
+    several classes; None where there is none."""
     many = {key.column: frame[key.column].n_unique() for key in keys}
     if not many:
         return None
     first, *rest = sorted(many, key=lambda c: -many[c])
-    if rest and many[first] < _FAR * many[rest[0]]:
+    is_finest = role == "item" and all(_is_finer(frame, first, c) for c in rest)
+    if rest and not is_finest and many[first] < _FAR * many[rest[0]]:
         return None
-    return Guess(first, next(key.why for key in keys if key.column == first), tuple(rest))
+    why = next(key.why for key in keys if key.column == first)
+    if rest and is_finest:
+        listed = " and ".join(rest)
+        has = "has a table" if len(rest) == 1 else "have tables"
+        why += f"; {listed} {has} too, and each {first} has one {rest[0]}: --item {rest[0]} takes it in its place"
+    return Guess(first, why, () if is_finest else tuple(rest))
+
+
+def _is_finer(frame: pl.DataFrame, c: str, than: str) -> bool:
+    """Whether each id of one column has one of the other, and not the other way round."""
+    return is_constant(frame, c, than) and not is_constant(frame, than, c)
 
 
 def _key(frame: pl.DataFrame, table: Table, others: Sequence[Table], roles: Roles) -> _Key | None:
     sure = {g.column for g in roles.named.values() if not g.is_left_over}
     after = {g.column for g in roles.outcomes}
-    fits: list[tuple[float, str]] = []
+    fits: list[tuple[float, str, str]] = []
     for k, key in enumerate(table.frame.columns):
         s = table.frame[key]
         if not (_is_key(s) or (table.files.days and is_id(s))):
@@ -144,10 +156,12 @@ def _key(frame: pl.DataFrame, table: Table, others: Sequence[Table], roles: Role
                 continue
             joined = within(frame[c], s)
             if joined >= _IN and (same or within(s, frame[c]) >= _USED):
-                fits.append((joined + same, c))
+                fits.append((joined + same, c, key))
     if not fits:
         return None
-    joined, c = max(fits)
+    # of two, a row of the table is of the finer one: it has the other as an attribute
+    finest = [one for one in fits if not any(_is_finer(table.frame, other[2], one[2]) for other in fits)]
+    joined, c, _ = max(finest)
     path = table.files.path if table.files.days else table.files.files[0][0]
     why = f"{joined - (joined > 1):.0%} of its {frame[c].n_unique():,} ids are in {path}"
     if (named := _named(table)) is not None:

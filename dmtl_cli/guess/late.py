@@ -38,6 +38,7 @@ FOLLOWS = 0.9
 _IN_SAMPLE = 0.8  # as much in some rows of a log
 NIGHT = dt.timedelta(hours=6)
 """after the day's first events, in which a table of the morning is written"""
+_A_DAY, _LONGEST = dt.timedelta(days=1), 3  # days that a table may lag
 _SOON = dt.timedelta(days=2)  # after them; a later time is one that is yet to come, such as when an offer ends
 _STRAY = 0.01  # of the events may be earlier ones that came late
 _EQUAL = 0.9  # of the ids have the day's very count
@@ -75,8 +76,9 @@ def clocks(frame: pl.DataFrame) -> dict[str, pl.Series]:
     return {c: s.dt.convert_time_zone("UTC") for c, s in found.items() if s is not None}
 
 
-def lagging(table: Table, events: Table, roles: Roles, zone: str) -> str | None:
-    """Why a side table must be that of the day before; None where nothing says so, or there is none of that day."""
+def lagging(table: Table, events: Table, roles: Roles, zone: str) -> tuple[int, str] | None:
+    """(how many days before a day the side table is that it may read, why) of one that must not be the day's own; None
+    where nothing says so, or there is none of that day."""
     at = roles.instants(events.frame)
     if at is None:
         return None
@@ -91,8 +93,27 @@ def lagging(table: Table, events: Table, roles: Roles, zone: str) -> str | None:
         if rows is None or there is None or before(day) not in dict(table.files.days):
             continue
         if (found := written_late(clocks(rows), there)) is not None:
-            return f"its {found[0]} of {day} reaches {said(found[1])}: it is written when its day has passed"
+            lag = _lag(table, day, there, found)
+            why = f"its {found[0]} of {day} reaches {said(found[1])}: it is written when its day has passed"
+            return lag, why + " and events of the next have come" * (lag > 1)
     return None
+
+
+def _lag(table: Table, day: dt.date, at: pl.Series, written: tuple[str, dt.datetime]) -> int:
+    """How many days before a day its side table is that was written before the day's events, as `check` asks it too: a
+    table of yesterday may be written when half of today is over.
+
+    Args:
+        at: instants of the day's events.
+        written: column and newest time of the day's own table, which stand for those of days that no sample has.
+    """
+    there = dict(table.files.days)
+    for lag in range(1, _LONGEST):
+        rows = table.of_day(before(day, lag))
+        shifted = {written[0]: pl.Series([written[1] - lag * _A_DAY])}
+        if before(day, lag + 1) not in there or not written_late(shifted if rows is None else clocks(rows), at):
+            return lag
+    return _LONGEST
 
 
 def said(at: dt.datetime) -> str:

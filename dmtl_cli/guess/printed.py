@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 import textwrap
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import yaml
 
 from dmtl_cli.guess.feature_lines import comment, scalar, unwritten
+from dmtl_cli.guess.inputs import Input
 from dmtl_cli.guess.rewrites import quoted
 from dmtl_cli.guess.roles import Guess
 from dmtl_cli.guess.side_tables import Side
@@ -21,7 +24,7 @@ _LISTS = ("outcomes", "user features", "item features", "context features", "kno
 """roles of many columns: all of them are to be looked at"""
 _TABLES, _OTHERS = "tables not used", "other good clicks"
 """what is printed beside the roles"""
-_WHOLE = (*_LISTS, "timezone")
+_WHOLE = (*_LISTS, "timezone", "item")
 """roles whose reasons are told whole"""
 _KEYS = ("user", "item", "time", "click", "duration", "conversion", "request")
 """roles that the config has as keys of these names"""
@@ -57,13 +60,19 @@ def told_roles(log: Log, now: str, before: str = "") -> list[dict[str, Any]]:
         ("outcomes", [g.column for g in log.roles.outcomes if g.column not in taken]),
         *((f"{side} features", [i.column for i in used if i.side == side]) for side in ("user", "item", "context")),
         ("no features yet", later),
-        ("known late", [] if later else [i.column for i in log.inputs.held]),
+        ("known late", [] if later else _of_tables(log.inputs.held)),
         ("not used", [g.column for g in log.inputs.unused]),
     ):
         if columns:
             row = {"role": role, "column": f"{len(columns)}", "why": ", ".join(columns)}
             out.append(row | _changes(mine.get(role, {}), then.get(role, {})))
     return out
+
+
+def _of_tables(columns: Sequence[Input]) -> list[str]:
+    """Names of columns, with that of its table where two tables have one of that name."""
+    many = Counter(i.column for i in columns)
+    return [f"{i.side}s.{i.column}" if many[i.column] > 1 else i.column for i in columns]
 
 
 def unchanged(log: Log, before: str) -> list[str]:
@@ -108,7 +117,7 @@ def _lists(config: str) -> dict[str, dict[str, str]]:
 
 def _about_side(side: Side) -> str:
     if side.late:
-        return f"lag_days: 1, as {side.late}; {side.key.why}"
+        return f"lag_days: {side.lag}, as {side.late}; {side.key.why}"
     return "; ".join(filter(None, (side.key.why, side.caveat)))
 
 

@@ -47,7 +47,9 @@ class Side:
     table: Table
     key: Guess
     late: str | None = None
-    """why the table of the day before is read: see `late.lagging`"""
+    """why the table of a day before is read: see `late.lagging`"""
+    lag: int = 0
+    """how many days before, where it is late"""
     version: Version | None = None
     """what tells several rows of an id apart"""
     until: End | None = None

@@ -126,7 +126,8 @@ def _zone(events: Table, roles: Roles, late: Arrival | None, lives: str | None) 
     """The zone of the log's days and why, where folders of days tell it, or a person."""
     open_ = late is None or late.of_several
     if lives and open_ and roles.time is not None and roles.time_unit not in (None, *DAYS):
-        return of_users(events.frame[roles.time.column], str(roles.time_unit), lives)
+        user = roles.user.column if roles.user else None
+        return of_users(events.frame[roles.time.column], str(roles.time_unit), lives, events.frame, user)
     return late.zone if late and not late.of_several else None
 
 

@@ -150,10 +150,10 @@ def _data(log: Log) -> list[str]:
 def _side(log: Log, name: str, side: Side) -> list[str]:
     """A table of users or items: one line, but a line each of what says since and until when its rows are there."""
     keys = [*_place(side.table, log.events), f"key: {scalar(side.key.column)}"]
-    keys += ["lag_days: 1"] if side.late else []
+    keys += [f"lag_days: {side.lag}"] if side.late else []
     keys += [f"success_file: {SUCCESS}"] if name in log.sides else []
     zone = of_sample(side, log.events.frame, log.roles, days[0]) if (days := timezone_of(log)) else None
-    read = ", so day D reads that of D-1 (lag_days: 0 if it is a table of the morning)" if side.late else ""
+    read = f", so day D reads that of D-{side.lag} (lag_days: 0 if it is a table of the morning)" if side.late else ""
     texts = alone(side.table.written) if side.table.files.form == CSV else ""
     told = side.key.why, side.caveat, encoded(side.table.written)
     why = comment("; ".join(filter(None, told)) + read + texts)
@@ -259,7 +259,8 @@ def timezone_of(log: Log) -> tuple[str, str] | None:
         return log.lives, AS_SAID
     if roles.time is None or (not dated and roles.time_unit in DAYS):
         return ("UTC", ANY_ZONE) if dated or _instants(log) else None
-    told = zone_of(log.events.frame[roles.time.column], roles.time_unit or "")
+    user = roles.user.column if roles.user else None
+    told = zone_of(log.events.frame[roles.time.column], roles.time_unit or "", log.events.frame, user)
     return log.zone if log.zone and (log.lives or not dated or told[0] == "UTC") else told
 
 

@@ -1,5 +1,5 @@
-"""The time zone of a log's days, as far as its times tell it: by the zone that they name, and by the hour at which
-people sleep."""
+"""The time zone of a log's days, as far as its times tell it: by the zone that they name, by a column beside them that
+has the users' hour, and by the hour at which people sleep."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from dmtl_cli.data.log.types import ZONE
-from dmtl_cli.guess.values import instants
+from dmtl_cli.guess.values import FEW, instants
 
 ANY_ZONE = "write the zone of your users, such as Asia/Shanghai"
 """where times tell none"""
@@ -32,17 +32,21 @@ _ASLEEP = 4  # o'clock, at which fewest people do anything
 _DAY, _HALF_HOUR, _MINUTES = 1_440, 30, 14  # minutes; from a half hour, within which a log begins and ends
 _NEAR = 1  # hours from it that are as usual
 _QUIET = 0.4  # of the rows of a usual hour, in the quietest one
+_CLOCK, _OF_ONE, _OF_EACH = 12, 0.9, 0.8  # hours that a column of hours has; rows of one distance; of each user's own
+_SOME = 0.05  # of the rows have a distance that is one of theirs
 _HOURS, _ROWS = 22, 1_000  # that have rows, and rows, for it to be told
 
 
-def zone_of(s: pl.Series, unit: str) -> tuple[str, str]:
+def zone_of(s: pl.Series, unit: str, rows: pl.DataFrame | None = None, user: str | None = None) -> tuple[str, str]:
     """A time zone's name, and why.
 
     Args:
         s: times.
         unit: see `values.time_unit`.
+        rows: of these times, with other columns that may tell the users' hour.
+        user: the column of users in them.
     """
-    said = _evidence(s, unit)
+    said = _evidence(s, unit, rows, user)
     far = f"; {said.text}: if your users live there, write their zone" if said is not None and said.is_another else ""
     if (named := getattr(s.dtype, "time_zone", None)) is not None:
         return named, f"the zone of the timestamps{far if named == 'UTC' else ''}"
@@ -57,6 +61,11 @@ def zone_of(s: pl.Series, unit: str) -> tuple[str, str]:
     if len(found):
         return "UTC", f"the times end in {found[0]}{far}"
     seen = "" if said is None else f" ({said.text})"
+    if said is not None and said.by_hours:
+        return (
+            "UTC",
+            f"days end at midnight of {s.name}'s own times, which are hardly your users' clock{seen}; {ANY_ZONE}",
+        )
     if unit in ("timestamp", "text"):
         local = f"days end at midnight of {s.name}'s own times, which name no zone and are taken for your users' clock"
         return "UTC", f"{local}, which timezone: UTC leaves as it stands; if they were written in UTC, {ANY_ZONE}{seen}"
@@ -70,12 +79,14 @@ def is_naive(s: pl.Series, unit: str) -> bool:
     return unit == "timestamp" and getattr(s.dtype, "time_zone", None) is None
 
 
-def of_users(s: pl.Series, unit: str, zone: str) -> tuple[str, str]:
+def of_users(
+    s: pl.Series, unit: str, zone: str, rows: pl.DataFrame | None = None, user: str | None = None
+) -> tuple[str, str]:
     """The time zone by which the days of users are cut who live in `zone`, and why: times of a clock are theirs, unless
-    they themselves say that they are of UTC."""
+    they themselves, or a column beside them, say that they are of UTC. See `zone_of`."""
     if zone == "UTC" or not is_naive(s, unit):
         return zone, AS_SAID
-    said = _evidence(s, unit)
+    said = _evidence(s, unit, rows, user)
     at = instants(s.drop_nulls(), unit)
     if said is not None and said.is_another and at is not None and _is_near(cast(dt.datetime, at.min()), said, zone):
         return zone, f"{AS_SAID}: {s.name} names no zone and is taken for UTC, as {said.text}"
@@ -96,8 +107,8 @@ def is_night(at: pl.Series, zone: str) -> bool:
 
 def _is_near(at: dt.datetime, said: _Said, zone: str) -> bool:
     """Whether a zone is as far ahead of UTC as times say."""
-    there = at.astimezone(ZoneInfo(zone)).utcoffset() or dt.timedelta()
-    return abs(there.total_seconds() / 60 - said.ahead) <= 60 * _NEAR
+    there = (at.astimezone(ZoneInfo(zone)).utcoffset() or dt.timedelta()).total_seconds() / 60
+    return any(abs(there - ahead) <= 60 * _NEAR for ahead in (said.ahead, *said.by_hours))
 
 
 def zone_ahead(minutes: int, at: pl.Series) -> tuple[str, str, str]:
@@ -136,13 +147,22 @@ class _Said(NamedTuple):
     ahead: int
     """minutes by which it is ahead of the times' own"""
     is_another: bool
+    by_hours: tuple[int, ...] = ()
+    """minutes by which users are ahead, where a column has their hours"""
 
 
-def _evidence(s: pl.Series, unit: str) -> _Said | None:
+def _evidence(s: pl.Series, unit: str, rows: pl.DataFrame | None, user: str | None) -> _Said | None:
     """None where times are few or say nothing."""
     at = instants(s.drop_nulls(), unit)
     if at is None or len(at) < _ROWS:
         return None
+    there = instants(s, unit)
+    if rows is not None and there is not None and is_naive(s, unit):
+        for c in rows.columns:
+            if (
+                said := _of_hours(there.dt.convert_time_zone("UTC"), rows[c], rows[user] if user else None)
+            ) is not None:
+                return said
     at = at.dt.convert_time_zone("UTC")
     if (ahead := _midnight(at)) is not None:
         begin = -ahead % _DAY
@@ -152,6 +172,33 @@ def _evidence(s: pl.Series, unit: str) -> _Said | None:
         return _Said(f"{ends}, the midnight of {_utc(ahead)}", ahead, True)
     quiet = _quietest(at)
     return None if quiet is None else _as_slept(quiet)
+
+
+def _of_hours(at: pl.Series, hours: pl.Series, users: pl.Series | None) -> _Said | None:
+    """What a column says that has the hour of the times, shifted by some hours in nearly all rows or by some of each
+    user's own; None of any other, and of one that is mostly the hour itself, as that may be made of the times."""
+    if not hours.dtype.is_integer() or hours.n_unique() < _CLOCK:
+        return None
+    if not (int(hours.min()) >= 0 and int(hours.max()) <= 23):  # type: ignore[arg-type]
+        return None
+    ids = pl.repeat(0, len(at), eager=True) if users is None else users
+    shift = (hours.cast(pl.Int64) - at.dt.hour().cast(pl.Int64)) % 24
+    found = pl.DataFrame({"user": ids, "hour": at.dt.truncate("1h"), "by": shift}).drop_nulls()
+    # rows of one hour are one, as what a request has for all its rows would seem to be a shift
+    found = found.unique(["user", "hour"], keep="first", maintain_order=True).sort("user", "hour")
+    if len(found) < FEW:
+        return None
+    shares = found["by"].value_counts(normalize=True).sort("proportion", "by", descending=[True, False])
+    most, part = int(shares["by"][0]), float(shares["proportion"][0])
+    again = found.filter(pl.col("user") == pl.col("user").shift(1))["user"].len() if users is not None else 0
+    same = found.select(((pl.col("by") == pl.col("by").shift(1)) & (pl.col("user") == pl.col("user").shift(1))).sum())
+    is_of_each = again >= FEW and same.item() >= _OF_EACH * again
+    if most == 0 or not (part >= _OF_ONE or is_of_each):
+        return None
+    ahead = [(int(by) + 11) % 24 - 11 for by in shares.filter(pl.col("proportion") >= _SOME)["by"] if by]
+    what = f"{hours.name} is its hour {'plus' if ahead[0] > 0 else 'less'} {abs(ahead[0])} in {part:.0%} of rows"
+    more = "" if part >= _OF_ONE else ", and in the others by as many hours as each user always has"
+    return _Said(what + more, 60 * ahead[0], True, tuple(60 * a for a in ahead))
 
 
 def _as_slept(quiet: int) -> _Said:

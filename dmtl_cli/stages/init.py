@@ -128,10 +128,11 @@ def _first(log: Log, last: dt.date | None) -> dt.date | None:
     """The first of a few days (see `days_proposed`) that end with the last one and lie one after the other in the log;
     where there are three, not the first day of the log, of which no profile knows anything; and none before which a
     table that is written late has no day."""
-    late = [{day for day, _ in side.table.files.days} for side in log.inputs.sides.values() if side.late]
+    sides = [side for side in log.inputs.sides.values() if side.late]
+    late = [(side.lag * DAY, {day for day, _ in side.table.files.days}) for side in sides]
     known = {day for day, _ in usual(log.days.items())}
     came = days_of(log.later, log.events)
-    there = [day for day in known if all(day - DAY in days for days in late) and all(day in days for days in came)]
+    there = [day for day in known if all(day - lag in days for lag, days in late) and all(day in days for days in came)]
     first = last
     many = days_proposed(_rows_of_day(log))
     while first is not None and first - DAY in there and last is not None and (last - first).days < many - 1:

@@ -89,9 +89,18 @@ class Computed:
             return [column]
         out = []
         for root, fields in self._roots[column].items():
-            looked_up = fields and root in self._beside
-            out += [self._beside[root].key] if looked_up else [f"{root}.{f}" for f in fields] or [root]
+            if not (fields and root in self._beside):
+                out += [f"{root}.{f}" for f in fields] or [root]
+                continue
+            key = self._beside[root].key
+            out += self._sources(key) if self._makes_key(key) else [key]
         return out
+
+    def _makes_key(self, column: str) -> bool:
+        """Whether an id is computed of the events' own columns, so that a side table is looked up by what it comes to;
+        one that is computed of a side table would have to be there before it."""
+        roots = self._roots.get(column)
+        return roots is not None and not any(fields and root in self._beside for root, fields in roots.items())
 
     def schema(self, stored: pa.Schema, file: object) -> pa.Schema:
         """The columns of a file, and behind them those that are computed of it; one that it lacks is null. See
@@ -124,6 +133,10 @@ class Computed:
         """
         meant = did_you_mean(source, [name for name in names if name not in self.expressions])
         hint = _FILES if source in self.expressions else unquoted(source) or _QUOTES
+        for root, fields in self._roots.get(column, {}).items():
+            if fields and root in self._beside and self._beside[root].key == source and source in self.expressions:
+                by = f"{root}.{fields[0]} is looked up by {source}, which is computed of a side table"
+                hint = f"{by}: compute {source} of columns of the files alone, or write {fields[0]} into the events"
         return UserError(f"{where}: {self._key(column)} expects column {source}{meant}", hint)
 
     def of(self, rows: Any, columns: Collection[str], file: object) -> Any:
@@ -157,11 +170,18 @@ class Computed:
         for root in dict.fromkeys(root for c in columns for root, fields in self._roots[c].items() if fields):
             if root in self._beside:
                 by = next(c for c in columns if self._roots[c].get(root))
-                structs.append(self._looked_up(root, frame[self._beside[root].key], f"{file}: {self._key(by)}"))
+                keys = self._keys_of(frame, self._beside[root].key, file)
+                structs.append(self._looked_up(root, keys, f"{file}: {self._key(by)}"))
             else:
                 here = sorted({f for c in columns for f in self._roots[c].get(root, [])})
                 structs.append(frame.select(struct_of(root, here).alias(root)).to_series())
         return frame.drop(s.name for s in structs if s.name in frame.columns).with_columns(structs)
+
+    def _keys_of(self, frame: pl.DataFrame, key: str, file: object) -> pl.Series:
+        """The ids of rows by which a side table is looked up."""
+        if not self._makes_key(key):
+            return frame[key]
+        return plain(pl.Series(self._made(self._with_fields(frame, [key], file), key, file)))
 
     def _looked_up(self, root: str, keys: pl.Series, where: str) -> pl.Series:
         """What a side table says of the ids of some rows. `where`: for messages."""
