@@ -94,11 +94,11 @@ def test_a_revision_tells_them_apart(tmp_path: Path, form: str) -> None:
     "second",
     [
         {"price": (7, 3)},
-        {"updated_at": (dt.datetime(2026, 6, 1), dt.datetime(2026, 7, 1))},
+        {"ended": (dt.datetime(2027, 6, 1), dt.datetime(2027, 7, 1))},
         {"valid_until": (dt.date(2026, 2, 1), dt.date(2026, 2, 7))},
         {"rev": (1, 1)},
     ],
-    ids=["any number", "after the log", "an end", "the same"],
+    ids=["any number", "far after the log", "an end", "the same"],
 )
 def test_what_does_not_tell_them_apart_is_said_with_a_line_that_does(tmp_path: Path, second: Any) -> None:
     table = twice(**second)
@@ -111,6 +111,43 @@ def test_what_does_not_tell_them_apart_is_said_with_a_line_that_does(tmp_path: P
     kept.write_parquet(tmp_path / "log/items.parquet")
     ended = dmtl("init", tmp_path / "log", "-o", tmp_path / "again.yaml")
     assert ended.code == 0 and "items table" in ended.out and "not used: 5" not in ended.out
+
+
+def at(day: int, hour: int = 3) -> dt.datetime:
+    return dt.datetime(2026, 3, day, hour)
+
+
+@pytest.mark.parametrize("form", ["parquet", "csv"])
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [("updated_at", at(4), at(4, 5)), ("skrevet", at(4), at(4, 5)), ("updated_at", at(3), at(3, 5))],
+    ids=["after the log", "under any name", "after the items were shown"],
+)
+def test_of_a_catalogue_as_it_is_now_each_day_reads_the_newest_row(
+    tmp_path: Path, form: str, name: str, old: dt.datetime, new: dt.datetime
+) -> None:
+    """A plain version would hide the items whose row was written after the day."""
+    write = with_items(twice(**{name: (old, new)}), f"items.{form}")
+    ended, raw, text = made(tmp_path, write)
+    items = raw["data"]["items"]
+    assert ended.code == 0, ended.err
+    assert (items["version"], items["version_only_orders"]) == (name, True) and "one state for all days" in text
+    assert "each day reads the newest row" in text and "timezone" not in raw["data"]
+    for day in (1, 3):
+        of = [level_of(tmp_path / "mine.yaml", i, dt.date(2026, 3, day), tmp_path / f"{day}-{i}") for i in (3, 30)]
+        assert of == ["b3", "a2"]
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_the_line_that_keeps_a_row_of_each_sorts_by_when_they_were_written(tmp_path: Path, order: int) -> None:
+    """Of one id two rows have one time, so it is no version; the others' newest rows may come first in the file."""
+    table = twice(updated_at=(at(1), at(2)), valid_until=(at(9), at(9)))
+    table = table.with_columns(pl.when(item_id=0).then(pl.lit(at(1))).otherwise("updated_at").alias("updated_at"))
+    ended, _, _ = made(tmp_path, with_items(table[::order]))
+    code = ended.out.partition("in polars ")[2].partition(", and it is")[0]
+    assert code.startswith('table.sort("updated_at").unique("item_id", keep="last"')
+    kept = eval(code, {"table": table[::order]})
+    assert len(kept) == unseen.ITEMS and kept.filter(item_id=3)["level"][0] == "b3"
 
 
 def test_a_log_of_orders_is_no_table_of_users(tmp_path: Path) -> None:

@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 from initiated import made
 from worlds import DAYS, Ended, Project, dmtl
 
-from dmtl_cli.data.log.types import PAIRS, booleans, clock_seconds, instants
+from dmtl_cli.config.errors import UserError
+from dmtl_cli.data.log.lengths import clock_seconds, not_negative
+from dmtl_cli.data.log.types import PAIRS, booleans, instants, typed
 from dmtl_cli.data.log.written import floats
 from dmtl_cli.guess.texts import Text, as_typed
 from dmtl_cli.guess.values import decimals, is_clock
@@ -242,6 +244,28 @@ def test_lengths_in_words_may_lack_parts_and_have_decimals() -> None:
     texts = ["90 min", "1.5h", "1,5 H", "45s", "PT0.5S", "P2W", "P1D", "PT1H20M", "2h 5s", "3:45", None]
     known = [5400, 5400, 5400, 45, 0.5, 1_209_600, 86_400, 4800, 7205, 225, None]
     assert clock_seconds(pl.Series(texts)).to_list() == known
+
+
+@given(st.integers(0, 400), st.integers(0, 23), st.integers(0, 59), st.integers(0, 59))
+def test_lengths_of_days_as_dot_net_writes_them(days: int, hours: int, minutes: int, seconds: int) -> None:
+    """Also those below 0, of which nothing is known."""
+    text = f"{days}.{hours:02}:{minutes:02}:{seconds:02}.2500000"
+    whole = dt.timedelta(days, hours=hours, minutes=minutes, seconds=seconds).total_seconds() + 0.25
+    texts = pl.Series([text, "-" + text, "-00:00:01", "-PT5M", "-", "-x", "3:45"])
+    assert clock_seconds(texts).to_list() == [whole, *[None] * 5, 225]
+    assert not_negative(texts).to_list() == [text, None, None, None, "-", "-x", "3:45"]
+
+
+def test_a_column_of_lengths_may_have_a_few_below_0() -> None:
+    known = [f"0{k % 3}:{k % 60:02}:{7 * k % 60:02}" for k in range(200)]
+    assert is_clock(pl.Series("watch_seconds", [*known, "-00:00:01"]))
+    assert is_clock(pl.Series("x", [*known, "1.02:03:04", "-00:00:01"])) and not is_clock(pl.Series("x", known))
+    assert not is_clock(pl.Series("watch_seconds", [*known[:50], *("-" + k for k in known)])), "most are below 0"
+    frame = pl.DataFrame({"t": ["1.00:00:01", "-00:00:01", "", "0:45"]})
+    read = typed(frame, range(1, 5), {"t": "clock"}, [""], "x.csv", {})
+    assert read["t"].to_list() == [86_401, None, None, 45]
+    with pytest.raises(UserError, match="row 1, column t: expected a length of time"):
+        typed(pl.DataFrame({"t": ["-1x"]}), [1], {"t": "clock"}, [""], "x.csv", {})
 
 
 def test_what_is_no_clock() -> None:

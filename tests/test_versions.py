@@ -96,6 +96,17 @@ def test_times_of_another_zone_than_the_days(tmp_path: Path, kind: str) -> None:
     assert levels(named.read(DAY, tmp_path).items) == {10: "c", 11: None, 12: None}, "they name their own"
 
 
+@pytest.mark.parametrize("timezone", [None, "Asia/Shanghai"])
+def test_of_times_that_only_order_the_greatest_whatever_the_day(tmp_path: Path, timezone: str | None) -> None:
+    times = [dt.datetime.combine(DAY, dt.time(), dt.UTC) + dt.timedelta(k) for k in (-9, 400, 7, 0, 8, 9)]
+    made = log(tmp_path, times, timezone, version_only_orders=True)
+    assert levels(made.read(DAY, tmp_path).items) == {10: "b", 11: "f", 12: None}
+    assert levels(made.attributes("item", DAY, NEXT)) == {10: "b", 11: "f"}
+    with pytest.raises(ValidationError, match="version_only_orders has no effect without version"):
+        SideTable(path="x", key="k", version_only_orders=True)
+    assert "version_only_orders" not in SideTable(path="x", key="k").model_dump()
+
+
 def test_a_config_without_another_zone_keeps_its_runs(tmp_path: Path) -> None:
     one, other = (log(tmp_path, [1, 2, 3], "UTC", **more).data for more in ({}, {"version_timezone": "UTC"}))
     assert "version_timezone" not in str(one.model_dump()) and "version_timezone" in str(other.model_dump())

@@ -203,7 +203,8 @@ class Events(Table):
 
 
 _OF_ITEMS = ("until", "until_is_last_day")
-_NEW_OF_SIDES = ("format", "csv", "types", "computed", "where", "version", "version_timezone", "lag_days", *_OF_ITEMS)
+_OF_VERSION = ("version_only_orders", "version_timezone")
+_NEW_OF_SIDES = ("format", "csv", "types", "computed", "where", "version", *_OF_VERSION, "lag_days", *_OF_ITEMS)
 
 
 class SideTable(Beside):
@@ -217,6 +218,9 @@ class SideTable(Beside):
     beginning, and an id whose first is later is not there yet; where a time within the day comes before the id's first
     event of it (data.events.time, where that is when an item was shown), these events know that first row. Null is
     before all. Absent: an id has one row"""
+    version_only_orders: bool = False
+    """times of `version` say which row of an id is the newest, and nothing of days: each day reads it, also one of a
+    later day. For a table that is one state for all days, in which a few ids have several rows"""
     version_timezone: str | None = None
     """of the times of `version` and `until` that name no zone, where it is another than data.timezone: UTC, as many
     databases write them, beside days that are cut in a local zone"""
@@ -247,6 +251,8 @@ class SideTable(Beside):
             raise ValueError("lag_days has no effect on one table for all days: give {day} in path, or partition")
         if self.version_timezone and self.version is None and self.until is None:
             raise ValueError("version_timezone has no effect without version or until")
+        if self.version_only_orders and self.version is None:
+            raise ValueError("version_only_orders has no effect without version")
         if self.until_is_last_day and self.until is None:
             raise ValueError("until_is_last_day has no effect without until")
         if self.until == self.key or (self.until and self.until == self.version):
@@ -291,11 +297,12 @@ class Data(Section):
     """of columns in csv and json: text, int64, float64 (a % behind it is left out), bool (true or false, yes or no, y
     or n, t or f, 1 or 0, in any case; or one pair of another language, as J and N, oui and non, + and -), date,
     datetime (ISO 8601, UTC where it names no zone; or seconds or milliseconds since 1970), both also in a format of
-    strptime (datetime:%d.%m.%Y %H:%M:%S, date:%m/%d/%Y), clock (a length of time in seconds: 3:45, 1:02:03, 1h 20m, 90
-    min, 45s, or ISO 8601, PT1H20M); list<text>, list<int64> or list<float64> of a text that is a JSON array (or a
-    Python list or numpy array, as pandas writes them); json of a text that is a JSON object or a list of objects, in
-    parquet too: its fields are columns, `b` of the object in `a` is `a.b`. Absent: labels (click, conversions: bool;
-    duration, weight: float64) have their own, other columns of a csv are text, those of json as they are written"""
+    strptime (datetime:%d.%m.%Y %H:%M:%S, date:%m/%d/%Y), clock (a length of time in seconds: 3:45, 1:02:03, 1.00:23:33
+    with days, 1h 20m, 90 min, 45s, or ISO 8601, PT1H20M; one below 0 is null); list<text>, list<int64> or list<float64>
+    of a text that is a JSON array (or a Python list or numpy array, as pandas writes them); json of a text that is a
+    JSON object or a list of objects, in parquet too: its fields are columns, `b` of the object in `a` is `a.b`. Absent:
+    labels (click, conversions: bool; duration, weight: float64) have their own, other columns of a csv are text, those
+    of json as they are written"""
     events: Events
     users: SideTable | None = None
     items: SideTable | None = None

@@ -115,7 +115,7 @@ def of_day(data: Data, day: Day, schema: Schema, zone: str) -> tuple[Told | None
         zone: data.timezone.
     """
     items, table = data.items, schema.sides.get("item")
-    if items is None or items.version is None or table is None:
+    if items is None or items.version is None or items.version_only_orders or table is None:
         return None, False
     shown, born = _shown(data, day, schema, zone), _born(items, table)
     if shown is None or born is None:

@@ -9,8 +9,9 @@ import numpy as np
 import polars as pl
 
 from dmtl_cli.config.errors import Exit, UserError
+from dmtl_cli.data.log.lengths import clock_seconds, not_negative
 from dmtl_cli.data.log.source import Store
-from dmtl_cli.data.log.types import WORDS, clock_seconds
+from dmtl_cli.data.log.types import WORDS
 from dmtl_cli.data.log.written import floats
 from dmtl_cli.guess import words
 from dmtl_cli.guess.files import CSV, JSON, paths_of
@@ -250,7 +251,7 @@ def unfit(role: str, s: pl.Series) -> tuple[str, str]:
     bad, hint = known, "name another"
     if known.dtype == pl.String and needed not in ("ids", "times"):
         if role == "duration":
-            fits = clock_seconds(known).is_not_null() | floats(known).is_not_null()
+            fits = clock_seconds(known).is_not_null() | not_negative(known).is_null() | floats(known).is_not_null()
         else:
             fits = known.str.to_lowercase().is_in(WORDS)
         bad = known if fits.all() else known.filter(~fits)

@@ -38,23 +38,41 @@ class _Key:
 def by_tables(events: Table, others: Sequence[Table], roles: Roles) -> dict[str, Guess]:
     """The roles of user and item that no column has yet but as what is left, by tables whose ids nearly all of a
     column's are: by the table's name, by how rows follow one another, or as the other table's is decided. Of several
-    tables for one role, as a star schema has, that of most ids."""
+    tables for one role, as a star schema has, that of most ids. A user that is a visit gives way to a table's."""
     open_ = [role for role in _PATTERNS if (g := getattr(roles, role)) is None or g.is_left_over]
+    visit = _visit(events.frame, roles)
+    open_ += ["user"] if visit and "user" not in open_ else []
     keys = [key for table in others if open_ and (key := _key(events.frame, table, others, roles)) is not None]
     found: dict[str, Guess] = {}
     for role in open_:
-        if mine := _most(events.frame, [key for key in keys if key.role == role], role):
+        mine = _most(events.frame, [key for key in keys if key.role == role], role, roles)
+        if mine and (role == "item" or not visit or _is_of_visits(events.frame, mine.column, visit, roles)):
             found[role] = mine
     known = {role: g.column for role in _PATTERNS if (g := found.get(role) or _sure(roles, role)) is not None}
     left = [key for key in keys if key.role is None and key.column not in known.values()]
     other = next((r for r in _PATTERNS if r not in known), "")
-    if len(known) == 1 and (last := _most(events.frame, left, other)) is not None:
+    if len(known) == 1 and (last := _most(events.frame, left, other, roles)) is not None:
         ((role, column),) = known.items()
         if not is_constant(events.frame, column, last.column):
             found[other] = replace(last, why=f"{last.why}; {column} is the {role}")
     elif not known:
         found = _of_two(events.frame, left, roles)
     return found | _by_order(events.frame, roles, found)
+
+
+def _visit(frame: pl.DataFrame, roles: Roles) -> str | None:
+    """The user's column where it has a weak name, as a session, and its ids hardly come again on another day."""
+    days = roles.days(frame, "UTC")
+    if roles.user is None or days is None or days.n_unique() < 2:
+        return None
+    c = roles.user.column
+    return c if words.by_name(c, words.USER) == 1 and returning(frame[c], days) < _AGAIN else None
+
+
+def _is_of_visits(frame: pl.DataFrame, c: str, visit: str, roles: Roles) -> bool:
+    """Whether each visit has one of these ids, and they come again on other days."""
+    days = roles.days(frame, "UTC")
+    return days is not None and is_constant(frame, visit, c) and returning(frame[c], days) >= _AGAIN
 
 
 def _of_two(frame: pl.DataFrame, keys: Sequence[_Key], roles: Roles) -> dict[str, Guess]:
@@ -92,7 +110,7 @@ def _by_order(frame: pl.DataFrame, roles: Roles, found: dict[str, Guess]) -> dic
     out: dict[str, Guess] = {}
     if "user" not in known:
         follow = [c for c in left if stays(frame, c, roles) >= _STAYS]
-        whole = [c for c in follow if all(is_constant(frame, c, x) for x in follow if x != c)]
+        whole = [c for c in follow if _is_whole(frame, c, [x for x in follow if x != c])]
         if len(whole) == 1:
             why = f"{count_of(frame[whole[0]])}; rows of one follow each other, on several days"
             out["user"] = known["user"] = Guess(whole[0], why, tuple(c for c in follow if c != whole[0]))
@@ -100,7 +118,7 @@ def _by_order(frame: pl.DataFrame, roles: Roles, found: dict[str, Guess]) -> dic
         user = known["user"].column
         rest = [c for c in left if c != user and not is_constant(frame, user, c) and not is_constant(frame, c, user)]
         rest = [c for c in rest if stays(frame, c, roles) <= _CHANGES]
-        rest = [c for c in rest if all(is_constant(frame, c, x) for x in rest if x != c)]
+        rest = [c for c in rest if _is_whole(frame, c, [x for x in rest if x != c])]
         if len(rest) == 1:
             why = "rows of one hardly follow each other, on several days"
             out["item"] = Guess(rest[0], f"{count_of(frame[rest[0]])}; {why}")
@@ -117,21 +135,23 @@ def _sure(roles: Roles, role: str) -> Guess | None:
     return None if guess is None or guess.is_left_over else guess
 
 
-def _most(frame: pl.DataFrame, keys: Sequence[_Key], role: str) -> Guess | None:
-    """The column that has by far most ids, or of items the finer one: each class is of one studio, and a studio has
-    several classes; None where there is none."""
+def _most(frame: pl.DataFrame, keys: Sequence[_Key], role: str, roles: Roles) -> Guess | None:
+    """The column that has by far most ids, or the finer one: each class is of one studio, and a studio has several
+    classes, as an account has profiles that come again on other days; None where there is none."""
     many = {key.column: frame[key.column].n_unique() for key in keys}
     if not many:
         return None
     first, *rest = sorted(many, key=lambda c: -many[c])
-    is_finest = role == "item" and all(_is_finer(frame, first, c) for c in rest)
+    is_finest = (
+        all(_is_finer(frame, first, c) for c in rest) if role == "item" else _comes_again(frame, first, rest, roles)
+    )
     if rest and not is_finest and many[first] < _FAR * many[rest[0]]:
         return None
     why = next(key.why for key in keys if key.column == first)
     if rest and is_finest:
         listed = " and ".join(rest)
         has = "has a table" if len(rest) == 1 else "have tables"
-        why += f"; {listed} {has} too, and each {first} has one {rest[0]}: --item {rest[0]} takes it in its place"
+        why += f"; {listed} {has} too, and each {first} has one {rest[0]}: --{role} {rest[0]} takes it in its place"
     return Guess(first, why, () if is_finest else tuple(rest))
 
 
@@ -140,10 +160,21 @@ def _is_finer(frame: pl.DataFrame, c: str, than: str) -> bool:
     return is_constant(frame, c, than) and not is_constant(frame, than, c)
 
 
+def _comes_again(frame: pl.DataFrame, c: str, rest: Sequence[str], roles: Roles) -> bool:
+    """Whether each id has one of all others, and comes again on other days, which a visit does not."""
+    days = roles.days(frame, "UTC")
+    again = days is not None and returning(frame[c], days) >= _AGAIN
+    return again and _is_whole(frame, c, rest)
+
+
+def _is_whole(frame: pl.DataFrame, c: str, rest: Sequence[str]) -> bool:
+    return all(is_constant(frame, c, x) for x in rest)
+
+
 def _key(frame: pl.DataFrame, table: Table, others: Sequence[Table], roles: Roles) -> _Key | None:
     sure = {g.column for g in roles.named.values() if not g.is_left_over}
     after = {g.column for g in roles.outcomes}
-    fits: list[tuple[float, str, str]] = []
+    fits: list[tuple[bool, bool, float, str, str]] = []
     for k, key in enumerate(table.frame.columns):
         s = table.frame[key]
         if not (_is_key(s) or (table.files.days and is_id(s))):
@@ -156,14 +187,15 @@ def _key(frame: pl.DataFrame, table: Table, others: Sequence[Table], roles: Role
                 continue
             joined = within(frame[c], s)
             if joined >= _IN and (same or within(s, frame[c]) >= _USED):
-                fits.append((joined + same, c, key))
+                # of accounts and profiles each row has a profile of its own, and some have one account
+                fits.append((same, s.n_unique() == len(s), joined, c, key))
     if not fits:
         return None
     # of two, a row of the table is of the finer one: it has the other as an attribute
-    finest = [one for one in fits if not any(_is_finer(table.frame, other[2], one[2]) for other in fits)]
-    joined, c, _ = max(finest)
+    finest = [one for one in fits if not any(_is_finer(table.frame, other[4], one[4]) for other in fits)]
+    *_, joined, c, _ = max(finest)
     path = table.files.path if table.files.days else table.files.files[0][0]
-    why = f"{joined - (joined > 1):.0%} of its {frame[c].n_unique():,} ids are in {path}"
+    why = f"{joined:.0%} of its {frame[c].n_unique():,} ids are in {path}"
     if (named := _named(table)) is not None:
         return _Key(c, named, f"{why}, which is named like a table of {named}s")
     role, how = _turn(frame, c, roles)

@@ -220,7 +220,9 @@ def late_tables(config: Config, log: Log, day: Day, schema: Schema) -> Iterator[
 
 def _has_versions(table: SideTable, schema: Schema, side: str) -> bool:
     """Whether ids have several rows, each with the time since which it holds."""
-    if table.version is None or (head := head_of(schema.sides[side], table.version)) is None or time_unit(head) is None:
+    if table.version is None or table.version_only_orders:
+        return False
+    if (head := head_of(schema.sides[side], table.version)) is None or time_unit(head) is None:
         return False
     return bool(whole(schema.sides[side], table.key).is_duplicated().any())
 

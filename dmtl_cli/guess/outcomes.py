@@ -13,7 +13,7 @@ import polars as pl
 from dmtl_cli.config.expressions import aggregated_roots_of, sources_of
 from dmtl_cli.guess import words
 from dmtl_cli.guess.exploding import elements, parallel
-from dmtl_cli.guess.references import MET, OWN, THERE, Exposures, exposures_of, is_own, reference
+from dmtl_cli.guess.references import MET, THERE, Exposures, exposures_of, is_own, reference
 from dmtl_cli.guess.rewrites import rank_of, sql_column, sql_text
 from dmtl_cli.guess.roles import Guess, Roles, share_of
 from dmtl_cli.guess.tables import Table
@@ -86,23 +86,6 @@ class Outcomes:
     def event_sources(self) -> set[str]:
         """The events' columns that are read for it."""
         return {*sources_of(self.computed[0])} if self.computed else {self.event_key}
-
-
-def is_listed(table: Table, logs: Iterable[tuple[Table, Roles]]) -> bool:
-    """Whether a table is a catalogue of another one, which has a user, a click and a time: each of its rows has an id
-    of its own, which the other table's rows name for several users, or it is the id of the user."""
-    own = [c for c in table.frame.columns if is_own(table.frame[c])]
-    for log, roles in logs:
-        if log is table or roles.user is None or roles.click is None or roles.time is None:
-            continue
-        user, frame = roles.user.column, log.frame
-        for c in own:
-            for key in {c, user, *((roles.item.column,) if roles.item else ())} & {*frame.columns}:
-                if not is_id(frame[key]) or within(frame[key], table.frame[c]) < MET:
-                    continue
-                if has_several(frame, key, user) or (key == user and frame[key].n_unique() <= OWN * len(frame)):
-                    return True
-    return False
 
 
 def outcomes_of(events: Table, others: Sequence[tuple[Table, Roles]], roles: Roles) -> list[Outcomes]:

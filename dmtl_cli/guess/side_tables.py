@@ -69,8 +69,7 @@ class Side:
     @property
     def is_one_state(self) -> bool:
         """Whether no row says of which days its values are."""
-        timed = self.version is not None and self.version.unit is not None and not self.version.is_birth
-        return not self.table.files.days and not timed
+        return not self.table.files.days and not (self.version and self.version.is_of_days)
 
     @property
     def caveat(self) -> str | None:
@@ -128,7 +127,8 @@ def place(table: Table, events: Table, roles: Roles, found: Beside) -> None:
         return
     frame, version = _of_a_day(table), None
     if frame[key].drop_nulls().is_duplicated().any():
-        version = version_of(frame, key, _newest(events, roles))
+        shown = None if name == "users" or (days := _days(events, roles)) is None else (ids, days)
+        version = version_of(frame, key, _newest(events, roles), shown)
         if version is None:
             coded = "" if (e := table.written.encoding) == "utf-8" else f"; its text is in {e}"
             twice = _more_than_once(frame, name, key) + coded
@@ -267,7 +267,7 @@ def _more_than_once(frame: pl.DataFrame, name: str, key: str) -> str:
     differ = [c for c in frame.columns if c != key and (twice[c] > 1).any()]
     how = f"which differ in {', '.join(differ[:5])}" if differ else "which are the same"
     many = f"{len(twice):,} of its {len(ids):,} {name} have several rows, {how} ({key}, such as {twice[key][0]})"
-    kept = one_row(key, same=not differ)
+    kept = one_row(rows.filter(rows[key].is_duplicated()), key, same=not differ)
     told = f"{{key: {key}}} in data.{name}, or {{key: {key}, version: COLUMN}} where a column tells which holds"
     return f"{many}: keep one row of each, {kept}, and it is {told}"
 

@@ -152,7 +152,7 @@ def _zone(config: Config, day: Day, schema: Schema, *, lives: bool) -> Iterator[
         yield f"{data.items.version}: {read}: set data.items.version_timezone: {told[0]}"
     for side, table in schema.sides.items() if zone != "UTC" else ():
         named = data.users if side == "user" else data.items
-        since = named.version if named else None
+        since = named.version if named and not named.version_only_orders else None
         if named is None or since is None or not table.has(since) or named.version_timezone:
             continue
         known = table.type(since)

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 import polars as pl
 
 from dmtl_cli.data.log.envelopes import OP
-from dmtl_cli.data.log.types import LISTS, booleans, clock_seconds, formatted, lists, without
+from dmtl_cli.data.log.lengths import clock_seconds, not_negative
+from dmtl_cli.data.log.types import LISTS, booleans, formatted, lists, without
 from dmtl_cli.data.log.written import floats, grouped_number, ungrouped
 from dmtl_cli.guess import words
 from dmtl_cli.guess.files import CSV, JSON
@@ -318,7 +319,7 @@ def unguessed(frame: pl.DataFrame) -> dict[str, str]:
 
 def in_seconds(frame: pl.DataFrame, columns: Iterable[str]) -> pl.DataFrame:
     """The frame with texts such as 3:45 of some columns as seconds."""
-    return frame.with_columns(clock_seconds(frame[c].set(frame[c] == "", None)) for c in columns)
+    return frame.with_columns(clock_seconds(not_negative(frame[c].set(frame[c] == "", None))) for c in columns)
 
 
 def _flags(s: pl.Series) -> pl.Series:

@@ -11,7 +11,7 @@ from functools import cache
 import polars as pl
 
 from dmtl_cli.data.first_window import FEW
-from dmtl_cli.data.log.types import clock_seconds
+from dmtl_cli.data.log.lengths import clock_seconds, not_negative
 from dmtl_cli.guess.arrival import Arrival, arrival, by_times
 from dmtl_cli.guess.doubts import invalid_rows, no_item, nobody, null_ids, sessions, warnings
 from dmtl_cli.guess.exploding import parallel
@@ -20,10 +20,10 @@ from dmtl_cli.guess.files import CSV, JSON, complete_day, usual
 from dmtl_cli.guess.given import refuse_expression, refuse_given, told_of, with_clicks, with_grades
 from dmtl_cli.guess.keys import by_tables
 from dmtl_cli.guess.labels import EXPRESSION, roles_of
+from dmtl_cli.guess.listed import is_listed
 from dmtl_cli.guess.objects import OBJECT
 from dmtl_cli.guess.outcomes import (
     Outcomes,
-    is_listed,
     outcomes_by_pairs,
     outcomes_of,
     tell_made,
@@ -260,7 +260,7 @@ def _timed(table: Table, given: Mapping[str, str]) -> Table:
     c = given.get("duration")
     if c not in table.frame.columns or table.frame[c].dtype != pl.String:
         return table
-    known = table.frame[c].filter(table.frame[c] != "")
+    known = not_negative(table.frame[c].filter(table.frame[c] != "")).drop_nulls()
     if not len(known) or clock_seconds(known).null_count():
         return table
     text = replace(table.written, clocks=table.written.clocks | {c})

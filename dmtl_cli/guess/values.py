@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from dmtl_cli.data.log.types import PAIRS, clock_seconds, iso_times
+from dmtl_cli.data.log.lengths import clock_seconds, not_negative
+from dmtl_cli.data.log.types import PAIRS, iso_times
 from dmtl_cli.guess import words
 
 _ISO = r"^[12][0-9]{3}-[01][0-9]-[0-3][0-9]"
@@ -25,8 +26,8 @@ RETURN = 0.01
 """share of ids that are there on another day, below which they are hardly those of users"""
 LEAK = 0.9
 """AUC of a single column for the click above which it is hardly known before"""
-_LASTS = r"(?i)min|^\s*P|[0-9]\s*h.*[0-9]\s*m"
-"""a text with a unit that lengths of time alone have"""
+_LASTS = r"(?i)min|^\s*P|[0-9]\s*h.*[0-9]\s*m|^\s*[0-9]+\.[0-9]{2}:"
+"""a text with a unit, or days, that lengths of time alone have"""
 _WRITTEN = (
     r"^(?:[12][0-9]{3}[-/.年][0-9]{1,2}[-/.月][0-9]{1,2}日?|[0-3]?[0-9][-/.][0-3]?[0-9][-/.][12][0-9]{3}"
     r"|[0-3][0-9][-/.][0-1][0-9][-/.][0-9]{2}|[0-3]?[0-9]\.? +\p{L}{3,9}\.? +[12][0-9]{3}"
@@ -45,6 +46,7 @@ _HILL, _PIECES, _TAILS, _FOOT, _ROUGH = 300, 16, 0.005, 1 / 3, 1.5
 """of few rows a number: how many, pieces of the range, share of the rows beyond either end of it, rows of the pieces at
 the ends beside the most, and variance of a number's rows beside the mean, which is 1 by chance alone"""
 _EXACT = 2**53  # from which on a float has not each whole number
+_BELOW = 0.1  # of the lengths of time may be below 0, where two clocks made them
 _TRIED = 1_000  # texts of a column that are read to see whether they can be
 
 
@@ -211,12 +213,15 @@ def _are_full(behind: pl.Series) -> bool:
 
 
 def is_clock(s: pl.Series) -> bool:
-    """Whether texts are lengths of time. Those such as 1h 20m or PT90S are, where their units say so or they are many
-    different ones; others, such as 3:45 or 90 m, by the column's name or, of 3:45, where few rows have one, as more of
-    them are short than long; a time of day has neither."""
+    """Whether texts are lengths of time. Those such as 1h 20m, PT90S or 1.00:23:33 are, where their units or days say
+    so or they are many different ones; others, such as 3:45 or 90 m, by the column's name or, of 3:45, where few rows
+    have one, as more of them are short than long; a time of day has neither."""
     if s.dtype != pl.String:
         return False
-    known = s.filter(s != "")
+    known = not_negative(s.filter(s != ""))
+    if known.null_count() > _BELOW * len(known):
+        return False
+    known = known.drop_nulls()
     if not len(known) or clock_seconds(known.head(FEW)).null_count():
         return False
     x = clock_seconds(known)

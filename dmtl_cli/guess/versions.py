@@ -22,9 +22,12 @@ _SINCE = (
 _ALONE = "^" + words.any_of("date day dt ts time timestamp state_date as_of_date") + "$"
 """a whole name that says no more"""
 _UNTIL = "(" + words.any_of("until till to end ends ended expires expire expired expiry hasta bis closed deleted") + ")"
+_TOLD = 0.5  # of the ids with several rows have another time in some of them
 _COUNTED = "(" + words.any_of("rev revision revisions version ver v vsn seq sequence generation edition 版本") + ")"
 _MOST = 0.5  # of the ids have one row, or a column that is not named so does not tell their rows apart
 _KNOWN = 0.5  # of the ids are there as the newest day begins
+_HIDDEN = 0.2  # of the ids may be shown before their first row, or its time is no time since which it holds
+_EXPORTED = dt.timedelta(days=31)  # after the log: a table is written by then
 _ZONES = dt.timedelta(days=1)  # by which days may differ, whatever the zone
 _BORN = (
     "^(item |article |video )?(first )?" +
@@ -49,18 +52,29 @@ class Version:
     is_birth: bool = False
     """whether an id has one row, whose values are of no day: the time tells since when the id is there"""
 
+    only_orders: bool = False
+    """whether its times say which row is the newest and nothing of days: each day reads that one"""
+
+    @property
+    def is_of_days(self) -> bool:
+        """Whether it tells which of an id's values a day knows."""
+        return self.unit is not None and not (self.is_birth or self.only_orders)
+
     @property
     def is_instant(self) -> bool:
         """Whether it depends on data.timezone which day knows a row."""
-        return self.unit is not None and self.unit not in DAYS
+        return self.unit is not None and self.unit not in DAYS and not self.only_orders
 
 
-def version_of(frame: pl.DataFrame, key: str, newest: dt.date | None) -> Version | None:
+def version_of(
+    frame: pl.DataFrame, key: str, newest: dt.date | None, shown: tuple[pl.Series, pl.Series] | None = None
+) -> Version | None:
     """The column that tells the rows of each id apart: a time or day since which a row holds, else a number of its
-    state; None where none does surely.
+    state, else, where few ids have several rows, a time of when each was written last; None where none does surely.
 
     Args:
-        newest: day of the events: of a time most ids have one up to it, or no day would know them.
+        newest: day of the events: of a time since which rows hold most ids have one up to it.
+        shown: [n] ids of a sample of events, and their days: few are shown before their first row holds.
     """
     rows = frame.filter(pl.col(key).is_not_null())
     twice = rows.filter(rows[key].is_duplicated())
@@ -70,11 +84,19 @@ def version_of(frame: pl.DataFrame, key: str, newest: dt.date | None) -> Version
     often = several > _MOST * ids
     times = [c for c in apart if units[c] is not None and not words.says(c, _UNTIL)]
     times = [c for c in times if _says_since(c) or not often]
+    written: Version | None = None
     for c in sorted(times, key=lambda c: not _says_since(c)):
         days = local_days(rows[c], units[c] or "", "UTC")
         known = rows[key].filter((days <= newest).fill_null(True)).n_unique() / ids if newest else 1.0
-        if known >= _KNOWN:
-            what = f"{several:,} of its {ids:,} ids have several rows, with another {c} in each"
+        what = f"{several:,} of its {ids:,} ids have several rows, with another {c} in each"
+        if (hidden := 1 - known) <= 1 - _KNOWN and not often:
+            hidden = _early(rows[key], days, shown)
+        if not often and hidden > _HIDDEN:
+            if written is None and (_says_since(c) or _is_of_now(days, newest)):
+                late = "after the log" if known < _KNOWN else "after they were shown"
+                told = f"each day reads the newest row, as {hidden:.0%} of the ids have their first {late}"
+                written = Version(c, f"{what}: {told}", units[c], only_orders=True)
+        elif known >= _KNOWN:
             there = f"; {known:.0%} of the ids are there by {newest}" if newest else ""
             return Version(c, f"{what}: a day reads the newest row that was there as it began{there}", units[c])
     counts = [c for c in apart if units[c] is None and rows[c].dtype.is_integer()]
@@ -82,7 +104,28 @@ def version_of(frame: pl.DataFrame, key: str, newest: dt.date | None) -> Version
         if words.says(c, _COUNTED) or _counts(twice, key, c):
             what = f"{several:,} of its {ids:,} ids have several rows, with another {c} in each"
             return Version(c, f"{what}: the greatest one counts, on every day", None)
-    return None
+    return written
+
+
+def _early(ids: pl.Series, days: pl.Series, shown: tuple[pl.Series, pl.Series] | None) -> float:
+    """Share of the ids that are shown which are so before the day of their first row.
+
+    Args:
+        ids, days: [rows] of the table.
+    """
+    if shown is None or shown[0].dtype != ids.dtype:
+        return 0.0
+    first = pl.DataFrame({"k": shown[0], "day": shown[1]}).drop_nulls().group_by("k").agg(pl.col("day").min())
+    # a row without a time is there on all days
+    since = pl.DataFrame({"k": ids, "since": days.fill_null(dt.date.min)}).group_by("k").agg(pl.col("since").min())
+    both = first.join(since, on="k")
+    return share(both["since"] > both["day"] + _ZONES)
+
+
+def _is_of_now(days: pl.Series, newest: dt.date | None) -> bool:
+    """Whether each row has a time, none long after the log: as when it was written last, and not when it ends."""
+    last = days.max()
+    return newest is not None and isinstance(last, dt.date) and not days.null_count() and last <= newest + _EXPORTED
 
 
 def birth(frame: pl.DataFrame, key: str, ids: pl.Series, days: pl.Series | None) -> Version | None:
@@ -151,11 +194,23 @@ def _counts(twice: pl.DataFrame, key: str, c: str) -> bool:
     return first in ([0], [1]) and bool((of["most"] - of["least"] + 1 == of["n"]).all())
 
 
-def one_row(key: str, *, same: bool) -> str:
-    """The line of polars that leaves one row of each id.
+def one_row(twice: pl.DataFrame, key: str, *, same: bool) -> str:
+    """The line of polars that leaves one row of each id: of rows that differ the newest, by a time that does.
 
     Args:
+        twice: rows of the ids that have several.
         same: whether those of each id are the same.
     """
-    kept = "any" if same else "last"
-    return f'in polars table.unique({quoted(key)}, keep="{kept}", maintain_order=True)'
+    at = None if same else _newest_by(twice, key)
+    kept, order = "any" if same else "last", "" if at is None else f".sort({quoted(at)})"
+    return f'in polars table{order}.unique({quoted(key)}, keep="{kept}", maintain_order=True)'
+
+
+def _newest_by(twice: pl.DataFrame, key: str) -> str | None:
+    """The time that tells most ids' rows apart, of most of them, as when each was written: none that is named like an
+    end; of equal ones one that is named like the beginning of a state. None where no time does."""
+    times = [c for c in twice.columns if c != key and time_unit(twice[c]) is not None and not words.says(c, _UNTIL)]
+    ids = twice.group_by(key).agg(pl.col(c).n_unique() for c in times)
+    differ = {c: share(ids[c] > 1) for c in times}
+    best = max(times, key=lambda c: (differ[c], _says_since(c)), default=None)
+    return best if best is not None and differ[best] > _TOLD else None

@@ -164,6 +164,7 @@ def _side(log: Log, name: str, side: Side) -> list[str]:
         if one is not None:
             why = one.why.removeprefix(f"{one.column}: ")
             lines.append(f"  {role}: {scalar(one.column)}  # {comment(why)}")
+    lines += ["  version_only_orders: true"] if side.version and side.version.only_orders else []
     lines += ["  until_is_last_day: true"] if side.until and side.until.is_last_day else []
     zoneless = None if zone else _zoneless(side)
     if zoneless and log.lives:  # nobody is asked again

@@ -15,8 +15,9 @@ import polars as pl
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.data.log.column_types import words_of
 from dmtl_cli.data.log.hashing import blake2b64
+from dmtl_cli.data.log.lengths import LENGTHS, clock_seconds, not_negative
 from dmtl_cli.data.log.source import File
-from dmtl_cli.data.log.types import LENGTHS, WORDS, booleans, clock_seconds, instants, iso_times, localized
+from dmtl_cli.data.log.types import WORDS, booleans, instants, iso_times, localized
 
 _NEVER = 253_370_764_800, 253_402_387_199
 """the year 9999, seconds since 1970, in any zone"""
@@ -181,9 +182,9 @@ class Checked:
         return self.frame.schema[column] in _TEXT
 
     def clock(self, column: str) -> pl.Series:
-        """float64 seconds of text that is a length of time, null where it is null or empty."""
+        """float64 seconds of text that is a length of time, null where it is null, empty or below 0."""
         text = self._values(column).cast(pl.String)
-        text = text.set(text == "", None)
+        text = not_negative(text.set(text == "", None))
         out = clock_seconds(text)
         if out.null_count() == len(out) > text.null_count():
             raise self._wrong_type(column, f"a number, or a length of time as {LENGTHS}", named="float64, or clock")

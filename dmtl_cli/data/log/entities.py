@@ -48,6 +48,7 @@ class Entities:
         self.keys = [data.events.user if side == "user" else data.events.item]
         self.version: str | None = None
         self.until: str | None = None
+        self._only_orders = False
         self._version_zone = data.timezone
         self._zoneless = {TIME: zoneless}
         # an event's time that names no zone may be of UTC, which it is with date_column, or local
@@ -55,6 +56,7 @@ class Entities:
         if (beside := data.users if side == "user" else data.items) is not None:
             self.keys.append(beside.key)
             self.version, self._version_zone = beside.version, beside.version_timezone or data.timezone
+            self._only_orders = beside.version_only_orders
             self._zoneless[_VERSION] = bool(data.is_zoneless(beside, beside.version))
             self.until, self._is_last_day = beside.until, beside.until_is_last_day
             self._zoneless[_ENDED] = bool(data.is_zoneless(beside, beside.until))
@@ -64,6 +66,11 @@ class Entities:
         """Those that the side table is asked for."""
         named = {self.keys[-1], *(f.source for f in self.features)}
         return named | self._told
+
+    @property
+    def is_timed(self) -> bool:
+        """Whether a time within the day may tell since when a row is there."""
+        return self.version is not None and not self._only_orders
 
     @property
     def _told(self) -> set[str]:
@@ -213,7 +220,9 @@ class Entities:
         assert self.version is not None
         versions = Together(pl.DataFrame({self.version: whole[_VERSION]}), blocks)
         zoneless, zone = self._zoneless[_VERSION], self._version_zone
-        order, there = versions.version(self.version, self.timezone, self.day, zoneless=zoneless, zone=zone)
+        timezone = self.timezone or ("UTC" if self._only_orders else None)
+        order, there = versions.version(self.version, timezone, self.day, zoneless=zoneless, zone=zone)
+        there = there | self._only_orders
         whole = whole.with_columns(order.alias(_VERSION))
         newest = self._one_of(whole.filter(there), "last", place)
         if whole_day and order.dtype == pl.Datetime:

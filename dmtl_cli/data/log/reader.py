@@ -317,7 +317,7 @@ class Log:
         sides = {
             side: Entities(self.data, side, schema.sides.get(side), self.features, morning, zoneless) for side in SIDES
         }
-        timed = [side for side in SIDES if sides[side].version and tables is None and self.data.events.time]
+        timed = [side for side in SIDES if sides[side].is_timed and tables is None and self.data.events.time]
         seen = self._first_pass(raw, found, scratch, ranks, timed)
         self._selected[day, tables] = raw.selection
         joined, facts = {}, invalid.facts_of(seen.left_out)

@@ -18,6 +18,7 @@ import pyarrow as pa
 from dmtl_cli.config.data import Data, Events
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.table import Table, Type
+from dmtl_cli.data.log.lengths import LENGTHS, clock_seconds, not_negative
 from dmtl_cli.data.log.written import floats, ungrouped
 
 PAIRS = (
@@ -35,7 +36,6 @@ of which N is the yes, are other letters."""
 WORDS = sorted({word for pair in PAIRS for word in pair})
 _MIXED = dict.fromkeys((yes for yes, _ in PAIRS[:5]), True) | dict.fromkeys((no for _, no in PAIRS[:5]), False)
 """words that may stand beside each other in a column"""
-LENGTHS = "1h 20m, 90 min, PT1H20M, 3:45 or 1:02:03"
 _SAID = {
     "bool": "true, false, yes, no, Y, N, 1 or 0, or one pair such as J and N",
     "date": "a date as 2026-01-31",
@@ -60,16 +60,6 @@ thousandfold microseconds and nanoseconds"""
 LEAST = 100_000_000
 """seconds (1973): a smaller number of text may be anything, or yyyymmdd"""
 _FIRST_YEAR = 1900
-_CLOCK = r"^\s*(?:([0-9]+):([0-5]?[0-9])|([0-9]+)):([0-5][0-9](?:\.[0-9]+)?)\s*$"
-_PART = r"([0-9]+(?:[.,][0-9]+)?)"
-_IN_WORDS = (
-    rf"(?i)^\s*(?:{_PART}\s*(?:h|hrs?|hours?)\.?\s*)?(?:{_PART}\s*(?:m|mins?|minutes?)\.?\s*)?"
-    rf"(?:{_PART}\s*(?:s|secs?|seconds?)\.?\s*)?$"
-)
-_ISO_LENGTH = rf"(?i)^\s*P(?:{_PART}W)?(?:{_PART}D)?(?:T(?:{_PART}H)?(?:{_PART}M)?(?:{_PART}S)?)?\s*$"
-"""without months and years, which have no length of their own"""
-_LENGTH_FORMS = ((_IN_WORDS, (3600, 60, 1)), (_ISO_LENGTH, (604_800, 86_400, 3600, 60, 1)))
-"""and the seconds of each part"""
 
 
 def types_of(data: Data, table: Table) -> dict[str, Type]:
@@ -138,6 +128,7 @@ def typed(
     def column(name: str, kind: Type) -> pl.Series:
         cast = partial(formatted, kind=kind) if ":" in kind else casts[kind]
         rows, given = _elements(frame[name]) if _holds(frame[name], kind) else (None, frame[name])
+        given = not_negative(given) if kind == "clock" else given
         values, out = _cast_to(given, cast, nulls if kind != "text" else None)
         bad = (out.is_null() & values.is_not_null()).arg_true()
         if len(bad):
@@ -231,24 +222,6 @@ def booleans(values: pl.Series) -> pl.Series:
     pair = next((pair for pair in PAIRS if there <= set(pair)), None)
     known = _MIXED if pair is None else {pair[0]: True, pair[1]: False}
     return text.replace_strict(known, default=None, return_dtype=pl.Boolean)
-
-
-def clock_seconds(values: pl.Series) -> pl.Series:
-    """Lengths of time as seconds: texts such as 3:45 (minutes, which may be 60 and more, and seconds) or 1:02:03 (hours
-    before them), 1h 20m, 90 min or 45 sec, or of ISO 8601, PT1H20M; null where one is no such text."""
-    if values.dtype != pl.String:
-        return pl.Series(values.name, [None] * len(values), dtype=pl.Float64)
-    part = values.str.extract_groups(_CLOCK).struct.unnest().cast(pl.Float64)
-    minutes = 60 * pl.col("1").fill_null(0) + pl.col("2").fill_null(pl.col("3"))
-    out = part.select((60 * minutes + pl.col("4")).alias(values.name)).to_series()
-    for form, seconds in _LENGTH_FORMS:
-        if out.null_count() > values.null_count():
-            groups = values.str.extract_groups(form).struct.unnest().get_columns()
-            parts = [groups[k].str.replace(",", ".", literal=True).cast(pl.Float64) for k in range(len(seconds))]
-            there = pl.any_horizontal(part.is_not_null() for part in parts)
-            total = pl.sum_horizontal(part * each for part, each in zip(parts, seconds, strict=True))
-            out = out.fill_null(pl.select(pl.when(there).then(total)).to_series())
-    return out
 
 
 def instants(values: pl.Series, least: int | None = LEAST) -> pl.Series:
