@@ -12,11 +12,12 @@ import yaml
 
 from dmtl_cli.guess.feature_lines import comment, scalar, unwritten
 from dmtl_cli.guess.inputs import Input
+from dmtl_cli.guess.known import Log, timezone_of
 from dmtl_cli.guess.rewrites import quoted
 from dmtl_cli.guess.roles import Guess
 from dmtl_cli.guess.side_tables import Side
 from dmtl_cli.guess.words import count
-from dmtl_cli.guess.writing import Log, path_of, timezone_of
+from dmtl_cli.guess.writing import path_of
 
 _WIDE = 110  # characters of a reason
 _GOALS = 7  # rules that are printed; the config has all

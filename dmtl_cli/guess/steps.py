@@ -14,13 +14,13 @@ from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.guess import words
 from dmtl_cli.guess.inputs import Inputs
 from dmtl_cli.guess.keys import likeliest
+from dmtl_cli.guess.known import Log
 from dmtl_cli.guess.pieces import TITLE
 from dmtl_cli.guess.rewrites import LOOKS, NEEDED
 from dmtl_cli.guess.side_tables import Side
 from dmtl_cli.guess.state_lines import state_lines
 from dmtl_cli.guess.units import with_units
 from dmtl_cli.guess.values import has_days, mean, share
-from dmtl_cli.guess.writing import Log
 
 _OWN, _LOOKED = 0.4, 1_000  # texts of items are names from this share of distinct ones on; how many are counted
 _LINKS = 0.5  # of the texts of a column of addresses

@@ -19,6 +19,7 @@ from dmtl_cli.guess.features import days_of_rows, inputs_of
 from dmtl_cli.guess.files import CSV, JSON, complete_day, usual
 from dmtl_cli.guess.given import refuse_expression, refuse_given, told_of, with_clicks, with_grades
 from dmtl_cli.guess.keys import by_tables
+from dmtl_cli.guess.known import Log
 from dmtl_cli.guess.labels import EXPRESSION, roles_of
 from dmtl_cli.guess.listed import is_listed
 from dmtl_cli.guess.objects import OBJECT
@@ -43,7 +44,7 @@ from dmtl_cli.guess.tables import LAKES, ROWS, Table, tables
 from dmtl_cli.guess.texts import in_seconds
 from dmtl_cli.guess.values import DAYS
 from dmtl_cli.guess.whole import by_days, read_whole
-from dmtl_cli.guess.writing import Log, path_of
+from dmtl_cli.guess.writing import path_of
 from dmtl_cli.guess.zones import of_users, zone_of
 
 _FILES = 8  # of a day that a sample reads: with fewer rows than one may give, all are there

@@ -6,79 +6,40 @@ from __future__ import annotations
 import datetime as dt
 import re
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 
 from dmtl_cli.config.errors import printable
 from dmtl_cli.config.expressions import sources_of
 from dmtl_cli.config.table import OBJECT
 from dmtl_cli.data.log.day_files import SUCCESS
 from dmtl_cli.guess import words
-from dmtl_cli.guess.arrival import Arrival
 from dmtl_cli.guess.births import naive, of_sample
 from dmtl_cli.guess.csv_lines import alone, csv_keys, csv_lines, encoded
-from dmtl_cli.guess.doubts import Broken, invalid_rows, unknown_clicks
+from dmtl_cli.guess.doubts import invalid_rows, unknown_clicks
 from dmtl_cli.guess.feature_lines import comment, feature_lines, indented, joined_lines, order_of, scalar, type_of
 from dmtl_cli.guess.files import CSV, DELTA, ICEBERG, JSON, PARQUET
 from dmtl_cli.guess.formats import times_unread
-from dmtl_cli.guess.goals import Goal, by_length, goal_lines, goals, sql_name
+from dmtl_cli.guess.goals import by_length, goal_lines, sql_name
 from dmtl_cli.guess.guests import lines_of as guest_lines
-from dmtl_cli.guess.inputs import Inputs
+from dmtl_cli.guess.known import Log, instants_of, timezone_of
 from dmtl_cli.guess.labels import GOOD
 from dmtl_cli.guess.outcomes import Outcomes
 from dmtl_cli.guess.repeats import unique_of
 from dmtl_cli.guess.rewrites import may_be_shown, one_row_an_item, quoted, where_of
-from dmtl_cli.guess.roles import Guess, Roles, candidates
+from dmtl_cli.guess.roles import Guess, candidates
 from dmtl_cli.guess.seen import condition_of
 from dmtl_cli.guess.side_tables import Side
 from dmtl_cli.guess.state_lines import state_lines
 from dmtl_cli.guess.tables import Table
 from dmtl_cli.guess.texts import Text
 from dmtl_cli.guess.unclicked import acted
-from dmtl_cli.guess.values import DAYS, free, time_unit
-from dmtl_cli.guess.zones import ANY_ZONE, AS_SAID, zone_of
+from dmtl_cli.guess.values import DAYS, free
+from dmtl_cli.guess.zones import AS_SAID
 
 EDIT = "EDIT"
 """begins the comment of a line that a person has to write"""
 _MOST = 8  # columns that a comment lists
 _LONG_READ = "seconds above which a click is a long read, in place of the mean of clicks"
 _SHARE = "Or by the share of an item that was read, in data.events in place of duration and duration_unit:"
-
-
-@dataclass
-class Log:
-    """What is known of a log."""
-
-    root: str
-    events: Table
-    roles: Roles
-    inputs: Inputs
-    days: dict[dt.date, int]
-    """how large each is: bytes by folders and names, else rows by the times of the whole log"""
-    day: dt.date | None
-    """the newest complete one"""
-    warnings: list[str]
-    marked: bool = False
-    """whether the folder of each day up to it has a `SUCCESS`"""
-    sides: frozenset[str] = frozenset()
-    """side tables of which each day's folder has one"""
-    broken: Broken | None = None
-    """lines of the events that do not parse"""
-    zone: tuple[str, str] | None = None
-    """a time zone's name and why, where days of folders tell it, or a person"""
-    lives: str | None = None
-    """the zone of the users, where a person names it"""
-    arrival: Arrival | None = None
-    """what times say of the folders of days"""
-    later: list[Outcomes] = field(default_factory=list)
-    """tables of what came of exposures, whose columns the events have"""
-
-    @cached_property
-    def goals(self) -> list[Goal]:
-        """See `goals.goals`; none where a person says what a good click is."""
-        if self.roles.made_by is not None or self.roles.behaviour is not None:
-            return []
-        text = self.events.files.form in (CSV, JSON)
-        return goals(self.events.frame, self.roles, self.inputs.sides.get("items"), text=text)
 
 
 @dataclass
@@ -238,31 +199,12 @@ def _zone(log: Log) -> list[str]:
     if zone is None:
         return []
     if log.events.files.days or log.roles.time_unit in DAYS:
-        instants = _instants(log)
+        instants = instants_of(log)
         if not (instants or log.lives) and (log.arrival is None or not log.arrival.is_told):
             return []
         needed = instants or log.lives
         return [f"timezone: {zone}  # {why}" if needed else f"# timezone: {zone}  # {why}: for the lines below"]
     return [f"timezone: {zone}  # {why}: it decides which day a row is of"]
-
-
-def _instants(log: Log) -> list[str]:
-    """Keys of other tables whose times are cut by the zone of the log's days."""
-    sides = [f"data.{name}.{key}" for name, side in log.inputs.sides.items() for key in side.instants]
-    dated = [one for one in log.later if one.dated and time_unit(one.table.frame[one.dated]) not in DAYS]
-    return sides + [f"data.events.joined.{one.name}.date_column" for one in dated]
-
-
-def timezone_of(log: Log) -> tuple[str, str] | None:
-    """That of the log's days, and why; None where days that are no instants tell them and nothing else is cut by it."""
-    roles, dated = log.roles, bool(log.events.files.days)
-    if log.lives and log.zone is None:  # no time has a clock
-        return log.lives, AS_SAID
-    if roles.time is None or (not dated and roles.time_unit in DAYS):
-        return ("UTC", ANY_ZONE) if dated or _instants(log) else None
-    user = roles.user.column if roles.user else None
-    told = zone_of(log.events.frame[roles.time.column], roles.time_unit or "", log.events.frame, user)
-    return log.zone if log.zone and (log.lives or not dated or told[0] == "UTC") else told
 
 
 def _place(table: Table, events: Table) -> list[str]:

@@ -20,13 +20,14 @@ from dmtl_cli.guess import words
 from dmtl_cli.guess.doubts import TIMES, broken_lines, programs
 from dmtl_cli.guess.feature_lines import guest
 from dmtl_cli.guess.files import usual
+from dmtl_cli.guess.known import Log
 from dmtl_cli.guess.printed import told_roles, unchanged
 from dmtl_cli.guess.roles import is_catalogue
 from dmtl_cli.guess.steps import check_of, edits_of, goals_of, is_label, named_again, steps
 from dmtl_cli.guess.understood import days_of, understood
 from dmtl_cli.guess.values import local_days
 from dmtl_cli.guess.words import count
-from dmtl_cli.guess.writing import Log, path_of, written
+from dmtl_cli.guess.writing import path_of, written
 from dmtl_cli.guess.zones import zone_of
 
 _TYPED = 64  # users that may be the example, and characters of their id

@@ -1,0 +1,74 @@
+"""What is known of a log, which is written and told."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from dmtl_cli.guess.arrival import Arrival
+from dmtl_cli.guess.doubts import Broken
+from dmtl_cli.guess.files import CSV, JSON
+from dmtl_cli.guess.goals import Goal, goals
+from dmtl_cli.guess.inputs import Inputs
+from dmtl_cli.guess.outcomes import Outcomes
+from dmtl_cli.guess.roles import Roles
+from dmtl_cli.guess.tables import Table
+from dmtl_cli.guess.values import DAYS, time_unit
+from dmtl_cli.guess.zones import ANY_ZONE, AS_SAID, zone_of
+
+
+@dataclass
+class Log:
+    """What is known of a log."""
+
+    root: str
+    events: Table
+    roles: Roles
+    inputs: Inputs
+    days: dict[dt.date, int]
+    """how large each is: bytes by folders and names, else rows by the times of the whole log"""
+    day: dt.date | None
+    """the newest complete one"""
+    warnings: list[str]
+    marked: bool = False
+    """whether the folder of each day up to it has a `SUCCESS`"""
+    sides: frozenset[str] = frozenset()
+    """side tables of which each day's folder has one"""
+    broken: Broken | None = None
+    """lines of the events that do not parse"""
+    zone: tuple[str, str] | None = None
+    """a time zone's name and why, where days of folders tell it, or a person"""
+    lives: str | None = None
+    """the zone of the users, where a person names it"""
+    arrival: Arrival | None = None
+    """what times say of the folders of days"""
+    later: list[Outcomes] = field(default_factory=list)
+    """tables of what came of exposures, whose columns the events have"""
+
+    @cached_property
+    def goals(self) -> list[Goal]:
+        """See `goals.goals`; none where a person says what a good click is."""
+        if self.roles.made_by is not None or self.roles.behaviour is not None:
+            return []
+        text = self.events.files.form in (CSV, JSON)
+        return goals(self.events.frame, self.roles, self.inputs.sides.get("items"), text=text)
+
+
+def instants_of(log: Log) -> list[str]:
+    """Keys of other tables whose times are cut by the zone of the log's days."""
+    sides = [f"data.{name}.{key}" for name, side in log.inputs.sides.items() for key in side.instants]
+    dated = [one for one in log.later if one.dated and time_unit(one.table.frame[one.dated]) not in DAYS]
+    return sides + [f"data.events.joined.{one.name}.date_column" for one in dated]
+
+
+def timezone_of(log: Log) -> tuple[str, str] | None:
+    """That of the log's days, and why; None where days that are no instants tell them and nothing else is cut by it."""
+    roles, dated = log.roles, bool(log.events.files.days)
+    if log.lives and log.zone is None:  # no time has a clock
+        return log.lives, AS_SAID
+    if roles.time is None or (not dated and roles.time_unit in DAYS):
+        return ("UTC", ANY_ZONE) if dated or instants_of(log) else None
+    user = roles.user.column if roles.user else None
+    told = zone_of(log.events.frame[roles.time.column], roles.time_unit or "", log.events.frame, user)
+    return log.zone if log.zone and (log.lives or not dated or told[0] == "UTC") else told
