@@ -483,7 +483,10 @@ def test_two_ranks_learn_what_one_learns(log: Path, tmp_path: Path) -> None:
     one, other = (Project.create(tmp_path / n, log, config=a_config(batch_size=size)) for n in ("one", "two"))
     one.done("train-teacher", 1)
     made = two(other, "train-teacher", "--day", DAYS[0]).json
-    assert made["metrics"] == pytest.approx(manifest_of(one, 1).metrics, rel=1e-3)
+    found, expected = made["metrics"], manifest_of(one, 1).metrics
+    ranks = {k: v for k, v in expected.items() if k.endswith(".auc")}  # of few rows one pair in another order is .001
+    assert {k: found.pop(k) for k in ranks} == pytest.approx(ranks, abs=3e-3)
+    assert found == pytest.approx({k: v for k, v in expected.items() if k not in ranks}, rel=1e-3)
     ours, theirs = stored(other, 1), stored(one, 1)
     compared = [k for k in ours if not (k.endswith(("running_mean", "0.bias")) or ".biases." in k)]
     compared.remove("net.first.bias")

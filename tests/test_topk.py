@@ -223,7 +223,7 @@ def test_backfill_prints_a_line_a_day(chain: tuple[Project, Ended]) -> None:
     metrics, run_id = manifest(project, "evaluation", 3)["metrics"], manifest(project, "export", 3)["run_id"]
     served = f"{metrics['student.read.recall@20']:.3f}".removeprefix("0")
     assert third.startswith(f"{DAYS[2]}  recall@20 of reads: served {served}, best list ") and third.endswith(
-        f"  export {run_id[:7]}"
+        f"  export {run_id[:7]}  2 warnings as before"
     )
 
 

@@ -69,8 +69,8 @@ def day_line(day: dt.date, made: Sequence[Result] | UserError, config: Path, ear
     served = f"export {exported.run_id[:7]}" if exported else "no student yet"
     held = f", not served: LATEST is pinned to {exported.pinned}" if exported and exported.pinned else ""
     done = "up to date" if all(r.up_to_date for r in made) else ""
-    whole = [str(day), *(found[0] if found else ["nothing to measure yet"]), served + held, done]
-    whole += [f"{again} warning{'s' * (again > 1)} as before"] if again else []
+    known = f"{again} warning{'s' * (again > 1)} as before" if again else ""
+    whole = [str(day), *(found[0] if found else ["nothing to measure yet"]), served + held, known, done]
     lines = [printable(f"  warning: {of_config(doubt, config)}") for doubt in told]
     return "\n".join(["  ".join(filter(None, whole)), *lines])
 

@@ -370,6 +370,8 @@ def without_rows(
         values = events.select(pl.sql_expr(rule).alias("good"))["good"]
     except pl.exceptions.PolarsError:  # it names fields of objects, or what is not there
         return rule
+    if len(values) != len(events):  # it names no column
+        return rule
     of_clicks = values if clicked is None else values.filter(clicked)
     none = bool(joined.intersection(sources_of(rule))) or share(of_clicks.is_null()) > _UNKNOWN
     return f"COALESCE({rule}, FALSE)" if values.dtype == pl.Boolean and values.null_count() and none else rule
