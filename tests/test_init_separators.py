@@ -24,8 +24,13 @@ def ratings(home: Path, signs: str) -> None:
     home.mkdir(parents=True)
     (home / "ratings.dat").write_text("\n".join(lines) + "\n")
     genres = ["Drama|Crime", "Comedy", "Action|Drama|War", "War|Comedy"]
-    films = [signs.join((f"{k}", f"Film: {k} ({1950 + k % 70})", genres[k % 4])) for k in range(1, ITEMS)]
-    (home / "movies.dat").write_text("\n".join(films) + "\n")
+    films = [signs.join((f"{k}", f"Amélie: {k} ({1950 + k % 70})", genres[k % 4])) for k in range(1, ITEMS)]
+    (home / "movies.dat").write_text("\n".join(films) + "\n", encoding="latin-1")
+    people = [
+        signs.join((f"{k}", "MF"[k % 2], f"{18 + k % 5 * 7}", f"{k % 21}", f"{10_000 + 37 * k}"))
+        for k in range(1, USERS)
+    ]
+    (home / "users.dat").write_text("\n".join(people) + "\n")
 
 
 @pytest.mark.parametrize("signs", ["::", "|~|"])
@@ -37,7 +42,8 @@ def test_ratings_and_films(tmp_path: Path, signs: str) -> None:
     assert data["csv"] == {
         "separator": signs, "quote_char": None, "columns": ["user_id", "item_id", "rating", "time"]
     }  # fmt: skip
-    assert data["events"]["duration"] == "rating" and data["items"]["key"] == "column_1"
+    assert data["events"]["duration"] == "rating"
+    assert (data["items"]["key"], data["users"]["key"]) == ("movies_1", "users_1")
     assert "rows of" in ended.out and "1,440" not in ended.err
     assert f"day 2026-01-0{DAYS}: 1,440 rows" in ended.out
 

@@ -19,7 +19,7 @@ from dmtl_cli.config.data import Data, Events
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.data.log import joined as outcomes
 from dmtl_cli.data.log import sizes
-from dmtl_cli.data.log.clocks import within
+from dmtl_cli.data.log.clocks import Came, rows_of
 from dmtl_cli.data.log.reader import Log
 from dmtl_cli.data.log.table import Table
 from dmtl_cli.guess.joined import joined_lines, joined_rows
@@ -226,10 +226,12 @@ def test_one_pair_with_many_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     came = np.concatenate([np.sort(rng.integers(0, 10_000, n)) for n in np.bincount(place)])
     shown = pl.Series([None if k % 17 == 0 else int(v) for k, v in enumerate(rng.integers(0, 10_000, 300))])
     for window in (1, 500, 20_000):
-        begin, end = within(place, came, at, shown, window)
+        begin, end = Came(place, came).within(at, shown, window)
         for k, (p, t) in enumerate(zip(at, shown, strict=True)):
             mine = [] if t is None else [r for r in range(400) if place[r] == p and t <= came[r] <= t + window]
             assert [*range(begin[k], end[k])] == mine
+        which, row = rows_of(begin, end)
+        assert [*zip(which, row, strict=True)] == [(k, r) for k in range(300) for r in range(begin[k], end[k])]
     monkeypatch.setattr(outcomes, "_ROWS", 50)
     parts = [*outcomes._parts(end - begin)]
     assert [k for part in parts for k in range(300)[part]] == [*range(300)] and len(parts) > 3

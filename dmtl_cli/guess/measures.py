@@ -23,7 +23,6 @@ _FEW_YEARS = 8
 _YEARS = (1850, 2010, 2035)  # from, and between which the latest of them is
 _ARE_YEARS = ", taken for years"
 _TIME = words.any_of("age days day years year month months since alter edad idade âge età leeftijd yaş wiek ålder ikä")
-CODES = "whole numbers"
 _GOES_WITH = 0.5
 """rank correlation with a measure, from which on numbers may be one: prices of codes go up and down"""
 _PARTS, _STEADY = 10, 0.9  # of the range; rank correlation of their medians
@@ -42,11 +41,11 @@ def of_numbers(c: str, x: pl.Series, *, whole: bool, codes: bool) -> tuple[str, 
     whole = whole or bool((x.fill_nan(0) % 1 == 0).all())
     years = whole and _are_years(x) and not words.says(c, words.CODE)
     counted = years or _is_named(c)
-    few = distinct <= (_FEW_YEARS if years else _FEW_MEASURES if counted else _FEW_CODES)
+    few = not years and distinct <= (_FEW_MEASURES if counted else _FEW_CODES)
     spread = "" if counted or few or words.says(c, words.CODE) or not is_measured(x) else ", spread as a measure is"
     place = words.by_name(c, words.POSITION) > 0 and distinct <= _FEW_CODES
     if codes and whole and (place or (few and not _is_skewed(c)) or not (counted or spread)):
-        return "categorical", {}, f"{distinct:,} {CODES}"
+        return "categorical", {}, f"{distinct:,} whole numbers"
     return _numeric(c, x, _ARE_YEARS if years else spread)
 
 
@@ -73,8 +72,8 @@ def by_company(frame: pl.DataFrame, used: Sequence[Input], side: str | None = No
 def _is_a_measure(s: pl.Series) -> bool:
     """Whether numbers are a price, a size or a length by their name, and not how long something is there: keys that are
     given one after the other go with that too."""
-    said = any(words.says(s.name, some) for some in (words.PRICE, words.SPENT, languages.MEASURE)) or _has_unit(s.name)
-    return s.dtype.is_numeric() and (said or states.is_measure(s.name)) and not words.says(s.name, _TIME)
+    said = states.is_measure(s.name) or words.says(s.name, languages.MEASURE) or _has_unit(s.name)
+    return s.dtype.is_numeric() and said and not words.says(s.name, _TIME)
 
 
 def _with_measures(frame: pl.DataFrame, i: Input, measures: Sequence[str]) -> Input | None:

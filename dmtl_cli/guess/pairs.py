@@ -120,13 +120,9 @@ def outcomes_by_day(
         for table in rows_or_elements(other):
             taken = {*every, *beside, *(c for one in found for c in one.columns)}
             if (one := _by_day(table, mine, events, roles, taken)) is not None:
-                dated = None if other.files.days or other.files.partition else mine.time.column
                 once = roles.click is None and not later
                 wait = None if once else _wait(one, table, mine, events, roles)
-                if wait is not None:
-                    left = tuple(c for c in one.left if c != wait.came[0])
-                    one = replace(one, why=f"{one.why}, at most {wait.hours} hours behind", left=left)
-                found.append(replace(one, once=once, dated=dated, wait=wait))
+                found.append(replace(_waiting(one, wait, other, mine), once=once))
                 break
     return with_rows(found, roles, every, later)
 
@@ -152,12 +148,20 @@ def rather_by_pair(
         wait = None if pair is None else _wait(pair, one.table, mine, events, roles, behind=0.0)
         if pair is None or wait is None or not _meets_more(pair, wait, one, events):
             continue
-        why = f"{pair.why}, at most {wait.hours} hours behind; {lack:.0%} of its rows have no {one.key}"
-        dated = None if one.table.files.days or one.table.files.partition else mine.time.column
-        left = tuple(c for c in pair.left if c != wait.came[0])
-        made = replace(pair, name=one.name, wait=wait, why=why, dated=dated, left=left)
-        out[k : k + 1] = with_rows([made], roles, taken, rest)
+        made = _waiting(pair, wait, one.table, mine)
+        why = f"{made.why}; {lack:.0%} of its rows have no {one.key}"
+        out[k : k + 1] = with_rows([replace(made, name=one.name, why=why)], roles, taken, rest)
     return out
+
+
+def _waiting(one: Outcomes, wait: Wait | None, table: Table, mine: Roles) -> Outcomes:
+    """A table by user and item, with how its rows wait, and the column of their days where its files have none."""
+    assert mine.time is not None
+    dated = None if table.files.days or table.files.partition else mine.time.column
+    if wait is None:
+        return replace(one, dated=dated)
+    left = tuple(c for c in one.left if c != wait.came[0])
+    return replace(one, dated=dated, wait=wait, left=left, why=f"{one.why}, at most {wait.hours} hours behind")
 
 
 def _of_pair(table: Table, events: Table, roles: Roles, taken: set[str]) -> Outcomes | None:

@@ -25,6 +25,7 @@ from dmtl_cli.guess.listed import is_listed
 from dmtl_cli.guess.objects import OBJECT
 from dmtl_cli.guess.outcomes import (
     Outcomes,
+    named_after,
     outcomes_by_pairs,
     outcomes_of,
     tell_made,
@@ -303,7 +304,11 @@ def _sessions(events: Table, roles: Roles, days: Mapping[dt.date, int], newest: 
 
 
 def _with_names(table: Table) -> Table:
+    """A table without a header, of which a catalogue's columns are called by its file: `data.types` knows them by name,
+    whichever table has them."""
     frame, text = with_names(table.frame), table.text
+    if frame.columns == table.frame.columns:
+        frame = frame.rename({c: f"{named_after(table)}_{k + 1}" for k, c in enumerate(frame.columns)})
     names = dict(zip(table.frame.columns, frame.columns, strict=True))
     if text is not None:
         formats = {names[c]: kind for c, kind in text.formats.items()}

@@ -5,10 +5,9 @@ from __future__ import annotations
 import datetime as dt
 from dataclasses import dataclass
 
-import numpy as np
 import polars as pl
 
-from dmtl_cli.data.log.clocks import within as within_window
+from dmtl_cli.data.log.clocks import Came, rows_of
 from dmtl_cli.guess.values import instants
 
 
@@ -40,8 +39,6 @@ class Wait:
         places, times = rows[":place"].cast(pl.Int64).to_numpy(), rows[":came"].to_physical().to_numpy()
         window = dt.timedelta(hours=self.hours) // dt.timedelta(microseconds=1)
         of = at.cast(pl.Int64).fill_null(-1).to_numpy()
-        begin, end = within_window(places, times, of, shown.to_physical(), window)
-        n = end - begin
-        row = np.arange(n.sum()) + np.repeat(begin - np.cumsum(n) + n, n)
+        which, row = rows_of(*Came(places, times).within(of, shown.to_physical(), window))
         made: pl.DataFrame = rows[row]
-        return made.with_columns(pl.Series(":of", np.repeat(np.arange(len(n)), n), pl.UInt32))
+        return made.with_columns(pl.Series(":of", which, pl.UInt32))

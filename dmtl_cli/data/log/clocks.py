@@ -14,6 +14,7 @@ from dmtl_cli.data.log.source import File
 from dmtl_cli.data.log.types import ZONE, instants, localized
 
 Ints = npt.NDArray[np.int64]
+_SECOND = 1_000_000  # microseconds
 
 
 @dataclass(frozen=True)
@@ -64,30 +65,39 @@ def aware(at: pl.Series, timezone: str | None) -> pl.Series:
     return at if named else localized(at, timezone or "UTC")
 
 
-def within(place: Ints, came: Ints, at: Ints, shown: pl.Series, window: int) -> tuple[Ints, Ints]:
-    """([n] begin, [n] end) of the rows that are of each exposure: of its place, and that came at most so long after it.
-
-    Memory is that of both, however many rows an exposure has. Where all rows are of whole seconds, and exposures are
-    not, a row of the exposure's second came after it.
+class Came:
+    """Rows of ids at their times, sorted once, of which exposures ask for those that came after them.
 
     Args:
-        place: [m] of each row, -1 nowhere; rows are in order of place and time.
+        place: [m] a number of each row's id; rows are in order of it and of the time.
         came: [m] microseconds.
-        at: [n] place of each exposure; -1 is that of no row.
-        shown: [n] microseconds; null is before no row.
-        window: microseconds.
     """
-    known = shown.is_not_null().to_numpy() & (at >= 0)
-    since = shown.fill_null(0).to_numpy().astype(np.int64)
-    if len(came) and not (came % _SECOND).any():
-        since = since // _SECOND * _SECOND
-    times = np.unique(came)
-    size = len(times) + 1
-    key = place * size + np.searchsorted(times, came)
-    first = at * size + np.searchsorted(times, since)
-    last = at * size + np.searchsorted(times, since + window, "right")
-    begin, end = (np.searchsorted(key, bound) for bound in (first, last))
-    return np.where(known, begin, 0), np.where(known, np.maximum(begin, end), 0)
+
+    def __init__(self, place: Ints, came: Ints) -> None:
+        self._times = np.unique(came)
+        self._keys = place * (len(self._times) + 1) + np.searchsorted(self._times, came)
+        self._of_seconds = bool(len(came)) and not (came % _SECOND).any()
+
+    def within(self, at: Ints, shown: pl.Series, window: int) -> tuple[Ints, Ints]:
+        """([n] begin, [n] end) of the rows that are of each exposure: of its id, and that came at most so long after
+        it. Memory is that of both, however many rows an exposure has. Where all rows are of whole seconds, and
+        exposures are not, a row of the exposure's second came after it.
+
+        Args:
+            at: [n] the number of each exposure's id; -1 is that of no row.
+            shown: [n] microseconds; null is before no row.
+            window: microseconds.
+        """
+        known = shown.is_not_null().to_numpy() & (at >= 0)
+        since = shown.fill_null(0).to_numpy().astype(np.int64)
+        since = since // _SECOND * _SECOND if self._of_seconds else since
+        first = np.searchsorted(self._times, since)
+        last = np.searchsorted(self._times, since + window, "right")
+        begin, end = (np.searchsorted(self._keys, at * (len(self._times) + 1) + time) for time in (first, last))
+        return np.where(known, begin, 0), np.where(known, end, 0)
 
 
-_SECOND = 1_000_000
+def rows_of(begin: Ints, end: Ints) -> tuple[Ints, Ints]:
+    """([k] the exposure, [k] the row) of all rows that exposures have, one exposure after the other."""
+    n = end - begin
+    return np.repeat(np.arange(len(n)), n), np.arange(n.sum()) + np.repeat(begin - np.cumsum(n) + n, n)

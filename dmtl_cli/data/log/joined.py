@@ -21,7 +21,7 @@ from dmtl_cli.config.errors import UserError, did_you_mean
 from dmtl_cli.config.expressions import aggregated_roots_of, sources_of
 from dmtl_cli.config.table import WHERE
 from dmtl_cli.config.table import Joined as Section
-from dmtl_cli.data.log.clocks import Clock, aware, within
+from dmtl_cli.data.log.clocks import Came, Clock, aware, rows_of
 from dmtl_cli.data.log.column_types import in_words, words_of
 from dmtl_cli.data.log.computed import Beside, Computed, of_types, plain, struct_of
 from dmtl_cli.data.log.dictionary import Rows, Texts, places
@@ -81,12 +81,11 @@ class Outcomes:
         begin, end = self.spans(exposures, file)
         texts, found = {c: self.section.columns[c] for c in columns}, list[pl.DataFrame]()
         for of in _parts(end - begin):  # of an exposure as many rows as came in time: of few exposures at once
-            n = (end - begin)[of]
-            row = np.arange(n.sum()) + np.repeat(begin[of] - np.cumsum(n) + n, n)
-            rows = self._rows[row].with_columns(pl.Series(_ID, np.repeat(np.arange(len(n)), n)))
+            which, row = rows_of(begin[of], end[of])
+            rows = self._rows[row].with_columns(pl.Series(_ID, which))
             made = pl.DataFrame([self._aggregated(rows, c, text) for c, text in texts.items()])
-            at = np.full(len(n), len(made) - 1)  # what the expressions give of no rows
-            at[n > 0] = np.arange(len(made) - 1)
+            at = np.full(len(begin[of]), len(made) - 1)  # what the expressions give of no rows
+            at[end[of] > begin[of]] = np.arange(len(made) - 1)
             found.append(made[at])
         return pl.concat(found)
 
@@ -96,14 +95,20 @@ class Outcomes:
         if self.clocks is None or self.section.window is None:
             return np.where(at < 0, 0, at), np.where(at < 0, 0, at + 1)
         shown = self.clocks[0].of(exposures, file, f"{self.name}.within")
-        came = self._rows[_AT]
-        if came.dtype != shown.dtype:  # one of both names no zone
-            came, shown = (aware(came, self.clocks[1].timezone), aware(shown, "UTC"))
-        places_, window = (
-            self._rows[_PLACE].cast(pl.Int64).to_numpy(),
-            self.section.window // dt.timedelta(microseconds=1),
-        )
-        return within(places_, came.to_physical().to_numpy(), at, shown.to_physical(), window)
+        is_naive = shown.dtype == self._rows[_AT].dtype == pl.Datetime("us")
+        shown, came = (shown, self._as_they_stand) if is_naive else (aware(shown, "UTC"), self._as_instants)
+        return came.within(at, shown.to_physical(), self.section.window // dt.timedelta(microseconds=1))
+
+    @cached_property
+    def _as_they_stand(self) -> Came:
+        return Came(self._rows[_PLACE].cast(pl.Int64).to_numpy(), self._rows[_AT].to_physical().to_numpy())
+
+    @cached_property
+    def _as_instants(self) -> Came:
+        """Beside exposures whose times name a zone, or where the rows' do."""
+        assert self.clocks is not None
+        came = aware(self._rows[_AT], self.clocks[1].timezone)
+        return Came(self._rows[_PLACE].cast(pl.Int64).to_numpy(), came.to_physical().to_numpy())
 
     @property
     def units(self) -> Ints:
@@ -229,7 +234,10 @@ class Outcomes:
         rows = pl.DataFrame([ids, *structs, *whole]).with_columns(self._came(frame)).drop_nulls(_ID)
         by_id = rows.group_by(_ID, maintain_order=True)
         counted = by_id.agg(pl.len()).sort(_ID)
-        columns = [self._aggregated(rows, column, text) for column, text in section.columns.items()]
+        one = (
+            rows if self.clocks is None else rows.head(1)
+        )  # those of an exposure are made as it asks; this has their types
+        columns = [self._aggregated(one, column, text) for column, text in section.columns.items()]
         timed = rows.clear()
         if self.clocks is not None:
             place = pl.DataFrame([counted[_ID]]).with_row_index(_PLACE)
