@@ -168,7 +168,7 @@ def test_a_ragged_row_is_told(tmp_path: Path) -> None:
     (line,) = (x for x in (tmp_path / "mine.yaml").read_text().splitlines() if "invalid_rows: drop" in x)
     assert ended.code == 0, ended.err
     assert "1 line does not parse of 50 in 1 files, such as " in line and "x.csv: row 21: expected 5 values" in line
-    assert "1 of 50 rows are left out (2.0%): 1 line that does not parse" in ended.out
+    assert "left out: 1 line that does not parse" in ended.out
     (tmp_path / "x.csv").write_text("\n".join([lines[0], *["1,2"] * 6, *lines[1:], ""]))
     ended = dmtl("init", tmp_path / "x.csv", "-o", tmp_path / "other.yaml")
     assert ended.code == 65 and "x.csv: row 2: expected 5 values, got 2; 7 of 56 lines do not parse" in ended.err
@@ -178,7 +178,11 @@ def test_names_that_say_nothing_are_options(tmp_path: Path) -> None:
     ended, raw, text = made(tmp_path / "bare", unseen.abbreviated)
     assert ended.code == 0 and (raw["data"]["events"]["user"], raw["data"]["events"]["item"]) == ("mbr_no", "cntnt_no")
     assert "are in members/all.parquet, which is named like a table of users" in text, "their tables say so"
-    assert "context features" in ended.out and not {"mbr_no", "cntnt_no"} & {f["name"] for f in raw["features"][1:]}
+    assert (
+        "context features" in ended.out
+        and "\nfeatures  " in ended.out
+        and not {"mbr_no", "cntnt_no"} & {f["name"] for f in raw["features"][1:]}
+    )
     roles = ("--user", "mbr_no", "--item", "cntnt_no", "--click", "act", "--duration", "len")
     ended, raw, text = made(tmp_path / "told", unseen.abbreviated, *roles)
     events = raw["data"]["events"]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+import yaml
 from initiated import Made, features, made
 
 from dmtl_cli.config.data import Events
@@ -110,12 +111,19 @@ def test_a_flag_that_says_it_is_done_is_a_goal_alone(tmp_path: Path) -> None:
     assert text.index('{good: "completion_cnt = 1"}') < text.index('{good: "read_sec >= 30 OR completion_cnt = 1"}')
 
 
-def test_users_and_items_that_stand_for_none_have_one_condition(tmp_path: Path) -> None:
-    ended, _, _ = initiated(tmp_path)
-    line = next(line for line in ended.out.splitlines() if line.startswith("WARNING: dish_sk: '-1', in "))
-    both = line.rpartition("with all such users and items: ")[2].strip('"')
-    assert both == "cook_sk <> -1 AND dish_sk <> -1"
-    assert Events(duration="read_sec", where=both).where == both
+def test_users_and_items_that_stand_for_none_are_left_out_by_one_condition(tmp_path: Path) -> None:
+    ended, raw, _ = initiated(tmp_path)
+    where = raw["data"]["events"]["where"]
+    assert where == "COALESCE(cook_sk <> -1, TRUE) AND COALESCE(dish_sk <> -1, TRUE)"
+    assert "'-1'" in next(line for line in ended.out.splitlines() if line.startswith("left out  "))
+    assert "looks like no item: if" not in ended.out and Events(duration="read_sec", where=where).where == where
+
+
+def test_check_tells_of_both_in_one_condition() -> None:
+    users, items = pl.Series([-1, 5, 6]), pl.Series([-1, 8, 9])
+    (line,) = no_item("dish", items, pl.Series([1, 4, 4]), "cook", users, pl.Series([2, 3, 4]), where="a OR b")
+    both = yaml.safe_load(line.rpartition("with all such users and items: ")[2])
+    assert both == "(a OR b) AND COALESCE(cook <> -1, TRUE) AND COALESCE(dish <> -1, TRUE)"
 
 
 def test_zero_is_none_where_no_other_id_is_as_short() -> None:
@@ -124,7 +132,9 @@ def test_zero_is_none_where_no_other_id_is_as_short() -> None:
     assert nobody("uid", pl.Series([0, *range(1, 201)]), rows) == [], "the first of all"
     assert nobody("uid", ids.head(50), rows.head(50)) == [], "of few ids it may be so by chance"
     (line,) = no_item("sku", ids.cast(pl.String), rows, "uid", pl.Series(["u1"]), pl.Series([1]))
-    assert line.endswith("set data.events.where: \"sku <> '0'\", which leaves such rows out"), "no such user"
+    assert line.endswith("set data.events.where: \"COALESCE(sku <> '0', TRUE)\", which leaves such rows out"), (
+        "no such user"
+    )
 
 
 def test_a_few_items_of_many_users_are_doubted() -> None:

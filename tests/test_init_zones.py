@@ -127,8 +127,8 @@ def test_why_is_told_whole(tmp_path: Path) -> None:
     ended, _, text = made(tmp_path, lambda home: log.write_parquet(home / "log.parquet"))
     said = " ".join(ended.out.split())
     local = "days end at midnight of ts's own times, which name no zone and are taken for your users' clock"
-    asked = "which timezone: UTC leaves as it stands; if they were written in UTC, write the zone of your users"
-    assert f"timezone UTC {local}, {asked}, such as Asia/Shanghai" in said and f"# {local}, {asked}" in text
+    asked = "if they were written in UTC, write the zone of your users"
+    assert f"timezone UTC {local}; {asked}, such as Asia/Shanghai" in said and f"# {local}; {asked}" in text
 
 
 def test_one_file_is_cut_there(tmp_path: Path) -> None:

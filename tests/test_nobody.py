@@ -14,7 +14,7 @@ from worlds import dmtl
 
 from dmtl_cli.config.data import Events
 from dmtl_cli.config.expressions import sources_of
-from dmtl_cli.guess.doubts import nobody, null_ids
+from dmtl_cli.guess.doubts import crowd, nobody, null_ids
 
 LOOKS = "looks like nobody: if it stands for guests"
 
@@ -28,29 +28,32 @@ def told(ids: list[str] | list[int], rows: list[int]) -> list[str]:
 )
 def test_words_for_nobody(word: str) -> None:
     (line,) = told(["u1", word, "u2"], [6, 3, 1])
-    fix = f'set data.events.where: "uid <> {word!r}", which leaves such rows out'
+    fix = f'set data.events.where: "COALESCE(uid <> {word!r}, TRUE)", which leaves such rows out'
     assert line == f"uid: {word!r}, in 3 rows (30.0%), {LOOKS}, {fix}"
 
 
 def test_integers_and_names_that_only_look_alike() -> None:
     (line,) = told([1, -1, 0], [6, 3, 1])
     assert line.startswith("uid: '-1', in 3 rows"), "0 may be the first of the users"
-    assert 'data.events.where: "uid <> -1"' in line
+    assert 'data.events.where: "COALESCE(uid <> -1, TRUE)"' in line
     assert told(["0", "00", "guest7", "unknowns", "Gastón", "0001"], [1, 1, 1, 1, 1, 1]) == []
 
 
 def test_one_id_with_far_more_rows_than_any_other() -> None:
+    def told(ids: list[str], rows: list[int], *, kept: bool = False) -> list[str]:
+        return crowd("uid", pl.Series(ids), pl.Series(rows), kept=kept)
+
     users, rows = [f"u{k}" for k in range(400)], [10] * 400
     assert told(users, rows) == []
     (line,) = told(users, [60, 20, *rows[2:]])
     assert line.startswith("uid: 'u0' alone has 60 rows (1.5%), 3.0 times as many as the next: is it one person? ")
-    assert "set data.events.where: \"uid <> 'ID'\", which leaves such rows out" in line
+    assert "set data.events.where: \"COALESCE(uid <> 'ID', TRUE)\", which leaves such rows out" in line
     assert told(users, [59, 20, *rows[2:]]) == [], "not three times"
     assert told(users, [60, 20, *(20 for _ in rows[2:])]) == [], "not one in a hundred"
     assert told(users[:99], [900, *rows[1:99]]) == [], "of few users one may be so"
-    guests, line = told(["guest", *users], [90, 60, *rows[1:]])
-    assert LOOKS in guests and line.startswith("uid: 'u0' alone has 60 rows"), "a guest is no other user"
-    (line,) = nobody("uid", pl.Series(users), pl.Series([90, *rows[1:]]), kept=True)
+    (line,) = told(["guest", *users], [90, 60, *rows[1:]])
+    assert line.startswith("uid: 'u0' alone has 60 rows"), "a guest is no other user"
+    (line,) = told(users, [90, *rows[1:]], kept=True)
     assert "u0" not in line and line.startswith("uid: one id alone has 90 rows"), "a config is kept and shared"
 
 
@@ -63,16 +66,14 @@ def parquet(home: Path, guest: str) -> None:
     unseen.by_day(home / "events", frame, x)
 
 
-def test_init_and_check_tell_it(tmp_path: Path) -> None:
-    ended, _, text = made(tmp_path, lambda home: parquet(home, "gast"))
-    assert "# WARNING: user_id: 'gast', in " in text and LOOKS in ended.out
-    said = dmtl("check", "--config", tmp_path / "mine.yaml", "--day", "2026-03-02", "--json").json["warnings"]
-    assert sum(LOOKS in line for line in said) == 1
-    ended = dmtl(
-        *("check", "--config", tmp_path / "mine.yaml", "--day", "2026-03-02", "--json"),
-        *("--set", "data.events.where=user_id <> 'gast'"),
-    )
+def test_init_leaves_them_out_and_check_tells_them(tmp_path: Path) -> None:
+    _, raw, _ = made(tmp_path, lambda home: parquet(home, "gast"))
+    assert raw["data"]["events"]["where"] == "COALESCE(user_id <> 'gast', TRUE)"
+    asked = ("check", "--config", tmp_path / "mine.yaml", "--day", "2026-03-02", "--json")
+    ended = dmtl(*asked)
     assert ended.code == 0 and not any(LOOKS in line for line in ended.json["warnings"]), ended.err
+    said = dmtl(*asked, "--set", "data.events.where=null").json["warnings"]
+    assert sum(LOOKS in line for line in said) == 1
 
 
 def test_who_is_hardly_a_person_is_no_example_of_a_user(tmp_path: Path) -> None:

@@ -158,6 +158,14 @@ def test_the_line_of_a_day_has_its_warnings_below_it(warnings: int, monkeypatch:
     assert lines[1:] == [f"  warning: doubt {k}: {again}" for k in range(warnings)]
 
 
+def test_the_line_of_a_day_has_the_aim_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    metrics = {f"{who}.{label}.recall@50": 0.4 for who in ("student", "popularity") for label in ("read", "click")}
+    monkeypatch.setattr(Manifest, "read", lambda _: a_manifest("evaluation", metrics=metrics))
+    made = [Result("evaluation", str(day(2)), "", "abcdef12", "r", {}, {}, [], False)]
+    told = said.day_line(day(2), made, Path("x.yaml"))
+    assert "recall@50 of reads: served .400, best list .400 (popularity)" in told and "click" not in told
+
+
 def test_a_warning_of_several_days_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Again where a number of it is another one by far; whatever ids it names, and which day is in its command."""
     told: list[str] = []

@@ -82,10 +82,11 @@ def _checked(config: Path, day: str, *, lives: bool) -> tuple[str | None, UserEr
     Args:
         lives: whether a person says where the users live.
     """
-    from dmtl_cli.stages.check import check, described
+    from dmtl_cli.cli.checked import to_decide
+    from dmtl_cli.stages.check import check
 
     try:
         found: dict[str, Any] = check(load_config(config), parse_day(day), lives=lives)
     except UserError as e:
         return f"check of {day}: {e.line()}", e
-    return described(found, brief=True), None
+    return to_decide(found), None

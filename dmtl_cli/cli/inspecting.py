@@ -47,7 +47,8 @@ def check(
     as_json: Json = False,
 ) -> None:
     """Validate the config and a day's log without training; show features, labels, join rates and estimates."""
-    from dmtl_cli.stages.check import check, described
+    from dmtl_cli.cli.checked import described
+    from dmtl_cli.stages.check import check
 
     found = check(load_config(config, sets), parse_day(day), planned=plan)
     if (first := found.pop("first_day", None)) is not None:

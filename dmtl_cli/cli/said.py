@@ -58,7 +58,7 @@ def day_line(day: dt.date, made: Sequence[Result] | UserError, config: Path, ear
         return printable(f"{day}  refused: {made.message}")
     runs = {r.stage: r for r in made if r.day == str(day)}
     manifests = [Manifest.read(Path(r.path) / MANIFEST) for r in made if r.day == str(day)]
-    found = [_evaluation(m) for m in manifests if m.stage == "evaluation"]
+    found = [_evaluation(m, aim_alone=True) for m in manifests if m.stage == "evaluation"]
     doubts = dict.fromkeys(warning for m in manifests for warning in m.facts.get("warnings", ()))
     told = [doubt for doubt in doubts if earlier is None or _is_news(doubt, earlier)]
     if earlier is not None:
@@ -169,13 +169,13 @@ def _export(m: Manifest) -> list[str]:
     ]
 
 
-def _evaluation(m: Manifest) -> list[str]:
+def _evaluation(m: Manifest, *, aim_alone: bool = False) -> list[str]:
     """Recall of what is served beside the best list that is the same for all, of reads, which are the aim, and of
     clicks; AUC of the morning's teacher."""
     found = {label: _recalls(m, label, aim=k == 0) for k, label in enumerate(_recalled(m))}
     (aim, recalls), *others = [(label, recalls) for label, recalls in found.items() if recalls] or [("", "")]
     told = f"recall@{k_of(m.config)} of {aim}s: {recalls}" if aim else ""
-    others_told = [f"of {label}s, not the aim: {other}" for label, other in others]
+    others_told = [] if aim_alone else [f"of {label}s, not the aim: {other}" for label, other in others]
     taken, there = m.rows.get("users", 0), m.rows.get("active_users", 0)
     bound = "max_users" if taken == m.config.get("evaluate", {}).get("max_users") else "share"
     users = f"a sample of {taken:,} of {there:,} users (evaluate.{bound})" if told and taken < there else ""

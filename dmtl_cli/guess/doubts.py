@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -80,52 +81,77 @@ def null_ids(column: str, ids: pl.Series, rows: pl.Series, *, text: bool, droppe
     return [f"{column}: {word!r}, in {n:,} rows, is an id: if it means none, {fix}; {drop}" for word, n in found.rows()]
 
 
-def nobody(user: str, ids: pl.Series, rows: pl.Series, *, kept: bool = False) -> list[str]:
-    """A line for each user that looks like nobody, or like many under one id: zeros, -1, 0 where no other id is short,
-    a word such as guest, or one with far more rows than any other.
+def nameless(column: str, ids: pl.Series, rows: pl.Series) -> list[tuple[str, int, str]]:
+    """(id, its rows, the condition of the other rows) of each id of a column that looks like nobody, or like no item:
+    zeros, -1, 0 where no other id is short, a word such as guest or unknown, as the row of a dimension table is that
+    stands for what is not in it; those with most rows first.
+
+    Args:
+        ids: distinct ids of the column.
+        rows: of each.
+    """
+    found = _counted(ids, rows)
+    return [(word, n, _other_than(column, word, ids)) for word, n in found.filter(_is_none(found["id"])).rows()]
+
+
+def nobody(user: str, ids: pl.Series, rows: pl.Series, *, where: str | None = None) -> list[str]:
+    """A line for each user that looks like nobody (see `nameless`), where the config asks for `where` already."""
+    total = int(_counted(ids, rows)["rows"].sum())
+    seen = "looks like nobody: if it stands for guests"
+    return [
+        f"{user}: {word!r}, in {n:,} rows ({n / total:.1%}), {seen}, {_without(others, where)}"
+        for word, n, others in nameless(user, ids, rows)
+    ]
+
+
+def crowd(user: str, ids: pl.Series, rows: pl.Series, *, kept: bool = False, where: str | None = None) -> list[str]:
+    """A line where one user has far more rows than any other, as many under one id have.
 
     Args:
         ids: distinct ids of the column of users.
         rows: of each.
         kept: whether the line is written where it is kept and shared, and so names no id that may be a person's.
+        where: that of the config.
     """
     found = _counted(ids, rows)
-    total = int(found["rows"].sum())
-    named = _is_none(found["id"])
-    lines = []
-    for word, n in found.filter(named).rows():
-        seen = f"{user}: {word!r}, in {n:,} rows ({n / total:.1%}), looks like nobody: if it stands for guests"
-        lines.append(f"{seen}, {_without(_other_than(user, word, ids))}")
-    people = found.filter(~named)
+    people, total = found.filter(~_is_none(found["id"])), int(found["rows"].sum())
     if len(people) < USERS:
-        return lines
+        return []
     most, second = people["rows"].head(2)
-    if most > _CROWD * total and most >= TIMES * second:
-        times = f"{most / second:.1f} times as many as the next"
-        who = "one id" if kept else repr(people["id"][0])
-        seen = f"{user}: {who} alone has {most:,} rows ({most / total:.1%}), {times}: is it one person?"
-        lines.append(f"{seen} If it is guests under one id, or a program, {_without(_other_than(user, 'ID', ids))}")
-    return lines
+    if most <= _CROWD * total or most < TIMES * second:
+        return []
+    times = f"{most / second:.1f} times as many as the next"
+    who = "one id" if kept else repr(people["id"][0])
+    seen = f"{user}: {who} alone has {most:,} rows ({most / total:.1%}), {times}: is it one person?"
+    return [f"{seen} If it is guests under one id, or a program, {_without(_other_than(user, 'ID', ids), where)}"]
 
 
-def no_item(item: str, ids: pl.Series, rows: pl.Series, user: str, users: pl.Series, user_rows: pl.Series) -> list[str]:
-    """A line for each item that looks like none: -1, zeros, or a word such as unknown, as the row of a dimension table
-    is that stands for what is not in it. With what leaves such users out too, where there are any, since `where` is one
-    condition.
+def no_item(
+    item: str,
+    ids: pl.Series,
+    rows: pl.Series,
+    user: str,
+    users: pl.Series,
+    user_rows: pl.Series,
+    *,
+    where: str | None = None,
+) -> list[str]:
+    """A line for each item that looks like none (see `nameless`), with what leaves such users out too, where there are
+    any, since `where` is one condition.
 
     Args:
         ids: distinct ids of the column of items, as `users` of that of users.
         rows: of each.
+        where: that of the config.
     """
-    found, beside = _counted(ids, rows), _counted(users, user_rows)
-    total, lines = int(found["rows"].sum()), list[str]()
-    others = [_other_than(user, word, users) for word in beside.filter(_is_none(beside["id"]))["id"]]
-    named = found.filter(_is_none(found["id"]))
-    mine = [_other_than(item, word, ids) for word in named["id"]]
-    for (word, n), condition in zip(named.rows(), mine, strict=True):
+    total, lines = int(_counted(ids, rows)["rows"].sum()), list[str]()
+    named = nameless(item, ids, rows)
+    others = [condition for _, _, condition in nameless(user, users, user_rows)]
+    mine = [condition for _, _, condition in named]
+    for word, n, condition in named:
         seen = f"{item}: {word!r}, in {n:,} rows ({n / total:.1%}), looks like no item: if it stands for an unknown one"
-        both = f"; with all such users and items: {quoted(' AND '.join([*others, *mine]))}" if others else ""
-        lines.append(f"{seen}, {_without(condition)}{both}")
+        all_of = f"; with all such users and items: {quoted(both(where, ' AND '.join([*others, *mine])))}"
+        lines.append(f"{seen}, {_without(condition, where)}{all_of if others else ''}")
     return lines
 
 
@@ -146,8 +172,10 @@ def programs(ids: pl.Series, rows: pl.Series, clicks: pl.Series) -> pl.Series:
     return ids.filter(pl.Series(many & (never | always)))
 
 
-def programs_line(user: str, ids: pl.Series, rows: pl.Series, clicks: pl.Series) -> list[str]:
-    """A line of `programs`, with what leaves their rows out."""
+def programs_line(
+    user: str, ids: pl.Series, rows: pl.Series, clicks: pl.Series, *, where: str | None = None
+) -> list[str]:
+    """A line of `programs`, with what leaves their rows out where the config asks for `where` already."""
     found = programs(ids, rows, clicks)
     if not len(found):
         return []
@@ -158,7 +186,7 @@ def programs_line(user: str, ids: pl.Series, rows: pl.Series, clicks: pl.Series)
     seen = f"{user}: {words.count(len(found), 'id')}, with {of_rows:.1%} of rows and {of_clicks:.1%} of clicks,"
     seen += " see far more than others and click next to nothing of it or half of it: programs?"
     condition = f"{sql_column(user)} NOT IN ({', '.join(named)})"
-    return [f"{seen} If so, {_without(condition)}{more}"]
+    return [f"{seen} If so, {_without(condition, where)}{more}"]
 
 
 def _counted(ids: pl.Series, rows: pl.Series) -> pl.DataFrame:
@@ -177,13 +205,19 @@ def _is_none(ids: pl.Series) -> pl.Series:
 
 
 def _other_than(column: str, one: str, ids: pl.Series) -> str:
-    """The condition of rows with another id."""
-    return f"{sql_column(column)} <> {sql_text(one) if ids.dtype == pl.String else one}"
+    """The condition of rows with another id, or with none: those are counted as invalid, and not as asked for."""
+    return f"COALESCE({sql_column(column)} <> {sql_text(one) if ids.dtype == pl.String else one}, TRUE)"
 
 
-def _without(condition: str) -> str:
-    """What leaves the rows of an id out."""
-    return f"set data.events.where: {quoted(condition)}, which leaves such rows out"
+def _without(condition: str, where: str | None) -> str:
+    """What leaves the rows of an id out, where the config asks for `where` already."""
+    return f"set data.events.where: {quoted(both(where, condition))}, which leaves such rows out"
+
+
+def both(where: str | None, condition: str) -> str:
+    """The SQL condition of the rows for which two hold."""
+    first = f"({where})" if where and re.search(r"\bOR\b", where, re.IGNORECASE) else where
+    return f"{first} AND {condition}" if first else condition
 
 
 def _null(*, text: bool) -> str:

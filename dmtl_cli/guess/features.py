@@ -13,15 +13,15 @@ from dmtl_cli.data.log.written import floats
 from dmtl_cli.guess import states, words
 from dmtl_cli.guess.alike import are_same, offers, second_id
 from dmtl_cli.guess.ends import to_come
-from dmtl_cli.guess.files import CSV, partitions
-from dmtl_cli.guess.goals import sql_name
+from dmtl_cli.guess.files import partitions
 from dmtl_cli.guess.guests import guests_of
 from dmtl_cli.guess.inputs import Input, Inputs, hold_prices, share_embeddings
 from dmtl_cli.guess.late import lagging, totals_of
+from dmtl_cli.guess.left_out import mark_of
 from dmtl_cli.guess.measures import by_company, of_lengths, of_numbers
 from dmtl_cli.guess.pieces import SEPARATORS, TITLE, are_tags, separator_in, values_by_name
 from dmtl_cli.guess.requests import is_of_request
-from dmtl_cli.guess.rewrites import lists_in_text, quoted, sql_column, sql_texts
+from dmtl_cli.guess.rewrites import lists_in_text
 from dmtl_cli.guess.roles import Guess, Roles, times_of
 from dmtl_cli.guess.side_tables import Side, by_likeness, place
 from dmtl_cli.guess.sides import ITEMS, is_another, never_back, side_of
@@ -37,7 +37,6 @@ from dmtl_cli.guess.values import (
     decimals,
     has_days,
     is_constant,
-    is_flags,
     mean,
     span,
     values_in,
@@ -204,13 +203,8 @@ def _made_of(
     c, own = s.name, of is not None
     if own and c in roles.taken:
         return Guess(c, "it has the name of a column of the events with another role")
-    if is_flags(s.drop_nulls()) and words.says_all(c, words.STAFF):
-        name = f"{side}s.{sql_column(c)}" if own else sql_name(c)
-        table = of or events
-        yes = table.yes.get(c, ("true", "True", "TRUE") if table.files.form == CSV else ())
-        without = f"NOT COALESCE({name}, '') {sql_texts(yes)}" if yes else f"NOT COALESCE({name}, FALSE)"
-        without = f"COALESCE({name}, 0) = 0" if s.dtype != pl.Boolean else without
-        return Guess(c, f"a mark of who is no user; to leave their rows out: data.events.where: {quoted(without)}")
+    if (mark := mark_of(s, side if own else None, of or events)) is not None:
+        return mark
     if (refused := refusal(s, own, c in times) or states.says_nothing(s)) is not None:
         return Guess(c, refused)
     items = events.frame[roles.item.column] if roles.item else None

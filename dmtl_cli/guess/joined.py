@@ -23,6 +23,7 @@ from dmtl_cli.data.log.rows import frames
 from dmtl_cli.data.log.table import Table
 
 _MOST = 0.9  # of the rows of a table without an exposure are hardly what came of exposures
+_FEW = 0.05  # as many exposures of one id as this share of the rows, by chance
 Ints = npt.NDArray[np.int64]
 
 
@@ -101,30 +102,24 @@ def _later(log: Log, found: DayFiles, events: Table, name: str, beside: Mapping[
     return int(table.units[_times(log, found, events, table)[0] > 0].sum())
 
 
-def joined_lines(found: dict[str, Any]) -> Iterator[str]:
-    """What `check` says of them."""
+def joined_lines(found: dict[str, Any], *, brief: bool = False) -> Iterator[str]:
+    """What `check` says of them.
+
+    Args:
+        brief: whether rows that are left out, and those that count for several exposures, are told in one line where a
+            person has nothing to decide of them.
+    """
     for name, said in found.get("joined", {}).items():
-        rows = f"{said['rows']:,}"
-        where = f"data.events.joined.{name}"
+        where, rows = f"data.events.joined.{name}", said["rows"]
         lost, nameless, timeless = (said.get(k, 0) for k in ("unmatched", "without_id", "timeless"))
-        if timeless:
-            most = "WARNING: " if timeless > _MOST * said["rows"] else ""
-            yield f"{most}{where}: {timeless:,} of its {rows} rows have no time: left out"
-        if lost and (window := said.get("within")):
-            most = "WARNING: " if lost > _MOST * said["rows"] else ""
-            asked = ": are time, data.timezone and within right?" if most else ""
-            yield f"{most}{where}: {lost:,} of its {rows} rows came within {window} of no exposure: left out{asked}"
-        elif said["rows"] and lost + nameless == said["rows"]:
-            yield f"WARNING: {where}: none of its {rows} rows has the id of an exposure: is key the exposure's id?"
-            nameless = 0
-        elif lost:
-            most = "WARNING: " if lost > _MOST * said["rows"] else ""
-            yield f"{most}{where}: {lost:,} of its {rows} rows have the id of no exposure of the day: left out"
-        if nameless:
-            yield f"{where}: {nameless:,} of its {rows} rows have no value of key: left out"
-        if said.get("repeated"):
+        meeting = rows - lost - nameless - timeless
+        if brief and (lost or nameless or timeless) and meeting > (1 - _MOST) * rows:
+            yield f"{where}: {meeting:,} of its {rows:,} rows are of the day's exposures"
+        else:
+            yield from _without(where, said)
+        if said.get("repeated") and not brief:
             yield f"{where}: {said['repeated']:,} rows are left out: unique reads one of each id"
-        if said["shared"]:
+        if said["shared"] and not (brief and (said.get("pair") or said["shared"] < _FEW * rows)):
             pair = said.get("pair")
             of, asked = (f"pair ({', '.join(pair)})", "") if pair else ("id", "; is key the exposure's id?")
             what = f"{said['shared']:,} exposures share their {of} with another"
@@ -135,7 +130,27 @@ def joined_lines(found: dict[str, Any]) -> Iterator[str]:
             yield f"{where}: {what}: {more} reads them too, and a day then waits for that file"
 
 
-def shares_in_words(join: dict[str, float], *, whole: bool) -> list[str]:
-    """A line for each side table, of those with all of the day's ids only where the `whole` is asked for."""
-    shares = {k.removesuffix("_joined"): share for k, share in join.items() if whole or share < 1}
-    return [f"the table of {name} has {share:.1%} of the day's" for name, share in shares.items()]
+def _without(where: str, said: dict[str, Any]) -> Iterator[str]:
+    """Which rows are left out: without a time, an exposure, or an id."""
+    rows = f"{said['rows']:,}"
+    lost, nameless, timeless = (said.get(k, 0) for k in ("unmatched", "without_id", "timeless"))
+    if timeless:
+        most = "WARNING: " if timeless > _MOST * said["rows"] else ""
+        yield f"{most}{where}: {timeless:,} of its {rows} rows have no time: left out"
+    if lost and (window := said.get("within")):
+        most = "WARNING: " if lost > _MOST * said["rows"] else ""
+        asked = ": are time, data.timezone and within right?" if most else ""
+        yield f"{most}{where}: {lost:,} of its {rows} rows came within {window} of no exposure: left out{asked}"
+    elif said["rows"] and lost + nameless == said["rows"]:
+        yield f"WARNING: {where}: none of its {rows} rows has the id of an exposure: is key the exposure's id?"
+        nameless = 0
+    elif lost:
+        most = "WARNING: " if lost > _MOST * said["rows"] else ""
+        yield f"{most}{where}: {lost:,} of its {rows} rows have the id of no exposure of the day: left out"
+    if nameless:
+        yield f"{where}: {nameless:,} of its {rows} rows have no value of key: left out"
+
+
+def shares_in_words(join: dict[str, float]) -> list[str]:
+    """A line for each side table."""
+    return [f"the table of {name.removesuffix('_joined')} has {share:.1%} of the day's" for name, share in join.items()]

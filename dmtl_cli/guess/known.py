@@ -11,6 +11,7 @@ from dmtl_cli.guess.doubts import Broken
 from dmtl_cli.guess.files import CSV, JSON
 from dmtl_cli.guess.goals import Goal, goals
 from dmtl_cli.guess.inputs import Inputs
+from dmtl_cli.guess.left_out import LeftOut
 from dmtl_cli.guess.outcomes import Outcomes
 from dmtl_cli.guess.roles import Roles
 from dmtl_cli.guess.tables import Table
@@ -45,6 +46,9 @@ class Log:
     """what times say of the folders of days"""
     later: list[Outcomes] = field(default_factory=list)
     """tables of what came of exposures, whose columns the events have"""
+
+    left: list[LeftOut] = field(default_factory=list)
+    """rows of the events that are of nobody, or of nothing"""
 
     @cached_property
     def goals(self) -> list[Goal]:

@@ -19,13 +19,15 @@ from dmtl_cli.guess.side_tables import Side
 from dmtl_cli.guess.words import count
 from dmtl_cli.guess.writing import path_of
 
-_WIDE = 110  # characters of a reason
-_GOALS = 7  # rules that are printed; the config has all
+_WIDE = 100  # characters of a reason
+_GOALS = 5  # rules that are printed; the config has all
 _LISTS = ("outcomes", "user features", "item features", "context features", "known late", "no features yet")
 """roles of many columns: all of them are to be looked at"""
+_OF_IDS = ("user features", "item features")
+"""of which the print has how many there are: they are of tables, or do not change with events"""
 _TABLES, _OTHERS = "tables not used", "other good clicks"
 """what is printed beside the roles"""
-_WHOLE = (*_LISTS, "timezone", "item")
+_WHOLE = (*_LISTS, "timezone", "item", "left out")
 """roles whose reasons are told whole"""
 _KEYS = ("user", "item", "time", "click", "duration", "conversion", "request")
 """roles that the config has as keys of these names"""
@@ -41,7 +43,7 @@ def told_roles(log: Log, now: str, before: str = "") -> list[dict[str, Any]]:
     then, mine = _lists(before), _lists(now)
     named = [(role, g) for role, g in log.roles.named.items() if role != "seen"]  # a warning says what is left out
     sides = log.inputs.sides.items()
-    named += [("joined", Guess(path_of(one.table), f"{one.why}: {', '.join(one.columns)}")) for one in log.later]
+    named += [("joined", Guess(path_of(one.table), one.why)) for one in log.later]
     named += [(f"{name} table", Guess(path_of(side.table), _about_side(side))) for name, side in sides]
     if log.roles.click is None and log.roles.perhaps_clicks:
         named.append(("click", Guess("every row", f"or --click with one of: {log.roles.perhaps_clicks}")))
@@ -55,6 +57,10 @@ def told_roles(log: Log, now: str, before: str = "") -> list[dict[str, Any]]:
         rule = quoted(log.roles.made[g.column]) if g.column in log.roles.made else ""
         why = comment(g.why).partition(": ")[0]
         row["as_before"] = line in before and f": {rule}" in before and why in before
+    if log.left:
+        known = all(one.condition in before for one in log.left)
+        row = {"role": "left out", "column": "by where", "why": "; ".join(one.what for one in log.left)}
+        out.append(row | {"as_before": known})
     taken, later = {g.column for g in log.roles.named.values()}, unwritten(log.roles, log.inputs)
     used = [] if later else log.inputs.used
     for role, columns in (
@@ -134,9 +140,9 @@ def described(found: dict[str, Any]) -> str:
         rows, again = found["roles"], []
     if again:
         lines.append(f"{'as before':17}{', '.join(dict.fromkeys(again))}")
-    for r in rows:
+    for r in _counted(rows, found["config"]) if not again else rows:
         told = r.get("changed", r["why"]) if again else r["why"]
-        why = _wrapped(told) if r["role"] in _WHOLE else [_short(told, _WIDE)]
+        why = _wrapped(told) if r["role"] in _WHOLE else [_clauses(told)]
         lines.append(f"{r['role']:17}{_short(r['column'], 24):26}{why[0]}")
         lines += [f"{'':43}{more}" for more in why[1:]]
     lines += [f"WARNING: {line}" for line in found["warnings"]]
@@ -155,8 +161,31 @@ def described(found: dict[str, Any]) -> str:
     return "\n".join([*lines, *(["", *told] if told else []), "", f"written: {found['config']}", *then])
 
 
+def _counted(rows: list[dict[str, Any]], config: str) -> list[dict[str, Any]]:
+    """The rows with one in place of those of features of users and items, and of what is not used: how many there
+    are, which the config has with what each is."""
+    several = [r for r in rows if r["role"] in _OF_IDS]
+    if not several:
+        return rows
+    of = ", ".join(f"{r['column']} of {r['role'].removesuffix(' features')}s" for r in several)
+    unused = next((f"; {r['column']} columns are not used" for r in rows if r["role"] == "not used"), "")
+    total = str(sum(int(r["column"]) for r in several))
+    row = {"role": "features", "column": total, "why": f"{of}{unused}: each has a line in {config}"}
+    return [*(r for r in rows if r["role"] not in (*_OF_IDS, "not used")), row]
+
+
 def _wrapped(text: str) -> list[str]:
     return textwrap.wrap(text, _WIDE, break_long_words=False)
+
+
+def _clauses(text: str) -> str:
+    """As many of a reason's clauses as a line has room for; of a first one that is longer its beginning."""
+    first, *more = text.split("; ")
+    for clause in more:
+        if len(first) + len(clause) + 2 > _WIDE:
+            break
+        first = f"{first}; {clause}"
+    return _short(first, _WIDE)
 
 
 def _short(text: str, most: int) -> str:

@@ -52,23 +52,13 @@ def of_what_was_seen(
     return narrowed, replace(told, request=request, where=flag.condition, grades=roles.grades)
 
 
-def condition_of(events: Table, roles: Roles) -> tuple[str, str] | None:
-    """The SQL condition of the rows of the files that are the events, and why; None where all are."""
-    kinds, seen = events.kinds, roles.seen
-    found = [] if kinds is None else [(where_of(kinds), "what was shown: rows of other kinds are below")]
-    found += [] if seen is None else [(str(roles.where), f"{seen.column}: {seen.why}; {_undone(events)}")]
-    if not found:
-        return None
-    return " AND ".join(text for text, _ in found), "; ".join(why for _, why in found)
-
-
 def unseen(events: Table, roles: Roles) -> Iterator[str]:
     """A line, where rows are left out as nobody saw their card."""
     if roles.seen is not None:
-        yield f"{roles.seen.column}: {roles.seen.why}: left out (data.events.where); {_undone(events)}"
+        yield f"{roles.seen.column}: {roles.seen.why}: left out (data.events.where); {undone(events)}"
 
 
-def _undone(events: Table) -> str:
+def undone(events: Table) -> str:
     """How all rows are read."""
     kinds = "null" if events.kinds is None else quoted(where_of(events.kinds))
     return f"to read such rows too, set data.events.where: {kinds}"

@@ -393,8 +393,7 @@ def joins(config: Config, log: Log, day: Day, schema: Schema) -> Iterator[str]:
             yield f"{table.key}: {has}: {fix}"
         elif name == "items" and "items" not in config.export.model_fields_set:
             what = f"{lost:,} of the day's {seen_ids:,} items are not in the table of items{such_as(absent.sort())}"
-            hint = "set export.items: listed to serve those of the table alone, or all"
-            yield f"{table.key}: {what}, and are served all the same: {hint}"
+            yield f"{table.key}: {what}, and are served all the same: export.items: listed leaves them out"
 
 
 def _absent(ids: pl.Series, schema: Schema, side: str, key: str) -> pl.Series:

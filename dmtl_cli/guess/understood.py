@@ -13,7 +13,7 @@ import polars as pl
 from dmtl_cli.data.first_window import FEW
 from dmtl_cli.data.log.lengths import clock_seconds, not_negative
 from dmtl_cli.guess.arrival import Arrival, arrival, by_times
-from dmtl_cli.guess.doubts import invalid_rows, no_item, nobody, null_ids, sessions, warnings
+from dmtl_cli.guess.doubts import crowd, invalid_rows, no_item, nobody, null_ids, sessions, warnings
 from dmtl_cli.guess.exploding import parallel
 from dmtl_cli.guess.features import days_of_rows, inputs_of
 from dmtl_cli.guess.files import CSV, JSON, complete_day, usual
@@ -21,6 +21,7 @@ from dmtl_cli.guess.given import refuse_expression, refuse_given, told_of, with_
 from dmtl_cli.guess.keys import by_tables
 from dmtl_cli.guess.known import Log
 from dmtl_cli.guess.labels import EXPRESSION, roles_of
+from dmtl_cli.guess.left_out import LeftOut, condition_of, left_out
 from dmtl_cli.guess.listed import is_listed
 from dmtl_cli.guess.objects import OBJECT
 from dmtl_cli.guess.outcomes import (
@@ -96,10 +97,12 @@ def understood(root: str, given: Mapping[str, str], lives: str | None) -> Log:
     newest = complete_day((day, n) for day, n in days.items() if all(day in of for of in days_of(later, events)))
     marked = [d for d in sorted(days)[-_NEWEST:] if newest and d <= newest and found.is_marked(events.files, d)]
     day = marked[-1] if marked else newest
-    told = _warnings(events, roles) + _sessions(events, roles, days, newest, zone)
+    left = left_out(events, roles, inputs)
+    told = _warnings(events, roles, left) + _sessions(events, roles, days, newest, zone)
     cut = {n: side.table.files for n, side in inputs.sides.items() if side.table.files.form not in LAKES}
     sides = frozenset(n for n, files in cut.items() if day and found.is_marked(files, day))
-    return Log(found.root, events, roles, inputs, days, day, told, bool(marked), sides, None, fits, lives, late, later)
+    told_by = (bool(marked), sides, None, fits, lives, late)
+    return Log(found.root, events, roles, inputs, days, day, told, *told_by, later, left)
 
 
 def _of_rows(found: Sequence[Table], given: Mapping[str, str]) -> list[Table]:
@@ -269,11 +272,11 @@ def _timed(table: Table, given: Mapping[str, str]) -> Table:
     return replace(table, frame=in_seconds(table.frame, [c]), text=text)
 
 
-def _warnings(events: Table, roles: Roles) -> list[str]:
+def _warnings(events: Table, roles: Roles, left: Sequence[LeftOut]) -> list[str]:
     words = list[str]()
     if not (events.written.header or events.written.source):
-        where = "write the right ones into data.csv.columns, or lay a file with CREATE TABLE beside the log"
-        words.append(f"{path_of(events)} has no header: names of its columns are guesses by their place: {where}")
+        fix = "write the right ones into data.csv.columns, or lay a file with CREATE TABLE beside the log"
+        words.append(f"{path_of(events)} has no header: names of its columns are guesses by their place: {fix}")
     if roles.user is None or roles.item is None or roles.behaviour is not None:
         return words
     ids = [(g.column, events.frame[g.column].drop_nulls().value_counts()) for g in (roles.user, roles.item)]
@@ -284,8 +287,19 @@ def _warnings(events: Table, roles: Roles) -> list[str]:
     words += [line for c, counts in ids for line in null_ids(c, counts[c], counts["count"], text=text, dropped=dropped)]
     (user, _), (item, _) = ids
     (people, n), (goods, m) = ((counts[c], counts["count"]) for c, counts in ids)
-    words += nobody(user, people, n, kept=True) + no_item(item, goods, m, user, people, n)
+    asked = condition_of(events, roles, left)
+    where = None if asked is None else asked[0]
+    words += crowd(user, people, n, kept=True, where=where)
+    (people, n), (goods, m) = (_without(left, *of) for of in ((people, n), (goods, m)))
+    words += nobody(user, people, n, where=where) + no_item(item, goods, m, user, people, n, where=where)
     return [*warnings(user, item, users, items, len(events.frame), click), *words]
+
+
+def _without(left: Sequence[LeftOut], ids: pl.Series, rows: pl.Series) -> tuple[pl.Series, pl.Series]:
+    """Ids and the rows of each, without those that are left out."""
+    gone = [one.id for one in left if one.column == ids.name and one.id is not None]
+    there = ~ids.cast(pl.String).is_in(gone)
+    return ids.filter(there), rows.filter(there)
 
 
 def _sessions(events: Table, roles: Roles, days: Mapping[dt.date, int], newest: dt.date | None, zone: str) -> list[str]:

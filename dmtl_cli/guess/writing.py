@@ -22,11 +22,11 @@ from dmtl_cli.guess.goals import by_length, goal_lines, sql_name
 from dmtl_cli.guess.guests import lines_of as guest_lines
 from dmtl_cli.guess.known import Log, instants_of, timezone_of
 from dmtl_cli.guess.labels import GOOD
+from dmtl_cli.guess.left_out import condition_of
 from dmtl_cli.guess.outcomes import Outcomes
 from dmtl_cli.guess.repeats import unique_of
 from dmtl_cli.guess.rewrites import may_be_shown, one_row_an_item, quoted, where_of
 from dmtl_cli.guess.roles import Guess, candidates
-from dmtl_cli.guess.seen import condition_of
 from dmtl_cli.guess.side_tables import Side
 from dmtl_cli.guess.state_lines import state_lines
 from dmtl_cli.guess.tables import Table
@@ -164,7 +164,7 @@ def _types(log: Log) -> list[str]:
     for text in (*log.roles.made.values(), *(one.expression for one in log.goals)):
         named = sources_of(text)
         used |= {*named, *(re.sub(r"^(users|items)\.", "", c) for c in named)}
-    used |= {i.column for i in (*log.inputs.used, *log.inputs.held)}
+    used |= {i.column for i in (*log.inputs.used, *log.inputs.held)} | {one.column for one in log.left if one.is_number}
     used |= {log.inputs.guests.member, log.inputs.guests.cookie} if log.inputs.guests else set()
     sides = log.inputs.sides.values()
     used |= {c.column for side in sides for c in (side.key, side.version, side.until) if c}
@@ -269,7 +269,7 @@ def _events(log: Log) -> list[str]:
         is_alone = log.events.explode[0] in log.events.frame.columns and len(log.events.explode) == 1
         alike = f"{'a list' if is_alone else 'lists as long as each other in every row'}: an element is an event"
         lines.append(f"explode: {_exploded(log.events)}  # {alike}")
-    if (asked := condition_of(log.events, roles)) is not None:
+    if (asked := condition_of(log.events, roles, log.left)) is not None:
         lines.append(f"where: {quoted(asked[0])}  # {comment(asked[1])}")
     for role in ("user", "item"):
         lines.append(_role(log, role, f"name the column of the {role}'s id"))

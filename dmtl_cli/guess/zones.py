@@ -68,7 +68,7 @@ def zone_of(s: pl.Series, unit: str, rows: pl.DataFrame | None = None, user: str
         )
     if unit in ("timestamp", "text"):
         local = f"days end at midnight of {s.name}'s own times, which name no zone and are taken for your users' clock"
-        return "UTC", f"{local}, which timezone: UTC leaves as it stands; if they were written in UTC, {ANY_ZONE}{seen}"
+        return "UTC", f"{local}; if they were written in UTC, {ANY_ZONE}{seen}"
     return "UTC", f"days end at midnight of UTC, as numbers name no zone; {ANY_ZONE}{seen}"
 
 

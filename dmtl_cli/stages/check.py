@@ -20,20 +20,19 @@ from dmtl_cli.data.features.layout import Layout
 from dmtl_cli.data.first_window import first_proposed
 from dmtl_cli.data.log.converted import provisional
 from dmtl_cli.data.log.day import FEATURE, ID, TIME, Day
-from dmtl_cli.data.log.day_files import SUCCESS, DayFiles
-from dmtl_cli.data.log.invalid import in_words, reasons
+from dmtl_cli.data.log.day_files import DayFiles
+from dmtl_cli.data.log.invalid import reasons
 from dmtl_cli.data.log.raw import RawEvents
 from dmtl_cli.data.log.reader import NOT_ASKED, REPEATED, Log
 from dmtl_cli.data.log.schema import Schema
 from dmtl_cli.data.log.shares import share_groups
 from dmtl_cli.data.profile.stored import Profile
 from dmtl_cli.guess import memory
-from dmtl_cli.guess.doubts import no_item, nobody, null_ids, programs_line, sessions, warnings
-from dmtl_cli.guess.joined import joined_lines, joined_rows, shares_in_words
-from dmtl_cli.guess.repeats import repeated_ids, repeats_in_words
+from dmtl_cli.guess.doubts import crowd, no_item, nobody, null_ids, programs_line, sessions, warnings
+from dmtl_cli.guess.joined import joined_rows
+from dmtl_cli.guess.repeats import repeated_ids
 from dmtl_cli.guess.suggestions import other_rows, suggestions, unread
 from dmtl_cli.guess.values import ONE
-from dmtl_cli.guess.words import count
 from dmtl_cli.nn.table import EmbeddingTable
 from dmtl_cli.runs.ranks import ALONE
 from dmtl_cli.runs.scratch import scratch_folder
@@ -45,14 +44,12 @@ from dmtl_cli.teacher.rows import rows_per_epoch
 from dmtl_cli.tune import plan
 
 _BLOCKS = 32  # blocks of the day whose durations are described
-_RATE = "long_read_rate_at_"  # and what the config calls a long read
+RATE = "long_read_rate_at_"
+"""and what the config calls a long read"""
 _LATER = 0.05  # of the users or items lack a value in their first row alone, before it is said
 _CHANGED = 2 * (1 - ONE)
 """share of the rows with another value than their item's first, before it is said: twice that of a column which `init`
 takes for an item's, as where a value that few rows have is the first one, all others differ from it"""
-_NAMED = 12  # columns that nothing reads
-_UNIQUE = "data.events.unique reads one of each id"
-_WIDEST = 48  # of a column of the print
 _TEACHER_FLOPS = 2e10  # per second and thread, forward and backward: a cautious guess, and shown as one
 
 
@@ -120,7 +117,9 @@ def _warnings(config: Config, day: Day) -> list[str]:
         out += null_ids(column, ids, rows, text=text, dropped=dropped)
     user, item = found
     clicks = np.bincount(day.clicked // max(1, len(day.items)), minlength=len(day.users))[day.user_events > 0]
-    out += nobody(*user) + no_item(*item, *user) + programs_line(*user, pl.Series(clicks))
+    where = events.where
+    out += nobody(*user, where=where) + crowd(*user, where=where) + no_item(*item, *user, where=where)
+    out += programs_line(*user, pl.Series(clicks), where=where)
     if (share := repeated / max(1.0, repeated + day.facts["clicks"])) > 0.5:
         what = f"{share:.0%} of clicks repeat an earlier one of the same user, item and request"
         out.append(f"{what}: is {events.item} the item? Else look at data.events.request")
@@ -158,7 +157,7 @@ def _labels(config: Config, day: Day) -> dict[str, Any]:
             out["duration_seconds"] = {f"p{q}": round(float(np.percentile(known, q)), 1) for q in (10, 50, 90)}
             out["duration_seconds"]["mean"] = round(float(known.mean()), 2)
             name, at = _long(config, known)
-            out[f"{_RATE}{name}"] = round(float((known > at).mean()), 4)
+            out[f"{RATE}{name}"] = round(float((known > at).mean()), 4)
     else:
         out |= _conversions(day)
     return out
@@ -324,123 +323,3 @@ def _doubts(
     if once.get(f.name, 0) > MOST_ROWS:
         out["seen_once_share"] = round(once[f.name], 4)
     return out
-
-
-def described(found: dict[str, Any], *, brief: bool = False) -> str:
-    """What `check` found, as lines of text.
-
-    Args:
-        brief: without what `init` says already, and what only a run needs: the features and estimates.
-    """
-    shown, waiting = found["features"], list[str]()
-    if found.get("profile", "") is None:  # nothing is known of them yet
-        waiting = [f["name"] for f in shown if f.get("profile")]
-        shown = [f for f in shown if not f.get("profile")]
-    notes = [note for f in shown for note in _notes(f)]
-    if waiting and not brief:
-        several = f"{count(len(waiting), 'feature')} of profiles ({waiting[0]} .. {waiting[-1]})"
-        notes.append(f"{several}: no profile of an earlier day, so unknown until there is one")
-    lines = [
-        f"day {found['day']}: {_counts(found)}",
-        *([f"{found[NOT_ASKED]:,} other rows are left out by data.events.where"] if found.get(NOT_ASKED) else []),
-        *([f"{found[REPEATED]:,} rows are left out: {_UNIQUE}"] if found.get(REPEATED) else []),
-        *([in_words(_kept(found), found["left_out"])] if "left_out" in found else []),
-        *repeats_in_words(found, _kept(found)),
-        *(f"WARNING: {line}" for line in found["warnings"]),
-        f"labels: {_labels_in_words(found['labels'])}",
-        *shares_in_words(found["join"], whole=not brief),
-        *([found["ended"]] if "ended" in found else []),
-        *([] if brief else ["", *_table(shown)]),
-        *joined_lines(found),
-        *notes,
-        *found["suggestions"],
-        *([] if brief else _unread(found["unread"])),
-        *map(_marked, found.get("finished", ())),
-    ]
-    if brief:
-        return "\n".join(lines)
-    lines += [
-        "",
-        "estimates (guesses): " + ", ".join(f"{k} {v}" for k, v in found["estimates"].items()),
-        *(["", plan.described(found["plan"])] if "plan" in found else []),
-        *(["", f"next: {found['next']}"] if "next" in found else []),
-    ]
-    return "\n".join(lines)
-
-
-def _counts(found: dict[str, Any]) -> str:
-    """5,000 rows of 531 users and 397 items (600 and 500 in tables)."""
-    active = found["with_events"]
-    seen = f"{count(active['users'], 'user')} and {count(active['items'], 'item')}"
-    tables = found["users"] != active["users"] or found["items"] != active["items"]
-    more = f" ({found['users']:,} and {found['items']:,} with those of the tables)" if tables else ""
-    return f"{count(found['rows'], 'row')} of {seen}{more}"
-
-
-def _kept(found: dict[str, Any]) -> int:
-    """Rows of the log that are events, the repeated clicks too."""
-    return int(found["rows"] + found["labels"]["repeated_clicks"])
-
-
-def _unread(columns: list[str]) -> list[str]:
-    more = f" and {len(columns) - _NAMED} more" if len(columns) > _NAMED else ""
-    return [f"columns that no feature reads: {', '.join(columns[:_NAMED])}{more}"] if columns else []
-
-
-def _marked(table: str) -> str:
-    hint = f"set data.{table}.success_file: {SUCCESS}, and a day that is still being written is not read"
-    return f"{table}: the day's folder has {SUCCESS}; {hint}"
-
-
-def _labels_in_words(found: dict[str, Any]) -> str:
-    parts = [f"{found['click_rate']:.1%} of rows are clicks" if found["exposures"] else "every row is a click"]
-    if repeated := found["repeated_clicks"]:
-        many = f"{count(repeated, 'further click')} of one item in one {found['request']}"
-        parts.append(f"{many} {'is' if repeated == 1 else 'are'} dropped")
-    if seconds := found.get("duration_seconds"):
-        ((rule, share),) = ((k.removeprefix(_RATE), v) for k, v in found.items() if k.startswith(_RATE))
-        line = "their mean" if rule == "mean" else rule if rule.startswith("p") else f"{rule} seconds"
-        spread = ", ".join(f"{name} {seconds[name]:g}" for name in ("p10", "p50", "p90", "mean"))
-        parts += [f"seconds of a click: {spread}", f"{share:.1%} are long reads (above {line})"]
-    if unknown := found.get("clicks_without_duration"):
-        parts.append(f"{count(unknown, 'click')} have no duration")
-    if "conversion_rate" in found:
-        parts.append(f"{found['conversion_rate']:.1%} of clicks are good")
-    if unknown := found.get("clicks_without_conversion"):
-        parts.append(f"of {count(unknown, 'click')} it is not known")
-    return "; ".join(parts)
-
-
-def _table(shown: list[dict[str, Any]]) -> list[str]:
-    """The features in columns, as wide as their longest names."""
-    names = {"name": "feature", "side": "side", "kind": "kind", "embedding": "embedding"}
-    rows = [names | {"rows": "rows", "unknown": "unknown"}]
-    rows += [f | {"rows": f.get("embedding_rows", ""), "unknown": f"{f['unknown_share']:.1%}"} for f in shown]
-    wide = [(c, min(_WIDEST, max(len(r.get(c, "")) for r in rows))) for c in names]
-    return ["".join(f"{r.get(c, ''):{n}}  " for c, n in wide) + "{rows:>8} {unknown:>8}".format_map(r) for r in rows]
-
-
-def _notes(f: dict[str, Any]) -> list[str]:
-    """What the table has no column for."""
-    notes = []
-    if "buckets" in f:
-        notes.append(f"{f['name']}: {f['values']:,} values of the day fall into {f['buckets']:,} buckets")
-    if "items_that_change" in f:
-        share = f"{f['items_that_change']:,} of {f['items_seen']:,} items have several values this day"
-        hint = "an item's own attribute does not change: side table, or side: context"
-        notes.append(f"{f['name']}: {share}; the first is taken ({hint})")
-    if "known_later" in f:
-        seen = f"{f['known_later']:,} of {f['seen']:,} {f['side']}s have none in their first row of this day"
-        why = "it stays unknown, as a later one may tell what happened meanwhile"
-        what = f"{why}; write it in all rows, or in a table of {f['side']}s"
-        if f.get("per_event"):
-            own = "a teacher reads each row's own value, none is one too"
-            what = f"{own}; a student has the first of the day in all rows, and serves the one that is asked with"
-        notes.append(f"{f['name']}: {seen} and one later: {what}")
-    if f.get("one_value"):
-        notes.append(f"{f['name']}: one value for all {f['side']}s: it tells nothing")
-    if "seen_once_share" in f:
-        share = f"{f['seen_once_share']:.0%} of the day's rows have a value that occurs once"
-        hint = "set min_count: 2, or leave it out"
-        notes.append(f"{f['name']}: {share}: unless other days repeat it, it cannot be learned; {hint}")
-    return notes

@@ -96,7 +96,11 @@ def reasons(facts: Mapping[str, float]) -> dict[str, int]:
 
 def in_words(kept: int, left_out: Mapping[str, int]) -> str:
     """`12 of 5,000 rows are left out (0.2%): 10 with no user id that can be one, 2 with no time`."""
-    gone = sum(left_out.values())
-    some = {words: n for reason, words in REASONS.items() if (n := left_out.get(reason))}
-    why = ", ".join(f"{n:,} {w.format(s='s' * (n > 1), es='es' * (n == 1))}" for w, n in some.items())
+    gone, why = sum(left_out.values()), ", ".join(parts_in_words(left_out))
     return f"{gone:,} of {kept + gone:,} rows are left out ({gone / max(1, kept + gone):.1%}): {why}"
+
+
+def parts_in_words(left_out: Mapping[str, int]) -> list[str]:
+    """`10 with no user id that can be one`, `2 with no time`."""
+    some = {words: n for reason, words in REASONS.items() if (n := left_out.get(reason))}
+    return [f"{n:,} {w.format(s='s' * (n > 1), es='es' * (n == 1))}" for w, n in some.items()]

@@ -1,0 +1,121 @@
+"""Rows that are of nobody, or of nothing, and so left out of the events: those of an id that stands for guests or for
+an unknown item, and those of staff, of tests and of programs that a column marks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from dmtl_cli.guess import words
+from dmtl_cli.guess.doubts import nameless
+from dmtl_cli.guess.files import CSV
+from dmtl_cli.guess.goals import sql_name
+from dmtl_cli.guess.inputs import Inputs
+from dmtl_cli.guess.rewrites import quoted, sql_column, sql_texts, where_of
+from dmtl_cli.guess.roles import Guess, Roles
+from dmtl_cli.guess.seen import undone
+from dmtl_cli.guess.tables import Table
+from dmtl_cli.guess.values import is_flags, mean
+
+_MOST = 0.2  # of the rows: of more a person decides
+_TRUE = ("true", "True", "TRUE")
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Rows that are left out."""
+
+    condition: str
+    """of all others, in SQL"""
+    what: str
+    """which rows they are, and why"""
+    column: str
+    """that the condition reads"""
+    id: str | None = None
+    """of that column; None: it has marks"""
+    is_number: bool = False
+    """whether the marks are numbers"""
+
+
+@dataclass(frozen=True)
+class Mark(Guess):
+    """A column that marks who is no user."""
+
+    side: str | None = None
+    """of the table that has it, user or item; None: the events'"""
+    condition: str = ""
+    """of the rows without the mark"""
+    is_number: bool = False
+
+
+def mark_of(s: pl.Series, side: str | None, table: Table) -> Mark | None:
+    """A column of flags that is named like a mark of who is no user.
+
+    Args:
+        side: as that of a `Mark`.
+        table: that has the column.
+    """
+    c = s.name
+    if not (is_flags(s.drop_nulls()) and words.says_all(c, words.STAFF)):
+        return None
+    name = f"{side}s.{sql_column(c)}" if side else sql_name(c)
+    if s.dtype != pl.Boolean:
+        without = f"COALESCE({name}, 0) = 0"
+    elif yes := table.yes.get(c, _TRUE if table.files.form == CSV else ()):
+        without = f"NOT COALESCE({name}, '') {sql_texts(yes)}"
+    else:
+        without = f"NOT COALESCE({name}, FALSE)"
+    why = f"a mark of who is no user; to leave their rows out: data.events.where: {quoted(without)}"
+    return Mark(c, why, side=side, condition=without, is_number=s.dtype != pl.Boolean)
+
+
+def left_out(events: Table, roles: Roles, inputs: Inputs) -> list[LeftOut]:
+    """What is left out: of ids that look like nobody or like no item, and of marks, each that has few of the rows. The
+    marks are told as left out then, in place of how to do so."""
+    if roles.user is None or roles.item is None or roles.behaviour is not None:
+        return []
+    found = [*_nameless(events.frame, roles.user, "user"), *_nameless(events.frame, roles.item, "item")]
+    for k, mark in enumerate(inputs.unused):
+        if isinstance(mark, Mark) and 0 < (part := _marked(events.frame, roles, inputs, mark)) <= _MOST:
+            what = f"{mark.column}, a mark of who is no user ({part:.1%} of rows)"
+            found.append(LeftOut(mark.condition, what, mark.column, is_number=mark.is_number))
+            inputs.unused[k] = Guess(mark.column, "a mark of who is no user: their rows are left out (where)")
+    return found
+
+
+def _nameless(frame: pl.DataFrame, of: Guess, role: str) -> Iterator[LeftOut]:
+    counts = frame[of.column].drop_nulls().value_counts()
+    for word, n, condition in nameless(of.column, counts[of.column], counts["count"]):
+        if n <= _MOST * len(frame):
+            what = f"{of.column} {word!r}, which looks like no {role} ({n / len(frame):.1%} of rows)"
+            yield LeftOut(condition, what, of.column, word)
+
+
+def _marked(frame: pl.DataFrame, roles: Roles, inputs: Inputs, mark: Mark) -> float:
+    """The share of rows with a mark."""
+    if mark.side is None:
+        return mean(_is_set(frame[mark.column]))
+    side = inputs.sides.get(f"{mark.side}s")
+    of = roles.user if mark.side == "user" else roles.item
+    if side is None or of is None:
+        return 0.0
+    table = side.table.frame
+    ids = table.filter(_is_set(table[mark.column]))[side.key.column].drop_nulls().cast(pl.String)
+    return mean(frame[of.column].cast(pl.String).is_in(ids.unique().implode()).fill_null(False))
+
+
+def _is_set(flags: pl.Series) -> pl.Series:
+    return (flags.cast(pl.Float64) != 0).fill_null(False)
+
+
+def condition_of(events: Table, roles: Roles, left: Sequence[LeftOut]) -> tuple[str, str] | None:
+    """The SQL condition of the rows of the files that are the events, and why; None where all are."""
+    kinds, seen = events.kinds, roles.seen
+    found = [] if kinds is None else [(where_of(kinds), "what was shown: rows of other kinds are below")]
+    found += [] if seen is None else [(str(roles.where), f"{seen.column}: {seen.why}; {undone(events)}")]
+    found += [(one.condition, f"without {one.what}") for one in left]
+    if not found:
+        return None
+    return " AND ".join(text for text, _ in found), "; ".join(why for _, why in found)

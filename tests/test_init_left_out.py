@@ -1,0 +1,89 @@
+"""Rows of nobody and of nothing: `init` leaves them out by `where`, tells so, and leaves many of them to a person."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import unseen
+import yaml
+from initiated import daily, frame, made
+from worlds import dmtl
+
+from dmtl_cli.guess.doubts import both, programs_line
+
+ROWS = unseen.ROWS
+
+
+def with_items(part: float, word: str = "unknown") -> pl.DataFrame:
+    """A log of which a part of the rows have an item that is none."""
+    none = pl.Series(np.random.default_rng(1).random(ROWS) < part)
+    log = frame()
+    item = pl.Series([f"i{i}" for i in log["item_id"]])
+    return log.with_columns(pl.when(none).then(pl.lit(word)).otherwise(item).alias("item_id"))
+
+
+def test_an_item_that_is_none_is_left_out_and_told(tmp_path: Path) -> None:
+    log = with_items(0.02)
+    ended, raw, text = made(tmp_path, daily(log))
+    where = raw["data"]["events"]["where"]
+    assert where == "COALESCE(item_id <> 'unknown', TRUE)" and "looks like no item: if" not in ended.out + text
+    (line,) = (line for line in ended.out.splitlines() if line.startswith("left out  "))
+    assert "item_id 'unknown', which looks like no item (1.4% of rows)" in line
+    day = max(unseen.days_of(unseen.drawn(0)))
+    found = dmtl("check", "--config", tmp_path / "mine.yaml", "--day", day, "--json").json
+    of_day = log.filter(pl.Series(unseen.days_of(unseen.drawn(0))) == day)
+    assert found["rows"] == (of_day["item_id"] != "unknown").sum() < len(of_day)
+    assert not any("item_id" in line for line in found["warnings"])
+
+
+def test_of_many_rows_a_person_decides(tmp_path: Path) -> None:
+    ended, raw, _ = made(tmp_path, daily(with_items(0.3)))
+    assert "where" not in raw["data"]["events"] and "WARNING: item_id: 'unknown', in " in ended.out
+
+
+def test_rows_without_an_id_are_no_rows_of_nobody(tmp_path: Path) -> None:
+    """They are counted as rows without an id, of which a day may have too many."""
+    log = with_items(0.02).with_columns(
+        pl.when(pl.Series(np.arange(ROWS) % 50 == 0)).then(None).otherwise("item_id").alias("item_id")
+    )
+    made(tmp_path, daily(log))
+    day = max(unseen.days_of(unseen.drawn(0)))
+    found = dmtl("check", "--config", tmp_path / "mine.yaml", "--day", day, "--json").json
+    of_day = log.filter(pl.Series(unseen.days_of(unseen.drawn(0))) == day)["item_id"]
+    assert sum(found["left_out"].values()) == of_day.null_count() > 0
+    assert found["not_asked"] == (of_day == "unknown").sum() > 0
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_marks_and_ids_are_one_condition(tmp_path: Path, form: str) -> None:
+    log = with_items(0.02).with_columns(
+        pl.Series("is_test", (np.random.default_rng(2).random(ROWS) < 0.05).astype(int))
+    )
+
+    def write(home: Path) -> None:
+        if form == "csv":
+            log.write_csv(home / "events.csv")
+        else:
+            daily(log)(home)
+
+    ended, raw, _ = made(tmp_path, write)
+    assert ended.code == 0, ended.err
+    assert raw["data"]["events"]["where"] == "COALESCE(item_id <> 'unknown', TRUE) AND COALESCE(is_test, 0) = 0"
+    day = max(unseen.days_of(unseen.drawn(0)))
+    found = dmtl("check", "--config", tmp_path / "mine.yaml", "--day", day, "--json").json
+    kept = log.filter(
+        pl.Series(unseen.days_of(unseen.drawn(0))) == day, pl.col("is_test") == 0, pl.col("item_id") != "unknown"
+    )
+    assert found["rows"] == len(kept)
+
+
+def test_what_leaves_more_out_keeps_what_is_asked_already() -> None:
+    ids, rows, clicks = pl.Series([f"u{k}" for k in range(200)]), pl.Series([900, *[20] * 199]), [0, *[4] * 199]
+    (line,) = programs_line("uid", ids, rows, pl.Series(clicks), where="kind = 'shown' OR kind IS NULL")
+    said: dict[str, Any] = yaml.safe_load(line.partition("data.events.")[2].partition(", which leaves")[0])
+    assert said == {"where": "(kind = 'shown' OR kind IS NULL) AND uid NOT IN ('u0')"}
+    assert both(None, "a = 1") == "a = 1" and both("b = 2", "a = 1") == "b = 2 AND a = 1"
