@@ -22,6 +22,7 @@ from dmtl_cli.guess.outcomes import (
     with_rows,
 )
 from dmtl_cli.guess.references import MET, exposures_of, is_chance, is_own, reference
+from dmtl_cli.guess.remembered import remembered
 from dmtl_cli.guess.roles import Roles
 from dmtl_cli.guess.tables import LAKES, Table
 from dmtl_cli.guess.values import DAYS, FEW, free, instants, is_id, share, within
@@ -244,8 +245,14 @@ def _wait(
 
 def _names(frame: pl.DataFrame, ids: pl.Series, names: words.Patterns) -> list[str]:
     """The columns that may name users, or items, the one named so first."""
-    fits = [c for c in frame.columns if is_id(frame[c]) and not is_own(frame[c]) and within(frame[c], ids) >= MET]
+    fits = [c for c in _ids_of_several(frame) if within(frame[c], ids) >= MET]
     return sorted(fits, key=lambda c: (c != ids.name, -words.by_name(c, names)))
+
+
+@remembered
+def _ids_of_several(frame: pl.DataFrame) -> Sequence[str]:
+    """Columns of ids that are not of a row each."""
+    return [c for c in frame.columns if is_id(frame[c]) and not is_own(frame[c])]
 
 
 def _shared_day(table: Table, events: Table) -> dt.date | None:

@@ -4,12 +4,13 @@ request."""
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import polars as pl
 
 from dmtl_cli.guess import words
+from dmtl_cli.guess.remembered import remembered
 from dmtl_cli.guess.values import (
     DAYS,
     FEW,
@@ -257,7 +258,8 @@ def with_names(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.rename(names)
 
 
-def times_of(frame: pl.DataFrame) -> dict[str, str]:
+@remembered
+def times_of(frame: pl.DataFrame) -> Mapping[str, str]:
     """Columns of times with their `values.time_unit`.
 
     Integers that could be seconds since 1970 are ids where they come back hours apart by another clock: a time passes
@@ -280,7 +282,8 @@ def _is_when(c: str) -> bool:
     return words.by_name(c, words.TIME) > 0 or words.says(c, words.WHEN)
 
 
-def may_be_ids(frame: pl.DataFrame) -> list[str]:
+@remembered
+def may_be_ids(frame: pl.DataFrame) -> Sequence[str]:
     """Columns that have ids, and no times."""
     times = times_of(frame)
     return [c for c in frame.columns if is_id(frame[c]) and c not in times]

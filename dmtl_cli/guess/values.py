@@ -6,11 +6,13 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from dmtl_cli.data.log.lengths import clock_seconds, not_negative
 from dmtl_cli.data.log.types import PAIRS, iso_times
 from dmtl_cli.guess import words
+from dmtl_cli.guess.remembered import remembered
 
 _ISO = r"^[12][0-9]{3}-[01][0-9]-[0-3][0-9]"
 _CLOCK = _ISO + r"[T ][0-2][0-9]:[0-5][0-9]"
@@ -298,6 +300,7 @@ def instants(s: pl.Series, unit: str) -> pl.Series | None:
     return (s.cast(pl.Float64) * (1000 / _UNITS[unit])).cast(pl.Int64).cast(pl.Datetime("ms", "UTC"))
 
 
+@remembered
 def is_constant(frame: pl.DataFrame, key: str, column: str, least: float = ONE) -> bool:
     """Whether a column belongs to an id: nearly all rows of ids with several have the value that most rows of the id
     have, which they would not by chance. False where there are few such ids.
@@ -307,24 +310,35 @@ def is_constant(frame: pl.DataFrame, key: str, column: str, least: float = ONE) 
     """
     if key == column:
         return False
-    value = frame[column]
-    codes = value.hash() if value.dtype.is_nested() else value
-    seen = pl.DataFrame({"k": frame[key], "v": codes, "there": value.is_not_null()}).filter("there").drop_nulls()
-    if len(seen) < FEW:
+    ids, values = codes(frame, key), codes(frame, column)
+    both = (ids >= 0) & (values >= 0)
+    ids, values = ids[both], values[both]
+    rows = np.bincount(ids, minlength=1)
+    several = rows > 1
+    if len(ids) < FEW or several.sum() < FEW:
         return False
-    elsewhere = seen["v"].gather(np.random.default_rng(0).permutation(len(seen)))
-    seen = seen.with_columns(elsewhere.alias("w"))
-    ids = seen.group_by("k").len().filter(pl.col("len") > 1)
-    if len(ids) < FEW:
+
+    def agree(of: npt.NDArray[np.int64]) -> float:  # less each id's first row, which agrees with itself
+        pairs, n = np.unique(ids * (int(of.max()) + 1) + of, return_counts=True)
+        most = np.zeros(len(rows), np.int64)
+        np.maximum.at(most, pairs // (int(of.max()) + 1), n)
+        return float((most[several] - 1).sum() / (rows[several] - 1).sum())
+
+    one = agree(values)
+    if one < least:
         return False
-    rows = int(ids["len"].sum())
+    return 1 - one < (1 - agree(values[np.random.default_rng(0).permutation(len(values))])) / 5
 
-    def agree(name: str) -> float:  # less each id's first row, which agrees with itself
-        most = seen.group_by("k", name).len().group_by("k").agg(pl.col("len").max()).join(ids.select("k"), on="k")
-        return (int(most["len"].sum()) - len(ids)) / (rows - len(ids))
 
-    one, chance = agree("v"), agree("w")
-    return one >= least and 1 - one < (1 - chance) / 5
+@remembered
+def codes(frame: pl.DataFrame, column: str) -> npt.NDArray[np.int64]:
+    """[n] the same number for rows of one value, -1 for rows without one."""
+    s = frame[column]
+    plain = s.hash().zip_with(s.is_not_null(), pl.Series([None], dtype=pl.UInt64)) if s.dtype.is_nested() else s
+    of = pl.DataFrame({"v": plain.cast(pl.String) if plain.dtype == pl.Categorical else plain})
+    numbered = of.unique(maintain_order=True).with_row_index("n").with_columns(pl.col("n").cast(pl.Int64))
+    found = of.join(numbered, on="v", how="left", nulls_equal=True, maintain_order="left")["n"]
+    return np.asarray(pl.select(pl.when(plain.is_null()).then(-1).otherwise(found)).to_series().to_numpy(), np.int64)
 
 
 def has_several(frame: pl.DataFrame, key: str, other: str) -> bool:
