@@ -1,4 +1,4 @@
-"""What is found of a frame once: each question of its own, and nothing of a frame that is gone; whose a column is, beside
+"""What is found of a frame once: each question of its own, nothing of a frame that is gone; whose a column is, beside
 the same by groups of polars."""
 
 from __future__ import annotations
