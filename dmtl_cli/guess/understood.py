@@ -21,6 +21,7 @@ from dmtl_cli.guess.given import refuse_expression, refuse_given, told_of, with_
 from dmtl_cli.guess.keys import by_tables
 from dmtl_cli.guess.known import Log
 from dmtl_cli.guess.labels import EXPRESSION, roles_of
+from dmtl_cli.guess.lengths import with_lengths
 from dmtl_cli.guess.listed import is_listed
 from dmtl_cli.guess.objects import OBJECT
 from dmtl_cli.guess.outcomes import (
@@ -201,6 +202,7 @@ def _joined(named: list[Table], given: Mapping[str, str]) -> tuple[list[Table], 
         else:
             events, later = _came_of(table, of(k), found[k], others[k], given)
         if later:
+            later = with_lengths(later, events.frame.columns)
             gone = {table.files.path, *(one.table.files.path for one in later)}
             left = [t for t in named if t.files.path not in gone]
             return [with_outcomes(events, later), *left], {table.files.path: later}
