@@ -106,7 +106,7 @@ class Converted:
         out; a line in a file of several days is of the day of the row before it."""
         kind = self.data.format_of(table)
         typed: Sequence[Source] = [AvroFile(f) if kind == "avro" else lake.ParquetFile(f) for f in files]
-        sources = self._texts(table, files) if kind in ("csv", "json") else self._opened(table, typed)
+        sources = self._texts(name, table, files) if kind in ("csv", "json") else self._opened(table, typed)
         if isinstance(table, Events | Joined) and table.date_column:
             return self._cut(name, sources, table.date_column, day)
         return self._whole(name, sources, day if table.hive_key or table.is_dated else None)
@@ -115,9 +115,9 @@ class Converted:
         objects = self.data.objects_of(table)
         return [Opened(source, objects) for source in sources] if objects else sources
 
-    def _texts(self, table: Events | SideTable | Joined, files: Sequence[File]) -> list[TextFile]:
+    def _texts(self, name: str, table: Events | SideTable | Joined, files: Sequence[File]) -> list[TextFile]:
         options = (table.csv or self.data.csv) if self.data.format_of(table) == "csv" else None
-        types, remedies = types_of(self.data, table), remedies_of(table, options is not None)
+        types, remedies = types_of(self.data, table), remedies_of(name, table, options is not None)
         finished = table.success_file is not None
         nulls = self.data.null_values
         invalid = table.invalid_rows if isinstance(table, Events) else None
