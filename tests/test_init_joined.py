@@ -204,3 +204,35 @@ def test_the_error_names_the_table_that_has_a_given_column(tmp_path: Path) -> No
     assert ended.code == 2 and "has no column title, works.parquet has one; it has " in ended.err
     ended = dmtl(*args, "nothing")
     assert ended.code == 2 and "has no column nothing; it has " in ended.err
+
+
+@pytest.mark.parametrize(("marks", "day"), [(3, 3), (2, 2), (0, 3)])
+def test_finished_days_of_what_came_are_marked(tmp_path: Path, marks: int, day: int) -> None:
+    """A day whose clicks are still being written is not the one that is proposed."""
+    for k in range(1, 4):
+        of = f"2026-01-0{k}"
+        for name, frame in (("shown", shown(of)), ("clicks", clicks(of))):
+            write(frame, tmp_path / f"log/{name}/dt={of}", "part-0", "parquet" if name == "shown" else "csv")
+            if name == "shown" or k <= marks:
+                (tmp_path / f"log/{name}/dt={of}/_SUCCESS").touch()
+    ended = dmtl("init", tmp_path / "log", "-o", tmp_path / "made.yaml")
+    assert ended.code == 0, ended.err
+    events = yaml.safe_load((tmp_path / "made.yaml").read_text())["data"]["events"]
+    assert events["success_file"] == "_SUCCESS"
+    assert events["joined"]["clicks"].get("success_file") == ("_SUCCESS" if marks else None)
+    assert f"day 2026-01-0{day}: " in ended.out and "success_file: _SUCCESS, and a day" not in ended.out
+
+
+def test_a_stream_is_marked_in_both_of_its_tables(tmp_path: Path) -> None:
+    """They are of the same files, which are converted once."""
+    for day in DAYS:
+        rows = shown(day).with_columns(event=pl.lit("item_shown"))
+        more = rows.sample(400, seed=2).with_columns(event=pl.lit("item_clicked"))
+        bought = more.head(100).with_columns(event=pl.lit("item_bought"))
+        write(pl.concat([rows, more, bought]), tmp_path / f"log/events/dt={day}", "part-0", "csv")
+        (tmp_path / f"log/events/dt={day}/_SUCCESS").touch()
+    ended = dmtl("init", tmp_path / "log", "-o", tmp_path / "made.yaml")
+    assert ended.code == 0, ended.err
+    events = yaml.safe_load((tmp_path / "made.yaml").read_text())["data"]["events"]
+    assert [events["success_file"], *(one["success_file"] for one in events["joined"].values())] == ["_SUCCESS"] * 2
+    assert "success_file: _SUCCESS, and a day" not in ended.out

@@ -42,7 +42,7 @@ from dmtl_cli.guess.rows import BYTES, NOT_UTF8
 from dmtl_cli.guess.seen import of_what_was_seen, unseen
 from dmtl_cli.guess.shown import as_events, of_lone_lists
 from dmtl_cli.guess.streams import again, by_kinds, parted
-from dmtl_cli.guess.tables import LAKES, ROWS, Table, tables
+from dmtl_cli.guess.tables import LAKES, ROWS, Found, Table, tables
 from dmtl_cli.guess.texts import in_seconds
 from dmtl_cli.guess.values import DAYS
 from dmtl_cli.guess.whole import by_days, read_whole
@@ -95,12 +95,20 @@ def understood(root: str, given: Mapping[str, str], lives: str | None) -> Log:
     inputs.told.extend(f"{c}: {kind}" for c, kind in events.other.items() if kind.startswith(OBJECT))
     inputs.told.extend(f"{path}: not used: {why}" for path, why in found.unreadable if NOT_UTF8 in why)
     newest = complete_day((day, n) for day, n in days.items() if all(day in of for of in days_of(later, events)))
-    marked = [d for d in sorted(days)[-_NEWEST:] if newest and d <= newest and found.is_marked(events.files, d)]
-    day = marked[-1] if marked else newest
+    marked = _marked(found, events, days, newest)
+    came = {one.name: until for one in later if (until := _marked(found, one.table, days, newest)) is not None}
+    day = min((d for d in (marked, *came.values()) if d is not None), default=newest)
     told = _warnings(events, roles) + _sessions(events, roles, days, newest, zone)
     cut = {n: side.table.files for n, side in inputs.sides.items() if side.table.files.form not in LAKES}
-    sides = frozenset(n for n, files in cut.items() if day and found.is_marked(files, day))
-    return Log(found.root, events, roles, inputs, days, day, told, bool(marked), sides, None, fits, lives, late, later)
+    sides = frozenset(n for n, files in cut.items() if day and found.is_marked(files, day)) | {*came}
+    is_marked = marked is not None
+    return Log(found.root, events, roles, inputs, days, day, told, is_marked, sides, None, fits, lives, late, later)
+
+
+def _marked(found: Found, table: Table, days: Mapping[dt.date, int], newest: dt.date | None) -> dt.date | None:
+    """The last of the newest days up to which each folder of a table is marked as finished; None where none is."""
+    last = [d for d in sorted(days)[-_NEWEST:] if newest and d <= newest and found.is_marked(table.files, d)]
+    return last[-1] if last else None
 
 
 def _of_rows(found: Sequence[Table], given: Mapping[str, str]) -> list[Table]:

@@ -260,10 +260,13 @@ def _place_of(log: Log, one: Outcomes, types: Types) -> list[str]:
     """Where a joined table is, and the column of its days: of the events' files they are told as the events' are."""
     files, time, table = log.events.files, log.roles.time, one.table
     if table.files.files != files.files:
-        return [*_place(table, log.events, types), *([f"date_column: {scalar(one.dated)}"] if one.dated else [])]
+        more = [f"date_column: {scalar(one.dated)}"] if one.dated else []
+        more += [f"success_file: {SUCCESS}"] if one.name in log.sides else []
+        return [*_place(table, log.events, types), *more]
     dated = time is not None and not files.days and not files.partition
-    column = [f"date_column: {scalar(time.column)}"] if dated and time is not None else []
-    return [*_place(replace(table, files=files), log.events, types), *column]
+    more = [f"date_column: {scalar(time.column)}"] if dated and time is not None else []
+    more += [f"success_file: {SUCCESS}"] if log.marked else []
+    return [*_place(replace(table, files=files), log.events, types), *more]
 
 
 def _span(days: tuple[tuple[dt.date, int], ...]) -> str:
