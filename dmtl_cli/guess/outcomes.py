@@ -437,7 +437,7 @@ def named_after(table: Table) -> str:
     files = table.files
     path = PurePosixPath(re.sub(r"\{[^}]*\}", "", files.pattern or files.path))
     if not path.parts:  # files of several tables, here
-        path = PurePosixPath(re.sub(r"[\W\d_]+$", "", PurePosixPath(files.files[0][0]).stem))
+        path = PurePosixPath(re.sub(r"[\W\d_]+$", "", PurePosixPath(files.files[0][0]).name.partition(".")[0]))
     is_file = files.pattern is not None or files.path == files.files[0][0]
     parts = [part for part in path.parts if "=" not in part]
     if is_file and len(parts) > 1 and words.says(PurePosixPath(parts[-1]).stem, _ANY):

@@ -70,7 +70,7 @@ def understood(root: str, given: Mapping[str, str], lives: str | None) -> Log:
     named = [with_clicks(table, given) for table in named]
     events, roles = _likeliest(named, given)
     refuse_given(given, events, roles, found.tables)
-    others, later = [table for table in named if table is not events], apart.get(events.files.path, [])
+    others, later = [table for table in named if table is not events], apart.get(events.files.files, [])
     if ids := by_tables(events, others, roles):
         roles = roles_of(events.frame, given, ids)
     events, roles, given = with_grades(events, roles, given, ids)
@@ -177,10 +177,12 @@ def _is_stream(table: Table, named: Sequence[Table], given: Mapping[str, str]) -
     return bool(parallel(table.frame)) and parted(table, named, given) is not None
 
 
-def _joined(named: list[Table], given: Mapping[str, str]) -> tuple[list[Table], dict[str, list[Outcomes]]]:
+def _joined(
+    named: list[Table], given: Mapping[str, str]
+) -> tuple[list[Table], dict[tuple[tuple[str, int], ...], list[Outcomes]]]:
     """The tables, those of events with what came of their exposures where that is a table of its own, which is none of
-    them then; and such tables by the path of the events. Events have the given users and items, where a table has them,
-    and are not what came of the rows of another table."""
+    them then; and such tables by the files of the events. Events have the given users and items, where a table has
+    them, and are not what came of the rows of another table."""
 
     @cache
     def of(k: int) -> Roles:
@@ -211,9 +213,9 @@ def _joined(named: list[Table], given: Mapping[str, str]) -> tuple[list[Table], 
             events, later = _came_of(table, of(k), found[k], others[k], given)
         if later:
             later = with_lengths(later, events.frame.columns)
-            gone = {table.files.path, *(one.table.files.path for one in later)}
-            left = [t for t in named if t.files.path not in gone]
-            return [with_outcomes(events, later), *left], {table.files.path: later}
+            gone = {file for t in (table, *(one.table for one in later)) for file in t.files.files}
+            left = [t for t in named if gone.isdisjoint(t.files.files)]
+            return [with_outcomes(events, later), *left], {table.files.files: later}
     return named, {}
 
 
