@@ -249,11 +249,13 @@ def joined_lines(found: Sequence[Outcomes], place: Callable[[Outcomes], list[str
         keys.append(f"key: {scalar(one.key)}")
         keys += [f"event_key: {scalar(one.event_key)}"] if one.key != one.event_key else []
         keys += [f"through: {scalar(one.through)}"] if one.through else []
-        if one.wait is not None:
+        if (wait := one.wait) is not None:
             why = (
                 "a row is of each of its user and item that was shown at most so long before it: say it otherwise here"
             )
-            keys += [f"time: {scalar(one.wait.came[0])}", f"within: {one.wait.within}  # {why}"]
+            told = f"; {comment(wait.told)}" if wait.told else ""
+            keys += [f"time: {scalar(wait.came[0])}", f"within: {wait.within}  # {why}{told}"]
+            keys += [f"days_after: {wait.days_after}"] if wait.days_after else []
         lines += [f"  {one.name}:  # {comment(one.why)}", *(f"    {key}" for key in keys)]
         lines += ["    columns:", *(f"      {scalar(c)}: {quoted(text)}" for c, text in one.columns.items())]
         lines += [f"    # not used: {comment(', '.join(one.left))}"] if one.left else []

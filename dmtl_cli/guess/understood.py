@@ -10,6 +10,7 @@ from functools import cache
 
 import polars as pl
 
+from dmtl_cli.config.days import before
 from dmtl_cli.data.first_window import FEW
 from dmtl_cli.data.log.lengths import clock_seconds, not_negative
 from dmtl_cli.guess.arrival import Arrival, arrival, by_times
@@ -44,8 +45,9 @@ from dmtl_cli.guess.shown import as_events, of_lone_lists
 from dmtl_cli.guess.streams import again, by_kinds, parted
 from dmtl_cli.guess.tables import LAKES, ROWS, Found, Table, tables
 from dmtl_cli.guess.texts import in_seconds
-from dmtl_cli.guess.values import DAYS
+from dmtl_cli.guess.values import DAYS, local_days
 from dmtl_cli.guess.whole import by_days, read_whole
+from dmtl_cli.guess.windows import with_windows
 from dmtl_cli.guess.writing import path_of
 from dmtl_cli.guess.zones import of_users, zone_of
 
@@ -65,7 +67,7 @@ def understood(root: str, given: Mapping[str, str], lives: str | None) -> Log:
         UserError: 2 no table has a given column; 66 nothing of a known format is there; 65 a file is damaged.
     """
     found = tables(root)
-    named, apart = _joined(_of_rows(found.tables, given), given)
+    named, apart = _joined(found.root, _of_rows(found.tables, given), given)
     given = told_of(given, named, [one for later in apart.values() for one in later])
     named = [with_clicks(table, given) for table in named]
     events, roles = _likeliest(named, given)
@@ -178,7 +180,7 @@ def _is_stream(table: Table, named: Sequence[Table], given: Mapping[str, str]) -
 
 
 def _joined(
-    named: list[Table], given: Mapping[str, str]
+    root: str, named: list[Table], given: Mapping[str, str]
 ) -> tuple[list[Table], dict[tuple[tuple[str, int], ...], list[Outcomes]]]:
     """The tables, those of events with what came of their exposures where that is a table of its own, which is none of
     them then; and such tables by the files of the events. Events have the given users and items, where a table has
@@ -213,10 +215,17 @@ def _joined(
             events, later = _came_of(table, of(k), found[k], others[k], given)
         if later:
             later = with_lengths(later, events.frame.columns)
+            later = with_windows(later, root, events, _click(of(k), events))
             gone = {file for t in (table, *(one.table for one in later)) for file in t.files.files}
             left = [t for t in named if gone.isdisjoint(t.files.files)]
             return [with_outcomes(events, later), *left], {table.files.files: later}
     return named, {}
+
+
+def _click(roles: Roles, events: Table) -> str | None:
+    """The column of clicks of a table that has one of its own."""
+    click = roles.click.column if roles.click is not None and roles.clicked_by is None else None
+    return click if click in events.frame.columns else None
 
 
 def _came_of(
@@ -329,6 +338,15 @@ def _with_names(table: Table) -> Table:
 
 
 def days_of(later: Sequence[Outcomes], events: Table) -> list[set[dt.date]]:
-    """The days of each table of what came of exposures that has files of its own by day: the others are waited for."""
-    apart = [one.table.files for one in later if one.table.files.files != events.files.files]
-    return [{day for day, _ in files.days} for files in apart if files.days]
+    """The days of each table of what came of exposures that has files of its own by day, as the others are waited for;
+    of one of which a day reads further days, those that have these too."""
+    out = list[set[dt.date]]()
+    for one in later:
+        files, after = one.table.files, one.wait.days_after if one.wait else 0
+        there = {day for day, _ in files.days}
+        if not there and after and one.wait is not None:
+            there = {*local_days(one.table.frame[one.wait.came[0]], one.wait.came[1], "UTC").drop_nulls()}
+        elif not there or files.files == events.files.files:
+            continue
+        out.append({day for day in there if all(before(day, -k) in there for k in range(after + 1))})
+    return out
