@@ -15,6 +15,9 @@ from test_init_joined import DAYS, shown
 from test_init_lengths import clock, plays
 from worlds import dmtl
 
+from dmtl_cli.guess.tables import tables
+from dmtl_cli.guess.type_lines import Types
+
 
 def log_of(root: Path, kind: str) -> None:
     """`size` is a number and a word; `level` a code, and of items a number with decimals; `note` of the events is text
@@ -60,6 +63,14 @@ def test_of_one_type_none_is_the_tables_own(tmp_path: Path) -> None:
     ended = dmtl("init", tmp_path / "log", "-o", tmp_path / "mine.yaml")
     assert ended.code == 0, ended.err
     assert "types" not in yaml.safe_load((tmp_path / "mine.yaml").read_text())["data"]["items"], "a float reads them"
+
+
+def test_a_format_with_a_comma_stays_one_value(tmp_path: Path) -> None:
+    write(pl.DataFrame({"at": ["1"]}), tmp_path, "x", "csv")
+    (table,) = tables(str(tmp_path)).tables
+    kinds = {"since: a": "date:%a, %d %b %Y", "at": "datetime:%d.%m.%Y %H:%M"}
+    (line,) = Types(own={table.files.files: kinds}).keys(table)
+    assert yaml.safe_load(line) == {"types": kinds}
 
 
 @pytest.mark.parametrize(

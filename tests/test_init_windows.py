@@ -85,7 +85,7 @@ def test_of_few_that_come_later_a_comment_says_what_they_would_cost(tmp_path: Pa
     assert 4 <= int(line.partition("% come later")[0].rpartition(" ")[2]) <= 10, line
 
 
-@pytest.mark.parametrize(("days", "many"), [(2, ROWS), (9, 360)])
+@pytest.mark.parametrize(("days", "many"), [(2, ROWS), (4, 360)])
 def test_where_nothing_tells_it_a_day_stays(tmp_path: Path, days: int, many: int) -> None:
     """A log that is too short, or has too few rows, of which a comment says how many come later."""
     part, first, then, *_ = WAITS["3d"]

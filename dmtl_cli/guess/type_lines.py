@@ -46,7 +46,7 @@ class Types:
     def keys(self, table: Table) -> list[str]:
         """`types` of a table: objects are what its own files have."""
         mine = dict.fromkeys(table.objects, OBJECT) | self.own.get(table.files.files, {})
-        return [f"types: {{{', '.join(f'{scalar(c)}: {kind}' for c, kind in mine.items())}}}"] if mine else []
+        return [f"types: {{{', '.join(f'{scalar(c)}: {scalar(kind)}' for c, kind in mine.items())}}}"] if mine else []
 
 
 def tables_of(log: Log) -> list[Table]:

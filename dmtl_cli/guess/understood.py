@@ -96,7 +96,9 @@ def understood(root: str, given: Mapping[str, str], lives: str | None) -> Log:
     inputs.told.extend([*_of_days(days, late), *unseen(events, roles)])
     inputs.told.extend(f"{c}: {kind}" for c, kind in events.other.items() if kind.startswith(OBJECT))
     inputs.told.extend(f"{path}: not used: {why}" for path, why in found.unreadable if NOT_UTF8 in why)
-    newest = complete_day((day, n) for day, n in days.items() if all(day in of for of in days_of(later, events)))
+    waits, came_of = max((one.wait.days_after for one in later if one.wait), default=0), days_of(later, events)
+    there = {day: n for day, n in days.items() if all(day in of for of in came_of) and before(day, -waits) <= max(days)}
+    newest = complete_day(there.items())
     marked = _marked(found, events, days, newest)
     came = {one.name: until for one in later if (until := _marked(found, one.table, days, newest)) is not None}
     day = min((d for d in (marked, *came.values()) if d is not None), default=newest)

@@ -24,7 +24,7 @@ WINDOWS = (1, 6, DAY, 3 * DAY, 7 * DAY)
 """hours"""
 _ALL = 0.98  # of the rows that come of what was shown are within the window
 _LATER = 0.1  # of them are later than a day before the served model is to wait for them
-_DAYS, _FILES, _ROWS = 8, 8, 100_000
+_DAYS, _FILES, _ROWS = 10, 8, 100_000
 """that are read, files and rows of each: of larger ones a part would lack what was shown before"""
 _LEAST = 100  # rows that are more than chance
 _MIXED = 4  # times that items are given to other rows
@@ -44,6 +44,20 @@ class _Waits:
     late: int
     """rows that come after one at all, and so later than a day, those by chance too"""
 
+    @property
+    def later(self) -> float:
+        """Those later than a day, where these are surely more than chance."""
+        more = self.by_hours[max(self.by_hours)] - self.by_hours[DAY]
+        return more if more > _SURE * self.error else 0.0
+
+    @property
+    def total(self) -> float:
+        return self.by_hours[DAY] + self.later
+
+    @property
+    def is_enough(self) -> bool:
+        return self.total >= max(_LEAST, 2 * _SURE * self.error)
+
 
 def with_windows(found: Sequence[Outcomes], root: str, events: Table, click: str | None) -> list[Outcomes]:
     """The tables, each that waits with the window that its rows tell, as far as they do.
@@ -60,36 +74,46 @@ def _told(one: Outcomes, root: str, events: Table, click: str | None) -> dict[st
     assert one.wait is not None
     wait = one.wait
     with suppress(UserError):  # a file of another day that cannot be read
-        if (waits := _waits(one, root, events, click)) is not None:
-            wait = _chosen(one.wait, waits, "clicked" if click else "shown")
+        if (both := _both(one, root, events, click)) is not None:
+            wait = _chosen(one, *both, "clicked" if click else "shown")
     return {"wait": wait, "why": one.why.replace(one.wait.said, wait.said)}
 
 
-def _chosen(wait: Wait, waits: _Waits, what: str) -> Wait:
-    """The window; a day where nothing tells it, and where few rows are later."""
-    of_day, last = waits.by_hours[DAY], max(waits.by_hours)
-    later = waits.by_hours[last] - of_day
-    later = later if later > _SURE * waits.error else 0.0
-    total = of_day + later
-    if total < max(_LEAST, _SURE * 2 * waits.error):
-        many = f"{waits.late:,} of its {waits.met:,} rows of what was {what} come later than a day after it"
-        return replace(wait, told=f"{many}, those by chance too" if waits.late else "")
-    hours = next(h for h in WINDOWS if h == last or waits.by_hours[h] >= _ALL * total)
-    if hours <= DAY or not later:
+def _chosen(one: Outcomes, shown: pl.DataFrame, rows: pl.DataFrame, what: str) -> Wait:
+    """The window, by the longest for which there are rows enough that had so long; a day where there are none."""
+    assert one.wait is not None
+    begin, end = (shown["t"][0], shown["t"][-1]) if len(shown) else (0, 0)
+    told = ""
+    for most in (h for h in reversed(WINDOWS) if h >= DAY and begin + (h + DAY / 2) * _HOUR <= end):
+        asked = rows.filter(pl.col("t").is_between(begin + most * _HOUR, end))
+        waits = _counted(asked, shown, one, most) if len(asked) else None
+        if waits is not None and waits.is_enough:
+            wait = _window(one.wait, waits)
+            return replace(wait, told=wait.told or told)
+        if waits is not None and waits.late and not told:
+            many = f"{waits.late:,} of its {waits.met:,} rows of what was {what} come later than a day after it"
+            told = f"{many}, those by chance too"
+    return replace(one.wait, told=told)
+
+
+def _window(wait: Wait, waits: _Waits) -> Wait:
+    """The window that these rows tell: a day where few are later."""
+    hours = next((h for h in waits.by_hours if waits.by_hours[h] >= _ALL * waits.total), max(waits.by_hours))
+    if hours <= DAY or not waits.later:
         return replace(wait, hours=min(hours, DAY))
-    days = hours // DAY
+    days, share = hours // DAY, waits.later / waits.total
     behind = f"the served model is then {days} days behind"
-    if later <= _LATER * total:
+    if share <= _LATER:
         beside = f"within: {days}d with days_after: {days} reads them, and {behind}"
-        return replace(wait, told=f"{later / total:.0%} come later: {beside}")
-    less = f"{later / total:.0%} come later than a day after: so a day waits for {days} days' files, and {behind}"
+        return replace(wait, told=f"{share:.0%} come later: {beside}")
+    less = f"{share:.0%} come later than a day after: so a day waits for {days} days' files, and {behind}"
     return replace(wait, hours=hours, days_after=days, told=f"{less} (24h, without days_after, does not wait)")
 
 
-def _waits(one: Outcomes, root: str, events: Table, click: str | None) -> _Waits | None:
-    """None where fewer than two days of both tables can be read whole."""
+def _both(one: Outcomes, root: str, events: Table, click: str | None) -> tuple[pl.DataFrame, pl.DataFrame] | None:
+    """What was shown, or clicked, and the rows, each with when it was; None where these cannot be read whole."""
     assert one.wait is not None and one.computed is not None
-    named = sorted(sources_of(one.computed[1]), key=one.computed[1].find)
+    named = _named(one)
     days, mine = _days(events), [*sources_of(one.computed[0]), one.wait.shown[0], *([click] if click else [])]
     shown, rows = _read(root, events, days, mine), _read(root, one.table, days, [*named, one.wait.came[0]])
     if shown is None or rows is None or len(named) != 2:
@@ -98,24 +122,27 @@ def _waits(one: Outcomes, root: str, events: Table, click: str | None) -> _Waits
     at, came = (microseconds(f, *of) for f, of in ((shown, one.wait.shown), (rows, one.wait.came)))
     at = at if (came % 1_000_000 != 0).any() else at // 1_000_000 * 1_000_000
     shown = shown.select(pl.sql_expr(one.computed[0]).alias("k"), at.alias("t")).drop_nulls().sort("t")
-    rows = rows.select(pl.col(named), came.alias("t")).drop_nulls()
-    begin, end = (shown["t"][0], shown["t"][-1]) if len(shown) else (0, 0)
-    most = max((h for h in WINDOWS if begin + (h + DAY / 2) * _HOUR <= end), default=0)
-    rows = rows.filter(pl.col("t").is_between(begin + most * _HOUR, end)) if most >= DAY else rows.clear()
-    if not len(rows):
-        return None
-    rng, windows = np.random.default_rng(0), [h for h in WINDOWS if h <= most]
-    waits = _since(rows, shown, one.computed[1])
-    mixed = [
-        _since(rows.with_columns(rows[named[1]].gather(rng.permutation(len(rows)))), shown, one.computed[1])
-        for _ in range(_MIXED)
-    ]
-    n, *others = (np.array([int((w <= h * _HOUR).sum()) for h in windows], float) for w in (waits, *mixed))
-    by_chance = np.mean(others, axis=0)
-    rest = np.maximum(1 - by_chance / len(rows), 1 / len(rows))
-    error = float(np.sqrt(by_chance[-1] * (1 + 1 / _MIXED)) / rest[-1])
+    return shown, rows.select(pl.col(named), came.alias("t")).drop_nulls()
+
+
+def _named(one: Outcomes) -> list[str]:
+    """The columns of the user and the item of its rows."""
+    assert one.computed is not None
+    return sorted(sources_of(one.computed[1]), key=one.computed[1].find)
+
+
+def _counted(rows: pl.DataFrame, shown: pl.DataFrame, one: Outcomes, most: int) -> _Waits:
+    """How many rows come within each window up to one."""
+    assert one.computed is not None
+    rng, windows, item = np.random.default_rng(0), [h for h in WINDOWS if h <= most], _named(one)[1]
+    others = (rows.with_columns(rows[item].gather(rng.permutation(len(rows)))) for _ in range(_MIXED))
+    waits, *mixed = (_since(of, shown, one.computed[1]) for of in (rows, *others))
+    n, *by_chance = (np.array([int((w <= h * _HOUR).sum()) for h in windows], float) for w in (waits, *mixed))
+    chance = np.mean(by_chance, axis=0)
+    rest = np.maximum(1 - chance / len(rows), 1 / len(rows))
+    error = float(np.sqrt(chance[-1] * (1 + 1 / _MIXED)) / rest[-1])
     late = int(((waits > DAY * _HOUR) & (waits <= most * _HOUR)).sum())
-    return _Waits(dict(zip(windows, ((n - by_chance) / rest).tolist(), strict=True)), error, int(n[-1]), late)
+    return _Waits(dict(zip(windows, ((n - chance) / rest).tolist(), strict=True)), error, int(n[-1]), late)
 
 
 def _since(rows: pl.DataFrame, shown: pl.DataFrame, key: str) -> pl.Series:
