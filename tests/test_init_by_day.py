@@ -193,7 +193,7 @@ def test_bookings_of_which_many_name_no_card(tmp_path: Path, stream: bool) -> No
             of.sort("ts").write_parquet(tmp_path / f"log/{name}/dt={day}/0.parquet")
     code, events, said = init(tmp_path / "log", "--conversion", "status IN ('paid')")
     table = events["joined"]["bookings"]
-    assert code == 0 and (table["time"], table["within"]) == ("ts", "24h"), said
+    assert code == 0 and (table["time"], table["within"]) == ("ts", "1h"), said
     assert "of its rows have no attributed_card" in (tmp_path / "mine.yaml").read_text()
     last = shown.filter(pl.col("day") == DAYS[-1])
     paid = named.filter(pl.col("status") == "paid", pl.col("ts").dt.date() == DAYS[-1]).rename({"ts": "came"})

@@ -204,3 +204,75 @@ def test_the_error_names_the_table_that_has_a_given_column(tmp_path: Path) -> No
     assert ended.code == 2 and "has no column title, works.parquet has one; it has " in ended.err
     ended = dmtl(*args, "nothing")
     assert ended.code == 2 and "has no column nothing; it has " in ended.err
+
+
+@pytest.mark.parametrize(("marks", "day"), [(3, 3), (2, 2), (0, 3)])
+def test_finished_days_of_what_came_are_marked(tmp_path: Path, marks: int, day: int) -> None:
+    """A day whose clicks are still being written is not the one that is proposed."""
+    for k in range(1, 4):
+        of = f"2026-01-0{k}"
+        for name, frame in (("shown", shown(of)), ("clicks", clicks(of))):
+            write(frame, tmp_path / f"log/{name}/dt={of}", "part-0", "parquet" if name == "shown" else "csv")
+            if name == "shown" or k <= marks:
+                (tmp_path / f"log/{name}/dt={of}/_SUCCESS").touch()
+    ended = dmtl("init", tmp_path / "log", "-o", tmp_path / "made.yaml")
+    assert ended.code == 0, ended.err
+    events = yaml.safe_load((tmp_path / "made.yaml").read_text())["data"]["events"]
+    assert events["success_file"] == "_SUCCESS"
+    assert events["joined"]["clicks"].get("success_file") == ("_SUCCESS" if marks else None)
+    assert f"day 2026-01-0{day}: " in ended.out and "success_file: _SUCCESS, and a day" not in ended.out
+
+
+def test_a_stream_is_marked_in_both_of_its_tables(tmp_path: Path) -> None:
+    """They are of the same files, which are converted once."""
+    for day in DAYS:
+        rows = shown(day).with_columns(event=pl.lit("item_shown"))
+        more = rows.sample(400, seed=2).with_columns(event=pl.lit("item_clicked"))
+        bought = more.head(100).with_columns(event=pl.lit("item_bought"))
+        write(pl.concat([rows, more, bought]), tmp_path / f"log/events/dt={day}", "part-0", "csv")
+        (tmp_path / f"log/events/dt={day}/_SUCCESS").touch()
+    ended = dmtl("init", tmp_path / "log", "-o", tmp_path / "made.yaml")
+    assert ended.code == 0, ended.err
+    events = yaml.safe_load((tmp_path / "made.yaml").read_text())["data"]["events"]
+    assert [events["success_file"], *(one["success_file"] for one in events["joined"].values())] == ["_SUCCESS"] * 2
+    assert "success_file: _SUCCESS, and a day" not in ended.out
+
+
+def test_tables_of_one_folder_are_told_apart(tmp_path: Path) -> None:
+    """Files by day of exposures, clicks and items lie side by side; those of a second table of items are named."""
+    rng, log = np.random.default_rng(0), tmp_path / "log"
+    for day in DAYS:
+        write(shown(day), log, f"shown_{day}", "csv")
+        write(clicks(day), log, f"clicks_{day}", "csv")
+        ids = {"item_id": [f"i{k}" for k in range(60)]}
+        write(pl.DataFrame({**ids, "genre": [f"g{k % 5}" for k in range(60)]}), log, f"items_{day}", "csv")
+    for k in range(3):
+        stock = {"item_id": [f"i{n}" for n in range(k, 60, 3)], "stock": rng.integers(0, 90, 20)}
+        write(pl.DataFrame(stock), log, f"stock_{k}", "csv.gz")
+    ended = dmtl("init", log, "-o", tmp_path / "made.yaml")
+    assert ended.code == 0, ended.err
+    text = (tmp_path / "made.yaml").read_text()
+    data = yaml.safe_load(text)["data"]
+    assert (
+        data["items"]["path"] == "items_{day}.csv" and data["events"]["joined"]["clicks"]["path"] == "clicks_{day}.csv"
+    )
+    assert "# stock_*.csv.gz: not used: a second table of items, beside items_{day}.csv" in text
+
+
+def test_what_is_joined_is_not_said_to_be_unused(tmp_path: Path) -> None:
+    """Shards of clicks and of a second table of items lie beside the folders of the others."""
+    rng, log = np.random.default_rng(0), tmp_path / "log"
+    every = pl.concat([clicks(day) for day in DAYS])
+    for day in DAYS:
+        write(shown(day), log / "shown", day, "csv")
+    write(pl.DataFrame({"item_id": [f"i{k}" for k in range(60)], "genre": ["a", "b"] * 30}), log, "items", "csv")
+    for k in range(3):
+        write(every.gather_every(3, k), log, f"clicks_{k}", "csv.gz")
+        stock = {"item_id": [f"i{n}" for n in range(k, 60, 3)], "stock": rng.integers(0, 90, 20)}
+        write(pl.DataFrame(stock), log, f"stock_{k}", "csv.gz")
+    ended = dmtl("init", log, "-o", tmp_path / "made.yaml")
+    assert ended.code == 0, ended.err
+    text = (tmp_path / "made.yaml").read_text()
+    assert yaml.safe_load(text)["data"]["events"]["joined"]["clicks"]["path"] == "clicks_*.csv.gz"
+    assert "stock_*.csv.gz: not used: a second table of items" in text and "# .: " not in text
+    assert ".: not used" not in ended.out and "clicks_*.csv.gz: not used" not in text

@@ -161,7 +161,8 @@ class Table(Section):
     csv: Csv | None = None
     """absent: data.csv"""
     types: dict[Column, Type] = Field(default={})
-    """of columns, beside data.types"""
+    """of this table's columns, each in place of what data.types says of its name: two tables may have columns of one
+    name and of other types"""
     computed: dict[Column, Expression] = Field(default={})
     """further columns by name, each made of others of its row by an SQL expression of Polars (docs/expressions.md has
     its functions): read_through: "scroll >= 75 OR saved = 'J'", person: "firm || '/' || desk"; of events also of what a

@@ -1,4 +1,4 @@
-"""The features, types and joined tables of a config that `init` writes, and text as YAML."""
+"""The features and joined tables of a config that `init` writes, and text as YAML."""
 
 from __future__ import annotations
 
@@ -14,23 +14,17 @@ import yaml
 from dmtl_cli.config.automatic import automatic, name_of
 from dmtl_cli.config.data import Events
 from dmtl_cli.config.features import Feature
-from dmtl_cli.data.log.types import LISTS
 from dmtl_cli.guess import words
-from dmtl_cli.guess.files import CSV, JSON
 from dmtl_cli.guess.inputs import Input, Inputs
-from dmtl_cli.guess.objects import is_field
 from dmtl_cli.guess.outcomes import Outcomes
 from dmtl_cli.guess.requests import UNSERVED
 from dmtl_cli.guess.rewrites import quoted
 from dmtl_cli.guess.roles import Guess, Roles
-from dmtl_cli.guess.tables import Table
 from dmtl_cli.guess.telling import QUESTION
-from dmtl_cli.guess.values import is_flags
 
 _ITEM = ":item"  # the embedding of items, in guesses
 _LATE = re.compile(r": its value is that of the end of the log$|^that of the end of the log; ")
 """what is said above all that is held back"""
-_MONTHS = 12
 _AUTO = "ids, histories of clicks and reads, counters, rates, age: docs/config.md"
 _SHARED, _SEVERAL, _SHORT = 0.01, 5, 40  # of users have a value, and users, and its letters, to be shown
 _WHOLE = str.maketrans({
@@ -255,50 +249,14 @@ def joined_lines(found: Sequence[Outcomes], place: Callable[[Outcomes], list[str
         keys.append(f"key: {scalar(one.key)}")
         keys += [f"event_key: {scalar(one.event_key)}"] if one.key != one.event_key else []
         keys += [f"through: {scalar(one.through)}"] if one.through else []
-        if one.wait is not None:
+        if (wait := one.wait) is not None:
             why = (
                 "a row is of each of its user and item that was shown at most so long before it: say it otherwise here"
             )
-            keys += [f"time: {scalar(one.wait.came[0])}", f"within: {one.wait.within}  # {why}"]
+            told = f"; {comment(wait.told)}" if wait.told else ""
+            keys += [f"time: {scalar(wait.came[0])}", f"within: {wait.within}  # {why}{told}"]
+            keys += [f"days_after: {wait.days_after}"] if wait.days_after else []
         lines += [f"  {one.name}:  # {comment(one.why)}", *(f"    {key}" for key in keys)]
         lines += ["    columns:", *(f"      {scalar(c)}: {quoted(text)}" for c, text in one.columns.items())]
         lines += [f"    # not used: {comment(', '.join(one.left))}"] if one.left else []
     return lines
-
-
-def order_of(kind: str, s: pl.Series) -> str:
-    """Why a format has the day before the month, or behind it, where it could be otherwise."""
-    if re.search(r":%[dm][/-]%[dm]", kind) is None:
-        return ""
-    if (s.dt.day() > _MONTHS).any():
-        return "  # numbers above 12 are days, so the others are months"
-    return "  # its days follow each other so; with day and month the other way round they would be months apart"
-
-
-def type_of(c: str, table: Table, roles: Roles) -> str | None:
-    """Type of a column that is text, or in JSON what its values are; None for what JSON has as lists."""
-    s, text = table.frame[c], table.written
-    form = JSON if is_field(c, table.objects) else table.files.form
-    if s.dtype == pl.List:
-        kinds = {inner: kind for kind, (inner, _) in LISTS.items()}
-        return kinds.get(s.dtype.inner) if form == CSV or c in text.lists else None  # type: ignore[attr-defined]
-    flags = [roles.click, roles.conversion, *roles.further.values()]
-    if c in {g.column for g in flags if g} and is_flags(s):
-        return "bool"
-    if c in text.clocks:
-        return "clock"
-    if c in text.formats:
-        return text.formats[c]
-    if roles.duration and c == roles.duration.column:
-        return "float64"
-    if roles.click and c == roles.click.column and s.dtype == pl.String:
-        return "datetime"
-    if roles.time and c == roles.time.column and roles.time_unit in ("text", "timestamp"):
-        return "datetime"
-    if roles.time and c == roles.time.column and roles.time_unit == "day":
-        return "date"
-    if s.dtype.is_integer():
-        return "int64"
-    if s.dtype.is_float():
-        return "float64"
-    return "bool" if s.dtype == pl.Boolean else "text" if form == CSV else None

@@ -76,8 +76,11 @@ class Files:
 
     @property
     def name(self) -> str:
-        """For messages: where names have the day, the pattern of them, as a folder may have other tables too."""
-        return self.pattern or self.path
+        """For messages: what its files have in common, as a folder may have other tables too; of those that lie beside
+        its tables' folders the first one."""
+        alone = None if self.partition else self.glob
+        rest = f" and {len(self.files) - 1} more" if len(self.files) > 1 else ""
+        return self.pattern or alone or (f"{self.files[0][0]}{rest}" if self.path == "." else self.path)
 
     @property
     def bytes(self) -> int:

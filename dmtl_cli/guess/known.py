@@ -35,7 +35,7 @@ class Log:
     marked: bool = False
     """whether the folder of each day up to it has a `SUCCESS`"""
     sides: frozenset[str] = frozenset()
-    """side tables of which each day's folder has one"""
+    """users, items and tables of what came of exposures, by name, of which each day's folder has one"""
     broken: Broken | None = None
     """lines of the events that do not parse"""
     zone: tuple[str, str] | None = None

@@ -4,7 +4,7 @@ aggregates make columns of the events of them."""
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 
@@ -17,7 +17,7 @@ from dmtl_cli.guess.references import MET, THERE, Exposures, exposures_of, is_ow
 from dmtl_cli.guess.rewrites import rank_of, sql_column, sql_text
 from dmtl_cli.guess.roles import Guess, Roles, share_of
 from dmtl_cli.guess.tables import Table
-from dmtl_cli.guess.values import FEW, free, has_several, is_binary, is_id, share, time_unit, within
+from dmtl_cli.guess.values import FEW, free, has_several, is_binary, is_constant, is_id, share, time_unit, within
 from dmtl_cli.guess.waits import Wait
 
 _GROWS = 0.99  # of the ids with several rows
@@ -73,6 +73,10 @@ class Outcomes:
     def rows(self) -> pl.DataFrame:
         """Those of the table's sample, by the exposure's id."""
         return self.table.frame if self.mapped is None else self.mapped
+
+    def ids(self, rows: pl.DataFrame) -> pl.Series:
+        """Of such rows those by which they are of an exposure."""
+        return rows[self.key] if self.computed is None else rows.select(pl.sql_expr(self.computed[1])).to_series()
 
     @property
     def sources(self) -> set[str]:
@@ -220,20 +224,23 @@ def of_pairs(
     """
     key, name = free("exposure", {*taken, *table.frame.columns}), free(named_after(table), taken)
     by = rows.select(pl.struct(*named)).to_series()
-    columns, left, states = _of_rows(rows.drop(*named), by, {*taken, *table.frame.columns, name}, plain=False)
+    columns, left, states = _of_rows(
+        rows.drop(*named), by, {*taken, *table.frame.columns, name}, table.written.clocks, plain=False
+    )
     why = f"{rate:.0%} of the sample's exposures have a row, by {' and '.join(shown)}"
     computed = pair_of(*shown), pair_of(*named)
     return Outcomes(name, table, key, key, columns, tuple(left), why, (), computed, states=states, rate=rate)
 
 
 def _of_rows(
-    frame: pl.DataFrame, by: pl.Series, taken: set[str], *, plain: bool = True
+    frame: pl.DataFrame, by: pl.Series, taken: set[str], lengths: Collection[str], *, plain: bool = True
 ) -> tuple[dict[str, str], list[str], dict[str, dict[str, str]]]:
     """What is made of the rows of an id: see `aggregate_of`, and of texts, or codes, with few values the one that the
     id has, or where an id has several a flag of each; the columns of which nothing is made; and these flags.
 
     Args:
         by: [n] the id of each row, none of them null.
+        lengths: columns of seconds whose texts are lengths of time.
         plain: whether numbers keep their names, which else begin with its_ and have no point.
     """
     columns, left, states = dict[str, str](), list[str](), dict[str, dict[str, str]]()
@@ -257,11 +264,9 @@ def _of_rows(
                     columns[flag] = f"COUNT(CASE WHEN {sql_column(s.name)} = {said} THEN 1 END) > 0"
             else:
                 left.append(s.name)
-        elif (made := aggregate_of(s)) is None:
+        elif (made := number_of(s, by, is_length=s.name in lengths)) is None:
             left.append(s.name)
         else:
-            if made.startswith("SUM") and _grows(by, s):
-                made = made.replace("SUM", "MAX", 1)
             name = s.name if plain else free(f"its_{s.name.replace('.', '_').replace('$', '')}", names)
             columns[name] = made
     return columns, left, states
@@ -386,7 +391,7 @@ def of_reference(events: Exposures, table: Table, user: str | None, taken: set[s
     if not agrees and user not in (None, key) and has_several(table.frame, key, str(user)):
         return None
     rows = table.frame.filter(pl.col(key).is_not_null())
-    columns, left, states = _of_rows(rows.drop(key), rows[key], taken)
+    columns, left, states = _of_rows(rows.drop(key), rows[key], taken, table.written.clocks)
     left += [x for x in rows.columns if x in taken and x not in events.frame.columns]  # another such table has it
     rate = share(events.frame[c].is_in(table.frame[key].unique().implode()))
     if rate > ALL and not any(words.by_name(x, words.CLICK + words.DURATION) for x in columns):
@@ -395,16 +400,35 @@ def of_reference(events: Exposures, table: Table, user: str | None, taken: set[s
     return Outcomes(name, table, key, c, columns, tuple(left), why, states=states, rate=rate)
 
 
-def aggregate_of(s: pl.Series) -> str | None:
+def number_of(s: pl.Series, by: pl.Series, *, is_length: bool) -> str | None:
+    """The same as `aggregate_of` of a column that has no parts of one number: the greatest where the number grows from
+    row to row of an id, or is a length of the id itself, which all of its rows have.
+
+    Args:
+        by: [n] the id of each row.
+    """
+    made = aggregate_of(s, is_length=is_length)
+    if made is None or not made.startswith("SUM"):
+        return made
+    own = aggregate_of(s) != made and is_constant(pl.DataFrame({"k": by, "v": s}), "k", "v")
+    return made.replace("SUM", "MAX", 1) if own or _grows(by, s) else made
+
+
+def aggregate_of(s: pl.Series, *, is_length: bool = False) -> str | None:
     """What one value of an id's rows is made by: the sum of what lasts, the greatest of another number, of yes and no
-    whether there is a yes, which without a row there is not; None of what is none of these."""
+    whether there is a yes, which without a row there is not; None of what is none of these.
+
+    Args:
+        is_length: whether it is known to be a length of time, whatever it is called.
+    """
     if not (s.dtype.is_numeric() or s.dtype == pl.Boolean) or time_unit(s) is not None or s.null_count() == len(s):
         return None
     if words.is_named_id(s.name):
         return None
     if s.dtype == pl.Boolean:
         return f"COALESCE(MAX({sql_column(s.name)}), FALSE)"
-    lasts = not is_binary(s) and (words.by_name(s.name, words.DURATION) or words.says(s.name, words.SPENT))
+    named = words.by_name(s.name, words.DURATION) or words.says(s.name, words.SPENT)
+    lasts = is_length or (named and not is_binary(s))
     return f"{'SUM' if lasts else 'MAX'}({sql_column(s.name)})"
 
 
@@ -413,7 +437,7 @@ def named_after(table: Table) -> str:
     files = table.files
     path = PurePosixPath(re.sub(r"\{[^}]*\}", "", files.pattern or files.path))
     if not path.parts:  # files of several tables, here
-        path = PurePosixPath(re.sub(r"[\W\d_]+$", "", PurePosixPath(files.files[0][0]).stem))
+        path = PurePosixPath(re.sub(r"[\W\d_]+$", "", PurePosixPath(files.files[0][0]).name.partition(".")[0]))
     is_file = files.pattern is not None or files.path == files.files[0][0]
     parts = [part for part in path.parts if "=" not in part]
     if is_file and len(parts) > 1 and words.says(PurePosixPath(parts[-1]).stem, _ANY):

@@ -26,12 +26,12 @@ from dmtl_cli.guess.remembered import remembered
 from dmtl_cli.guess.roles import Roles
 from dmtl_cli.guess.tables import LAKES, Table
 from dmtl_cli.guess.values import DAYS, FEW, free, instants, is_id, share, within
-from dmtl_cli.guess.waits import Wait
+from dmtl_cli.guess.waits import DAY, Wait
 from dmtl_cli.guess.zones import is_naive
 
 _MET = 0.3  # of the rows of a user and item have one that was shown, in a sample that may lack it
 _ID = ":exposure"
-_DAY, _BEHIND = 24, 0.9  # hours; of the rows of what was shown on their day come at most so long after it
+_BEHIND = 0.9  # of the rows of what was shown on their day come at most a day after it
 _LACK, _FAR_MORE = 0.1, 1.1  # of a table's rows lack an id; as many rows are of an exposure by another way
 _SOME_MET = 0.2  # of the ids of a column with the events' name are in a sample of them
 _CHANCE = 0.5  # as many at most, were the items those of other rows
@@ -162,7 +162,7 @@ def _waiting(one: Outcomes, wait: Wait | None, table: Table, mine: Roles) -> Out
     if wait is None:
         return replace(one, dated=dated)
     left = tuple(c for c in one.left if c != wait.came[0])
-    return replace(one, dated=dated, wait=wait, left=left, why=f"{one.why}, at most {wait.hours} hours behind")
+    return replace(one, dated=dated, wait=wait, left=left, why=f"{one.why}, {wait.said}")
 
 
 def _of_pair(table: Table, events: Table, roles: Roles, taken: set[str]) -> Outcomes | None:
@@ -233,7 +233,7 @@ def _wait(
     clocks = ((frame[roles.time.column], roles.time_unit), (rows[mine.time.column], mine.time_unit))
     if len({is_naive(s, str(unit)) for s, unit in clocks}) > 1:  # those without a zone may be of another one
         return None
-    wait = Wait((roles.time.column, str(roles.time_unit)), (mine.time.column, str(mine.time_unit)), _DAY)
+    wait = Wait((roles.time.column, str(roles.time_unit)), (mine.time.column, str(mine.time_unit)), DAY)
     shown, came = (
         of.with_columns(pl.sql_expr(text).alias(_ID)) for of, text in zip((frame, rows), one.computed, strict=True)
     )

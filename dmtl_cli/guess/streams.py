@@ -4,7 +4,7 @@ what was shown, and one of what came of it."""
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 import polars as pl
@@ -56,7 +56,9 @@ def parted(table: Table, others: Sequence[Table], given: Mapping[str, str]) -> t
     whole = lists.explode == table.explode and roles.item is not None
     if whole and (keys := _keys(shown, follow, values, roles)) is not None:
         key, event_key = keys
-        columns, left, good = _columns(follow, values, later, {*table.frame.columns, *table.other}, key)
+        columns, left, good = _columns(
+            follow, values, later, {*table.frame.columns, *table.other}, key, table.written.clocks
+        )
         named = follow.filter(pl.col(key).is_not_null())[values.column]
         told = f"of the same files, by {event_key} of what was shown: {_named(named)}"
         later_rows = replace(table, frame=follow, kinds=rest)
@@ -90,7 +92,7 @@ def _by_requests(
         shown, told = (frame.select(pl.sql_expr(pair).alias("k"))["k"] for frame in (events.frame, named))
         if share(told.is_in(shown.drop_nulls().unique().implode())) >= _THERE:
             rows = others.drop_nulls([request, item])
-            columns, left, good = _columns(rows, values, later, taken, item)
+            columns, left, good = _columns(rows, values, later, taken, item, files.written.clocks)
             why = f"of the same files, by {request} and {item} of what was shown: {_named(rows[values.column])}"
             return [Outcomes("later", replace(files, frame=rows), key, key, columns, left, why, good, (pair, pair))]
     return []
@@ -126,7 +128,9 @@ def _by_pairs(
             continue
         rows = rows.filter(pl.col(c).is_not_null())
         viewed = not events.explode and all(map(is_seen, values.exposure))
-        columns, left, good = _columns(rows, values, later, taken, c, clicks=not (found or viewed))
+        columns, left, good = _columns(
+            rows, values, later, taken, c, files.written.clocks, clicks=not (found or viewed)
+        )
         taken |= {*columns}
         why = f"of the same files, by user and item of a day: {_named(rows[values.column])}"
         one = replace(table, frame=rows)
@@ -158,7 +162,7 @@ def _by_list(table: Table, values: Behaviours | None, roles: Roles) -> tuple[Tab
         mine = Kinds(kind, tuple(sorted(kinds)), True)
         alone = replace(table, kinds=mine, only_of_others=(*later, kind), of_files=(*frame.columns,))
         told, taken = _kinds_of(followed[kind], mine.values, values), {*frame.columns, *table.other}
-        columns, left, good = _columns(followed, told, later, taken, item)
+        columns, left, good = _columns(followed, told, later, taken, item, table.written.clocks)
         why = f"of the same files, by {request} and {shown} of what was shown: {_named(followed[kind])}"
         key, rest = free("exposure", taken), replace(table, frame=others, kinds=replace(mine, among=False))
         computed = pair_of(request, shown), pair_of(request, item)
@@ -288,13 +292,21 @@ def _of_same_user(follows: pl.DataFrame, shown: pl.DataFrame, key: str, c: str, 
 
 
 def _columns(
-    others: pl.DataFrame, values: Behaviours, later: list[str], taken: set[str], key: str, *, clicks: bool = True
+    others: pl.DataFrame,
+    values: Behaviours,
+    later: list[str],
+    taken: set[str],
+    key: str,
+    lengths: Collection[str],
+    *,
+    clicks: bool = True,
 ) -> tuple[dict[str, str], tuple[str, ...], tuple[tuple[int, str, str], ...]]:
     """What is made of the rows of an id, by names that no column of the files has: whether somebody clicked or did what
     is better, a flag for each other kind, and numbers that only such rows have; the columns of which nothing is made;
     and the flags of what is better, the best first.
 
     Args:
+        lengths: columns of seconds whose texts are lengths of time.
         clicks: whether a click is made of them where no kind says it, of what is better.
     """
     kind, others = sql_column(values.column), others.filter(pl.col(key).is_not_null())
@@ -309,7 +321,7 @@ def _columns(
         columns[flags[v]] = _counted(kind, [v])
     left = []
     for c in (c for c in later if others[c].null_count() < len(others)):
-        made = None if c == key else aggregate_of(others[c])
+        made = None if c == key else aggregate_of(others[c], is_length=c in lengths)
         if made is None:
             left += [c] if c != key else []
             continue

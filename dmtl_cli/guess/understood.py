@@ -10,6 +10,7 @@ from functools import cache
 
 import polars as pl
 
+from dmtl_cli.config.days import before
 from dmtl_cli.data.first_window import FEW
 from dmtl_cli.data.log.lengths import clock_seconds, not_negative
 from dmtl_cli.guess.arrival import Arrival, arrival, by_times
@@ -22,6 +23,7 @@ from dmtl_cli.guess.keys import by_tables
 from dmtl_cli.guess.known import Log
 from dmtl_cli.guess.labels import EXPRESSION, roles_of
 from dmtl_cli.guess.left_out import LeftOut, condition_of, left_out
+from dmtl_cli.guess.lengths import with_lengths
 from dmtl_cli.guess.listed import is_listed
 from dmtl_cli.guess.objects import OBJECT
 from dmtl_cli.guess.outcomes import (
@@ -42,10 +44,11 @@ from dmtl_cli.guess.rows import BYTES, NOT_UTF8
 from dmtl_cli.guess.seen import of_what_was_seen, unseen
 from dmtl_cli.guess.shown import as_events, of_lone_lists
 from dmtl_cli.guess.streams import again, by_kinds, parted
-from dmtl_cli.guess.tables import LAKES, ROWS, Table, tables
+from dmtl_cli.guess.tables import LAKES, ROWS, Found, Table, tables
 from dmtl_cli.guess.texts import in_seconds
-from dmtl_cli.guess.values import DAYS
+from dmtl_cli.guess.values import DAYS, local_days
 from dmtl_cli.guess.whole import by_days, read_whole
+from dmtl_cli.guess.windows import with_windows
 from dmtl_cli.guess.writing import path_of
 from dmtl_cli.guess.zones import of_users, zone_of
 
@@ -65,12 +68,12 @@ def understood(root: str, given: Mapping[str, str], lives: str | None) -> Log:
         UserError: 2 no table has a given column; 66 nothing of a known format is there; 65 a file is damaged.
     """
     found = tables(root)
-    named, apart = _joined(_of_rows(found.tables, given), given)
+    named, apart = _joined(found.root, _of_rows(found.tables, given), given)
     given = told_of(given, named, [one for later in apart.values() for one in later])
     named = [with_clicks(table, given) for table in named]
     events, roles = _likeliest(named, given)
     refuse_given(given, events, roles, found.tables)
-    others, later = [table for table in named if table is not events], apart.get(events.files.path, [])
+    others, later = [table for table in named if table is not events], apart.get(events.files.files, [])
     if ids := by_tables(events, others, roles):
         roles = roles_of(events.frame, given, ids)
     events, roles, given = with_grades(events, roles, given, ids)
@@ -94,15 +97,24 @@ def understood(root: str, given: Mapping[str, str], lives: str | None) -> Log:
     inputs.told.extend([*_of_days(days, late), *unseen(events, roles)])
     inputs.told.extend(f"{c}: {kind}" for c, kind in events.other.items() if kind.startswith(OBJECT))
     inputs.told.extend(f"{path}: not used: {why}" for path, why in found.unreadable if NOT_UTF8 in why)
-    newest = complete_day((day, n) for day, n in days.items() if all(day in of for of in days_of(later, events)))
-    marked = [d for d in sorted(days)[-_NEWEST:] if newest and d <= newest and found.is_marked(events.files, d)]
-    day = marked[-1] if marked else newest
+    waits, came_of = max((one.wait.days_after for one in later if one.wait), default=0), days_of(later, events)
+    there = {day: n for day, n in days.items() if all(day in of for of in came_of) and before(day, -waits) <= max(days)}
+    newest = complete_day(there.items())
+    marked = _marked(found, events, days, newest)
+    came = {one.name: until for one in later if (until := _marked(found, one.table, days, newest)) is not None}
+    day = min((d for d in (marked, *came.values()) if d is not None), default=newest)
     left = left_out(events, roles, inputs)
     told = _warnings(events, roles, left) + _sessions(events, roles, days, newest, zone)
     cut = {n: side.table.files for n, side in inputs.sides.items() if side.table.files.form not in LAKES}
-    sides = frozenset(n for n, files in cut.items() if day and found.is_marked(files, day))
-    told_by = (bool(marked), sides, None, fits, lives, late)
+    sides = frozenset(n for n, files in cut.items() if day and found.is_marked(files, day)) | {*came}
+    told_by = (marked is not None, sides, None, fits, lives, late)
     return Log(found.root, events, roles, inputs, days, day, told, *told_by, later, left)
+
+
+def _marked(found: Found, table: Table, days: Mapping[dt.date, int], newest: dt.date | None) -> dt.date | None:
+    """The last of the newest days up to which each folder of a table is marked as finished; None where none is."""
+    last = [d for d in sorted(days)[-_NEWEST:] if newest and d <= newest and found.is_marked(table.files, d)]
+    return last[-1] if last else None
 
 
 def _of_rows(found: Sequence[Table], given: Mapping[str, str]) -> list[Table]:
@@ -171,10 +183,12 @@ def _is_stream(table: Table, named: Sequence[Table], given: Mapping[str, str]) -
     return bool(parallel(table.frame)) and parted(table, named, given) is not None
 
 
-def _joined(named: list[Table], given: Mapping[str, str]) -> tuple[list[Table], dict[str, list[Outcomes]]]:
+def _joined(
+    root: str, named: list[Table], given: Mapping[str, str]
+) -> tuple[list[Table], dict[tuple[tuple[str, int], ...], list[Outcomes]]]:
     """The tables, those of events with what came of their exposures where that is a table of its own, which is none of
-    them then; and such tables by the path of the events. Events have the given users and items, where a table has them,
-    and are not what came of the rows of another table."""
+    them then; and such tables by the files of the events. Events have the given users and items, where a table has
+    them, and are not what came of the rows of another table."""
 
     @cache
     def of(k: int) -> Roles:
@@ -204,10 +218,18 @@ def _joined(named: list[Table], given: Mapping[str, str]) -> tuple[list[Table], 
         else:
             events, later = _came_of(table, of(k), found[k], others[k], given)
         if later:
-            gone = {table.files.path, *(one.table.files.path for one in later)}
-            left = [t for t in named if t.files.path not in gone]
-            return [with_outcomes(events, later), *left], {table.files.path: later}
+            later = with_lengths(later, events.frame.columns)
+            later = with_windows(later, root, events, _click(of(k), events))
+            gone = {file for t in (table, *(one.table for one in later)) for file in t.files.files}
+            left = [t for t in named if gone.isdisjoint(t.files.files)]
+            return [with_outcomes(events, later), *left], {table.files.files: later}
     return named, {}
+
+
+def _click(roles: Roles, events: Table) -> str | None:
+    """The column of clicks of a table that has one of its own."""
+    click = roles.click.column if roles.click is not None and roles.clicked_by is None else None
+    return click if click in events.frame.columns else None
 
 
 def _came_of(
@@ -331,6 +353,15 @@ def _with_names(table: Table) -> Table:
 
 
 def days_of(later: Sequence[Outcomes], events: Table) -> list[set[dt.date]]:
-    """The days of each table of what came of exposures that has files of its own by day: the others are waited for."""
-    apart = [one.table.files for one in later if one.table.files.files != events.files.files]
-    return [{day for day, _ in files.days} for files in apart if files.days]
+    """The days of each table of what came of exposures that has files of its own by day, as the others are waited for;
+    of one of which a day reads further days, those that have these too."""
+    out = list[set[dt.date]]()
+    for one in later:
+        files, after = one.table.files, one.wait.days_after if one.wait else 0
+        there = {day for day, _ in files.days}
+        if not there and after and one.wait is not None:
+            there = {*local_days(one.table.frame[one.wait.came[0]], one.wait.came[1], "UTC").drop_nulls()}
+        elif not there or files.files == events.files.files:
+            continue
+        out.append({day for day in there if all(before(day, -k) in there for k in range(after + 1))})
+    return out

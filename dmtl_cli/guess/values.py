@@ -12,7 +12,7 @@ import polars as pl
 from dmtl_cli.data.log.lengths import clock_seconds, not_negative
 from dmtl_cli.data.log.types import PAIRS, iso_times
 from dmtl_cli.guess import words
-from dmtl_cli.guess.remembered import remembered
+from dmtl_cli.guess.remembered import codes, remembered
 
 _ISO = r"^[12][0-9]{3}-[01][0-9]-[0-3][0-9]"
 _CLOCK = _ISO + r"[T ][0-2][0-9]:[0-5][0-9]"
@@ -218,17 +218,9 @@ def is_clock(s: pl.Series) -> bool:
     """Whether texts are lengths of time. Those such as 1h 20m, PT90S or 1.00:23:33 are, where their units or days say
     so or they are many different ones; others, such as 3:45 or 90 m, by the column's name or, of 3:45, where few rows
     have one, as more of them are short than long; a time of day has neither."""
-    if s.dtype != pl.String:
+    if (x := seconds_of(s)) is None:
         return False
-    known = not_negative(s.filter(s != ""))
-    if known.null_count() > _BELOW * len(known):
-        return False
-    known = known.drop_nulls()
-    if not len(known) or clock_seconds(known.head(FEW)).null_count():
-        return False
-    x = clock_seconds(known)
-    if x.null_count():
-        return False
+    known, x = s.filter(x.is_not_null()), x.drop_nulls()
     if known.str.contains(_LASTS).any() or (x.n_unique() > FEW and known.str.contains("(?i)[hs]").any()):
         return True
     if words.says_all(s.name, words.CLICK_TIME) or words.by_name(s.name, words.TIME):
@@ -236,6 +228,21 @@ def is_clock(s: pl.Series) -> bool:
     named = words.by_name(s.name, words.DURATION) > 0 or words.says(s.name, words.SPENT)
     some = known.str.contains(":", literal=True).all() and len(known) <= 0.7 * len(s)
     return named or (some and x.n_unique() > FEW and has_long_tail(x, 1.0))
+
+
+def seconds_of(s: pl.Series) -> pl.Series | None:
+    """The seconds of texts that are all lengths of time, null where nothing stands or a few are below 0; None where one
+    is no such text, or none is there."""
+    if s.dtype != pl.String:
+        return None
+    given = s.set(s == "", None)
+    known = not_negative(given)
+    if known.null_count() == len(s) or known.null_count() - given.null_count() > _BELOW * given.count():
+        return None
+    if clock_seconds(known.drop_nulls().head(FEW)).null_count():
+        return None
+    x = clock_seconds(known)
+    return x if x.null_count() == known.null_count() else None
 
 
 def clicks(s: pl.Series) -> pl.Series:
@@ -328,17 +335,6 @@ def is_constant(frame: pl.DataFrame, key: str, column: str, least: float = ONE) 
     if one < least:
         return False
     return 1 - one < (1 - agree(values[np.random.default_rng(0).permutation(len(values))])) / 5
-
-
-@remembered
-def codes(frame: pl.DataFrame, column: str) -> npt.NDArray[np.int64]:
-    """[n] the same number for rows of one value, -1 for rows without one."""
-    s = frame[column]
-    plain = s.hash().zip_with(s.is_not_null(), pl.Series([None], dtype=pl.UInt64)) if s.dtype.is_nested() else s
-    of = pl.DataFrame({"v": plain.cast(pl.String) if plain.dtype == pl.Categorical else plain})
-    numbered = of.unique(maintain_order=True).with_row_index("n").with_columns(pl.col("n").cast(pl.Int64))
-    found = of.join(numbered, on="v", how="left", nulls_equal=True, maintain_order="left")["n"]
-    return np.asarray(pl.select(pl.when(plain.is_null()).then(-1).otherwise(found)).to_series().to_numpy(), np.int64)
 
 
 def has_several(frame: pl.DataFrame, key: str, other: str) -> bool:

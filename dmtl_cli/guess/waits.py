@@ -9,6 +9,10 @@ import polars as pl
 
 from dmtl_cli.data.log.clocks import Came, rows_of
 from dmtl_cli.guess.values import instants
+from dmtl_cli.guess.words import count
+
+DAY = 24
+"""hours"""
 
 
 @dataclass(frozen=True)
@@ -20,25 +24,38 @@ class Wait:
     came: tuple[str, str]
     """the table's"""
     hours: int
+    days_after: int = 0
+    """how many days' files after its own a day reads too"""
+    told: str = ""
+    """what a person should know of it: see `windows`"""
 
     @property
     def within(self) -> str:
         """As `data.events.joined` has it."""
-        return f"{self.hours}h"
+        return f"{self.hours}h" if self.hours <= DAY else f"{self.hours // DAY}d"
+
+    @property
+    def said(self) -> str:
+        one = DAY if self.hours > DAY else 1
+        return f"at most {count(self.hours // one, 'hour' if one == 1 else 'day')} behind"
 
     def pairs(self, frame: pl.DataFrame, rows: pl.DataFrame, key: str) -> pl.DataFrame:
         """Rows with the number of an exposure, `:of`, that has their key and was shown so long before them at most."""
-        shown, came = (
-            instants(of[c], unit).dt.convert_time_zone("UTC").dt.cast_time_unit("us")  # type: ignore[union-attr]
-            for of, (c, unit) in ((frame, self.shown), (rows, self.came))
-        )
+        shown, came = (microseconds(of, *clock) for of, clock in ((frame, self.shown), (rows, self.came)))
         place = rows[key].unique().drop_nulls().to_frame().with_row_index(":place")
         rows = rows.with_columns(came.alias(":came")).join(place, on=key, maintain_order="left").drop_nulls(":came")
         rows = rows.sort(":place", ":came", maintain_order=True)
         at = frame.select(key).join(place, on=key, how="left", maintain_order="left")[":place"]
-        places, times = rows[":place"].cast(pl.Int64).to_numpy(), rows[":came"].to_physical().to_numpy()
+        places, times = rows[":place"].cast(pl.Int64).to_numpy(), rows[":came"].to_numpy()
         window = dt.timedelta(hours=self.hours) // dt.timedelta(microseconds=1)
         of = at.cast(pl.Int64).fill_null(-1).to_numpy()
-        which, row = rows_of(*Came(places, times).within(of, shown.to_physical(), window))
+        which, row = rows_of(*Came(places, times).within(of, shown, window))
         made: pl.DataFrame = rows[row]
         return made.with_columns(pl.Series(":of", which, pl.UInt32))
+
+
+def microseconds(frame: pl.DataFrame, column: str, unit: str) -> pl.Series:
+    """[n] when each row is, in UTC, since 1970; null where it has no time."""
+    at = instants(frame[column], unit)
+    assert at is not None
+    return at.dt.convert_time_zone("UTC").dt.epoch("us")

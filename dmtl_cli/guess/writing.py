@@ -8,14 +8,12 @@ import re
 from dataclasses import dataclass, field, replace
 
 from dmtl_cli.config.errors import printable
-from dmtl_cli.config.expressions import sources_of
-from dmtl_cli.config.table import OBJECT
 from dmtl_cli.data.log.day_files import SUCCESS
 from dmtl_cli.guess import words
 from dmtl_cli.guess.births import naive, of_sample
 from dmtl_cli.guess.csv_lines import alone, csv_keys, csv_lines, encoded
 from dmtl_cli.guess.doubts import invalid_rows, unknown_clicks
-from dmtl_cli.guess.feature_lines import comment, feature_lines, indented, joined_lines, order_of, scalar, type_of
+from dmtl_cli.guess.feature_lines import comment, feature_lines, indented, joined_lines, scalar
 from dmtl_cli.guess.files import CSV, DELTA, ICEBERG, JSON, PARQUET
 from dmtl_cli.guess.formats import times_unread
 from dmtl_cli.guess.goals import by_length, goal_lines, sql_name
@@ -31,6 +29,7 @@ from dmtl_cli.guess.side_tables import Side
 from dmtl_cli.guess.state_lines import state_lines
 from dmtl_cli.guess.tables import Table
 from dmtl_cli.guess.texts import Text
+from dmtl_cli.guess.type_lines import Types, tables_of, types_of
 from dmtl_cli.guess.unclicked import acted
 from dmtl_cli.guess.values import DAYS, free
 from dmtl_cli.guess.zones import AS_SAID
@@ -81,36 +80,36 @@ def written(log: Log, workspace: str, about: list[str]) -> Written:
 
 
 def _data(log: Log) -> list[str]:
-    files, roles = log.events.files, log.roles
+    files, roles, types = log.events.files, log.roles, types_of(log)
     lines = [f"root: {scalar(log.root)}"]
     if files.form != PARQUET:
         lines.append(f"format: {files.form}")
     lines += csv_lines(log.events)
-    of_json = [table.written for table in _tables(log) if table.files.form == JSON]
+    of_json = [table.written for table in tables_of(log) if table.files.form == JSON]
     if nulls := sorted({null for text in of_json for null in text.nulls}):
         told = "".join(map(alone, of_json))
         lines.append(
             f"null_values: [{', '.join(map(quoted, nulls))}]  # texts that stand for none, in every column{told}"
         )
-    lines += _types(log)
+    lines += types.lines
     lines += _zone(log)
-    lines += ["events:", *indented(_events(log))]
+    lines += ["events:", *indented(_events(log, types))]
     for one in log.inputs.perhaps:
-        place = ", ".join(_place(one.table, log.events))
+        place = ", ".join(_place(one.table, log.events, types))
         key = f"key: {scalar(one.key.column)}"
         lines.append(f"# users or items: {{{place}, {key}}}  # a table of one of them? {comment(one.key.why)}")
     for name in ("users", "items") if roles.user and roles.item else ():
         if (side := log.inputs.sides.get(name)) is not None:
-            lines += _side(log, name, side)
+            lines += _side(log, name, side, types)
         else:
             lines.append(f"# {name}: {{path: FOLDER, key: COLUMN}}  # no table of {name} was found beside the events")
     lines += [f"# {comment(path)}: not used: {comment(why)}" for path, why in log.inputs.other]
     return lines
 
 
-def _side(log: Log, name: str, side: Side) -> list[str]:
+def _side(log: Log, name: str, side: Side, types: Types) -> list[str]:
     """A table of users or items: one line, but a line each of what says since and until when its rows are there."""
-    keys = [*_place(side.table, log.events), f"key: {scalar(side.key.column)}"]
+    keys = [*_place(side.table, log.events, types), f"key: {scalar(side.key.column)}"]
     keys += [f"lag_days: {side.lag}"] if side.late else []
     keys += [f"success_file: {SUCCESS}"] if name in log.sides else []
     zone = of_sample(side, log.events.frame, log.roles, days[0]) if (days := timezone_of(log)) else None
@@ -152,46 +151,6 @@ def _zoneless(side: Side) -> str | None:
     return "its times name no zone: they are read as those of data.timezone (of another: version_timezone)"
 
 
-def _tables(log: Log) -> list[Table]:
-    later = (one.table for one in log.later)
-    return [log.events, *(side.table for side in log.inputs.sides.values()), *later]
-
-
-def _types(log: Log) -> list[str]:
-    """Types of the columns that are read from text: what is not named is text."""
-    tables = _tables(log)
-    used = {g.column for g in log.roles.named.values()} | {g.column for g in log.roles.further.values()}
-    for text in (*log.roles.made.values(), *(one.expression for one in log.goals)):
-        named = sources_of(text)
-        used |= {*named, *(re.sub(r"^(users|items)\.", "", c) for c in named)}
-    used |= {i.column for i in (*log.inputs.used, *log.inputs.held)} | {one.column for one in log.left if one.is_number}
-    used |= {log.inputs.guests.member, log.inputs.guests.cookie} if log.inputs.guests else set()
-    sides = log.inputs.sides.values()
-    used |= {c.column for side in sides for c in (side.key, side.version, side.until) if c}
-    used |= {c for one in log.later for c in (*one.event_sources, *one.sources)}
-    no_columns = {*log.roles.made, *(c for one in log.later for c in one.columns)}
-    found: dict[str, str] = {}
-    forms = {table.files.form for table in tables}
-    for table in tables:
-        names = [c for c in table.frame.columns if c in used and (table is not log.events or c not in no_columns)]
-        for c in names if table.files.form in (CSV, JSON) else ():
-            if (kind := type_of(c, table, log.roles)) is not None:
-                found.setdefault(c, f"{kind}{order_of(kind, table.frame[c])}")
-    if forms == {CSV}:  # what is read as text anyway; labels are not
-        labels = (log.roles.click, log.roles.duration, log.roles.conversion, *log.roles.further.values())
-        kept = {g.column for g in labels if g}
-        found = {c: kind for c, kind in found.items() if kind != "text" or c in kept}
-    if not found:
-        return []
-    body = [f"  {scalar(c)}: {kind}" for c, kind in found.items()]
-    rest = (
-        "what is not here is text, as ids like 007 must be"
-        if CSV in forms
-        else "what is not here keeps the type that it has"
-    )
-    return [f"types:  # {rest}", *body]
-
-
 def _zone(log: Log) -> list[str]:
     """data.timezone where a time gives the day, of the events or of what came of them, or tells since when a row of a
     side table holds, as far as values tell it; and where a person names it."""
@@ -207,7 +166,7 @@ def _zone(log: Log) -> list[str]:
     return [f"timezone: {zone}  # {why}: it decides which day a row is of"]
 
 
-def _place(table: Table, events: Table) -> list[str]:
+def _place(table: Table, events: Table, types: Types) -> list[str]:
     """Where a side table is, in keys of a flow mapping."""
     files = table.files
     keys = [f"path: {scalar(path_of(table))}"]
@@ -218,14 +177,9 @@ def _place(table: Table, events: Table) -> list[str]:
     usual = events.written if events.files.form == CSV else Text()
     if files.form == CSV and (table.written != usual or not table.written.header):
         keys.append(f"csv: {{{', '.join(key for key, _ in csv_keys(table))}}}")
-    keys += _objects(table)
+    keys += types.keys(table)
     keys += [f"explode: {_exploded(table)}"] if table.explode else []
     return [*keys, *([f"where: {quoted(where_of(table.kinds))}"] if table.kinds else [])]
-
-
-def _objects(table: Table) -> list[str]:
-    """The type of the columns whose texts are JSON objects."""
-    return [f"types: {{{', '.join(f'{scalar(c)}: {OBJECT}' for c in table.objects)}}}"] if table.objects else []
 
 
 def _exploded(table: Table) -> str:
@@ -245,7 +199,7 @@ def path_of(table: Table) -> str:
     return folder if folder and not files.together else first
 
 
-def _events(log: Log) -> list[str]:
+def _events(log: Log, types: Types) -> list[str]:
     files, roles, lines = log.events.files, log.roles, []
     span = f"  # {_span(files.days)}" if files.days else ""
     lines.append(f"path: {scalar(path_of(log.events))}{span}")
@@ -264,7 +218,8 @@ def _events(log: Log) -> list[str]:
         lines.append(
             f"success_file: {SUCCESS}  # each day's folder has one: a day that is still being written is not read"
         )
-    lines += [f"{key}  # objects: their fields are columns" for key in _objects(log.events)]
+    objects = "  # objects: their fields are columns" if log.events.objects else ""
+    lines += [f"{key}{objects}" for key in types.keys(log.events)]
     if log.events.explode:
         is_alone = log.events.explode[0] in log.events.frame.columns and len(log.events.explode) == 1
         alike = f"{'a list' if is_alone else 'lists as long as each other in every row'}: an element is an event"
@@ -298,17 +253,20 @@ def _events(log: Log) -> list[str]:
         lines.append(_line(log, "request", roles.request))
     else:
         lines.append("# request: COLUMN  # no column looks like a request (one served list)")
-    return lines + joined_lines(log.later, lambda one: _place_of(log, one)) + _later(log)
+    return lines + joined_lines(log.later, lambda one: _place_of(log, one, types)) + _later(log)
 
 
-def _place_of(log: Log, one: Outcomes) -> list[str]:
+def _place_of(log: Log, one: Outcomes, types: Types) -> list[str]:
     """Where a joined table is, and the column of its days: of the events' files they are told as the events' are."""
     files, time, table = log.events.files, log.roles.time, one.table
     if table.files.files != files.files:
-        return [*_place(table, log.events), *([f"date_column: {scalar(one.dated)}"] if one.dated else [])]
+        more = [f"date_column: {scalar(one.dated)}"] if one.dated else []
+        more += [f"success_file: {SUCCESS}"] if one.name in log.sides else []
+        return [*_place(table, log.events, types), *more]
     dated = time is not None and not files.days and not files.partition
-    column = [f"date_column: {scalar(time.column)}"] if dated and time is not None else []
-    return [*_place(replace(table, files=files), log.events), *column]
+    more = [f"date_column: {scalar(time.column)}"] if dated and time is not None else []
+    more += [f"success_file: {SUCCESS}"] if log.marked else []
+    return [*_place(replace(table, files=files), log.events, types), *more]
 
 
 def _span(days: tuple[tuple[dt.date, int], ...]) -> str:

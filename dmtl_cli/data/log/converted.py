@@ -19,7 +19,7 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from dmtl_cli.config.table import Joined
 from dmtl_cli.data.log import lake
 from dmtl_cli.data.log.avro import AvroFile
 from dmtl_cli.data.log.checks import Checked
-from dmtl_cli.data.log.invalid import LINE, MOST, remedies, require_most
+from dmtl_cli.data.log.invalid import DAY, LINE, MOST, UNSET, is_unset, remedies, require_most
 from dmtl_cli.data.log.source import File, Store
 from dmtl_cli.data.log.sources import Opened, Source, TextFile
 from dmtl_cli.data.log.text_rows import Rows, unfinished
@@ -84,6 +84,8 @@ class Made:
     """of each file, by its folder"""
     lost: dict[str, int] = field(default_factory=dict)
     """lines that do not parse and were left out, by the folder of the rows that they stand among"""
+    dayless: dict[str, dict[str, int]] = field(default_factory=dict)
+    """rows of no day by reason, by the same folders"""
     zoneless: list[str] = field(default_factory=list)
     """columns of type datetime in which a text of the source names no zone"""
 
@@ -101,12 +103,12 @@ class Converted:
 
     def files(
         self, name: str, table: Events | SideTable | Joined, files: Sequence[File], day: dt.date
-    ) -> tuple[list[File], int]:
-        """What has rows of a day of these files of a table, and how many lines of the day do not parse and are left
-        out; a line in a file of several days is of the day of the row before it."""
+    ) -> tuple[list[File], Mapping[str, int]]:
+        """What has rows of a day of these files of a table, and how many lines of the day do not parse, or have no day,
+        and are left out, by reason; such a line in a file of several days is of the day of the row before it."""
         kind = self.data.format_of(table)
         typed: Sequence[Source] = [AvroFile(f) if kind == "avro" else lake.ParquetFile(f) for f in files]
-        sources = self._texts(table, files) if kind in ("csv", "json") else self._opened(table, typed)
+        sources = self._texts(name, table, files) if kind in ("csv", "json") else self._opened(table, typed)
         if isinstance(table, Events | Joined) and table.date_column:
             return self._cut(name, sources, table.date_column, day)
         return self._whole(name, sources, day if table.hive_key or table.is_dated else None)
@@ -115,38 +117,38 @@ class Converted:
         objects = self.data.objects_of(table)
         return [Opened(source, objects) for source in sources] if objects else sources
 
-    def _texts(self, table: Events | SideTable | Joined, files: Sequence[File]) -> list[TextFile]:
+    def _texts(self, name: str, table: Events | SideTable | Joined, files: Sequence[File]) -> list[TextFile]:
         options = (table.csv or self.data.csv) if self.data.format_of(table) == "csv" else None
-        types, remedies = types_of(self.data, table), remedies_of(table, options is not None)
+        types, remedies = types_of(self.data, table), remedies_of(name, table, options is not None)
         finished = table.success_file is not None
         nulls = self.data.null_values
         invalid = table.invalid_rows if isinstance(table, Events) else None
         return [TextFile(file, options, types, remedies, finished, nulls, invalid) for file in files]
 
-    def lake(self, name: str, table: Events | SideTable | Joined, day: dt.date) -> list[File]:
-        """What has rows of a day of a Delta or Iceberg table. Raises UserError 66 too where there is none."""
+    def lake(self, name: str, table: Events | SideTable | Joined, day: dt.date) -> tuple[list[File], Mapping[str, int]]:
+        """The same of a Delta or Iceberg table. Raises UserError 66 too where there is none."""
         live = lake.delta_files if self.data.format_of(table) == "delta" else lake.iceberg_files
         sources: Sequence[Source] = live(self.data.root, self.log, table.path)
         sources = self._opened(table, sources)
         column = (table.date_column if isinstance(table, Events | Joined) else None) or table.hive_key
-        found, _ = self._cut(name, sources, column, day) if column else self._whole(name, sources, None)
+        found, lost = self._cut(name, sources, column, day) if column else self._whole(name, sources, None)
         if not found:
             where = f"{self.log.where(table.path)} has no rows{f' with a {column} of day {day}' if column else ''}"
             raise UserError(f"{name}: {where}", "retry when the day has arrived", Exit.NO_INPUT)
-        return found
+        return found, lost
 
-    def _whole(self, name: str, sources: Sequence[Source], day: dt.date | None) -> tuple[list[File], int]:
+    def _whole(self, name: str, sources: Sequence[Source], day: dt.date | None) -> tuple[list[File], Mapping[str, int]]:
         home = f"day={day}" if day else _ALL
         with self._locked():
             made = [self._ensure(f"{name}/{home}", source, None, ".") for source in sources]
             if day is None:
                 self._prune(f"{name}/{home}", sources)
-            lost = sum(one.lost.get(".", 0) for one in made)
+            lost = _left_out(made, ".")
             for source, one in zip(sources, made, strict=True):
                 if not (one.bytes or one.lost) and isinstance(source, TextFile) and not source.finished:
                     raise unfinished(source.file)  # it was converted when a config said that it was
             if day and not any(one.bytes for one in made):
-                require_most(day, 0, {LINE: lost})
+                require_most(day, 0, lost)
             if not any(one.bytes for one in made):
                 where = f"{sources[0].where}{f' and {len(sources) - 1} more' if len(sources) > 1 else ''}"
                 raise UserError(f"{name}: {where}: empty", "retry when there is a row", Exit.NO_INPUT)
@@ -162,7 +164,9 @@ class Converted:
             ]
             return files, lost
 
-    def _cut(self, name: str, sources: Sequence[Source], column: str, day: dt.date) -> tuple[list[File], int]:
+    def _cut(
+        self, name: str, sources: Sequence[Source], column: str, day: dt.date
+    ) -> tuple[list[File], Mapping[str, int]]:
         """The files of a day, of sources of several days."""
         part = f"day={day}"
         with self._locked():
@@ -173,7 +177,7 @@ class Converted:
                 for source, one in zip(sources, made, strict=True)
                 if part in one.bytes
             ]
-            return files, sum(one.lost.get(part, 0) for one in made)
+            return files, _left_out(made, part)
 
     def _file(self, path: str, source: Source, made: Made, first_row: int | None = None) -> File:
         found, zoneless = self.store.file(path), frozenset(made.zoneless)
@@ -221,16 +225,19 @@ class Converted:
         scratch = self.folder / ".scratch"
         shutil.rmtree(scratch, ignore_errors=True)  # of who died: the lock is ours
         scratch.mkdir(parents=True)
-        waiting, lost, kept = Waiting(scratch), list[tuple[str, str]](), 0
+        waiting, lost, kept, dayless = Waiting(scratch), list[tuple[str, str]](), 0, Counter[tuple[str, str]]()
         first = last = ""  # of the days of rows so far
         for rows in source.rows():
             try:
                 days = None if column is None else _days(rows, column, self.data, source)
                 for part, frame in _by_day(rows, days):
                     waiting.add(part, frame)
+                of = None if days is None else _around(days, is_first=not last)
                 for one in rows.lost:
-                    lost.append((_part(days, one.before) or last, one.why))
-                kept, last = kept + len(rows.frame), _part(days, len(rows.frame)) or last
+                    lost.append((_part(of, one.before) or last, one.why))
+                for part, reason, n in [] if days is None or of is None else _dayless(days, of):
+                    dayless[part or last, reason] += n
+                kept, last = kept + len(rows.frame), _part(of, len(rows.frame)) or last
                 first = first or last
             except pl.exceptions.SchemaError as e:
                 what = f"{source.where}: from row {rows.first} on a column has values of another type: {e}"
@@ -240,7 +247,11 @@ class Converted:
             raise UserError(what, "is data.csv, or the format, as the file is written?")
         written = {part: waiting.write(part, scratch / f"{k}.parquet") for k, part in enumerate(waiting.parts)}
         zoneless = sorted(source.zoneless) if isinstance(source, TextFile) else []
-        return Made(written, dict(Counter(part or first for part, _ in lost)), zoneless)
+        made = Made(written, dict(Counter(part or first for part, _ in lost)), {}, zoneless)
+        for (part, reason), n in dayless.items():
+            mine = made.dayless.setdefault(part or first, {})
+            mine[reason] = mine.get(reason, 0) + n
+        return made
 
     def _publish(self, home: str, source: Source, made: Made, stamp: Path, now: list[Any]) -> None:
         """Puts what is in scratch in its place. The stamp goes first and comes last: between, nothing is believed."""
@@ -257,6 +268,7 @@ class Converted:
         make_dirs(stamp.parent)
         draft = self.folder / ".scratch" / "stamp"
         stored = {"source": now, "made": made.bytes, "lost": made.lost, "zoneless": made.zoneless}
+        stored |= {"dayless": made.dayless} if made.dayless else {}
         write_text(draft, json.dumps(stored))
         draft.replace(stamp)
         shutil.rmtree(self.folder / ".scratch")
@@ -306,7 +318,8 @@ def _read(stamp: Path, now: list[Any] | None) -> Made | None:
         found = json.loads(stamp.read_bytes())
         sizes, lost = found["made"], found.get("lost", {})  # a stamp of an earlier version has no lost lines
         made_of, lost = ({str(part): int(n) for part, n in some.items()} for some in (sizes, lost))
-        made = Made(made_of, lost, [str(c) for c in found.get("zoneless", [])])
+        dayless = {str(part): {str(r): int(n) for r, n in of.items()} for part, of in found.get("dayless", {}).items()}
+        made = Made(made_of, lost, dayless, [str(c) for c in found.get("zoneless", [])])
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return made if now is None or found.get("source") == json.loads(json.dumps(now)) else None
@@ -332,6 +345,29 @@ def _days(rows: Rows, column: str, data: Data, source: Source) -> pl.Series:
         what = f"{source.where}: from row {rows.first} on more than half of the rows have no {column}"
         raise UserError(what, "which tells the day: is it the right column?")
     return days
+
+
+def _left_out(made: Sequence[Made], part: str) -> dict[str, int]:
+    """What was left out of the rows of a folder, by reason."""
+    found = Counter({LINE: sum(one.lost.get(part, 0) for one in made)})
+    for one in made:
+        found.update(one.dayless.get(part, {}))
+    return dict(found)
+
+
+def _around(days: pl.Series, *, is_first: bool) -> pl.Series:
+    """The day of each row; of one without a day, or of a clock that was never set, that of the row before it, or behind
+    it where no row is before these. Null where none is."""
+    of = days.set(is_unset(days), None).forward_fill()
+    return of.backward_fill() if is_first else of
+
+
+def _dayless(days: pl.Series, around: pl.Series) -> Iterator[tuple[str, str, int]]:
+    """(folder of the rows that they stand among, reason, how many) of the rows of no day."""
+    unset = is_unset(days)
+    rows = pl.DataFrame({"of": around, "unset": unset}).filter(unset | days.is_null())
+    for day, never, n in rows.group_by("of", "unset", maintain_order=True).len().iter_rows():
+        yield "" if day is None else f"day={day}", UNSET if never else DAY, n
 
 
 def _part(days: pl.Series | None, before: int) -> str:

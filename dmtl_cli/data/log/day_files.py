@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -67,8 +67,9 @@ class DayFiles:
     """data.digest: auto, footer or full"""
     identities: list[dict[str, Any]] = field(default_factory=list)
     """path below data.root, rows, bytes and digest of each file, events first"""
-    lost: int = 0
-    """lines of events that do not parse and are left out"""
+    lost: Mapping[str, int] = field(default_factory=dict)
+    """lines of events that do not parse, and rows of no day, that were left out as the files were converted, by
+    reason (`invalid.REASONS`)"""
     joined: dict[str, tuple[File, ...]] = field(default_factory=dict)
     """files of the tables of what came of exposures, by name"""
     joined_groups: dict[File, range] = field(default_factory=dict)
@@ -268,30 +269,30 @@ class DayFinder:
             hint = f"begin with day {before(first, -lag)}"
         return UserError(f"{error.message}, which day {day} reads (data.{name}.lag_days: {lag})", hint, error.code)
 
-    def _files(self, name: str, day: dt.date) -> tuple[list[File], int]:
-        """A table's files that may have rows of the day, as Parquet, and how many lines of it do not parse."""
+    def _files(self, name: str, day: dt.date) -> tuple[list[File], Mapping[str, int]]:
+        """A table's files that may have rows of the day, as Parquet, and what is left out: see `DayFiles.lost`."""
         files, lost = self._parquet(name, day)
         explode = self._exploded.get(name)
         if explode is not None and any(file.origin for file in files):
             files = _with_lists(files, explode)
         return [replace(file, computed=self._computed.get(name), explode=explode) for file in files], lost
 
-    def _parquet(self, name: str, day: dt.date) -> tuple[list[File], int]:
+    def _parquet(self, name: str, day: dt.date) -> tuple[list[File], Mapping[str, int]]:
         table, kind = self.tables[name], self.data.format_of(self.tables[name])
         if not self.data.is_converted(table):
-            return self._places[name].files(day), 0
+            return self._places[name].files(day), {}
         if self._converted is None:
             raise AssertionError("what is converted of a log needs a folder")
         if kind in LAKES:
-            return self._converted.lake(name, table, day), 0
+            return self._converted.lake(name, table, day)
         files = self._places[name].files(day)
         if name.startswith(JOINED) and self.data.events.has_files_of(table):  # they are converted once
-            return self._converted.files("events", self.data.events, files, day)[0], 0
+            return self._converted.files("events", self.data.events, files, day)[0], {}
         return self._converted.files(name, table, files, day)
 
-    def _dated(self, name: str, day: dt.date) -> tuple[list[File], dict[File, range], int]:
+    def _dated(self, name: str, day: dt.date) -> tuple[list[File], dict[File, range], Mapping[str, int]]:
         """A table's files that may have rows of the day, which of their row groups, where a column tells the day, and
-        the lines that do not parse."""
+        what was left out of it, as `DayFiles.lost`."""
         table, (files, lost) = self.tables[name], self._files(name, day)
         column = None if isinstance(table, SideTable) else table.date_column
         if column is None:

@@ -14,7 +14,7 @@ from dmtl_cli.data.log.checks import Checked
 from dmtl_cli.data.log.day import Day
 from dmtl_cli.data.log.labels import read_click
 
-DAY, LINE = "day", "line"
+DAY, LINE, UNSET = "day", "line", "unset"
 FACT = "left_out."
 """begins the name of a fact of a day: rows left out for a reason"""
 MOST = 0.5
@@ -26,8 +26,18 @@ REASONS = {
     "time": "with no time",
     "duration": "with a negative or infinite duration of a click",
     DAY: "with no day",
+    UNSET: "with a time of 1970, as of a clock that was never set",
 }
 """why, in the order in which a row is looked at: it counts for the first"""
+
+
+_OF_NO_DAY = (DAY, UNSET)
+_UNSET = dt.date(1969, 12, 31), dt.date(1970, 1, 1)  # in any zone
+
+
+def is_unset(days: pl.Series) -> pl.Series:
+    """Whether a day is that of a clock that was never set: it is none of the log's."""
+    return days.is_between(*_UNSET).fill_null(False)
 
 
 def remedies(events: Events) -> dict[str, str]:
@@ -67,7 +77,7 @@ def valid(rows: Checked, events: Events, left_out: Counter[str]) -> Checked:
 def require_most(day: dt.date, kept: int, left_out: Mapping[str, int]) -> None:
     """Raises UserError 65 where more rows of a day were left out than kept for what is wrong with them; those of no day
     are not the day's."""
-    found = {reason: left_out[reason] for reason in REASONS if reason != DAY and left_out.get(reason)}
+    found = {reason: left_out[reason] for reason in REASONS if reason not in _OF_NO_DAY and left_out.get(reason)}
     gone = sum(found.values())
     if gone > MOST * (kept + gone):
         what = f"events: day {day}: {in_words(kept, left_out)}"

@@ -350,7 +350,7 @@ class Log:
                 numbering.add(block[side], block[TIME] if TIME in block.columns else None)
             mine += len(block)
         left_out = sum(ranks.gather_objects(raw.selection.left_out), Counter[str]())
-        left_out[invalid.LINE] += found.lost
+        left_out.update(found.lost)
         starts = list(itertools.accumulate(ranks.gather_objects(mine), initial=0))
         invalid.require_most(found.day, starts[-1], left_out)
         if starts[-1] == 0:

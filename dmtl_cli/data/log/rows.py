@@ -191,8 +191,10 @@ class TableRows:
         assert self._date is not None
         drop = self._events is None or self._events.invalid_rows == "drop"
         days = rows.date(self._date, self._timezone, nulls=drop)
+        mine = self._is_of_the_days(days).fill_null(False)
         made.left_out[invalid.DAY] += days.null_count()
-        return rows.only(self._is_of_the_days(days).fill_null(False))
+        made.left_out[invalid.UNSET] += int((invalid.is_unset(days) & ~mine).sum())
+        return rows.only(mine)
 
     def _is_of_the_days(self, days: pl.Series) -> pl.Series:
         first, last = self._days

@@ -73,21 +73,28 @@ def types_of(data: Data, table: Table) -> dict[str, Type]:
     return own | given
 
 
-def remedies_of(table: Table, csv: bool) -> dict[str, str]:
+def remedies_of(name: str, table: Table, csv: bool) -> dict[str, str]:
     """What to do with a value that does not parse, by column: of labels and times, which text would not serve. By
-    `COLUMN?`, and `?` for those without one, with a text that may stand for null."""
+    `COLUMN?`, and `?` for those without one, with a text that may stand for null; and by `COLUMN:`, and `:`, the key
+    that has the type of a column and may say text: that of the table where others may need the one of all.
+
+    Args:
+        name: of the table below data.
+    """
+    own = f"data.{name}.types"
     key = f"data.{'csv.' if csv else ''}null_values"
     null = f"correct it, or where it means unknown name it in {key}"
     if not isinstance(table, Events):
-        return {"?": null}
+        return {"?": null, ":": own}
     row = f"correct it, or leave the row out: name it in {key}, and set data.events.invalid_rows: drop"
     optional = (table.duration, table.conversion, *table.conversions.values())
     required = (table.weight, table.time, table.date_column)
     found = {"?": null} | {c: null for c in optional if c} | {c: row for c in required if c}
+    found |= {f"{c}:": own for c in table.types}
     if table.click:
         no_click = " and set data.events.null_click: no_click" if table.null_click == "refuse" else ""
         found[f"{table.click}?"] = f"correct it, or where it means no click name it in {key}{no_click}"
-        found[table.click] = f"correct it, or set data.types.{table.click}: datetime, if it is the time of the click"
+        found[table.click] = f"correct it, or set {_key(table.click, found)}: datetime, if it is the time of the click"
     return found
 
 
@@ -201,8 +208,13 @@ def _cast_to(
         return values, pl.Series(given.name, [None] * len(values))
 
 
+def _key(column: str, remedies: Mapping[str, str]) -> str:
+    """The key of the config that has the type of a column."""
+    return f"{remedies.get(f'{column}:') or remedies.get(':', 'data.types')}.{column}"
+
+
 def _remedy(column: str, got: object, remedies: Mapping[str, str]) -> str:
-    own, text = remedies.get(column), f"correct it, or set data.types.{column}: text"
+    own, text = remedies.get(column), f"correct it, or set {_key(column, remedies)}: text"
     if isinstance(got, str) and _WORD.fullmatch(got):
         return remedies.get(f"{column}?") or own or remedies.get("?", text)
     return own or text

@@ -1,0 +1,157 @@
+"""The types of columns that are read from text, as lines of the config: those of all tables, and a table's own where
+one of its columns has the name of another table's and other values."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import polars as pl
+
+from dmtl_cli.config.expressions import sources_of
+from dmtl_cli.config.table import OBJECT
+from dmtl_cli.data.log.types import LISTS
+from dmtl_cli.guess.feature_lines import scalar
+from dmtl_cli.guess.files import CSV, JSON
+from dmtl_cli.guess.known import Log
+from dmtl_cli.guess.objects import is_field
+from dmtl_cli.guess.roles import Roles
+from dmtl_cli.guess.tables import Table
+from dmtl_cli.guess.values import is_flags, time_unit
+
+_MONTHS = 12
+_TEXTS = (CSV, JSON)
+_ELEMENTS = {inner: kind.removeprefix("list<").removesuffix(">") for kind, (inner, _) in LISTS.items()}
+"""what the lists of JSON hold, whose type is that of an element"""
+
+
+@dataclass
+class Types:
+    """The types of a log's columns."""
+
+    of_all: dict[str, str] = field(default_factory=dict)
+    """by the column, of whatever table; with a comment, where one is needed"""
+    own: dict[tuple[tuple[str, int], ...], dict[str, str]] = field(default_factory=dict)
+    """by the files of a table, those of its columns that are of another type than `of_all` says"""
+    rest: str = ""
+    """what a column is that is not named"""
+
+    @property
+    def lines(self) -> list[str]:
+        """`data.types`."""
+        body = [f"  {scalar(c)}: {kind}" for c, kind in self.of_all.items()]
+        return [f"types:  # {self.rest}", *body] if body else []
+
+    def keys(self, table: Table) -> list[str]:
+        """`types` of a table: objects are what its own files have."""
+        mine = dict.fromkeys(table.objects, OBJECT) | self.own.get(table.files.files, {})
+        return [f"types: {{{', '.join(f'{scalar(c)}: {scalar(kind)}' for c, kind in mine.items())}}}"] if mine else []
+
+
+def tables_of(log: Log) -> list[Table]:
+    """Those that the config reads."""
+    later = (one.table for one in log.later)
+    return [log.events, *(side.table for side in log.inputs.sides.values()), *later]
+
+
+def types_of(log: Log) -> Types:
+    """The types of all columns of text files that the config names, of which the first table with one decides, and of
+    those that another table has under such a name and would not be read so."""
+    tables = tables_of(log)
+    used, made = _used(log), {*log.roles.made, *(c for one in log.later for c in one.columns)}
+    found, first, forms = dict[str, str](), dict[str, Table](), {table.files.form for table in tables}
+    texts = [table for table in tables if table.files.form in _TEXTS]
+    for table in texts:
+        for c in (c for c in table.frame.columns if c in used and (table is not log.events or c not in made)):
+            if (kind := type_of(c, table, log.roles)) is not None:
+                first.setdefault(c, table)
+                found.setdefault(c, f"{kind}{order_of(kind, table.frame[c])}")
+    own = _own(log, texts, found, first)
+    if forms == {CSV}:  # what is read as text anyway; labels are not
+        labels = (log.roles.click, log.roles.duration, log.roles.conversion, *log.roles.further.values())
+        kept = {g.column for g in labels if g}
+        found = {c: kind for c, kind in found.items() if kind != "text" or c in kept}
+    as_ids = "text, as ids like 007 must be" if CSV in forms else "keeps the type that it has"
+    return Types(found, own, f"what is not here {'is ' * (CSV in forms)}{as_ids}")
+
+
+def _used(log: Log) -> set[str]:
+    """The columns that the config names."""
+    used = {g.column for g in log.roles.named.values()} | {g.column for g in log.roles.further.values()}
+    for text in (*log.roles.made.values(), *(one.expression for one in log.goals)):
+        named = sources_of(text)
+        used |= {*named, *(re.sub(r"^(users|items)\.", "", c) for c in named)}
+    used |= {i.column for i in (*log.inputs.used, *log.inputs.held)} | {one.column for one in log.left if one.is_number}
+    used |= {log.inputs.guests.member, log.inputs.guests.cookie} if log.inputs.guests else set()
+    sides = log.inputs.sides.values()
+    used |= {c.column for side in sides for c in (side.key, side.version, side.until) if c}
+    return used | {c for one in log.later for c in (*one.event_sources, *one.sources)}
+
+
+def _own(
+    log: Log, tables: list[Table], of_all: Mapping[str, str], first: Mapping[str, Table]
+) -> dict[tuple[tuple[str, int], ...], dict[str, str]]:
+    """See `Types.own`: also of columns that nothing reads, as all columns of a file are parsed.
+
+    Args:
+        first: the tables that decided `of_all`.
+    """
+    keys = {side.key.column for side in log.inputs.sides.values()}
+    codes = keys | {i.column for i in (*log.inputs.used, *log.inputs.held) if i.kind != "numeric"}
+    out: dict[tuple[tuple[str, int], ...], dict[str, str]] = {}
+    for table in tables:
+        for s in (s for s in table.frame if s.name in of_all and s.count()):
+            if table.files.files == first[s.name].files.files:
+                continue
+            asked, kind = of_all[s.name].partition("  #")[0], type_of(s.name, table, Roles()) or _of_json(s)
+            is_whole = asked == "float64" and kind == "int64" and s.name not in codes
+            is_text = asked == "text" and s.name not in codes
+            is_time = asked in ("datetime", "date") and time_unit(s) is not None
+            if kind != asked and not (is_whole or is_text or is_time):
+                out.setdefault(table.files.files, {}).setdefault(s.name, kind)
+    return out
+
+
+def _of_json(s: pl.Series) -> str:
+    """The type of texts of JSON, and of lists that of what they hold."""
+    inner = s.dtype.inner if isinstance(s.dtype, pl.List) else None
+    return next((name for kind, name in _ELEMENTS.items() if kind == inner), "text")
+
+
+def order_of(kind: str, s: pl.Series) -> str:
+    """Why a format has the day before the month, or behind it, where it could be otherwise."""
+    if re.search(r":%[dm][/-]%[dm]", kind) is None:
+        return ""
+    if (s.dt.day() > _MONTHS).any():
+        return "  # numbers above 12 are days, so the others are months"
+    return "  # its days follow each other so; with day and month the other way round they would be months apart"
+
+
+def type_of(c: str, table: Table, roles: Roles) -> str | None:
+    """Type of a column that is text, or in JSON what its values are; None for what JSON has as lists."""
+    s, text = table.frame[c], table.written
+    form = JSON if is_field(c, table.objects) else table.files.form
+    if s.dtype == pl.List:
+        kinds = {inner: kind for kind, (inner, _) in LISTS.items()}
+        return kinds.get(s.dtype.inner) if form == CSV or c in text.lists else None  # type: ignore[attr-defined]
+    flags = [roles.click, roles.conversion, *roles.further.values()]
+    if c in {g.column for g in flags if g} and is_flags(s):
+        return "bool"
+    if c in text.clocks:
+        return "clock"
+    if c in text.formats:
+        return text.formats[c]
+    if roles.duration and c == roles.duration.column:
+        return "float64"
+    if roles.click and c == roles.click.column and s.dtype == pl.String:
+        return "datetime"
+    if roles.time and c == roles.time.column and roles.time_unit in ("text", "timestamp"):
+        return "datetime"
+    if roles.time and c == roles.time.column and roles.time_unit == "day":
+        return "date"
+    if s.dtype.is_integer():
+        return "int64"
+    if s.dtype.is_float():
+        return "float64"
+    return "bool" if s.dtype == pl.Boolean else "text" if form == CSV else None

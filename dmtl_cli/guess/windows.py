@@ -1,0 +1,179 @@
+"""Within how long of what was shown its rows are read, where they name a user and an item: nearly all that come of it,
+by how many more there are than by chance."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+import numpy as np
+import polars as pl
+
+from dmtl_cli.config.days import before
+from dmtl_cli.config.errors import UserError
+from dmtl_cli.config.expressions import sources_of
+from dmtl_cli.guess.outcomes import Outcomes
+from dmtl_cli.guess.tables import ROWS, Table, rows_of_day
+from dmtl_cli.guess.values import clicks
+from dmtl_cli.guess.waits import DAY, Wait, microseconds
+
+WINDOWS = (1, 6, DAY, 3 * DAY, 7 * DAY)
+"""hours"""
+_ALL = 0.98  # of the rows that come of what was shown are within the window
+_LATER = 0.1  # of them are later than a day before the served model is to wait for them
+_DAYS, _FILES, _ROWS = 10, 8, 100_000
+"""that are read, files and rows of each: of larger ones a part would lack what was shown before"""
+_LEAST = 100  # rows that are more than chance
+_MIXED = 4  # times that items are given to other rows
+_SURE = 2  # standard errors
+_HOUR = 3_600_000_000  # microseconds
+
+
+@dataclass(frozen=True)
+class _Waits:
+    """Rows by how long they come after the last exposure of their user and item."""
+
+    by_hours: dict[int, float]
+    """how many come at most so long after it, less those by chance"""
+    error: float
+    """the standard error of the last one"""
+    met: int
+    late: int
+    """rows that come after one at all, and so later than a day, those by chance too"""
+
+    @property
+    def later(self) -> float:
+        """Those later than a day, where these are surely more than chance."""
+        more = self.by_hours[max(self.by_hours)] - self.by_hours[DAY]
+        return more if more > _SURE * self.error else 0.0
+
+    @property
+    def total(self) -> float:
+        return self.by_hours[DAY] + self.later
+
+    @property
+    def is_enough(self) -> bool:
+        return self.total >= max(_LEAST, 2 * _SURE * self.error)
+
+
+def with_windows(found: Sequence[Outcomes], root: str, events: Table, click: str | None) -> list[Outcomes]:
+    """The tables, each that waits with the window that its rows tell, as far as they do.
+
+    Args:
+        root: where the log lies.
+        events: what was shown.
+        click: its column of clicks, where it has one.
+    """
+    return [replace(one, **_told(one, root, events, click)) if one.wait else one for one in found]  # type: ignore[arg-type]
+
+
+def _told(one: Outcomes, root: str, events: Table, click: str | None) -> dict[str, object]:
+    assert one.wait is not None
+    wait = one.wait
+    with suppress(UserError):  # a file of another day that cannot be read
+        if (both := _both(one, root, events, click)) is not None:
+            wait = _chosen(one, *both, "clicked" if click else "shown")
+    return {"wait": wait, "why": one.why.replace(one.wait.said, wait.said)}
+
+
+def _chosen(one: Outcomes, shown: pl.DataFrame, rows: pl.DataFrame, what: str) -> Wait:
+    """The window, by the longest for which there are rows enough that had so long; a day where there are none."""
+    assert one.wait is not None
+    begin, end = (shown["t"][0], shown["t"][-1]) if len(shown) else (0, 0)
+    told = ""
+    for most in (h for h in reversed(WINDOWS) if h >= DAY and begin + (h + DAY / 2) * _HOUR <= end):
+        asked = rows.filter(pl.col("t").is_between(begin + most * _HOUR, end))
+        waits = _counted(asked, shown, one, most) if len(asked) else None
+        if waits is not None and waits.is_enough:
+            wait = _window(one.wait, waits)
+            return replace(wait, told=wait.told or told)
+        if waits is not None and waits.late and not told:
+            many = f"{waits.late:,} of its {waits.met:,} rows of what was {what} come later than a day after it"
+            told = f"{many}, those by chance too"
+    return replace(one.wait, told=told)
+
+
+def _window(wait: Wait, waits: _Waits) -> Wait:
+    """The window that these rows tell: a day where few are later."""
+    hours = next((h for h in waits.by_hours if waits.by_hours[h] >= _ALL * waits.total), max(waits.by_hours))
+    if hours <= DAY or not waits.later:
+        return replace(wait, hours=min(hours, DAY))
+    days, share = hours // DAY, waits.later / waits.total
+    behind = f"the served model is then {days} days behind"
+    if share <= _LATER:
+        beside = f"within: {days}d with days_after: {days} reads them, and {behind}"
+        return replace(wait, told=f"{share:.0%} come later: {beside}")
+    less = f"{share:.0%} come later than a day after: so a day waits for {days} days' files, and {behind}"
+    return replace(wait, hours=hours, days_after=days, told=f"{less} (24h, without days_after, does not wait)")
+
+
+def _both(one: Outcomes, root: str, events: Table, click: str | None) -> tuple[pl.DataFrame, pl.DataFrame] | None:
+    """What was shown, or clicked, and the rows, each with when it was; None where these cannot be read whole."""
+    assert one.wait is not None and one.computed is not None
+    named = _named(one)
+    days, mine = _days(events), [*sources_of(one.computed[0]), one.wait.shown[0], *([click] if click else [])]
+    shown, rows = _read(root, events, days, mine), _read(root, one.table, days, [*named, one.wait.came[0]])
+    if shown is None or rows is None or len(named) != 2:
+        return None
+    shown = shown.filter(clicks(shown[click])) if click else shown
+    at, came = (microseconds(f, *of) for f, of in ((shown, one.wait.shown), (rows, one.wait.came)))
+    at = at if (came % 1_000_000 != 0).any() else at // 1_000_000 * 1_000_000
+    shown = shown.select(pl.sql_expr(one.computed[0]).alias("k"), at.alias("t")).drop_nulls().sort("t")
+    return shown, rows.select(pl.col(named), came.alias("t")).drop_nulls()
+
+
+def _named(one: Outcomes) -> list[str]:
+    """The columns of the user and the item of its rows."""
+    assert one.computed is not None
+    return sorted(sources_of(one.computed[1]), key=one.computed[1].find)
+
+
+def _counted(rows: pl.DataFrame, shown: pl.DataFrame, one: Outcomes, most: int) -> _Waits:
+    """How many rows come within each window up to one."""
+    assert one.computed is not None
+    rng, windows, item = np.random.default_rng(0), [h for h in WINDOWS if h <= most], _named(one)[1]
+    others = (rows.with_columns(rows[item].gather(rng.permutation(len(rows)))) for _ in range(_MIXED))
+    waits, *mixed = (_since(of, shown, one.computed[1]) for of in (rows, *others))
+    n, *by_chance = (np.array([int((w <= h * _HOUR).sum()) for h in windows], float) for w in (waits, *mixed))
+    chance = np.mean(by_chance, axis=0)
+    rest = np.maximum(1 - chance / len(rows), 1 / len(rows))
+    error = float(np.sqrt(chance[-1] * (1 + 1 / _MIXED)) / rest[-1])
+    late = int(((waits > DAY * _HOUR) & (waits <= most * _HOUR)).sum())
+    return _Waits(dict(zip(windows, ((n - chance) / rest).tolist(), strict=True)), error, int(n[-1]), late)
+
+
+def _since(rows: pl.DataFrame, shown: pl.DataFrame, key: str) -> pl.Series:
+    """Microseconds from the last exposure of each row's user and item to the row; null where none was before it."""
+    asked = rows.select(pl.sql_expr(key).alias("k"), "t").sort("t")
+    met = asked.join_asof(shown.with_columns(at="t"), on="t", by="k", strategy="backward", check_sortedness=False)
+    return met["t"] - met["at"]
+
+
+def _days(events: Table) -> list[dt.date]:
+    """The newest complete days, one after the other."""
+    there, out = {day for day, _ in events.files.days}, list[dt.date]()
+    day = events.day
+    while day in there and len(out) < _DAYS:
+        out.append(day)
+        day = before(day)
+    return out
+
+
+def _read(root: str, table: Table, days: Sequence[dt.date], columns: Sequence[str]) -> pl.DataFrame | None:
+    """These columns of the rows of some days, or of all where files have no days; None where not all rows are read, or
+    those of other days are of other types."""
+    of, known = table.files, table.frame.select([*dict.fromkeys(columns)])
+    if not of.days:
+        return known if len(of.files) <= 2 and len(known) < ROWS // 2 else None
+    files = Counter(of.day_of(path) for path, _ in of.files)
+    there = [day for day in days if files[day]]
+    if len(there) < 2 or max(files[day] for day in there) > _FILES:
+        return None
+    parts = [rows_of_day(root, table, day, _ROWS) for day in there]
+    if any(len(part) >= _ROWS or not {*columns} <= {*part.columns} for part in parts):
+        return None
+    parts = [part.select(known.columns) for part in parts]
+    return pl.concat(parts) if all(part.schema == known.schema for part in parts) else None

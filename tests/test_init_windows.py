@@ -1,0 +1,98 @@
+"""init: within how long of what was shown the rows of a user and an item are read."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import yaml
+from worlds import dmtl
+
+FIRST, USERS, ITEMS, ROWS = dt.date(2026, 1, 1), 500, 300, 1_200
+
+
+def world(
+    days: int, part: float, first: tuple[int, int], then: tuple[int, int], many: int = ROWS
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """What was shown, and bookings of some clicks: a part of them so many minutes later, the others so many; and some
+    that nobody was shown."""
+    rng, n = np.random.default_rng(0), days * many
+    at = np.sort(rng.integers(0, days * 86_400, n)) * 1_000_000
+    ids = {"user_id": [f"u{k}" for k in rng.integers(0, USERS, n)]}
+    ids |= {"item_id": [f"i{k}" for k in (rng.random(n) ** 2 * ITEMS).astype(int)]}
+    times = pl.from_epoch(pl.Series("ts", at + 1_767_225_600_000_000), "us")
+    shown = pl.DataFrame({"ts": times} | ids).with_columns(clicked=pl.Series((rng.random(n) < 0.3).astype(int)))
+    of = shown.filter(pl.col("clicked") == 1).filter(pl.Series(rng.random(shown["clicked"].sum()) < 0.4))
+    waits = np.where(rng.random(len(of)) < part, rng.integers(*first, len(of)), rng.integers(*then, len(of)))
+    came = of.select(pl.col("ts") + pl.duration(minutes=pl.Series(waits)), "user_id", "item_id")
+    other = came.with_columns(pl.col("item_id").shuffle(seed=1), pl.col("user_id").shuffle(seed=2))
+    end = dt.datetime.combine(FIRST, dt.time()) + dt.timedelta(days=days)
+    return shown, pl.concat([came, other.sample(fraction=0.15, seed=3)]).filter(pl.col("ts") < end).sort("ts")
+
+
+def init(home: Path, shown: pl.DataFrame, came: pl.DataFrame, folders: bool) -> tuple[dict[str, Any], str, str]:
+    for name, table in (("shown", shown), ("bookings", came)):
+        for (day,), rows in table.group_by(pl.col("ts").dt.date()) if folders or name == "shown" else ():
+            (home / f"log/{name}/dt={day}").mkdir(parents=True)
+            rows.write_parquet(home / f"log/{name}/dt={day}/0.parquet")
+    if not folders:
+        came.write_csv(home / "log/bookings.csv", datetime_format="%Y-%m-%d %H:%M:%S")
+    ended = dmtl("init", home / "log", "-o", home / "mine.yaml", "--conversion", "bookings")
+    assert ended.code == 0, ended.err
+    text = (home / "mine.yaml").read_text()
+    (line,) = (line for line in text.splitlines() if "within: " in line)
+    return yaml.safe_load(text)["data"]["events"]["joined"]["bookings"], line, ended.out
+
+
+MINUTES = 24 * 60
+WAITS = {
+    "1h": (1.0, (1, 55), (1, 2), None, ""),
+    "6h": (0.6, (1, 55), (90, 350), None, ""),
+    "24h": (0.6, (1, 55), (400, 1_430), None, ""),
+    "3d": (
+        0.6,
+        (1, 600),
+        (MINUTES + 10, 3 * MINUTES - 10),
+        3,
+        "% come later than a day after: so a day waits for 3 days",
+    ),
+    "7d": (0.6, (1, 600), (4 * MINUTES, 6 * MINUTES), 7, "the served model is then 7 days behind"),
+}
+
+
+@pytest.mark.parametrize("folders", [True, False])
+@pytest.mark.parametrize("within", WAITS)
+def test_the_window_is_what_nearly_all_rows_come_in(tmp_path: Path, within: str, folders: bool) -> None:
+    part, first, then, after, told = WAITS[within]
+    one, line, out = init(tmp_path, *world(12, part, first, then), folders)
+    assert (one["within"], one.get("days_after")) == (within, after), line
+    assert told in line, line
+    newest = FIRST + dt.timedelta(days=11 - (after or 0))
+    assert f"day {newest}: " in out, "a day is proposed that has all the days it waits for"
+    units = f"{within[:-1]} {'days' if within.endswith('d') else 'hours' if within != '1h' else 'hour'}"
+    assert f"at most {units} behind" in out + (tmp_path / "mine.yaml").read_text()
+
+
+def test_of_few_that_come_later_a_comment_says_what_they_would_cost(tmp_path: Path) -> None:
+    one, line, _ = init(tmp_path, *world(12, 0.93, (1, 1_000), (2 * MINUTES, 3 * MINUTES - 10)), folders=True)
+    assert one["within"] == "24h" and "days_after" not in one
+    assert "% come later: within: 3d with days_after: 3 reads them, and the served model is then 3 days behind" in line
+    assert 4 <= int(line.partition("% come later")[0].rpartition(" ")[2]) <= 10, line
+
+
+@pytest.mark.parametrize(("days", "many"), [(2, ROWS), (4, 360)])
+def test_where_nothing_tells_it_a_day_stays(tmp_path: Path, days: int, many: int) -> None:
+    """A log that is too short, or has too few rows, of which a comment says how many come later."""
+    part, first, then, *_ = WAITS["3d"]
+    one, line, _ = init(tmp_path, *world(days, part, first, then, many), folders=True)
+    assert one["within"] == "24h" and "days_after" not in one, line
+    told = re.search(
+        "; ([0-9]+) of its ([0-9]+) rows of what was clicked come later than a day after it, those by", line
+    )
+    assert (told is None) == (days == 2), line
+    assert told is None or 0.2 < int(told[1]) / int(told[2]) < 0.6, line
