@@ -25,6 +25,7 @@ from dmtl_cli.data.log.invalid import in_words, reasons
 from dmtl_cli.data.log.raw import RawEvents
 from dmtl_cli.data.log.reader import NOT_ASKED, REPEATED, Log
 from dmtl_cli.data.log.schema import Schema
+from dmtl_cli.data.log.served import chosen
 from dmtl_cli.data.log.shares import share_groups
 from dmtl_cli.data.profile.stored import Profile
 from dmtl_cli.guess import memory
@@ -92,6 +93,7 @@ def check(config: Config, day: dt.date, *, planned: bool = False, lives: bool = 
                 if getattr(config.data, k) is not None
             },
             **({"ended": ended} if (ended := log.told_of_ended(day)) else {}),
+            **({"served": chosen(log, day, asked).told} if (asked := config.export.condition) else {}),
             "features": features,
             **({"profile": str(known.day) if known else None} if any(f.profile for f in config.features) else {}),
             "warnings": _warnings(config, read) + _sessions(config, read),
@@ -350,6 +352,7 @@ def described(found: dict[str, Any], *, brief: bool = False) -> str:
         f"labels: {_labels_in_words(found['labels'])}",
         *shares_in_words(found["join"], whole=not brief),
         *([found["ended"]] if "ended" in found else []),
+        *([found["served"]] if "served" in found and not brief else []),
         *([] if brief else ["", *_table(shown)]),
         *joined_lines(found),
         *notes,
