@@ -14,14 +14,13 @@ from dmtl_cli.guess import states, words
 from dmtl_cli.guess.alike import are_same, offers, second_id
 from dmtl_cli.guess.ends import to_come
 from dmtl_cli.guess.files import CSV, partitions
-from dmtl_cli.guess.goals import sql_name
 from dmtl_cli.guess.guests import guests_of
 from dmtl_cli.guess.inputs import Input, Inputs, hold_prices, share_embeddings
 from dmtl_cli.guess.late import lagging, totals_of
 from dmtl_cli.guess.measures import by_company, of_lengths, of_numbers
 from dmtl_cli.guess.pieces import SEPARATORS, TITLE, are_tags, separator_in, values_by_name
 from dmtl_cli.guess.requests import is_of_request
-from dmtl_cli.guess.rewrites import lists_in_text, quoted, sql_column, sql_texts
+from dmtl_cli.guess.rewrites import lists_in_text, quoted, sql_column, sql_name, sql_texts
 from dmtl_cli.guess.roles import Guess, Roles, times_of
 from dmtl_cli.guess.side_tables import Side, by_likeness, place
 from dmtl_cli.guess.sides import ITEMS, is_another, never_back, side_of
@@ -89,6 +88,8 @@ def inputs_of(events: Table, roles: Roles, others: list[Table], partial: Mapping
                     number = _since(frame, c, times[c], beside, events, roles, days) if c in times else None
                     column = column if number is None else replace(column, why=f"{_A_TIME}; {number}")
                 found.add_known_later(column, frame[c], side, total, shown)
+        if side == "item":
+            found.served.listed = within(events.frame[roles.item.column], frame[key])
         found.unused.extend(Guess(c, f"of type {kind}") for c, kind in beside.table.other.items())
         found.leave_second_names(frame, before)
         found.used[before:] = by_company(frame, found.used[before:])

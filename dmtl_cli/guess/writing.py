@@ -7,6 +7,8 @@ import datetime as dt
 import re
 from dataclasses import dataclass, field, replace
 
+import polars as pl
+
 from dmtl_cli.config.errors import printable
 from dmtl_cli.config.expressions import sources_of
 from dmtl_cli.config.table import OBJECT
@@ -18,13 +20,13 @@ from dmtl_cli.guess.doubts import invalid_rows, unknown_clicks
 from dmtl_cli.guess.feature_lines import comment, feature_lines, indented, joined_lines, order_of, scalar, type_of
 from dmtl_cli.guess.files import CSV, DELTA, ICEBERG, JSON, PARQUET
 from dmtl_cli.guess.formats import times_unread
-from dmtl_cli.guess.goals import by_length, goal_lines, sql_name
+from dmtl_cli.guess.goals import by_length, goal_lines
 from dmtl_cli.guess.guests import lines_of as guest_lines
 from dmtl_cli.guess.known import Log, instants_of, timezone_of
 from dmtl_cli.guess.labels import GOOD
 from dmtl_cli.guess.outcomes import Outcomes
 from dmtl_cli.guess.repeats import unique_of
-from dmtl_cli.guess.rewrites import may_be_shown, one_row_an_item, quoted, where_of
+from dmtl_cli.guess.rewrites import may_be_shown, one_row_an_item, quoted, sql_name, where_of
 from dmtl_cli.guess.roles import Guess, candidates
 from dmtl_cli.guess.seen import condition_of
 from dmtl_cli.guess.side_tables import Side
@@ -71,6 +73,7 @@ def written(log: Log, workspace: str, about: list[str]) -> Written:
             name = free("watched_share", log.events.frame.columns)
             lines += [f"# {_SHARE}", f"#   duration: {name}", f"#   computed: {{{name}: {quoted(line)}}}"]
             lines += ["# with labels: {long_read: 0.5}, half of it"]
+    lines += ["", *log.inputs.served.lines] if log.inputs.served.lines else []
     text = "\n".join(lines) + "\n"
     marked = re.compile(rf"\s*# (\w+): .*?# {EDIT}: (.*)")
     edits = [(k, found[1], found[2]) for k, line in enumerate(lines, 1) if (found := marked.match(line))]
@@ -164,7 +167,8 @@ def _types(log: Log) -> list[str]:
     for text in (*log.roles.made.values(), *(one.expression for one in log.goals)):
         named = sources_of(text)
         used |= {*named, *(re.sub(r"^(users|items)\.", "", c) for c in named)}
-    used |= {i.column for i in (*log.inputs.used, *log.inputs.held)}
+    asked = _asked(log)
+    used |= {i.column for i in (*log.inputs.used, *log.inputs.held)} | asked
     used |= {log.inputs.guests.member, log.inputs.guests.cookie} if log.inputs.guests else set()
     sides = log.inputs.sides.values()
     used |= {c.column for side in sides for c in (side.key, side.version, side.until) if c}
@@ -175,7 +179,9 @@ def _types(log: Log) -> list[str]:
     for table in tables:
         names = [c for c in table.frame.columns if c in used and (table is not log.events or c not in no_columns)]
         for c in names if table.files.form in (CSV, JSON) else ():
-            if (kind := type_of(c, table, log.roles)) is not None:
+            kind = type_of(c, table, log.roles)
+            kind = "text" if kind is None and c in asked and table.frame.schema[c] == pl.String else kind
+            if kind is not None:
                 found.setdefault(c, f"{kind}{order_of(kind, table.frame[c])}")
     if forms == {CSV}:  # what is read as text anyway; labels are not
         labels = (log.roles.click, log.roles.duration, log.roles.conversion, *log.roles.further.values())
@@ -190,6 +196,16 @@ def _types(log: Log) -> list[str]:
         else "what is not here keeps the type that it has"
     )
     return [f"types:  # {rest}", *body]
+
+
+def _asked(log: Log) -> set[str]:
+    """The columns that `export.items` compares with a number, or yes and no; of JSON, which writes none where no item
+    has a value, all that it names."""
+    if (items := log.inputs.sides.get("items")) is None:
+        return set()
+    schema, is_json = items.table.frame.schema, items.table.files.form == JSON
+    named = [c for c in log.inputs.served.names if c in schema]
+    return {c for c in named if is_json or schema[c] == pl.Boolean or schema[c].is_numeric()}
 
 
 def _zone(log: Log) -> list[str]:
