@@ -156,7 +156,7 @@ def test_what_was_withdrawn_is_never_recommended(tmp_path: Path, form: str) -> N
     assert row.split(maxsplit=1)[1] == f"aktiv = 1 AND status ...  {share}: what export.items serves"
     (line,) = (line for line in text.splitlines() if line.startswith('  items: "'))
     told = "aktiv (0: 12%), status ('deleted': 10%) tell what was withdrawn"
-    assert line == f'  items: "{LIVE}"  # {told}: {share} are served; or items: all'
+    assert line == f'  items: "{LIVE}"  # {told}: {share} are served; or items: all, as to measure past days'
     none = f"of {part((STATES['stock'] == 0).mean())} none is left (stock), which some sell on order"
     assert f'\n  # items: "{LIVE} AND stock >= 1"  # {none}\n' in text
     printed = [line for line in ended.out.splitlines() if line.startswith("  dmtl ")]

@@ -6,7 +6,7 @@ from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, SerializerFunctionWrapHandler, model_serializer
+from pydantic import AfterValidator, SerializerFunctionWrapHandler, WithJsonSchema, model_serializer
 
 from dmtl_cli.config.expressions import of_columns, sources_of
 from dmtl_cli.config.extras import has, require
@@ -17,10 +17,15 @@ Search = Literal["exact", "hnsw", "ivf"]
 EXACT_BELOW = 200_000
 """items below which `auto` searches exactly: a user costs 10 ms there"""
 ALL, LISTED = "all", "listed"
+_WORDS = [ALL, LISTED]
 
 
 def _items(text: str) -> str:
-    return text if text in (ALL, LISTED) else of_columns(text)
+    return text if text in _WORDS else of_columns(text)
+
+
+_SCHEMA = {"anyOf": [{"enum": _WORDS}, {"type": "string"}]}
+_Items = Annotated[str, AfterValidator(_items), WithJsonSchema(_SCHEMA)]
 
 
 class Export(Section):
@@ -30,7 +35,7 @@ class Export(Section):
     """`exact`: every item is compared; `hnsw`, `ivf`: the export has an index of faiss (extra `index`), by which it is
     searched; `auto`: exact below 200,000 items, hnsw from there on, where faiss is installed"""
 
-    items: Annotated[str, AfterValidator(_items)] = ALL
+    items: _Items = ALL
     """which items are served: `all` of the log and of the table of items (data.items); `listed`: those of the table
     alone, where it is the whole catalogue; an SQL condition over the table's columns, computed ones too, as when the
     export's day is over, as "status = 'active' AND stock >= 1": the items of the table for which it is true, and none
@@ -45,7 +50,7 @@ class Export(Section):
     @property
     def condition(self) -> str | None:
         """The one that `items` is; None where it is a word."""
-        return None if self.items in (ALL, LISTED) else self.items
+        return None if self.items in _WORDS else self.items
 
     @property
     def columns(self) -> list[str]:

@@ -89,7 +89,8 @@ def inputs_of(events: Table, roles: Roles, others: list[Table], partial: Mapping
                     column = column if number is None else replace(column, why=f"{_A_TIME}; {number}")
                 found.add_known_later(column, frame[c], side, total, shown)
         if side == "item":
-            found.served.listed = within(events.frame[roles.item.column], frame[key])
+            listed, at_the_end = within(events.frame[roles.item.column], frame[key]), beside.is_one_state
+            found.served.listed, found.served.of_the_end = listed, at_the_end
         found.unused.extend(Guess(c, f"of type {kind}") for c, kind in beside.table.other.items())
         found.leave_second_names(frame, before)
         found.used[before:] = by_company(frame, found.used[before:])

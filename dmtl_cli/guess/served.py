@@ -128,6 +128,8 @@ class Served:
     stock: Stock | None = None
     listed: float = 1.0
     """the share of the sample's items that their table has: no other is served by a condition"""
+    of_the_end: bool = False
+    """whether the table is one state for all days, by which past days are measured with what was withdrawn since"""
 
     def add(self, s: pl.Series, gone: Withdrawn | None, shown: Shown | None) -> None:
         """Looks at a column of the table, as `live` takes it; of `gone` see `states.withdrawn`."""
@@ -167,7 +169,8 @@ class Served:
             named = ", ".join(f"{one.column} ({one.left})" for one in self._sure)
             tells = f"{named} tell{'s' if len(self._sure) == 1 else ''} what was withdrawn"
             serves = f"{tells}: {found.why.partition(': ')[0]} are served"
-            why = "; ".join(filter(None, (serves, f"{self._lacks}, nor served" * bool(self._lacks), "or items: all")))
+            other = f"or items: all{', as to measure past days' * self.of_the_end}"
+            why = "; ".join(filter(None, (serves, f"{self._lacks}, nor served" * bool(self._lacks), other)))
             lines = ["export:", f"  items: {quoted(found.column)}  # {_plain(why)}"]
         elif self._sure and self.listed < _HALF:
             condition = " AND ".join(one.condition for one in self._sure)
