@@ -194,6 +194,8 @@ def test_of_a_table_a_day_the_state_is_a_feature_and_served_all_the_same(tmp_pat
     ended, raw, text = made(tmp_path, write)
     assert ended.code == 0, ended.err
     assert raw["export"]["items"] == "status IN ('live', 'new')" and "status" in features(raw)
+    share = "('deleted': 10%) tells what was withdrawn: 90% of the table's items are served"
+    assert f"{share}; or items: all\n" in text, "each day knows its own"
     assert "  # items: \"status IN ('live', 'new') AND stock >= 1\"" in text.replace('\\"', '"')
 
 
