@@ -38,10 +38,14 @@ def shop(home: Path) -> None:
 
 
 def test_the_printed_recommend_is_of_what_may_be_served_by_its_name(tmp_path: Path) -> None:
-    ended, _, _ = made(tmp_path, shop)
+    ended, raw, _ = made(tmp_path, shop)
     assert ended.code == 0, ended.err
     (for_user,) = (line for line in ended.out.splitlines() if line.startswith("  dmtl recommend"))
-    assert for_user.endswith(" --filter 'availability=in stock' --filter is_deleted=false --columns product")
+    assert for_user.endswith(" --columns product") and "--filter" not in ended.out
+    assert raw["export"]["items"] == "availability = 'in stock' AND is_deleted = false"
+    (row,) = (line.split(maxsplit=1)[1] for line in ended.out.splitlines() if line.startswith("served "))
+    lacks = "10% of the sample's items are not in the table"
+    assert row == f"availability = 'in st...  81% of the table's items: what export.items serves; {lacks}"
     (days,) = (shlex.split(line, comments=True) for line in ended.out.splitlines() if line.startswith("  dmtl back"))
     ran = dmtl(*days[1:], "--set", "auto.budget=0")
     assert ran.code == 0, ran.err

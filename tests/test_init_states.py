@@ -19,6 +19,7 @@ from worlds import Ended, dmtl
 
 from dmtl_cli.guess import alike, states
 from dmtl_cli.guess.features import refusal
+from dmtl_cli.guess.served import told
 
 USERS, ITEMS, ROWS = 150, 160, 6_000
 FIRST = dt.datetime(2026, 3, 1, tzinfo=dt.UTC)
@@ -88,7 +89,12 @@ def states_of(log: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-WITHDRAWN = {"active": "1", "is_removed": "false", "sold_at": "null", "status": "live"}
+WITHDRAWN = {
+    "active": "active = 1",
+    "is_removed": "is_removed = false",
+    "sold_at": "sold_at IS NULL",
+    "status": "status = 'live'",
+}
 COUNTED = {"saves", "play_count", "rating", "karma", "ctr_7d"}
 
 
@@ -97,9 +103,10 @@ def test_what_is_known_at_the_end_of_the_log_is_no_feature(tmp_path: Path) -> No
     ended, raw, text = initiated(tmp_path, log, items=states_of(log))
     mine = {name for name, f in features(raw).items() if f["side"] == "item"} - {"item_id"}
     assert mine == {"budget", "stars", "age_rating", "page_count", "activity"}
-    for c, value in WITHDRAWN.items():
+    for c, condition in WITHDRAWN.items():
         (line,) = (line for line in text.splitlines() if line.startswith(f"# {c}: not used: it tells what was"))
-        assert line.endswith(f"as you serve: --filter {c}={value}")
+        assert line.endswith(f"(export.items: {condition} leaves it out of what is served)")
+    assert raw["export"] == {"items": " AND ".join(WITHDRAWN.values())}
     held = [line for line in text.splitlines() if line.startswith("  # - {name: ")]
     assert {line.split(",")[0].split()[-1] for line in held} == COUNTED
     (karma,) = (line for line in held if "karma" in line)
@@ -166,7 +173,8 @@ def test_flags_and_totals_by_their_names_and_values() -> None:
     flag = [0, 1] * 50
     assert states.withdrawn(pl.Series("in_stock", flag))
     gone = states.withdrawn(pl.Series("is_active", flag))
-    assert gone is not None and "filter" not in gone.of("user") and gone.of("item").endswith("--filter is_active=1")
+    assert gone is not None and told(gone, "user") == gone.why
+    assert told(gone, "item").endswith("(export.items: is_active = 1 leaves it out of what is served)")
     for other in ("active_days", "interactive", "is_deletable", "sold_out_shows_of_artist"):
         assert not states.is_withdrawn(pl.Series(other, flag)), other
     assert not states.is_withdrawn(pl.Series("active", [1, 2, 3])) and not states.is_withdrawn(

@@ -14,8 +14,6 @@ from initiated import features, made
 from unseen import by_day
 from worlds import dmtl
 
-from dmtl_cli.config.commands import typed
-
 ITEMS, DAYS, ROWS = 400, 4, 40_000
 BEGIN = 1772323200
 LAST = "2026-03-04"
@@ -53,27 +51,33 @@ def suggested(config: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("kind", ["words", "flag", "number", "three"])
-def test_a_state_of_the_end_is_for_a_filter_alone(tmp_path: Path, kind: str) -> None:
+def test_a_state_of_the_end_is_for_what_is_served_alone(tmp_path: Path, kind: str) -> None:
     rng = np.random.default_rng(2)
     end = ends(rng, 0.3)
     gone = end < DAYS
     words = ["vendido" if g else "en venta" for g in gone]
     three = ["retirado" if g and k % 3 == 0 else w for k, (g, w) in enumerate(zip(gone, words, strict=True))]
     values = {"words": words, "flag": gone, "number": np.where(gone, 7, 3), "three": three}[kind]
-    still = {"words": "en venta", "flag": "false", "number": "3", "three": "en venta"}[kind]
+    there = "situ = 'en venta'"
+    still = {"words": there, "flag": "situ = false", "number": "situ = 3", "three": there}[kind]
     items = pl.DataFrame({"item_id": range(ITEMS), "situ": values, "tone": rng.choice(["red", "blue"], ITEMS)})
     ended, raw, text = made(tmp_path, lambda home: log(home, end, items))
     assert ended.code == 0 and features(raw).keys() == {"user_id", "item_id", "tone"}, ended.err
     (line,) = (line for line in text.splitlines() if line.startswith("# situ: not used: "))
-    assert "it tells what was withdrawn" in line and line.endswith(f"as you serve: --filter {typed(f'situ={still}')}")
-    (command,) = (line for line in ended.out.splitlines() if "--user" in line)
-    assert command.endswith(f" --filter {typed(f'situ={still}')}")
+    assert "it tells what was withdrawn" in line and line.endswith(
+        f"(export.items: {still} leaves it out of what is served)"
+    )
+    assert raw["export"] == {"items": still} and "--filter" not in ended.out
     assert not [line for line in suggested(tmp_path / "mine.yaml") if "withdrawn" in line]
     raw["features"].append({"name": "situ", "side": "item", "kind": "categorical"})
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(raw))
     (line,) = (line for line in suggested(tmp_path / "mine.yaml") if "withdrawn" in line)
+    assert line.endswith("which earlier days did not know: leave it out, or write a table a day (data.items.partition)")
+    del raw["export"]
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(raw))
+    (line,) = (line for line in suggested(tmp_path / "mine.yaml") if "withdrawn" in line)
     assert line.startswith("situ: in a table of items that is one for all days, ")
-    assert f"--filter {typed(f'situ={still}')}: " in line
+    assert f"(export.items: {still} leaves it out of what is served): " in line
     assert f" of {gone.sum():,} items with " in line and "are not shown on the last day" in line
 
 

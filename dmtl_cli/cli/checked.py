@@ -41,6 +41,7 @@ def described(found: dict[str, Any]) -> str:
         f"labels: {_labels_in_words(found['labels'])}",
         *shares_in_words(found["join"]),
         *([found["ended"]] if "ended" in found else []),
+        *([found["served"]] if "served" in found else []),
         "",
         *_table(shown),
         *joined_lines(found),

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import SerializerFunctionWrapHandler, model_serializer
+from pydantic import AfterValidator, SerializerFunctionWrapHandler, WithJsonSchema, model_serializer
 
+from dmtl_cli.config.expressions import of_columns, sources_of
 from dmtl_cli.config.extras import has, require
 from dmtl_cli.config.section import Section
 
@@ -15,6 +16,16 @@ Numbers = Literal["float32", "float16", "int8"]
 Search = Literal["exact", "hnsw", "ivf"]
 EXACT_BELOW = 200_000
 """items below which `auto` searches exactly: a user costs 10 ms there"""
+ALL, LISTED = "all", "listed"
+_WORDS = [ALL, LISTED]
+
+
+def _items(text: str) -> str:
+    return text if text in _WORDS else of_columns(text)
+
+
+_SCHEMA = {"anyOf": [{"enum": _WORDS}, {"type": "string"}]}
+_Items = Annotated[str, AfterValidator(_items), WithJsonSchema(_SCHEMA)]
 
 
 class Export(Section):
@@ -24,15 +35,27 @@ class Export(Section):
     """`exact`: every item is compared; `hnsw`, `ivf`: the export has an index of faiss (extra `index`), by which it is
     searched; `auto`: exact below 200,000 items, hnsw from there on, where faiss is installed"""
 
-    items: Literal["all", "listed"] = "all"
-    """which items are served: `all` of the log and of the table of items; `listed`: those of the table alone, where it
-    is the whole catalogue (data.items)"""
+    items: _Items = ALL
+    """which items are served: `all` of the log and of the table of items (data.items); `listed`: those of the table
+    alone, where it is the whole catalogue; an SQL condition over the table's columns, computed ones too, as when the
+    export's day is over, as "status = 'active' AND stock >= 1": the items of the table for which it is true, and none
+    for which it is false or null, or that the table does not list"""
 
     @model_serializer(mode="wrap")
     def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Exports of all items keep the keys that they had before one could say so."""
         dumped: dict[str, Any] = dump(self)
-        return {k: v for k, v in dumped.items() if k != "items" or v != "all"}
+        return {k: v for k, v in dumped.items() if k != "items" or v != ALL}
+
+    @property
+    def condition(self) -> str | None:
+        """The one that `items` is; None where it is a word."""
+        return None if self.items in _WORDS else self.items
+
+    @property
+    def columns(self) -> list[str]:
+        """Those of the table of items that the condition names."""
+        return sources_of(self.condition) if self.condition else []
 
     def index_of(self, items: int) -> Search:
         """What an export of that many items is searched by."""

@@ -190,7 +190,8 @@ def _collected(text: str, paths: Iterator[tuple[str, ...]]) -> Paths:
     return {root: sorted(found[root] - {""}) for root in sorted(found)}
 
 
-def _of_columns(text: str) -> str:
+def of_columns(text: str) -> str:
+    """The text itself, an expression of a row's columns. Raises ValueError where it is none."""
     if not roots_of(text):
         raise ValueError(f"expected an SQL expression of columns, got {text!r}")
     return text
@@ -201,6 +202,6 @@ def _of_rows(text: str) -> str:
     return text
 
 
-Expression = Annotated[str, AfterValidator(_of_columns)]
+Expression = Annotated[str, AfterValidator(of_columns)]
 Aggregate = Annotated[str, AfterValidator(_of_rows)]
 """one value for all rows of a key"""

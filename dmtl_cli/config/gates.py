@@ -74,7 +74,7 @@ LIMITS: Mapping[str, tuple[Limit, str]] = {
     "export.norm": (Limit(ratio=10), "mean length of a side's vectors"),
     "export.unknown_items": (
         Limit(most=0.99, shift=0.3),
-        "share of items that no id tells apart: served by content alone",
+        "share of items that no id tells apart: served by content alone; `.chosen` of those of a condition",
     ),
 }
 """By the name of a measure, or the beginning of its names, its default limit and what is measured."""

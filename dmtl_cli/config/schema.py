@@ -16,7 +16,7 @@ from dmtl_cli.config.automatic import automatic
 from dmtl_cli.config.data import Data, Events
 from dmtl_cli.config.errors import did_you_mean
 from dmtl_cli.config.evaluate import Evaluate
-from dmtl_cli.config.export import Export
+from dmtl_cli.config.export import LISTED, Export
 from dmtl_cli.config.features import Feature
 from dmtl_cli.config.gates import Gates
 from dmtl_cli.config.labels import Labels
@@ -224,8 +224,10 @@ def _student_learns_what_is_there(config: Config) -> None:
 
 
 def _catalogue_is_a_table(config: Config) -> None:
-    if config.export.items == "listed" and config.data.items is None:
+    if config.data.items is None and config.export.items == LISTED:
         raise ValueError("export.items: listed needs data.items, the table that lists them")
+    if config.data.items is None and config.export.condition is not None:
+        raise ValueError("export.items: a condition needs data.items, the table whose columns it names")
 
 
 def _crosses_are_of_features(config: Config) -> None:

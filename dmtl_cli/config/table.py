@@ -36,6 +36,8 @@ TYPES = ("text", "int64", "float64", "bool", "date", "datetime", "clock", *_LIST
 _FORM = "^(date|datetime):.+"
 WHERE = ":where"
 """the column that `where` makes: no file has one of that name, and nothing but the reading of rows sees it"""
+SERVED = ":served"
+"""the same of the condition of `export.items`, which an export alone sees"""
 DEEP = "path: `*` is any text of one name, for folders in folders write */*, got {!r}"
 _DIRECTIVES = {*"admbBYyHIMSpz%", ".f", "3f"}
 

@@ -17,6 +17,7 @@ from dmtl_cli.data.first_window import first_window
 from dmtl_cli.data.log.converted import conversions
 from dmtl_cli.data.log.day import ID, Day
 from dmtl_cli.data.log.reader import Log
+from dmtl_cli.data.log.served import Chosen, chosen
 from dmtl_cli.data.profile.stored import Profile, unknown
 from dmtl_cli.runs.ranks import ALONE, Ranks
 from dmtl_cli.runs.run import Parent, Run, distinct
@@ -132,6 +133,16 @@ class Days:
         """
         listed = self.log.listed("item", day, before(day, -1))
         return items.clear() if listed is None else items.filter(~items.is_in(listed.implode()))
+
+    def chosen(self, day: dt.date) -> Chosen | None:
+        """What the condition of `export.items` says of the items when a day is over; None without one. Raises as
+        `chosen`."""
+        condition = self.run.config.export.condition
+        return None if condition is None else chosen(self.log, day, condition)
+
+    def refuse_none_chosen(self, day: dt.date) -> None:
+        """Raises UserError, as `chosen` does, before hours of training, whose export would raise it."""
+        self.run.ranks.on_first(lambda: self.chosen(day) and None)
 
     def _before(self, day: dt.date) -> Parent | None:
         if not self._profiled:

@@ -95,6 +95,12 @@ class Wanted:
         at = np.arange(indptr[-1]) + np.repeat(self.indptr[users] - indptr[:-1], count)
         return Wanted(indptr, self.items[at], None if self.seconds is None else self.seconds[at])
 
+    def among(self, items: Ints) -> Wanted:
+        """What the users wanted of some items."""
+        kept = np.isin(self.items, items)
+        indptr = np.concatenate([[0], np.cumsum(kept)]).astype(np.int64)[self.indptr]
+        return Wanted(indptr, self.items[kept], None if self.seconds is None else self.seconds[kept])
+
 
 @dataclass(frozen=True)
 class Exam:

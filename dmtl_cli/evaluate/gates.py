@@ -17,7 +17,13 @@ SAMPLE = Evaluate(max_users=500)
 
 
 def recall(
-    exam: Exam, labels: tuple[str, ...], users: Floats, items: Floats, served: npt.NDArray[np.int64]
+    exam: Exam,
+    labels: tuple[str, ...],
+    users: Floats,
+    items: Floats,
+    served: npt.NDArray[np.int64],
+    *,
+    of_served: bool = False,
 ) -> list[Measure]:
     """Recall@K of what users did that day, by label, and over that of the day's most clicked items; of another K than
     the default its measures are called `<measure>@K`, so that no median is of several.
@@ -30,13 +36,15 @@ def recall(
         users: [U, d] vectors of the exam's users.
         items: [I, d] vectors of the served items.
         served: [I] their rows in the day's items, ascending.
+        of_served: whether only served items are wanted. A user who wanted none of these is not measured, so a measure
+            tells of the vectors alone, and is near those of days on which more was served.
     """
     found, _ = top_k(users, items, exam.k)
     popular = best_k(exam.day.item_clicks[served][None], exam.k)
     at = "" if exam.k == TOPK[0] else f"@{exam.k}"
     out: list[Measure] = []
     for label in labels:
-        wanted = exam.wanted[label]
+        wanted = exam.wanted[label].among(served) if of_served else exam.wanted[label]
         some = np.diff(wanted.indptr) > 0
         if not some.any():
             continue

@@ -88,6 +88,9 @@ def inputs_of(events: Table, roles: Roles, others: list[Table], partial: Mapping
                     number = _since(frame, c, times[c], beside, events, roles, days) if c in times else None
                     column = column if number is None else replace(column, why=f"{_A_TIME}; {number}")
                 found.add_known_later(column, frame[c], side, total, shown)
+        if side == "item":
+            listed, at_the_end = within(events.frame[roles.item.column], frame[key]), beside.is_one_state
+            found.served.listed, found.served.of_the_end = listed, at_the_end
         found.unused.extend(Guess(c, f"of type {kind}") for c, kind in beside.table.other.items())
         found.leave_second_names(frame, before)
         found.used[before:] = by_company(frame, found.used[before:])

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import polars as pl
 
 from dmtl_cli.config.errors import printable
-from dmtl_cli.config.expressions import TABLES, sources_of
 from dmtl_cli.guess import words
 from dmtl_cli.guess.requests import is_of_request
-from dmtl_cli.guess.rewrites import quoted, sql_column, sql_text
+from dmtl_cli.guess.rewrites import quoted, sql_column, sql_name, sql_text
 from dmtl_cli.guess.roles import Roles
 from dmtl_cli.guess.side_tables import Side
 from dmtl_cli.guess.values import clicks, is_binary, is_constant, is_there, middle, numbers, share
@@ -176,17 +174,6 @@ def flag(s: pl.Series) -> str | None:
         return None
     there = s.filter(is_there(s)).unique()
     return f"{sql_name(s.name)} = {sql_text(str(there[0]))}" if len(there) == 1 else None
-
-
-def sql_name(c: str) -> str:
-    """A column in an SQL expression, a field of an object as `a.b` where no part of it is a word of SQL, and the object
-    has not the name of a side table, whose column it would be."""
-    parts = c.split(".") if "." in c and c.partition(".")[0] not in TABLES else []
-    plain = ".".join(part if part.isidentifier() and part.isascii() else sql_column(part) for part in parts)
-    try:
-        return plain if parts and re.fullmatch(r"[\w.]+", c) and sources_of(plain) == [c] else sql_column(c)
-    except ValueError:
-        return sql_column(c)
 
 
 def example(s: pl.Series) -> str | None:

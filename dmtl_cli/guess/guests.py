@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from dmtl_cli.guess import words
-from dmtl_cli.guess.goals import sql_name
-from dmtl_cli.guess.rewrites import quoted, sql_text
+from dmtl_cli.guess.rewrites import quoted, sql_name, sql_text
 from dmtl_cli.guess.roles import Roles, times_of
 from dmtl_cli.guess.values import FEW, free, has_days, is_constant, is_id, share
 

@@ -12,6 +12,7 @@ from dmtl_cli.guess import states, words
 from dmtl_cli.guess.alike import second_names, shared_values
 from dmtl_cli.guess.guests import Guests
 from dmtl_cli.guess.roles import Guess, Roles
+from dmtl_cli.guess.served import Served, told
 from dmtl_cli.guess.side_tables import Beside
 from dmtl_cli.guess.tables import Table
 
@@ -52,8 +53,8 @@ class Inputs(Beside):
     """those that are left out as each says what another column says in other words, and that column"""
     shown: dict[str, Shown] = field(default_factory=dict)
     """columns of the events by names of their own, as a table has one of their name: see `twice`"""
-    served: list[str] = field(default_factory=list)
-    """filters that leave the items which were not withdrawn, as `recommend --filter` takes them"""
+    served: Served = field(default_factory=Served)
+    """which items may be served, by the columns of their table"""
     guests: Guests | None = None
     """a second id of the user, which is no feature"""
 
@@ -79,11 +80,11 @@ class Inputs(Beside):
             total: why values may count what came later; None where the table says of which day its values are.
             shown: rows of these ids before the last day and on it; None where these are not known.
         """
-        gone = states.withdrawn(s, lambda: shown) if total is not None else None
-        served = states.filter_of(s) if gone is None else gone.filter
-        self.served += [served] if side == "item" and served is not None else []
-        if gone is not None:
-            made = Guess(s.name, gone.of(side))
+        gone = states.withdrawn(s, lambda: None if total is None else shown)
+        if side == "item":
+            self.served.add(s, gone, shown)
+        if gone is not None and total is not None:
+            made = Guess(s.name, told(gone, side))
         self.add(made)
         if total is not None and isinstance(made, Input) and (why := total(s)) is not None:
             self.hold(s.name, side, why)

@@ -26,6 +26,7 @@ from dmtl_cli.data.log.shares import share_groups
 from dmtl_cli.data.log.table import Table as LogTable
 from dmtl_cli.guess.roles import Roles, times_of
 from dmtl_cli.guess.rows import head_of, names_of, whole
+from dmtl_cli.guess.served import told
 from dmtl_cli.guess.states import LOOSELY, Shown, rank_correlation, total, withdrawn
 from dmtl_cli.guess.tables import Table
 from dmtl_cli.guess.values import FEW, instants, numbers, share, short, time_unit
@@ -303,7 +304,7 @@ def _of_all_days(
 
     def of_the_end(s: pl.Series) -> str | None:
         if (gone := withdrawn(s, partial(shown, s))) is not None:
-            return gone.of(side)
+            return gone.why if s.name in config.export.columns else told(gone, side)
         return total(s, partial(_in_order, s, counts, near), acts=acts)
 
     for f in features:

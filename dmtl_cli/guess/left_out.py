@@ -11,9 +11,8 @@ import polars as pl
 from dmtl_cli.guess import words
 from dmtl_cli.guess.doubts import nameless
 from dmtl_cli.guess.files import CSV
-from dmtl_cli.guess.goals import sql_name
 from dmtl_cli.guess.inputs import Inputs
-from dmtl_cli.guess.rewrites import quoted, sql_column, sql_texts, where_of
+from dmtl_cli.guess.rewrites import quoted, sql_column, sql_name, sql_texts, where_of
 from dmtl_cli.guess.roles import Guess, Roles
 from dmtl_cli.guess.seen import undone
 from dmtl_cli.guess.tables import Table

@@ -45,6 +45,7 @@ def told_roles(log: Log, now: str, before: str = "") -> list[dict[str, Any]]:
     sides = log.inputs.sides.items()
     named += [("joined", Guess(path_of(one.table), one.why)) for one in log.later]
     named += [(f"{name} table", Guess(path_of(side.table), _about_side(side))) for name, side in sides]
+    named += [("served", g)] if (g := log.inputs.served.condition) is not None else []
     if log.roles.click is None and log.roles.perhaps_clicks:
         named.append(("click", Guess("every row", f"or --click with one of: {log.roles.perhaps_clicks}")))
     named += [("a side table?", Guess(path_of(side.table), side.key.why)) for side in log.inputs.perhaps]
@@ -54,6 +55,7 @@ def told_roles(log: Log, now: str, before: str = "") -> list[dict[str, Any]]:
     out: list[dict[str, Any]] = [{"role": role, "column": g.column, "why": g.why} for role, g in named]
     for row, (role, g) in zip(out, named, strict=True):
         line = f"{role}: {scalar(g.column)}  # " if role in _KEYS else scalar(g.column)
+        line = quoted(g.column) if role == "served" else line
         rule = quoted(log.roles.made[g.column]) if g.column in log.roles.made else ""
         why = comment(g.why).partition(": ")[0]
         row["as_before"] = line in before and f": {rule}" in before and why in before

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
+from dmtl_cli.config.expressions import TABLES, sources_of
 from dmtl_cli.data.log.types import iso_times
 from dmtl_cli.guess import words
 from dmtl_cli.guess.roles import Guess, Roles
@@ -240,6 +241,17 @@ def _names(text: str, name: str) -> bool:
         return pl.sql_expr(text).meta.root_names() == [name]
     except pl.exceptions.PolarsError:
         return False
+
+
+def sql_name(c: str) -> str:
+    """A column in an SQL expression, a field of an object as `a.b` where no part of it is a word of SQL, and the object
+    has not the name of a side table, whose column it would be."""
+    parts = c.split(".") if "." in c and c.partition(".")[0] not in TABLES else []
+    plain = ".".join(part if part.isidentifier() and part.isascii() else sql_column(part) for part in parts)
+    try:
+        return plain if parts and re.fullmatch(r"[\w.]+", c) and sources_of(plain) == [c] else sql_column(c)
+    except ValueError:
+        return sql_column(c)
 
 
 def sql_text(value: str) -> str:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from dmtl_cli.guess.goals import sql_name
-from dmtl_cli.guess.rewrites import quoted
+from dmtl_cli.guess.rewrites import quoted, sql_name
 from dmtl_cli.guess.values import FEW, free, local_days, share
 
 _BEFORE = 0.95

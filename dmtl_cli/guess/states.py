@@ -3,22 +3,20 @@ by then, and how much an id had been clicked; and columns that say nothing of a 
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Collection, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from dmtl_cli.config.commands import typed
 from dmtl_cli.guess import languages, words
 from dmtl_cli.guess.roles import Roles
 from dmtl_cli.guess.values import clicks, has_long_tail, is_binary, is_flags, share, short, time_unit
 from dmtl_cli.guess.versions import born
 
+Value = str | int | float | bool | None
 Shown = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
 """rows of each id on some days, and on the last day after them"""
 RATED = 0.8
@@ -42,6 +40,7 @@ _GONE = words.any_of(
     " banned expired closed sold soldout sold_out out_of_stock hidden gelöscht geloescht eliminado borrado supprimé"
     " supprime removido 下架 删除 已删除"
 )
+_NOT_YET = words.any_of("draft drafts unlisted rejected entwurf brouillon borrador rascunho bozza concept 草稿")
 _THERE = words.any_of("active available in_stock instock enabled aktiv activo actif ativo 上架")
 _WHOLE = r"^((is|was|ist) )?{}( (flag|yn|at|on|date|time|ts|datetime|utc))*$"
 _STATUS = r"(^| )(status|state|availability)$"
@@ -92,14 +91,11 @@ _AGENT = r"(^| )(user agent|useragent|ua)( string)?$"
 class Withdrawn:
     """A column that tells what was withdrawn."""
 
+    column: str
     why: str
     """why it is no feature"""
-    filter: str
-    """`COLUMN=VALUE` of what was not, as `recommend --filter` takes it"""
-
-    def of(self, side: str) -> str:
-        """Why it is no feature, and for items how what was withdrawn is left out of what is served."""
-        return f"{self.why}; as you serve: --filter {typed(self.filter)}" if side == "item" else self.why
+    still: tuple[Value, ...]
+    """the values of what was not, that of most first; none where it is not certain which these are"""
 
 
 def is_withdrawn(s: pl.Series) -> bool:
@@ -107,37 +103,29 @@ def is_withdrawn(s: pl.Series) -> bool:
     return still(s) is not None
 
 
-def filter_of(s: pl.Series) -> str | None:
-    """The filter that leaves what was not withdrawn; None where the column's name and words do not say it."""
-    return None if (value := still(s)) is None else _filter(s.name, value)
-
-
-def _filter(c: str, value: str) -> str:
-    """A text as it stands, in JSON where it would be read as another value."""
-    with suppress(ValueError):
-        if isinstance(text := json.loads(value), str):
-            value = text
-            json.loads(text)
-            value = json.dumps(text, ensure_ascii=False)
-    return f"{c}={value}"
-
-
-def still(s: pl.Series) -> str | None:
-    """The value, as JSON, of what was not withdrawn; None where a column does not say so."""
+def still(s: pl.Series) -> tuple[Value, ...] | None:
+    """The values of what was not withdrawn, that of most first; None where a column does not say so."""
     known = s.drop_nulls()
     gone, there = (_says(s.name, _WHOLE.format(pattern)) for pattern in (_GONE, _THERE))
     if (gone or there) and len(known):
         if time_unit(s) is not None and (gone or s.null_count()):
-            return "null"
-        if s.dtype == pl.Boolean or is_flags(known):
-            yes, no = ("true", "false") if s.dtype == pl.Boolean else ("1", "0")
-            if s.dtype.is_numeric() or s.dtype == pl.Boolean:
-                return yes if there else no
+            return (None,) if gone else ()  # a time since which something is there may be one to come
+        if is_flags(known):
+            yes, no = (True, False) if s.dtype == pl.Boolean else (1, 0)
+            is_mark = gone and s.null_count() > 0 and not (known == no).any()  # what is there has none
+            return (yes,) if there else (None,) if is_mark else (no,)
     if s.dtype == pl.String and _says(s.name, _STATUS) and known.n_unique() <= _CLASSES:
-        out = known.str.to_lowercase().str.contains(rf"^{_GONE}$")
+        texts = known.str.to_lowercase()
+        out = texts.str.contains(rf"^{_GONE}$")
         if out.any() and not out.all():
-            return f'"{known.filter(~out).mode().sort()[0]}"'
+            return _by_number(known.filter(~(out | texts.str.contains(rf"^{_NOT_YET}$"))))
     return None
+
+
+def _by_number(s: pl.Series) -> tuple[Value, ...]:
+    """The distinct values, that of most rows first."""
+    counts = s.value_counts(name="n").sort("n", s.name, descending=[True, False])
+    return tuple(counts[s.name].to_list())
 
 
 def withdrawn(s: pl.Series, shown: Callable[[], Shown | None] = lambda: None) -> Withdrawn | None:
@@ -147,13 +135,13 @@ def withdrawn(s: pl.Series, shown: Callable[[], Shown | None] = lambda: None) ->
         s: a value an id.
         shown: gives how often each of these ids was shown, asked where no word tells it.
     """
-    value, seen = still(s), ""
-    if value is None and may_stop(s) and (rows := shown()) is not None and (found := _stopped(s, rows)) is not None:
-        value, seen = found
-    if value is None:
+    values, seen = still(s), ""
+    if values is None and may_stop(s) and (rows := shown()) is not None and (found := _stopped(s, rows)) is not None:
+        values, seen = found
+    if values is None:
         return None
     why = f"{seen}it tells what was withdrawn by the end of the log, which earlier days did not know"
-    return Withdrawn(why, _filter(s.name, value))
+    return Withdrawn(s.name, why, values)
 
 
 def may_stop(s: pl.Series) -> bool:
@@ -161,9 +149,9 @@ def may_stop(s: pl.Series) -> bool:
     return not (s.dtype.is_nested() or s.dtype.is_temporal()) and 2 <= s.n_unique() <= _CLASSES
 
 
-def _stopped(s: pl.Series, shown: Shown) -> tuple[str, str] | None:
-    """(the value, as JSON, of most ids that are shown on, how others stop); None where no value's ids stop as none of
-    the others' do.
+def _stopped(s: pl.Series, shown: Shown) -> tuple[tuple[Value, ...], str] | None:
+    """(the values of ids that are shown on, that of most first, how others stop); None where no value's ids stop as
+    none of the others' do.
 
     An id that goes on as before has no row on the last day with probability exp(-rows expected); of a value that says
     what was withdrawn far more have none, and of the others hardly more. Where ids of every value stop, as news does,
@@ -188,12 +176,10 @@ def _stopped(s: pl.Series, shown: Shown) -> tuple[str, str] | None:
         return None
     if float(there["more"].sum()) > _GO_ON * float(there["of"].sum()):
         return None
-    still = there["v"][0]
-    plain = s.dtype == pl.Boolean or s.dtype.is_numeric()
-    value = "null" if still is None else still if plain else json.dumps(still, ensure_ascii=False)
+    values = dict(zip(text.unique(maintain_order=True), s.unique(maintain_order=True), strict=True))
     names = ", ".join(str(v) for v in sorted(gone["v"].to_list(), key=str))
     many = f"{gone['gone'].sum():,} of {gone['n'].sum():,} items with {names}"
-    return value, f"{many} are not shown on the last day, as hardly any other: "
+    return tuple(values[v] for v in there["v"]), f"{many} are not shown on the last day, as hardly any other: "
 
 
 def total(

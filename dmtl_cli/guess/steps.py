@@ -39,14 +39,13 @@ def steps(
     from the second day on. `init` itself has checked the newest day.
 
     Args:
-        inputs: which say what of the items may be served, and what they are called.
+        inputs: which say what items are called.
     """
     if first is None or first == last:
         alone = "  # a student needs a second day (or student.distill.min_age_days: 0)"
         return [command("run", "--config", config, "--day", last or _DAY) + alone]
     days = command("backfill", "--config", config, "--from", first, "--to", last or _DAY)
-    more = [word for served in inputs.served for word in ("--filter", served)]
-    more += ["--columns", title] if (title := title_of(inputs.sides.get("items"))) is not None else []
+    more = ["--columns", title] if (title := title_of(inputs.sides.get("items"))) is not None else []
     lists = [command("recommend", "--config", config, "--user", user, *more)]
     if known is not None:
         guest = command("recommend", "--config", config, "--feature", known, *more)

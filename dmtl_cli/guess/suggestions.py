@@ -350,6 +350,7 @@ def unread(config: Config, schema: Schema) -> list[str]:
     for side, table in schema.sides.items():
         named = data.users if side == "user" else data.items
         looked_up = {c.removeprefix(f"{side}s.") for c in data.events.sources if c.startswith(f"{side}s.")}
+        looked_up |= set(config.export.columns) if side == "item" else set()
         out += sorted(names_of(table) - read - looked_up - (named.read_columns if named else set()))
     return list(dict.fromkeys(out))
 

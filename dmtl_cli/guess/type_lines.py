@@ -59,12 +59,15 @@ def types_of(log: Log) -> Types:
     """The types of all columns of text files that the config names, of which the first table with one decides, and of
     those that another table has under such a name and would not be read so."""
     tables = tables_of(log)
-    used, made = _used(log), {*log.roles.made, *(c for one in log.later for c in one.columns)}
+    asked = _asked(log)
+    used, made = _used(log) | asked, {*log.roles.made, *(c for one in log.later for c in one.columns)}
     found, first, forms = dict[str, str](), dict[str, Table](), {table.files.form for table in tables}
     texts = [table for table in tables if table.files.form in _TEXTS]
     for table in texts:
         for c in (c for c in table.frame.columns if c in used and (table is not log.events or c not in made)):
-            if (kind := type_of(c, table, log.roles)) is not None:
+            kind = type_of(c, table, log.roles)
+            kind = "text" if kind is None and c in asked and table.frame.schema[c] == pl.String else kind
+            if kind is not None:
                 first.setdefault(c, table)
                 found.setdefault(c, f"{kind}{order_of(kind, table.frame[c])}")
     own = _own(log, texts, found, first)
@@ -87,6 +90,16 @@ def _used(log: Log) -> set[str]:
     sides = log.inputs.sides.values()
     used |= {c.column for side in sides for c in (side.key, side.version, side.until) if c}
     return used | {c for one in log.later for c in (*one.event_sources, *one.sources)}
+
+
+def _asked(log: Log) -> set[str]:
+    """The columns that `export.items` compares with a number, or yes and no; of JSON, which writes none where no item
+    has a value, all that it names."""
+    if (items := log.inputs.sides.get("items")) is None:
+        return set()
+    schema, is_json = items.table.frame.schema, items.table.files.form == JSON
+    named = [c for c in log.inputs.served.names if c in schema]
+    return {c for c in named if is_json or schema[c] == pl.Boolean or schema[c].is_numeric()}
 
 
 def _own(

@@ -19,10 +19,10 @@ from dmtl_cli.data.log.schema import Schema
 from dmtl_cli.data.log.table import Table
 from dmtl_cli.data.log.types import booleans
 from dmtl_cli.data.threshold import measured_threshold
-from dmtl_cli.guess.goals import flag, sql_name
+from dmtl_cli.guess.goals import flag
 from dmtl_cli.guess.joined import pair_of
 from dmtl_cli.guess.outcomes import Outcomes
-from dmtl_cli.guess.rewrites import quoted, sql_text
+from dmtl_cli.guess.rewrites import quoted, sql_name, sql_text
 from dmtl_cli.guess.roles import Roles
 from dmtl_cli.guess.rows import head_of, names_of
 from dmtl_cli.guess.values import clicks, free, is_flags

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from dmtl_cli.guess.goals import sql_name
-from dmtl_cli.guess.rewrites import quoted
+from dmtl_cli.guess.rewrites import quoted, sql_name
 from dmtl_cli.guess.values import FEW, share
 
 _NUMBER = r"[+-]?[0-9](?:[0-9.,' \u00a0\u202f]*[0-9])?"

@@ -16,14 +16,14 @@ from dmtl_cli.guess.doubts import invalid_rows, unknown_clicks
 from dmtl_cli.guess.feature_lines import comment, feature_lines, indented, joined_lines, scalar
 from dmtl_cli.guess.files import CSV, DELTA, ICEBERG, JSON, PARQUET
 from dmtl_cli.guess.formats import times_unread
-from dmtl_cli.guess.goals import by_length, goal_lines, sql_name
+from dmtl_cli.guess.goals import by_length, goal_lines
 from dmtl_cli.guess.guests import lines_of as guest_lines
 from dmtl_cli.guess.known import Log, instants_of, timezone_of
 from dmtl_cli.guess.labels import GOOD
 from dmtl_cli.guess.left_out import condition_of
 from dmtl_cli.guess.outcomes import Outcomes
 from dmtl_cli.guess.repeats import unique_of
-from dmtl_cli.guess.rewrites import may_be_shown, one_row_an_item, quoted, where_of
+from dmtl_cli.guess.rewrites import may_be_shown, one_row_an_item, quoted, sql_name, where_of
 from dmtl_cli.guess.roles import Guess, candidates
 from dmtl_cli.guess.side_tables import Side
 from dmtl_cli.guess.state_lines import state_lines
@@ -70,6 +70,7 @@ def written(log: Log, workspace: str, about: list[str]) -> Written:
             name = free("watched_share", log.events.frame.columns)
             lines += [f"# {_SHARE}", f"#   duration: {name}", f"#   computed: {{{name}: {quoted(line)}}}"]
             lines += ["# with labels: {long_read: 0.5}, half of it"]
+    lines += ["", *log.inputs.served.lines] if log.inputs.served.lines else []
     text = "\n".join(lines) + "\n"
     marked = re.compile(rf"\s*# (\w+): .*?# {EDIT}: (.*)")
     edits = [(k, found[1], found[2]) for k, line in enumerate(lines, 1) if (found := marked.match(line))]

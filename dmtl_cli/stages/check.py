@@ -25,6 +25,7 @@ from dmtl_cli.data.log.invalid import reasons
 from dmtl_cli.data.log.raw import RawEvents
 from dmtl_cli.data.log.reader import NOT_ASKED, REPEATED, Log
 from dmtl_cli.data.log.schema import Schema
+from dmtl_cli.data.log.served import chosen
 from dmtl_cli.data.log.shares import share_groups
 from dmtl_cli.data.profile.stored import Profile
 from dmtl_cli.guess import memory
@@ -89,6 +90,7 @@ def check(config: Config, day: dt.date, *, planned: bool = False, lives: bool = 
                 if getattr(config.data, k) is not None
             },
             **({"ended": ended} if (ended := log.told_of_ended(day)) else {}),
+            **({"served": chosen(log, day, asked).told} if (asked := config.export.condition) else {}),
             "features": features,
             **({"profile": str(known.day) if known else None} if any(f.profile for f in config.features) else {}),
             "warnings": _warnings(config, read) + _sessions(config, read),

@@ -14,6 +14,7 @@ from dmtl_cli.config.export import Numbers, faiss_version
 from dmtl_cli.data.days import Days
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.log.day import ID, Day
+from dmtl_cli.data.log.served import Chosen
 from dmtl_cli.evaluate.exam import Exam
 from dmtl_cli.evaluate.gates import SAMPLE, recall
 from dmtl_cli.runs.artifact import Publication
@@ -97,19 +98,22 @@ def _export(
         encoder = Encoder.stored(folder, log.features)
         student = stored_student(folder, manifest, encoder)
         bar.next("towers and vectors")
-        retired, unlisted = _not_served(run, log, day, read)
+        chosen = log.chosen(day)
+        left, unlisted, counts = _not_served(run, log, day, read, chosen)
         if ended := log.log.told_of_ended(day):
             run.log.say(ended)
         options = run.config.export
         catalogue = write_export(
-            publication.path, student, encoder, read, kappa, retired, options, publication.key, run.config.evaluate.k
+            publication.path, student, encoder, read, kappa, left, options, publication.key, run.config.evaluate.k
         )
         bar.next("reading the files back")
         measures = _read_back(publication, catalogue, student, kappa, encoder, read, options.vectors)
         bar.next("recall of its own day")
-        measures += _recall(run, catalogue, encoder, read, manifest.facts["threshold_seconds"])
+        threshold = manifest.facts["threshold_seconds"]
+        measures += _recall(run, catalogue, encoder, read, threshold, of_served=chosen is not None)
     facts = {name: manifest.facts[name] for name in ("teacher", "threshold_seconds", "predicts")}
     facts |= {"kappa": kappa, "kappa_curve": {str(k): value for k, value in measured.items()}}
+    facts |= {} if counts is None else {"not_served": counts}
     return Draft(
         rows={"items": catalogue.items, "users": len(read.users)},
         metrics={"items.unknown_share": catalogue.unknown_share}
@@ -117,7 +121,7 @@ def _export(
         | catalogue.kept.metrics,
         facts={"student": manifest.as_parent(), **facts},
         measures=[
-            *of_vectors(catalogue.spread, catalogue.norm, catalogue.unknown_share),
+            *of_vectors(catalogue.spread, catalogue.norm, catalogue.unknown_share, chosen=chosen is not None),
             *catalogue.kept.measures,
             *measures,
         ],
@@ -125,25 +129,46 @@ def _export(
     )
 
 
-def _not_served(run: Run, log: Days, day: dt.date, read: Day) -> tuple[pl.Series | None, list[str]]:
-    """Items that are not served, None where all are; and a line about those that the catalogue lacks and that are.
+def _not_served(
+    run: Run, log: Days, day: dt.date, read: Day, chosen: Chosen | None
+) -> tuple[pl.Series | None, list[str], dict[str, int] | None]:
+    """Items that are not served, None where all are; a line about those that the catalogue lacks and that are; and
+    beside a condition how many it leaves out by reason.
 
     Raises:
         UserError: 65 the catalogue has none of the items, and it alone is to be served.
     """
     retired, options = log.retired(day), run.config.export
+    if chosen is not None:
+        return _not_chosen(run, chosen, read.items[ID], retired)
     unlisted = log.unlisted(day, read.items[ID])
     if options.items == "listed":
         if len(unlisted) == len(read.items):
             what = f"export.items: listed: the table of items has none of the {len(unlisted):,} items of the log"
             raise UserError(what, "is data.items.key the id that the events have?")
-        return unlisted if retired is None else pl.concat([unlisted, retired]), []
+        return unlisted if retired is None else pl.concat([unlisted, retired]), [], None
     kept = unlisted if retired is None else unlisted.filter(~unlisted.is_in(retired.implode()))
     if not len(kept) or "items" in options.model_fields_set:
-        return retired, []
+        return retired, [], None
     seen = f"{len(kept):,} of {len(read.items):,} items are not in the table of items{such_as(kept.sort())}"
     seen = f"{seen}, and are served all the same"
-    return retired, [f"{seen}: set export.items: listed if the table is the whole catalogue, or all if it is not"]
+    return retired, [f"{seen}: set export.items: listed if the table is the whole catalogue, or all if it is not"], None
+
+
+def _not_chosen(
+    run: Run, chosen: Chosen, items: pl.Series, retired: pl.Series | None
+) -> tuple[pl.Series, list[str], dict[str, int]]:
+    """All items but those for which a condition holds; says how many these are. What is retired is counted among
+    neither."""
+    left = items.filter(~items.is_in(chosen.ids.implode()))
+    there = left if retired is None else left.filter(~left.is_in(retired.implode()))
+    unlisted = int((~there.is_in(chosen.listed.implode())).sum())
+    counts = {"condition": len(there) - unlisted, "unlisted": unlisted}
+    why = [f"export.items: {chosen.condition} is not true of {counts['condition']:,}"]
+    why += [f"{unlisted:,} are not in the table of items"] if unlisted else []
+    if len(there):
+        run.log.say(f"{len(there):,} of {len(items):,} items are not served: {', '.join(why)}")
+    return left, [], counts
 
 
 def _read_back(
@@ -162,8 +187,16 @@ def _read_back(
     return read_back(folder, scratch, catalogue.towers, encoder, tables, facts["scale"], facts["bias"], numbers)
 
 
-def _recall(run: Run, catalogue: Catalogue, encoder: Encoder, read: Day, threshold: float | None) -> list[Measure]:
-    """How much of its own day the export finds. What a long read is may be unknown."""
+def _recall(
+    run: Run, catalogue: Catalogue, encoder: Encoder, read: Day, threshold: float | None, *, of_served: bool
+) -> list[Measure]:
+    """How much of its own day the export finds. What a long read is may be unknown.
+
+    Args:
+        of_served: whether what users wanted and is not served counts as nothing that they wanted. What a condition
+            leaves out may be most of what was clicked, as where a day's offers are sold out by its end: counted as not
+            found, it would fail the gate of a student that finds all the rest.
+    """
     events = run.config.data.events
     sample = SAMPLE.model_copy(update={"topk": run.config.evaluate.topk})
     exam = Exam.draw(read, threshold, run.config.tasks, events.click is not None, sample)
@@ -172,7 +205,7 @@ def _recall(run: Run, catalogue: Catalogue, encoder: Encoder, read: Day, thresho
     labels = ("click", "read") if threshold is not None or events.conversion is not None else ("click",)
     users = vectors(catalogue.towers["user"], encoder.encode(read.users[exam.users], "user"))
     served = read.rows_of(catalogue.served[ID], "item")
-    return recall(exam, labels, users, catalogue.vectors, served)
+    return recall(exam, labels, users, catalogue.vectors, served, of_served=of_served)
 
 
 def _measured(run: Run, day: dt.date, log: Days, earlier: Parent, publication: Publication) -> dict[float, float]:

@@ -69,6 +69,7 @@ def train_student(run: Run, day: dt.date, scores_day: dt.date | None = None) -> 
     config = run.config.student
     log = Days(run, run.config.features_of("student"))
     log.parents_at_end(day)  # what the export needs, before hours of training
+    log.refuse_none_chosen(day)
     before = run.newest("student", day)
     teacher_day = choose_scores(run, day, scores_day) if config.distill.w_kd else None
     found = find_scores(run, day, teacher_day) if teacher_day else {}

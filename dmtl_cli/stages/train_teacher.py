@@ -46,6 +46,7 @@ from dmtl_cli.tune.carried import tuned
 def train_teacher(run: Run, day: dt.date) -> Result:
     """Trains the teacher of `day` on a window of days, calibrates and publishes it."""
     refuse_unexportable(run.config)
+    Days(run, ()).refuse_none_chosen(day)
     begin_chain(run, day)
     run = tuned(run, day)
     config = run.config.teacher

@@ -111,8 +111,15 @@ def _counted(kd: KD, t: Tensor, lists: Tensor) -> int:
     return int((torch.unique(lists[scored], return_counts=True)[1] > 1).sum())
 
 
-def of_vectors(spread: Mapping[str, float], norm: Mapping[str, float], unknown_share: float) -> list[Measure]:
-    """What an export's vectors look like: the arguments are those of `export.files.Catalogue`."""
+def of_vectors(
+    spread: Mapping[str, float], norm: Mapping[str, float], unknown_share: float, *, chosen: bool = False
+) -> list[Measure]:
+    """What an export's vectors look like: the arguments are those of `export.files.Catalogue`.
+
+    Args:
+        chosen: whether its items are those of a condition: their share of unknown ones is not compared with that of
+            days on which all were served, and so has a name of its own.
+    """
     out = [Measure(f"export.spread.{name}", value) for name, value in spread.items()]
     out += [Measure(f"export.norm.{side}", value) for side, value in norm.items()]
-    return [*out, Measure("export.unknown_items", unknown_share)]
+    return [*out, Measure(f"export.unknown_items{'.chosen' if chosen else ''}", unknown_share)]

@@ -17,10 +17,12 @@ import pyarrow as pa
 
 from dmtl_cli.config.errors import UserError, did_you_mean
 from dmtl_cli.config.expressions import roots_of, unquoted
-from dmtl_cli.config.table import WHERE
+from dmtl_cli.config.table import SERVED, WHERE
 
 _QUOTES = "names are as the file has them, in double quotes where they have other signs than letters, digits and _"
 _FILES = "it is computed itself, and columns are made of those of the files alone: write out what it is made of"
+_CONDITIONS = {WHERE: "event = 'impression'", SERVED: "active = 1"}
+"""an example of each"""
 _NUMBER = "CAST(x AS DOUBLE) makes a number of text"
 _TEXTS = {
     r"\.(json|jsonl|ndjson)(\.gz|\.zst)?$": "values of json in quotes are text until data.types names another type",
@@ -51,7 +53,8 @@ class Computed:
 
     Args:
         name: of the config's table, for messages: data.events.
-        expressions: by the column's name, each naming at least one column; by WHERE that of the rows that are read.
+        expressions: by the column's name, each naming at least one column; by WHERE that of the rows that are read, by
+            SERVED that of the items that are exported.
         beside: side tables by the name that expressions have for them, users and items.
     """
 
@@ -74,7 +77,8 @@ class Computed:
 
     def _key(self, column: str) -> str:
         """The key of the config by which a column is made, for messages."""
-        return f"{self.name}.where" if column == WHERE else f"{self.name}.computed.{column}"
+        own = {WHERE: f"{self.name}.where", SERVED: "export.items"}
+        return own.get(column, f"{self.name}.computed.{column}")
 
     def stored(self, columns: Collection[str]) -> list[str]:
         """The files' columns that these need, in the order of their first use."""
@@ -212,16 +216,16 @@ class Computed:
         except pl.exceptions.PolarsError as e:
             if any(frame[c].dtype == pl.Null for c in frame.columns if c in self._sources(column)):
                 nothing = pl.Series([None]).new_from_index(0, len(frame))  # of columns without a value, nor a type
-                return _flags(nothing) if column == WHERE else pa.nulls(len(frame))
+                return _flags(nothing) if column in _CONDITIONS else pa.nulls(len(frame))
             raise UserError(f"{file}: {self._key(column)}: {str(e).strip().splitlines()[0]}", of_types(file)) from None
         if len(made) != len(frame):
             what = f"{file}: {self._key(column)}: expected a value of each row"
             what += f", got {len(made):,} of {len(frame):,} rows"
             raise UserError(what, "use no function that makes rows, such as UNNEST")
-        if column == WHERE and made.dtype not in (pl.Boolean, pl.Null):
+        if column in _CONDITIONS and made.dtype not in (pl.Boolean, pl.Null):
             what = f"{file}: {self._key(column)}: expected true or false of each row, got {made.dtype}"
-            raise UserError(what, "write a condition, such as event = 'impression'")
-        return _flags(made) if column == WHERE else made.to_arrow(compat_level=pl.CompatLevel.oldest())
+            raise UserError(what, f"write a condition, such as {_CONDITIONS[column]}")
+        return _flags(made) if column in _CONDITIONS else made.to_arrow(compat_level=pl.CompatLevel.oldest())
 
 
 def _flags(s: pl.Series) -> pa.Array:

@@ -194,7 +194,7 @@ class DayFinder:
             tables: the day whose side tables to take where they are there; else, and by default, those of `day`.
         """
         events, groups, lost = self._dated("events", day)
-        sides = {side: tuple(self._side_files(n, day, tables)) for n, side in SIDES.items() if n in self.tables}
+        sides = {side: tuple(self.beside(n, day, tables)) for n, side in SIDES.items() if n in self.tables}
         later: dict[str, tuple[File, ...]] = {}
         parts: dict[File, range] = {}
         for name, table in self.data.events.joined.items():
@@ -239,8 +239,10 @@ class DayFinder:
         days = (max(s.last for s in known) - min(s.first for s in known)).days + 1 if known else 1
         return len(groups) / len(spans) / days
 
-    def _side_files(self, name: str, day: dt.date, other: dt.date | None) -> list[File]:
-        """Those of `other` where they are there, else those of `day`."""
+    def beside(self, name: str, day: dt.date, other: dt.date | None) -> list[File]:
+        """A side table's files: those of `other` where they are there, else those of `day`; none without the table."""
+        if name not in self.tables:
+            return []
         if other is not None and self.tables[name].is_daily:
             try:
                 return self._files(name, self._day_of(name, other))[0]

@@ -112,13 +112,16 @@ class Entities:
             table = table.join(pl.DataFrame({ID: known}), on=ID, how="full", coalesce=True)
         return table.join(seen, on=ID, how="full", coalesce=True).sort(ID), rate
 
-    def listed(self) -> pl.DataFrame:
+    def listed(self, columns: Mapping[str, str] | None = None) -> pl.DataFrame:
         """The side table without what has ended as the day begins: `:id`, and features by name (but for the key).
+
+        Args:
+            columns: in place of features, by the names that they are given.
 
         Raises:
             UserError: 65 as `join` does of a table.
         """
-        found = self._rows(self._named)
+        found = self._rows(self._named if columns is None else columns)
         return found.filter(~found[_ENDED]).drop(_ENDED) if self.until else found
 
     def ended(self) -> tuple[pl.Series, int]:

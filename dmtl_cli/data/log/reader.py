@@ -257,10 +257,8 @@ class Log:
         if self.data.items is None or self.data.items.until is None:
             return None
         if (day, tables) not in self._ended:
-            found = self._found.get((day, tables)) or self.find(day, tables)
-            table = Table(found.tables["item"])
-            entities = Entities(self.data, "item", table, (), tables or day)
-            memory.check_table(table, entities.columns, limit=self.max_memory)
+            entities = self.beside("item", day, tables, ())
+            assert entities is not None
             self._ended[day, tables] = entities.ended()
         return self._ended[day, tables]
 
@@ -280,13 +278,19 @@ class Log:
         self, side: str, day: dt.date, tables: dt.date | None = None, features: tuple[Feature, ...] | None = None
     ) -> pl.DataFrame | None:
         """`:id` and features (default: all that are read) of a side table, as `listed` takes and raises."""
-        found = self._found.get((day, tables)) or self.find(day, tables)
-        if side not in found.tables:
+        entities = self.beside(side, day, tables, self.features if features is None else features)
+        return None if entities is None else entities.listed()
+
+    def beside(self, side: str, day: dt.date, tables: dt.date | None, read: tuple[Feature, ...]) -> Entities | None:
+        """A side table that is not read yet, as `listed` takes and raises; None where there is none."""
+        known = self._found.get((day, tables))
+        files = known.tables.get(side, ()) if known else self._finder.beside(f"{side}s", day, tables)
+        if not files:
             return None
-        read, table = self.features if features is None else features, Table(found.tables[side])
+        table = Table(files)
         entities = Entities(self.data, side, table, read, tables or day)
         memory.check_table(table, entities.columns, limit=self.max_memory)
-        return entities.listed()
+        return entities
 
     def read(
         self,

@@ -1,0 +1,380 @@
+"""`export.items` as a condition: only items of their table for which it is true are exported, so served."""
+
+from __future__ import annotations
+
+import copy
+import datetime as dt
+import json
+import math
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from formats import write
+from pydantic import ValidationError
+from worlds import BASE, DAYS, Project
+
+from dmtl_cli.config.data import Data, Events, SideTable
+from dmtl_cli.config.errors import Exit, UserError
+from dmtl_cli.config.export import Export as Section
+from dmtl_cli.data.log.reader import Log
+from dmtl_cli.data.log.served import chosen
+from dmtl_cli.evaluate import gates
+from dmtl_cli.evaluate.exam import Wanted
+from dmtl_cli.serving.export import Export
+from dmtl_cli.synth.generate import generate
+
+DAY = dt.date(2026, 3, 2)
+NEXT = DAY + dt.timedelta(days=1)
+
+# -- what a config may say ---------------------------------------------------------------------------------------------
+
+
+def test_a_word_or_a_condition() -> None:
+    assert Section().condition is None and Section(items="listed").condition is None
+    asked = Section(items="status = 'active' AND stock >= 1")
+    assert asked.condition == asked.items and asked.columns == ["status", "stock"]
+    assert "items" not in Section().model_dump(), "exports of all items keep their keys"
+    assert asked.model_dump()["items"] == asked.items
+
+
+@pytest.mark.parametrize("wrong", ["", "1 = 1", "SUM(stock) > 1", "active = ", "at < NOW()", "LAG(active) = 1"])
+def test_what_is_no_condition_of_a_row_is_refused(wrong: str) -> None:
+    with pytest.raises(ValidationError, match="expected an"):
+        Section(items=wrong)
+
+
+# -- what it says of a table -------------------------------------------------------------------------------------------
+
+
+def log(root: Path, items: SideTable, form: str = "parquet", types: dict[str, Any] | None = None) -> Log:
+    rows = pl.DataFrame({"u": [k % 3 for k in range(30)], "i": [k % 5 for k in range(30)], "good": [1, 0] * 15})
+    write(rows, root, f"events/day={DAY}", "parquet")
+    events = Events(path="events", partition="day", format="parquet", user="u", item="i", conversion="good")
+    if (root / f"events/day={DAY}.parquet").exists():
+        events = Events(path="events/day={day}.parquet", format="parquet", user="u", item="i", conversion="good")
+    more: dict[str, Any] = {"types": types} if types else {}
+    data = Data(root=str(root), format=form, timezone="UTC", events=events, items=items, **more)
+    return Log(data, (), converted=root / "converted")
+
+
+def table(root: Path, frame: pl.DataFrame, name: str = "items", form: str = "parquet") -> None:
+    write(frame, root, name, form)
+
+
+def ids(log: Log, condition: str) -> list[Any]:
+    found = chosen(log, DAY, condition).ids.sort().to_list()
+    return list(found)
+
+
+def test_null_is_not_true_and_columns_may_be_computed(tmp_path: Path) -> None:
+    frame = pl.DataFrame({"i": range(6), "active": [1, 1, 0, None, 1, 1], "stock": [3, 0, 9, 9, None, 5]})
+    table(tmp_path, frame)
+    mine = log(tmp_path, SideTable(path="items.parquet", key="i", computed={"left": "stock - 2"}))
+    assert ids(mine, "active = 1") == [0, 1, 4, 5]
+    assert ids(mine, "active = 1 AND stock >= 1") == [0, 5]
+    assert ids(mine, "left > 0") == [0, 2, 3, 5] and ids(mine, "stock IS NULL OR i = 2") == [2, 4]
+    found = chosen(mine, DAY, "active = 1")
+    assert found.told == "export.items: active = 1: holds for 4 of 6 items of the table of items: no other is served"
+
+
+def test_rows_that_the_table_leaves_out_are_none(tmp_path: Path) -> None:
+    table(tmp_path, pl.DataFrame({"i": range(4), "shop": ["a", "a", "b", "b"], "ok": [True, False, True, True]}))
+    mine = log(tmp_path, SideTable(path="items.parquet", key="i", where="shop = 'b'"))
+    assert ids(mine, "ok") == [2, 3] and chosen(mine, DAY, "ok").listed.to_list() == [2, 3]
+
+
+def test_of_versions_the_newest_that_is_known_when_the_day_is_over(tmp_path: Path) -> None:
+    """Item 1 is withdrawn on the day itself, 2 the morning after it has begun, and 3 comes back within the day."""
+    rows = [(0, 1, "off"), (0, 1, "on"), (1, 1, "on"), (1, 2, "off"), (2, 1, "on"), (2, 3, "off"), (3, 1, "off")]
+    rows += [(3, 2, "on"), (4, 3, "on")]
+    frame = pl.DataFrame(
+        {"i": [i for i, _, _ in rows], "state": [s for *_, s in rows]}
+        | {"since": [dt.datetime(2026, 3, d, 12 if k != 0 else 6) for k, (_, d, _) in enumerate(rows)]}
+    )
+    table(tmp_path, frame)
+    mine = log(tmp_path, SideTable(path="items.parquet", key="i", version="since"))
+    assert ids(mine, "state = 'on'") == [0, 2, 3], "4 is not there yet"
+
+
+def test_of_tables_a_day_that_of_the_next_morning_or_of_the_evening(tmp_path: Path) -> None:
+    for k, day in enumerate((DAY - dt.timedelta(days=1), DAY, NEXT)):
+        table(tmp_path, pl.DataFrame({"i": range(4), "ok": [n != k for n in range(4)]}), f"items/day={day}/0")
+    mine = log(tmp_path, SideTable(path="items", partition="day", key="i"))
+    assert ids(mine, "ok") == [0, 1, 3]
+    snapshot = log(tmp_path, SideTable(path="items", partition="day", key="i", lag_days=1))
+    assert ids(snapshot, "ok") == [0, 2, 3], "the table of the day's own evening"
+    shutil.rmtree(tmp_path / f"items/day={NEXT}")
+    assert ids(log(tmp_path, SideTable(path="items", partition="day", key="i")), "ok") == [0, 2, 3]
+
+
+def test_what_has_ended_is_none_of_them(tmp_path: Path) -> None:
+    ends = [None, DAY, NEXT, NEXT + dt.timedelta(days=1)]
+    table(tmp_path, pl.DataFrame({"i": range(4), "ok": [1, 1, 1, 0], "till": ends}))
+    mine = log(tmp_path, SideTable(path="items.parquet", key="i", until="till"))
+    assert ids(mine, "ok = 1") == [0] and chosen(mine, DAY, "ok = 1").listed.to_list() == [0, 3]
+
+
+def test_text_has_the_types_of_the_config(tmp_path: Path) -> None:
+    frame = pl.DataFrame({"i": range(4), "on": ["True", "False", None, "True"], "stock": ["4", "2", "3", "0"]})
+    table(tmp_path, frame, form="csv")
+    csv = SideTable(path="items.csv", key="i", format="csv")
+    typed = log(tmp_path, csv, "csv", {"on": "bool", "stock": "int64"})
+    assert ids(typed, "on AND stock > 0") == ["0"]
+    plain = log(tmp_path / "plain", csv, "csv")
+    table(tmp_path / "plain", frame, form="csv")
+    assert ids(plain, "\"on\" = 'True'") == ["0", "3"]
+    with pytest.raises(UserError, match=r"export.items: cannot compare string with numeric") as refused:
+        chosen(plain, DAY, "stock > 0")
+    assert refused.value.code == Exit.DATA and "until data.types names another type" in (refused.value.hint or "")
+
+
+def test_a_column_that_json_writes_only_where_it_has_a_value(tmp_path: Path) -> None:
+    """It may lack in some files, and where it has a type in all: nothing was withdrawn on that day."""
+    folder = tmp_path / "items"
+    folder.mkdir()
+    for name, rows in {"a": [{"i": 1}, {"i": 2}], "b": [{"i": 3, "gone_at": "2026-03-01"}, {"i": 4}]}.items():
+        (folder / f"{name}.json").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    side = SideTable(path="items", key="i", format="json")
+    assert ids(log(tmp_path, side), "gone_at IS NULL") == [1, 2, 4]
+    (folder / "b.json").unlink()
+    with pytest.raises(UserError, match=r"export.items expects column gone_at"):
+        chosen(log(tmp_path, side), DAY, "gone_at IS NULL")
+    typed = log(tmp_path, side.model_copy(update={"types": {"gone_at": "date"}}))
+    assert ids(typed, "gone_at IS NULL") == [1, 2]
+
+
+def test_what_the_table_cannot_answer_is_one_line(tmp_path: Path) -> None:
+    frame = pl.DataFrame({"i": range(3), "active": [1, 0, 1], "none": [None] * 3})
+    table(tmp_path, frame)
+    mine = log(tmp_path, SideTable(path="items.parquet", key="i"))
+    for condition, said, hint in (
+        (
+            "activ = 1",
+            r"items.parquet: export.items expects column activ, did you mean active\? \(columns: ",
+            "or a co",
+        ),
+        (
+            "items.active = 1",
+            "export.items expects column items.active",
+            "columns are named as the table has them: act",
+        ),
+        ("active", "export.items: expected true or false of each row, got Int64", "such as active = 1"),
+        ("active = 'x'", "export.items: cannot compare", "CAST"),
+        ("active = 7", "export.items: active = 7: holds for none of the 3 items of ", "set export.items: all"),
+        ("none = 1", "holds for none of the 3 items", "is it right"),
+    ):
+        with pytest.raises(UserError, match=said) as refused:
+            chosen(mine, DAY, condition)
+        assert refused.value.code == Exit.DATA and hint in (refused.value.hint or ""), condition
+    table(tmp_path, frame, "two/a")
+    table(tmp_path, frame.drop("active").with_columns(pl.col("i") + 9), "two/b")
+    with pytest.raises(UserError, match=r"b.parquet: export.items expects column active, which is not in it but in "):
+        chosen(log(tmp_path, SideTable(path="two", key="i")), DAY, "active = 1")
+
+
+# -- what it does to an export -----------------------------------------------------------------------------------------
+
+WITHDRAWN = "state IN ('on', 'new')"
+
+
+def state(item: int, day: int) -> str | None:
+    """Of each ninth item `sold` from some day on; a few are new, a few unknown."""
+    if item % 9 == 4:
+        return "sold" if day >= item % 4 else "on"
+    return None if item % 13 == 7 else "new" if item % 5 == 0 else "on"
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three days, and the tables of the fourth; some items that are shown are not in the tables."""
+    out = tmp_path_factory.mktemp("world")
+    generate(out, 4, start=dt.date(2026, 1, 1), users=60, items=80, events_per_day=900, seed=1)
+    shutil.rmtree(out / f"log/events/day={DAYS[3]}")
+    for k, day in enumerate(DAYS):
+        file = out / f"log/items/day={day}/part-0.parquet"
+        items = pl.read_parquet(file, hive_partitioning=False)
+        told = [state(int(i), k) for i in items["item_id"]]
+        items.with_columns(pl.Series("state", told)).filter(pl.col("item_id") % 17 != 3).write_parquet(file)
+    return out / "log"
+
+
+def a_project(home: Path, world: Path, **more: Any) -> Project:
+    config = copy.deepcopy(BASE) | more
+    config["evaluate"]["max_users"] = 30
+    return Project.create(home, world, config=config)
+
+
+@pytest.fixture(scope="module")
+def chain(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """Two days by the condition. Read only."""
+    project = a_project(tmp_path_factory.mktemp("chain"), world, export={"items": WITHDRAWN})
+    ended = project.call("backfill", "--from", DAYS[0], "--to", DAYS[1])
+    assert (ended.code, ended.err) == (0, ""), ended.err
+    return project
+
+
+def as_of(world: Path, day: int) -> pl.DataFrame:
+    return pl.read_parquet(world / f"items/day={DAYS[day]}/part-0.parquet", hive_partitioning=False)
+
+
+def test_items_of_which_it_is_not_true_are_never_recommended(chain: Project, world: Path) -> None:
+    morning = as_of(world, 2)
+    live = {*morning.filter(pl.col("state").is_in(["on", "new"]))["item_id"]}
+    served = Export.open(chain.ws)
+    assert {*served.items[0]} == live and len(live) < len(morning)
+    told = chain.call("recommend", "--user", served.stored_users.example, "-k", 1000, "--json").json["items"]
+    assert {int(one["item_id"]) for one in told} == live
+    found = json.loads((Path(served.folder) / "manifest.json").read_text())
+    shown = pl.read_parquet(world / f"events/day={DAYS[1]}/*.parquet", hive_partitioning=False)["item_id"].unique()
+    retired = {*as_of(world, 1)["item_id"]} - {*morning["item_id"]}
+    unlisted = len({*shown} - {*morning["item_id"]} - retired)
+    counts = {"condition": len(morning) - len(live), "unlisted": unlisted}
+    assert unlisted > 0 and found["facts"]["not_served"] == counts and found["facts"].get("warnings", []) == []
+    every = len({*morning["item_id"], *shown})
+    said = f"{sum(counts.values())} of {every} items are not served: export.items: {WITHDRAWN} is not true of "
+    said += f"{counts['condition']}, {unlisted} are not in the table of items"
+    assert any(said in path.read_text() for path in (chain.ws / "logs").rglob("*.jsonl"))
+
+
+def test_check_tells_how_many_and_reads_the_column(chain: Project, world: Path) -> None:
+    morning = as_of(world, 2)
+    live = morning.filter(pl.col("state").is_in(["on", "new"]))
+    many = f"{len(live)} of {len(morning)} items of the table of items"
+    found = chain.call("check", "--day", DAYS[1])
+    assert found.code == 0, found.err
+    assert f"export.items: {WITHDRAWN}: holds for {many}: no other is served" in found.out.splitlines()
+    unread, of_all = (
+        chain.call("check", "--day", DAYS[1], "--json", *more).json["unread"]
+        for more in ((), ("--set", "export.items=all"))
+    )
+    assert "state" in of_all and unread == [c for c in of_all if c != "state"]
+
+
+def test_what_is_sold_leaves_what_is_served_without_training(world: Path, tmp_path: Path, chain: Project) -> None:
+    """A newer table of the next morning is enough: `refresh`. Nothing else of the chain is made again."""
+    shutil.copytree(world, tmp_path / "log")
+    project = a_project(tmp_path, tmp_path / "log", export={"items": WITHDRAWN})
+    shutil.copytree(chain.ws, project.ws)
+    file = tmp_path / f"log/items/day={DAYS[2]}/part-0.parquet"
+    items = pl.read_parquet(file, hive_partitioning=False)
+    gone = items.filter(pl.col("state") == "on")["item_id"][0]
+    sold = pl.when(pl.col("item_id") == gone).then(pl.lit("sold")).otherwise("state").alias("state")
+    items.with_columns(sold).write_parquet(file)
+    before = {*Export.open(project.ws).items[0]}
+    ended = project.call("refresh", "--json")
+    assert ended.code == 0 and [one["stage"] for one in ended.every] == ["export"], ended.err
+    assert {*Export.open(project.ws).items[0]} == before - {gone}
+
+
+def test_another_condition_is_another_export_and_nothing_else(chain: Project, tmp_path: Path) -> None:
+    project = Project(tmp_path, copy.deepcopy(chain.config) | {"workspace": str(tmp_path / "ws")})
+    shutil.copytree(chain.ws, project.ws)
+    project.write()
+    other = ("--set", "export.items=state = 'on'")
+    found = {name: project.done(name, 2, *other) for name in ("train-teacher", "train-student")}
+    assert all(one["up_to_date"] for one in found.values()) is False
+    assert found["train-teacher"]["up_to_date"]
+    morning = as_of(Path(chain.config["data"]["root"]), 2)
+    assert {*Export.open(project.ws).items[0]} == {*morning.filter(pl.col("state") == "on")["item_id"]}
+
+
+def test_exports_of_all_items_are_as_before(world: Path, tmp_path: Path) -> None:
+    """Whether `all` is written or not: the same keys, the same bytes, the same measures and facts."""
+    found = []
+    for name, more in {"plain": {}, "all": {"export": {"items": "all"}}}.items():
+        project = a_project(tmp_path / name, world, **more)
+        assert project.call("backfill", "--from", DAYS[0], "--to", DAYS[1]).code == 0
+        folder = Path(Export.open(project.ws).folder)
+        whole = json.loads((folder / "manifest.json").read_text())
+        assert "not_served" not in whole["facts"] and "items" not in whole["config"]["export"]
+        assert {g["name"] for g in whole["gates"]} >= {"export.unknown_items", "export.recall.click"}
+        found.append((whole["key"], {p.name: p.read_bytes() for p in folder.iterdir() if p.name != "manifest.json"}))
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize(
+    ("condition", "code", "said"),
+    [
+        ("stat = 'on'", 65, "export.items expects column stat, did you mean state?"),
+        ("state", 65, "export.items: expected true or false of each row, got String"),
+        ("state = 'of'", 65, "holds for none of the"),
+        ("MAX(state) = 'on'", 78, "export.items: expected an expression of a row alone"),
+    ],
+)
+def test_a_mistaken_condition_is_told_before_anything_is_trained(
+    world: Path, tmp_path: Path, condition: str, code: int, said: str
+) -> None:
+    project = a_project(tmp_path, world, export={"items": condition})
+    ended = project.call("check", "--day", DAYS[0])
+    assert ended.code == code and said in ended.err, ended.err
+    ended = project.call("run", "--day", DAYS[0])
+    assert ended.code == code and said in ended.err, ended.err
+    assert not any((project.ws / stage).exists() for stage in ("teacher", "tune", "scores", "student", "export"))
+
+
+def test_a_student_is_not_trained_for_an_export_that_is_refused(world: Path, tmp_path: Path) -> None:
+    project = a_project(tmp_path, world)
+    for stage in ("build-profile", "train-teacher", "dump-logits"):
+        assert project.call(stage, "--day", DAYS[0]).code == 0
+    young = ("--set", "student.distill.min_age_days=0", "--set", "export.items=gone = 0")
+    ended = project.call("train-student", "--day", DAYS[0], *young)
+    assert ended.code == 65 and "export.items expects column gone" in ended.err
+    assert not (project.ws / "student").exists()
+
+
+def test_a_condition_needs_a_table(tmp_path: Path, world: Path) -> None:
+    project = a_project(tmp_path, world, export={"items": "state = 'on'"})
+    del project.config["data"]["items"]
+    project.write()
+    ended = project.call("check", "--day", DAYS[0])
+    assert ended.code == 78 and "export.items: a condition needs data.items, the table whose columns it " in ended.err
+
+
+# -- gates -------------------------------------------------------------------------------------------------------------
+
+
+def test_what_was_wanted_of_some_items() -> None:
+    wanted = Wanted(np.array([0, 2, 2, 5]), np.array([3, 0, 1, 3, 4]), np.array([1.0, 2, 3, 4, 5]))
+    some = wanted.among(np.array([1, 3]))
+    assert some.indptr.tolist() == [0, 1, 1, 3] and some.items.tolist() == [3, 1, 3]
+    assert some.seconds is not None and some.seconds.tolist() == [1, 3, 4]
+    assert wanted.among(np.zeros(0, np.int64)).indptr.tolist() == [0, 0, 0, 0]
+
+
+def test_what_is_left_out_is_no_item_that_an_export_does_not_find() -> None:
+    """Of four that three users wanted one is left: it is found, by the user who is still measured."""
+    exam: Any = SimpleNamespace(
+        k=1,
+        day=SimpleNamespace(item_clicks=np.array([1, 1, 2])),
+        wanted={"click": Wanted(np.array([0, 2, 3, 4]), np.array([0, 2, 2, 1]), None)},
+    )
+    items = np.eye(2, dtype=np.float32)
+    served, users = np.array([0]), items[[0, 1, 1]]
+    without, asked = (
+        {m.name: m.value for m in gates.recall(exam, ("click",), users, items[:1], served, of_served=of)}
+        for of in (False, True)
+    )
+    assert math.isclose(without["export.recall.click@1"], 0.5 / 3) and asked["export.recall.click@1"] == 1
+    nobody = gates.recall(exam, ("click",), users, items[:1], np.array([2])[:0], of_served=True)
+    assert nobody == [], "nobody wanted anything that is served"
+
+
+def test_a_condition_is_turned_on_in_a_running_chain(chain: Project, tmp_path: Path) -> None:
+    """It leaves out most of what was clicked that day, and off again: no gate takes that for a fault of the student."""
+    project = Project(tmp_path, copy.deepcopy(chain.config) | {"workspace": str(tmp_path / "ws")})
+    shutil.copytree(chain.ws, project.ws)
+    project.config["export"] = {"items": "all"}
+    project.write()
+    assert project.call("run", "--day", DAYS[2]).code == 0
+    strict, few = ("--set", "gates.errors=0"), ("--set", "export.items=item_id % 8 = 1")
+    made = {name: project.stage("export", 3, *strict, *more) for name, more in {"few": few, "all": ()}.items()}
+    assert [ended.code for ended in made.values()] == [0, 0], [ended.err for ended in made.values()]
+    named = {gate["name"]: gate for gate in made["few"].json["gates"]}
+    assert "export.unknown_items" not in named and named["export.unknown_items.chosen"]["passed"]
+    assert named["export.recall.click"]["value"] > named["export.recall.click"]["baseline"] / 3
+    assert made["few"].json["rows"]["items"] < made["all"].json["rows"]["items"] / 4
