@@ -26,6 +26,7 @@ from dmtl_cli.data.log.served import chosen
 from dmtl_cli.evaluate import gates
 from dmtl_cli.evaluate.exam import Wanted
 from dmtl_cli.serving.export import Export
+from dmtl_cli.stages.evaluate import _offered
 from dmtl_cli.synth.generate import generate
 
 DAY = dt.date(2026, 3, 2)
@@ -333,6 +334,34 @@ def test_a_condition_needs_a_table(tmp_path: Path, world: Path) -> None:
     project.write()
     ended = project.call("check", "--day", DAYS[0])
     assert ended.code == 78 and "export.items: a condition needs data.items, the table whose columns it " in ended.err
+
+
+# -- what it is measured beside ----------------------------------------------------------------------------------------
+
+
+def test_lists_are_of_what_may_be_served_too() -> None:
+    lists = {"popularity": pl.DataFrame({"id": [3, 1, 2], "count": [9, 8, 7]})}
+    served, night = pl.Series([1, 2, 5]), {"not_served": {"condition": 1, "unlisted": 0}}
+    of: Any = lambda facts, day=DAY: SimpleNamespace(facts=facts, day=day)  # noqa: E731
+    assert _offered(lists, of(night), served, NEXT)["popularity"]["id"].to_list() == [1, 2]
+    assert _offered(lists, of({}), served, NEXT) is lists, "an export of all items"
+    older = of(night, DAY - dt.timedelta(days=1))
+    assert _offered(lists, older, served, NEXT) is lists, "it does not know what is new"
+
+
+def test_a_day_is_measured_beside_such_lists(chain: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The top of all items is another one: some of it is no more to be had."""
+    shutil.copytree(chain.ws, tmp_path / "ws")
+    project = Project(tmp_path, copy.deepcopy(chain.config) | {"workspace": str(tmp_path / "ws")})
+    project.write()
+    metrics = []
+    for of in (_offered, lambda lists, *_: lists):
+        monkeypatch.setattr("dmtl_cli.stages.evaluate._offered", of)
+        ended = project.call("evaluate", "--day", DAYS[2], "--json")
+        assert ended.code == 0, ended.err
+        metrics.append({k: v for k, v in ended.json["metrics"].items() if k.startswith("popularity.click.recall")})
+        shutil.rmtree(project.ws / "evaluation")
+    assert metrics[0] and metrics[0] != metrics[1]
 
 
 # -- gates -------------------------------------------------------------------------------------------------------------
