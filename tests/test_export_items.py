@@ -25,6 +25,7 @@ from dmtl_cli.data.log.reader import Log
 from dmtl_cli.data.log.served import chosen
 from dmtl_cli.evaluate import gates
 from dmtl_cli.evaluate.exam import Wanted
+from dmtl_cli.evaluate.lists import ItemList
 from dmtl_cli.serving.export import Export
 from dmtl_cli.stages.evaluate import _offered
 from dmtl_cli.synth.generate import generate
@@ -340,13 +341,20 @@ def test_a_condition_needs_a_table(tmp_path: Path, world: Path) -> None:
 
 
 def test_lists_are_of_what_may_be_served_too() -> None:
-    lists = {"popularity": pl.DataFrame({"id": [3, 1, 2], "count": [9, 8, 7]})}
     served, night = pl.Series([1, 2, 5]), {"not_served": {"condition": 1, "unlisted": 0}}
     of: Any = lambda facts, day=DAY: SimpleNamespace(facts=facts, day=day)  # noqa: E731
-    assert _offered(lists, of(night), served, NEXT)["popularity"]["id"].to_list() == [1, 2]
-    assert _offered(lists, of({}), served, NEXT) is lists, "an export of all items"
-    older = of(night, DAY - dt.timedelta(days=1))
-    assert _offered(lists, older, served, NEXT) is lists, "it does not know what is new"
+    assert _offered(of(night), served, NEXT) is served
+    assert _offered(of({}), served, NEXT) is None, "an export of all items"
+    assert _offered(of(night, DAY - dt.timedelta(days=1)), served, NEXT) is None, "it does not know what is new"
+    day: Any = SimpleNamespace(items=range(3), rows_of=lambda ids, _: np.array([0, 1, 2]))
+    scores = pl.DataFrame({"id": [3, 1, 2], "count": [9, 7, 8]})
+    tops = []
+    for offered in (None, served):
+        ranker = ItemList(scores, day, offered)
+        places, ids = ranker.retrieve(np.array([0]), 2)
+        tops.append(ids.gather(places[0]).to_list())
+        assert ranker.by_row.tolist() == [9, 7, 8], "an exposed row is scored whatever is served since"
+    assert tops == [[3, 2], [2, 1]]
 
 
 def test_a_day_is_measured_beside_such_lists(chain: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -355,7 +363,7 @@ def test_a_day_is_measured_beside_such_lists(chain: Project, tmp_path: Path, mon
     project = Project(tmp_path, copy.deepcopy(chain.config) | {"workspace": str(tmp_path / "ws")})
     project.write()
     metrics = []
-    for of in (_offered, lambda lists, *_: lists):
+    for of in (_offered, lambda *_: None):
         monkeypatch.setattr("dmtl_cli.stages.evaluate._offered", of)
         ended = project.call("evaluate", "--day", DAYS[2], "--json")
         assert ended.code == 0, ended.err

@@ -81,6 +81,67 @@ def test_marks_and_ids_are_one_condition(tmp_path: Path, form: str) -> None:
     assert found["rows"] == len(kept)
 
 
+@pytest.mark.parametrize("form", ["csv", "json", "parquet"])
+@pytest.mark.parametrize("words", [("Y", "N"), ("ja", "nein"), ("true", "false")])
+def test_marks_that_are_texts(tmp_path: Path, form: str, words: tuple[str, str]) -> None:
+    """Of the events and of their users, by one name: what is told to be left out is."""
+    rng, log = np.random.default_rng(3), frame()
+    test, staff = rng.random(ROWS) < 0.08, np.arange(unseen.USERS) % 12 == 5
+    says = {name: [words[0] if x else words[1] for x in of] for name, of in (("test", test), ("staff", staff))}
+    log = log.with_columns(pl.Series("is_staff", says["test"]))
+    users = pl.DataFrame({"user_id": np.arange(unseen.USERS), "plan": np.arange(unseen.USERS) % 3})
+    users = users.with_columns(pl.Series("is_staff", says["staff"]))
+
+    def write(home: Path) -> None:
+        if form == "parquet":
+            daily(log)(home)
+            users.write_parquet(home / "users.parquet")
+        elif form == "csv":
+            log.write_csv(home / "events.csv")
+            users.write_csv(home / "users.csv")
+        else:
+            log.write_ndjson(home / "events.jsonl")
+            users.write_ndjson(home / "users.jsonl")
+
+    ended, raw, _ = made(tmp_path, write)
+    assert ended.code == 0, ended.err
+    where = raw["data"]["events"]["where"]
+    assert "users.is_staff" in where and where.count("is_staff") == 2, where
+    (line,) = (line for line in ended.out.splitlines() if line.startswith("left out  "))
+    assert line.count("is_staff, a mark") == 2
+    day = max(unseen.days_of(unseen.drawn(0)))
+    found = dmtl("check", "--config", tmp_path / "mine.yaml", "--day", day, "--json")
+    assert found.code == 0, found.err
+    kept = log.filter(
+        pl.Series(unseen.days_of(unseen.drawn(0))) == day,
+        pl.Series(~test),
+        ~pl.col("user_id").is_in(np.flatnonzero(staff)),
+    )
+    assert found.json["rows"] == len(kept)
+
+
+def test_a_mark_within_an_object_of_users(tmp_path: Path) -> None:
+    staff = [{"is_staff": bool(u % 12 == 5), "n": u % 3} for u in range(unseen.USERS)]
+
+    def write(home: Path) -> None:
+        daily(frame())(home)
+        pl.DataFrame({"user_id": np.arange(unseen.USERS), "flags": staff}).write_parquet(home / "users.parquet")
+
+    ended, raw, _ = made(tmp_path, write)
+    assert ended.code == 0, ended.err
+    assert raw["data"]["events"]["where"] == "NOT COALESCE(users.flags.is_staff, FALSE)"
+
+
+def test_a_second_print_says_as_before(tmp_path: Path) -> None:
+    """Also where the condition has quotes of its own."""
+    log = with_items(0.02).rename({"user_id": "user"}).with_columns(pl.col("user").cast(pl.String))
+    log = log.with_columns(user=pl.when(pl.Series(np.arange(ROWS) % 40 == 0)).then(pl.lit("guest")).otherwise("user"))
+    first = made(tmp_path, daily(log))[0]
+    assert "\nleft out  " in first.out and first.code == 0, first.err
+    said = dmtl("init", tmp_path / "log", "-o", tmp_path / "mine.yaml", "--timezone", "Asia/Tokyo").out
+    assert "\nleft out  " not in said and "left out" in said.partition("as before")[2].splitlines()[0]
+
+
 def test_what_leaves_more_out_keeps_what_is_asked_already() -> None:
     ids, rows, clicks = pl.Series([f"u{k}" for k in range(200)]), pl.Series([900, *[20] * 199]), [0, *[4] * 199]
     (line,) = programs_line("uid", ids, rows, pl.Series(clicks), where="kind = 'shown' OR kind IS NULL")

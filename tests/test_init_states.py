@@ -176,10 +176,9 @@ def test_flags_and_totals_by_their_names_and_values() -> None:
     assert gone is not None and told(gone, "user") == gone.why
     assert told(gone, "item").endswith("(export.items: is_active = 1 leaves it out of what is served)")
     for other in ("active_days", "interactive", "is_deletable", "sold_out_shows_of_artist"):
-        assert not states.is_withdrawn(pl.Series(other, flag)), other
-    assert not states.is_withdrawn(pl.Series("active", [1, 2, 3])) and not states.is_withdrawn(
-        pl.Series("status", ["new", "used"])
-    )
+        assert states.still(pl.Series(other, flag)) is None, other
+    assert states.still(pl.Series("active", [1, 2, 3])) is None
+    assert states.still(pl.Series("status", ["new", "used"])) is None
     many = pl.Series([*range(100)])
     for name in ("views_total", "totalPlays", "num_likes", "download_cnt", "reviews", "popularity", "vues"):
         assert states.total(many.alias(name), lambda: 0.0), name

@@ -74,6 +74,7 @@ def to_decide(found: dict[str, Any]) -> str:
         f"labels: {_labels_in_words(found['labels'])}",
         *([f"the tables have {joined}"] if joined and min(found["join"].values()) < _MOST else []),
         *([found["ended"]] if "ended" in found else []),
+        *([found["served"]] if "served" in found else []),
         *joined_lines(found, brief=True),
         *(note for f in found["features"] for note in _notes(f) if not f.get("profile") and "known_later" not in f),
         *(line for line in found["suggestions"] if not line.endswith(UNSERVED)),

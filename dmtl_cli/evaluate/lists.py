@@ -37,12 +37,14 @@ class ItemList:
     Args:
         scores: `id` and `count`, one row an item; what has a count of 0 or less is not retrieved, and equal counts are
             in the order of the rows.
+        offered: items that may be retrieved; None: all.
     """
 
     slow = False
 
-    def __init__(self, scores: pl.DataFrame, day: Day) -> None:
+    def __init__(self, scores: pl.DataFrame, day: Day, offered: pl.Series | None = None) -> None:
         counted = scores.filter(pl.col("count") > 0)
+        counted = counted if offered is None else counted.filter(pl.col("id").is_in(offered.implode()))
         self.ids = counted["id"]
         self.order = np.argsort(-counted["count"].to_numpy().astype(np.float64), kind="stable").astype(np.int64)
         self.by_row = np.zeros(len(day.items))

@@ -26,7 +26,7 @@ from dmtl_cli.guess.roles import Guess, Roles, times_of
 from dmtl_cli.guess.side_tables import Side, by_likeness, place
 from dmtl_cli.guess.sides import ITEMS, is_another, never_back, side_of
 from dmtl_cli.guess.since import as_days
-from dmtl_cli.guess.tables import Table
+from dmtl_cli.guess.tables import ROWS, Table
 from dmtl_cli.guess.telling import telling
 from dmtl_cli.guess.texts import signs_of
 from dmtl_cli.guess.twice import read_as_shown
@@ -87,9 +87,11 @@ def inputs_of(events: Table, roles: Roles, others: list[Table], partial: Mapping
                 if side == "user" and isinstance(column, Guess) and column.why == _A_TIME:
                     number = _since(frame, c, times[c], beside, events, roles, days) if c in times else None
                     column = column if number is None else replace(column, why=f"{_A_TIME}; {number}")
-                found.add_known_later(column, frame[c], side, total, shown)
+                found.add_known_later(column, frame[c], side, total, shown, beside.table.yes.get(c, ()))
         if side == "item":
-            listed, at_the_end = within(events.frame[roles.item.column], frame[key]), beside.is_one_state
+            is_cut = len(beside.table.frame) >= ROWS  # more of the table's ids may be in what was not looked at
+            listed = 1.0 if is_cut else within(events.frame[roles.item.column], frame[key])
+            at_the_end = beside.is_one_state
             found.served.listed, found.served.of_the_end = listed, at_the_end
         found.unused.extend(Guess(c, f"of type {kind}") for c, kind in beside.table.other.items())
         found.leave_second_names(frame, before)

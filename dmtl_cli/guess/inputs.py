@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -72,6 +72,7 @@ class Inputs(Beside):
         side: str,
         total: Callable[[pl.Series], str | None] | None,
         shown: states.Shown | None,
+        yes: Sequence[str] = (),
     ) -> None:
         """The same of a column of a side table, which may know what came later.
 
@@ -79,8 +80,10 @@ class Inputs(Beside):
             s: its values.
             total: why values may count what came later; None where the table says of which day its values are.
             shown: rows of these ids before the last day and on it; None where these are not known.
+            yes: texts that stand for the values that are true; none: they are no texts.
         """
         gone = states.withdrawn(s, lambda: None if total is None else shown)
+        gone = None if gone is None else replace(gone, yes=tuple(yes))
         if side == "item":
             self.served.add(s, gone, shown)
         if gone is not None and total is not None:

@@ -4,13 +4,13 @@ an unknown item, and those of staff, of tests and of programs that a column mark
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import polars as pl
 
 from dmtl_cli.guess import words
-from dmtl_cli.guess.doubts import nameless
-from dmtl_cli.guess.files import CSV
+from dmtl_cli.guess.doubts import both, nameless
+from dmtl_cli.guess.files import CSV, JSON
 from dmtl_cli.guess.inputs import Inputs
 from dmtl_cli.guess.rewrites import quoted, sql_column, sql_name, sql_texts, where_of
 from dmtl_cli.guess.roles import Guess, Roles
@@ -19,7 +19,6 @@ from dmtl_cli.guess.tables import Table
 from dmtl_cli.guess.values import is_flags, mean
 
 _MOST = 0.2  # of the rows: of more a person decides
-_TRUE = ("true", "True", "TRUE")
 
 
 @dataclass(frozen=True)
@@ -34,8 +33,8 @@ class LeftOut:
     """that the condition reads"""
     id: str | None = None
     """of that column; None: it has marks"""
-    is_number: bool = False
-    """whether the marks are numbers"""
+    is_typed: bool = False
+    """whether the config has to name the column's type"""
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,8 @@ class Mark(Guess):
     """of the table that has it, user or item; None: the events'"""
     condition: str = ""
     """of the rows without the mark"""
-    is_number: bool = False
+    is_typed: bool = False
+    """as of `LeftOut`"""
 
 
 def mark_of(s: pl.Series, side: str | None, table: Table) -> Mark | None:
@@ -59,15 +59,20 @@ def mark_of(s: pl.Series, side: str | None, table: Table) -> Mark | None:
     c = s.name
     if not (is_flags(s.drop_nulls()) and words.says_all(c, words.STAFF)):
         return None
-    name = f"{side}s.{sql_column(c)}" if side else sql_name(c)
+    parts = [sql_column(part) for part in c.split(".")] if side else []  # of a table's object its field
+    name = f"{side}s.{'.'.join(parts)}" if side else sql_name(c)
+    is_typed = table.files.form in (CSV, JSON)  # of others a text is what it says
     if s.dtype != pl.Boolean:
         without = f"COALESCE({name}, 0) = 0"
-    elif yes := table.yes.get(c, _TRUE if table.files.form == CSV else ()):
+    elif yes := () if is_typed else table.yes.get(c, ()):
         without = f"NOT COALESCE({name}, '') {sql_texts(yes)}"
     else:
         without = f"NOT COALESCE({name}, FALSE)"
-    why = f"a mark of who is no user; to leave their rows out: data.events.where: {quoted(without)}"
-    return Mark(c, why, side=side, condition=without, is_number=s.dtype != pl.Boolean)
+    return Mark(c, _how(without), side=side, condition=without, is_typed=is_typed)
+
+
+def _how(condition: str) -> str:
+    return f"a mark of who is no user; to leave their rows out: data.events.where: {quoted(condition)}"
 
 
 def left_out(events: Table, roles: Roles, inputs: Inputs) -> list[LeftOut]:
@@ -76,11 +81,24 @@ def left_out(events: Table, roles: Roles, inputs: Inputs) -> list[LeftOut]:
     if roles.user is None or roles.item is None or roles.behaviour is not None:
         return []
     found = [*_nameless(events.frame, roles.user, "user"), *_nameless(events.frame, roles.item, "item")]
-    for k, mark in enumerate(inputs.unused):
-        if isinstance(mark, Mark) and 0 < (part := _marked(events.frame, roles, inputs, mark)) <= _MOST:
+    marks = [g for g in inputs.unused if isinstance(g, Mark)]
+    told = {mark.column for mark in marks if mark.side is None}
+    own = (mark_of(s, None, events) for s in events.frame if s.name not in roles.taken | told)
+    marks += [mark for mark in own if mark is not None]  # a table of users may have one of the same name
+    many = []
+    for mark in marks:
+        part = _marked(events.frame, roles, inputs, mark)
+        if 0 < part <= _MOST:
             what = f"{mark.column}, a mark of who is no user ({part:.1%} of rows)"
-            found.append(LeftOut(mark.condition, what, mark.column, is_number=mark.is_number))
-            inputs.unused[k] = Guess(mark.column, "a mark of who is no user: their rows are left out (where)")
+            found.append(LeftOut(mark.condition, what, mark.column, is_typed=mark.is_typed))
+        else:
+            many.append(mark)
+    asked = condition_of(events, roles, found)
+    for k, one in enumerate(inputs.unused):
+        if isinstance(one, Mark) and one in many:
+            inputs.unused[k] = replace(one, why=_how(both(asked[0] if asked else None, one.condition)))
+        elif isinstance(one, Mark):
+            inputs.unused[k] = Guess(one.column, "a mark of who is no user: their rows are left out (where)")
     return found
 
 

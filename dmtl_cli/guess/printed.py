@@ -60,7 +60,8 @@ def told_roles(log: Log, now: str, before: str = "") -> list[dict[str, Any]]:
         why = comment(g.why).partition(": ")[0]
         row["as_before"] = line in before and f": {rule}" in before and why in before
     if log.left:
-        known = all(one.condition in before for one in log.left)
+        asked = ((yaml.safe_load(before) or {}).get("data", {}).get("events", {})).get("where") or ""
+        known = all(one.condition in asked for one in log.left)
         row = {"role": "left out", "column": "by where", "why": "; ".join(one.what for one in log.left)}
         out.append(row | {"as_before": known})
     taken, later = {g.column for g in log.roles.named.values()}, unwritten(log.roles, log.inputs)

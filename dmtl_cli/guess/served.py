@@ -74,7 +74,9 @@ def live(s: pl.Series, gone: Withdrawn, shown: Shown | None) -> Live | None:
 def condition_of(gone: Withdrawn) -> str | None:
     """The SQL condition of what was not withdrawn; None where it is not certain what that is."""
     column, known = sql_name(gone.column), [v for v in gone.still if v is not None]
-    if known and all(isinstance(v, str) for v in known):
+    if gone.yes and len(known) == 1 and isinstance(known[0], bool):
+        there = f"{'' if known[0] else 'NOT '}{column} {sql_texts(gone.yes)}"
+    elif known and all(isinstance(v, str) for v in known):
         there = f"{column} {sql_texts([str(v) for v in known])}"
     else:
         there = f"{column} IN ({', '.join(map(_literal, known))})" if known[1:] else ""

@@ -96,11 +96,8 @@ class Withdrawn:
     """why it is no feature"""
     still: tuple[Value, ...]
     """the values of what was not, that of most first; none where it is not certain which these are"""
-
-
-def is_withdrawn(s: pl.Series) -> bool:
-    """Whether a column says which ids were withdrawn, or when: a flag, a time or a status with such a name."""
-    return still(s) is not None
+    yes: tuple[str, ...] = ()
+    """texts that stand for the values that are true; none: they are no texts"""
 
 
 def still(s: pl.Series) -> tuple[Value, ...] | None:

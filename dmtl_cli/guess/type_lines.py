@@ -15,6 +15,7 @@ from dmtl_cli.data.log.types import LISTS
 from dmtl_cli.guess.feature_lines import scalar
 from dmtl_cli.guess.files import CSV, JSON
 from dmtl_cli.guess.known import Log
+from dmtl_cli.guess.left_out import Mark
 from dmtl_cli.guess.objects import is_field
 from dmtl_cli.guess.roles import Roles
 from dmtl_cli.guess.tables import Table
@@ -70,7 +71,7 @@ def types_of(log: Log) -> Types:
             if kind is not None:
                 first.setdefault(c, table)
                 found.setdefault(c, f"{kind}{order_of(kind, table.frame[c])}")
-    own = _own(log, texts, found, first)
+    own = _own(log, texts, found, first, made)
     if forms == {CSV}:  # what is read as text anyway; labels are not
         labels = (log.roles.click, log.roles.duration, log.roles.conversion, *log.roles.further.values())
         kept = {g.column for g in labels if g}
@@ -85,7 +86,9 @@ def _used(log: Log) -> set[str]:
     for text in (*log.roles.made.values(), *(one.expression for one in log.goals)):
         named = sources_of(text)
         used |= {*named, *(re.sub(r"^(users|items)\.", "", c) for c in named)}
-    used |= {i.column for i in (*log.inputs.used, *log.inputs.held)} | {one.column for one in log.left if one.is_number}
+    used |= {i.column for i in (*log.inputs.used, *log.inputs.held)}
+    used |= {one.column for one in log.left if one.is_typed}
+    used |= {g.column for g in log.inputs.unused if isinstance(g, Mark) and g.is_typed}
     used |= {log.inputs.guests.member, log.inputs.guests.cookie} if log.inputs.guests else set()
     sides = log.inputs.sides.values()
     used |= {c.column for side in sides for c in (side.key, side.version, side.until) if c}
@@ -103,23 +106,26 @@ def _asked(log: Log) -> set[str]:
 
 
 def _own(
-    log: Log, tables: list[Table], of_all: Mapping[str, str], first: Mapping[str, Table]
+    log: Log, tables: list[Table], of_all: Mapping[str, str], first: Mapping[str, Table], made: set[str]
 ) -> dict[tuple[tuple[str, int], ...], dict[str, str]]:
     """See `Types.own`: also of columns that nothing reads, as all columns of a file are parsed.
 
     Args:
         first: the tables that decided `of_all`.
+        made: columns that the events have of other tables.
     """
     keys = {side.key.column for side in log.inputs.sides.values()}
+    read = {i.column for i in log.inputs.used if i.kind == "numeric"} | {*log.inputs.served.names}
     codes = keys | {i.column for i in (*log.inputs.used, *log.inputs.held) if i.kind != "numeric"}
     out: dict[tuple[tuple[str, int], ...], dict[str, str]] = {}
     for table in tables:
-        for s in (s for s in table.frame if s.name in of_all and s.count()):
+        there = (s for s in table.frame if table is not log.events or s.name not in made)
+        for s in (s for s in there if s.name in of_all and s.count()):
             if table.files.files == first[s.name].files.files:
                 continue
             asked, kind = of_all[s.name].partition("  #")[0], type_of(s.name, table, Roles()) or _of_json(s)
             is_whole = asked == "float64" and kind == "int64" and s.name not in codes
-            is_text = asked == "text" and s.name not in codes
+            is_text = asked == "text" and s.name not in codes | read
             is_time = asked in ("datetime", "date") and time_unit(s) is not None
             if kind != asked and not (is_whole or is_text or is_time):
                 out.setdefault(table.files.files, {}).setdefault(s.name, kind)

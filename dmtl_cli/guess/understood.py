@@ -106,7 +106,8 @@ def understood(root: str, given: Mapping[str, str], lives: str | None) -> Log:
     left = left_out(events, roles, inputs)
     told = _warnings(events, roles, left) + _sessions(events, roles, days, newest, zone)
     cut = {n: side.table.files for n, side in inputs.sides.items() if side.table.files.form not in LAKES}
-    sides = frozenset(n for n, files in cut.items() if day and found.is_marked(files, day)) | {*came}
+    sides = frozenset(n for n, files in cut.items() if day and found.is_marked(files, day))
+    sides |= {f"joined.{name}" for name in came}
     told_by = (marked is not None, sides, None, fits, lives, late)
     return Log(found.root, events, roles, inputs, days, day, told, *told_by, later, left)
 

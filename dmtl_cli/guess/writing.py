@@ -262,7 +262,7 @@ def _place_of(log: Log, one: Outcomes, types: Types) -> list[str]:
     files, time, table = log.events.files, log.roles.time, one.table
     if table.files.files != files.files:
         more = [f"date_column: {scalar(one.dated)}"] if one.dated else []
-        more += [f"success_file: {SUCCESS}"] if one.name in log.sides else []
+        more += [f"success_file: {SUCCESS}"] if f"joined.{one.name}" in log.sides else []
         return [*_place(table, log.events, types), *more]
     dated = time is not None and not files.days and not files.partition
     more = [f"date_column: {scalar(time.column)}"] if dated and time is not None else []

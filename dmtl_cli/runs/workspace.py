@@ -96,11 +96,6 @@ class Workspace:
         # A payload may have a file of this name too.
         return sorted(path.parent.name for path in found if not path.parent.name.startswith("run-"))
 
-    def scored_by(self, day: dt.date) -> list[dt.date]:
-        """Days of the teachers whose scores of a day are published, sorted."""
-        found = (folder_day(sub.removeprefix("teacher=")) for sub in self.subs("scores", day))
-        return sorted(teacher for teacher in found if teacher is not None)
-
     def days(self, stage: str) -> list[dt.date]:
         """Days with a CURRENT, in the day's folder or in any sub folder of it, sorted."""
         days = [day for folder in self.home(stage).glob("day=*") if (day := day_of(folder)) is not None]

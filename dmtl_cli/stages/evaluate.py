@@ -245,6 +245,7 @@ def _rankers(run: Run, exam: Exam, models: _Models, *, beside: bool) -> dict[str
     day = exam.day
     rankers: dict[str, Ranker] = {}
     lists: dict[str, pl.DataFrame] = {}
+    offered: pl.Series | None = None
     if beside:
         rankers["teacher"] = teacher = TeacherRanker(models.teacher, day, run)
         if RegressionRanker.is_beside(models.teacher):
@@ -256,28 +257,23 @@ def _rankers(run: Run, exam: Exam, models: _Models, *, beside: bool) -> dict[str
             rankers[PREFERENCE] = student.at(0.0)
         if beside:
             lists = {POPULARITY: student.export.clicks.rename({"item_id": "id", "clicks": "count"})} | lists
-            lists = _offered(lists, models.student[1], student.export.items[0], day.day)
-    rankers |= {name: ItemList(scores, day) for name, scores in lists.items()}
+            offered = _offered(models.student[1], student.export.items[0], day.day)
+    rankers |= {name: ItemList(scores, day, offered) for name, scores in lists.items()}
     if models.student_teacher:
         same = beside and models.student_teacher[1].run_id == models.teacher[1].run_id
         rankers["student_teacher"] = rankers["teacher"] if same else TeacherRanker(models.student_teacher, day, run)
     return rankers
 
 
-def _offered(
-    lists: dict[str, pl.DataFrame], export: Manifest, served: pl.Series, day: dt.date
-) -> dict[str, pl.DataFrame]:
-    """The lists of what may be served as a day begins, where the last night's export leaves out what may not: who makes
-    a list of what is read leaves it out too, and a past day's export may know what was withdrawn since. An older
-    export does not know what is new.
+def _offered(export: Manifest, served: pl.Series, day: dt.date) -> pl.Series | None:
+    """The items that lists retrieve from as a day begins, where the last night's export leaves out what may not be
+    served: who makes a list of what is read leaves it out too, and a past day's export may know what was withdrawn
+    since. None where all items are served; and of an older export, which does not know what is new.
 
     Args:
-        lists: `id` and `count` of each.
         served: the export's items.
     """
-    if "not_served" not in export.facts or export.day != before(day):
-        return lists
-    return {name: scores.filter(pl.col("id").is_in(served.implode())) for name, scores in lists.items()}
+    return served if "not_served" in export.facts and export.day == before(day) else None
 
 
 def _history_ranker(run: Run, name: str, day: Day, reads: history.Reads) -> HistoryRanker:
