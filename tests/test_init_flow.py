@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import shutil
@@ -302,7 +303,7 @@ def test_sentences_are_no_lists_and_measures_no_codes(tmp_path: Path) -> None:
 def test_what_is_printed_is_short_and_ends_with_the_next_commands(tmp_path: Path) -> None:
     ended, _, _ = made(tmp_path, described_items)
     lines = ended.out.splitlines()
-    assert [line.split()[1] for line in lines[-2:]] == ["backfill", "recommend"] and lines[-3] == "next:"
+    assert [line.split()[1] for line in lines[-3:]] == ["backfill", "recommend", "serve"] and lines[-4] == "next:"
     (unused,) = (line for line in lines if line.startswith("not used: "))
     assert unused == "not used: colours.parquet: no column has the users or items of the events"
     assert [line.split()[0] for line in lines if line.startswith(("day ", "labels: ", "feature "))] == [
@@ -320,8 +321,10 @@ def test_printed_commands_are_what_a_shell_reads(tmp_path: Path, name: str) -> N
     ended = dmtl("init", log, "-o", config, "--json")
     assert ended.code == 0, ended.err
     words = [shlex.split(line, comments=True) for line in ended.json["next"]]
-    assert [w[:2] for w in words] == [["dmtl", "backfill"], ["dmtl", "recommend"]]
-    assert {w[w.index("--config") + 1] for w in words} == {str(config)}
+    assert [w[:2] for w in words] == [["dmtl", "backfill"], ["dmtl", "recommend"], ["dmtl", "serve"]]
+    assert {w[w.index("--config") + 1] for w in words[:2]} == {str(config)} and words[2][2:] == [f"work/{name}"]
+    *_, sent = shlex.split(ended.json["next"][-1].partition("  # ")[2])
+    assert json.loads(sent) == {"user": words[1][-1]}
     assert words[1][-1].startswith("o'r ") and words[1][-1].endswith(" $x")
     about = config.read_text().splitlines()
     check = shlex.split(about[2].removeprefix("# After an edit: "))
@@ -389,7 +392,7 @@ def test_a_name_that_is_not_printable_is_one_word_and_one_line(tmp_path: Path, n
         assert line.isprintable()
         read = subprocess.run(["bash", "-c", f"printf '%s\\0' {line}"], capture_output=True, check=True).stdout.decode()
         words = read.split("\0")
-        assert words[0] == "dmtl" and words[words.index("--config") + 1] == str(config)
+        assert words[0] == "dmtl" and (words[1] == "serve" or words[words.index("--config") + 1] == str(config))
     assert dmtl("check", "--config", config, "--day", ended.json["day"]).code == 0
 
 

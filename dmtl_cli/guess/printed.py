@@ -27,7 +27,7 @@ _OF_IDS = ("user features", "item features")
 """of which the print has how many there are: they are of tables, or do not change with events"""
 _TABLES, _OTHERS = "tables not used", "other good clicks"
 """what is printed beside the roles"""
-_WHOLE = (*_LISTS, "timezone", "item", "left out")
+_WHOLE = (*_LISTS, "timezone", "item", "left out", "served")
 """roles whose reasons are told whole"""
 _KEYS = ("user", "item", "time", "click", "duration", "conversion", "request")
 """roles that the config has as keys of these names"""
@@ -45,7 +45,8 @@ def told_roles(log: Log, now: str, before: str = "") -> list[dict[str, Any]]:
     sides = log.inputs.sides.items()
     named += [("joined", Guess(path_of(one.table), one.why)) for one in log.later]
     named += [(f"{name} table", Guess(path_of(side.table), _about_side(side))) for name, side in sides]
-    named += [("served", g)] if (g := log.inputs.served.condition) is not None else []
+    served = log.inputs.served.condition
+    named += [("served", Guess("by export.items", f"{served.column}: {served.why}"))] if served is not None else []
     if log.roles.click is None and log.roles.perhaps_clicks:
         named.append(("click", Guess("every row", f"or --click with one of: {log.roles.perhaps_clicks}")))
     named += [("a side table?", Guess(path_of(side.table), side.key.why)) for side in log.inputs.perhaps]
@@ -55,7 +56,7 @@ def told_roles(log: Log, now: str, before: str = "") -> list[dict[str, Any]]:
     out: list[dict[str, Any]] = [{"role": role, "column": g.column, "why": g.why} for role, g in named]
     for row, (role, g) in zip(out, named, strict=True):
         line = f"{role}: {scalar(g.column)}  # " if role in _KEYS else scalar(g.column)
-        line = quoted(g.column) if role == "served" else line
+        line = f"items: {quoted(served.column)}  # " if role == "served" and served is not None else line
         rule = quoted(log.roles.made[g.column]) if g.column in log.roles.made else ""
         why = comment(g.why).partition(": ")[0]
         row["as_before"] = line in before and f": {rule}" in before and why in before

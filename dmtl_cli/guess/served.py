@@ -156,7 +156,7 @@ class Served:
             return None
         holds = pl.DataFrame([one.holds.alias(str(k)) for k, one in enumerate(self._sure)])
         kept = share(holds.select(pl.all_horizontal(pl.all())).to_series())
-        why = "; ".join(filter(None, (f"{part(kept)} of the table's items: what export.items serves", self._lacks)))
+        why = "; ".join(filter(None, (f"{part(kept)} of the table's items are served", self._lacks)))
         return Guess(" AND ".join(one.condition for one in self._sure), why) if kept else None
 
     @property
@@ -170,7 +170,7 @@ class Served:
         if found is not None:
             named = ", ".join(f"{one.column} ({one.left})" for one in self._sure)
             tells = f"{named} tell{'s' if len(self._sure) == 1 else ''} what was withdrawn"
-            serves = f"{tells}: {found.why.partition(': ')[0]} are served"
+            serves = f"{tells}: {found.why.partition('; ')[0]}"
             other = f"or items: all{', as to measure past days' * self.of_the_end}"
             why = "; ".join(filter(None, (serves, f"{self._lacks}, nor served" * bool(self._lacks), other)))
             lines = ["export:", f"  items: {quoted(found.column)}  # {_plain(why)}"]

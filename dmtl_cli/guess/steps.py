@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from dmtl_cli.guess.units import with_units
 from dmtl_cli.guess.values import has_days, mean, share
 
 _OWN, _LOOKED = 0.4, 1_000  # texts of items are names from this share of distinct ones on; how many are counted
+_TITLES = 2  # distinct ones, at least
 _LINKS = 0.5  # of the texts of a column of addresses
 _SEVERAL, _LONGEST = 2, 15  # words of a name that nothing calls one, and of any
 _NAME = words.any_of(
@@ -51,12 +54,13 @@ def steps(
         guest = command("recommend", "--config", config, "--feature", known, *more)
         lists.append(f"{guest}  # a guest, by what is known")
     long = "  # takes minutes: the first day tries settings"
-    return [days + long, *lists]
+    asked = f"curl localhost:8000/recommend --json {shlex.quote(json.dumps({'user': user}, ensure_ascii=False))}"
+    return [days + long, *lists, f"{command('serve', f'work/{config.stem}')}  # {asked}"]
 
 
 def title_of(items: Side | None) -> str | None:
-    """The column by which a person knows an item: texts of a few words, nearly each of its own, that named like a title
-    or a name before others; None where the table of items has none."""
+    """The column by which a person knows an item: texts of a few words, that named like a title first, else of which
+    nearly each item has its own, that named like a name before others; None where the table of items has none."""
     if items is None or items.table.explode:
         return None
     found: list[tuple[bool, bool, int, str]] = []
@@ -69,7 +73,8 @@ def title_of(items: Side | None) -> str | None:
         if share(texts.str.starts_with("http")) > _LINKS or (not named and (has_days(known) or with_units(known))):
             continue
         several = mean(texts.head(_LOOKED).str.count_matches(r"\s+") + 1)
-        if len(texts) >= _OWN * len(known) and several <= _LONGEST and (named or several >= _SEVERAL):
+        own = 0 if titled else _OWN  # several items have one title, as stories do
+        if len(texts) >= max(own * len(known), _TITLES) and several <= _LONGEST and (named or several >= _SEVERAL):
             found.append((not titled, not named, len(c), c))
     return min(found)[-1] if found else None
 

@@ -11,7 +11,7 @@ import polars as pl
 
 from dmtl_cli.data.log.envelopes import OP
 from dmtl_cli.data.log.lengths import clock_seconds, not_negative
-from dmtl_cli.data.log.types import LISTS, booleans, formatted, lists, without
+from dmtl_cli.data.log.types import booleans, formatted, lists, without
 from dmtl_cli.data.log.written import floats, grouped_number, ungrouped
 from dmtl_cli.guess import words
 from dmtl_cli.guess.files import CSV, JSON
@@ -19,6 +19,8 @@ from dmtl_cli.guess.formats import formats_of
 from dmtl_cli.guess.values import FEW, decimals, is_clock, says_yes_or_no, span
 
 _BESIDE = 3  # texts that a column has beside words for null
+_LISTS = ("list<int64>", "list<float64>", "list<text>")
+"""the narrowest first: of PostgreSQL's any element may be a text"""
 _FEW = 1_000  # texts by which it is told what lists hold
 _INTEGER = r"^-?(0|[1-9][0-9]{0,17})$"
 NUMBER = r"^-?((0|[1-9][0-9]*)(\.[0-9]+)?|\.[0-9]+)([eE][+-]?[0-9]+)?$"
@@ -278,12 +280,14 @@ def _has_percents(known: pl.Series) -> bool:
 
 
 def as_lists(values: pl.Series) -> pl.Series | None:
-    """Texts that are all JSON arrays (or Python lists) of one type, as lists; None where they are not, or all empty."""
+    """Texts that are all JSON arrays (or as Python or PostgreSQL writes lists) of one type, as lists; None where they
+    are not, or all empty."""
     known = values.drop_nulls()
-    if not len(known) or not (known.str.starts_with("[") & known.str.ends_with("]")).all():
+    begin = None if not len(known) else {"[": "]", "{": "}"}.get(known[0][:1])
+    if begin is None or not (known.str.starts_with(known[0][:1]) & known.str.ends_with(begin)).all():
         return None
-    full = known.filter(~known.is_in(["[]"]))  # the first rows of a log have empty histories
-    for kind in LISTS:
+    full = known.filter(~known.is_in(["[]", "{}"]))  # the first rows of a log have empty histories
+    for kind in _LISTS:
         if len(full) and not lists(full.head(_FEW), kind).null_count():
             found = lists(values, kind)
             if found.null_count() == values.null_count() and (found.list.len() > 0).any():

@@ -350,8 +350,8 @@ def formatted(values: pl.Series, kind: Type) -> pl.Series:
 
 
 def lists(values: pl.Series, kind: Type) -> pl.Series:
-    """Texts that are JSON arrays, or lists as Python or numpy write them, or lists of another type, as lists of a type;
-    null where a text is none, or a value is not of the type."""
+    """Texts that are JSON arrays, or lists as Python, numpy or PostgreSQL write them, or lists of another type, as
+    lists of a type; null where a text is none, or a value is not of the type."""
     inner, known = LISTS[kind]
     if values.dtype != pl.String:
         return _cast(values, inner)
@@ -380,7 +380,7 @@ def _cast(values: pl.Series, inner: pl.DataType) -> pl.Series:
 
 def _list(text: str, known: tuple[type, ...]) -> list[Any] | None:
     try:
-        found = json.loads(text)
+        found = _as_postgres_writes(text.strip(), known) if text.lstrip()[:1] == "{" else json.loads(text)
     except (ValueError, RecursionError):
         found = _as_python_writes(text.strip(), known)
     if not isinstance(found, list) or not all(x is None or type(x) in known for x in found):
@@ -408,6 +408,22 @@ def _as_python_writes(text: str, known: tuple[type, ...]) -> Any:
     return None
 
 
+def _as_postgres_writes(text: str, known: tuple[type, ...]) -> Any:
+    """An array as PostgreSQL's COPY writes it: {a,"b c",NULL}; None where a text is none, or has arrays within."""
+    if not _ARRAY.fullmatch(text):
+        return None
+    found = []
+    for element in re.findall(_ELEMENT, text[1:-1]):
+        quoted = element[0] == '"'
+        value = re.sub(r"\\(.)", r"\1", element[1:-1], flags=re.DOTALL) if quoted else element
+        found.append(None if not quoted and value.upper() == "NULL" else value)
+    with suppress(ValueError):
+        return [None if value is None else known[0](value) for value in found]
+    return None
+
+
+_ELEMENT = r""""(?:[^"\\]|\\.)*"|[^"{},\\\s](?:[^"{},\\]*[^"{},\\\s])?"""
+_ARRAY = re.compile(rf"\{{\s*(?:(?:{_ELEMENT})(?:\s*,\s*(?:{_ELEMENT}))*)?\s*\}}", re.DOTALL)
 _TEXT = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|None"""
 _TEXTS = re.compile(rf"\[\s*(?:(?:{_TEXT})(?:\s*,\s*|\s+|(?=\])))*\]", re.DOTALL)
 
