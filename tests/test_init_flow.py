@@ -348,7 +348,7 @@ def test_a_guest_is_answered_by_the_printed_command(tmp_path: Path) -> None:
     assert ended.code == 0, ended.err
     (line,) = [line for line in ended.out.splitlines() if "--feature" in line]
     words = shlex.split(line, comments=True)
-    assert line == ended.out.splitlines()[-1] and line.endswith("  # a guest, by what is known")
+    assert line == ended.out.splitlines()[-2] and line.endswith("  # a guest, by what is known")
     assert words[1:2] + words[-2:] == ["recommend", "--feature", "user_feature=le o'"]
     config = tmp_path / "mine.yaml"
     days = sorted({*unseen.days_of(x)})
