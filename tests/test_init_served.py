@@ -160,7 +160,7 @@ def test_what_was_withdrawn_is_never_recommended(tmp_path: Path, form: str) -> N
     none = f"of {part((STATES['stock'] == 0).mean())} none is left (stock), which some sell on order"
     assert f'\n  # items: "{LIVE} AND stock >= 1"  # {none}\n' in text
     printed = [line for line in ended.out.splitlines() if line.startswith("  dmtl ")]
-    days, recommend = (shlex.split(line, comments=True) for line in printed)
+    days, recommend, _ = (shlex.split(line, comments=True) for line in printed)
     assert dmtl(*days[1:], "--set", "auto.budget=0").code == 0
     answered = dmtl(*recommend[1:], "-k", 1000, "--json").json
     assert sorted(int(one["item_id"]) for one in answered["items"]) == there

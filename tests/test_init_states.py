@@ -179,6 +179,8 @@ def test_flags_and_totals_by_their_names_and_values() -> None:
         assert states.still(pl.Series(other, flag)) is None, other
     assert states.still(pl.Series("active", [1, 2, 3])) is None
     assert states.still(pl.Series("status", ["new", "used"])) is None
+    several = pl.Series("status", ["live", "live", "paused", "geo_blocked", "removed", "ongoing"])
+    assert states.still(several) == ("live", "ongoing"), "what is not to be had for now is not served either"
     many = pl.Series([*range(100)])
     for name in ("views_total", "totalPlays", "num_likes", "download_cnt", "reviews", "popularity", "vues"):
         assert states.total(many.alias(name), lambda: 0.0), name

@@ -39,6 +39,31 @@ def test_who_reads_much_and_who_sees_little_do_not(rows: int, clicks: int) -> No
     assert not len(programs(pl.Series(range(N + 1)), pl.Series([*n, rows]), pl.Series([*c, clicks])))
 
 
+def test_who_clicks_half_and_never_well_is_none_whatever_they_see() -> None:
+    """Of 28 clicks others have four good ones; who has one, or clicks as others do, is a person."""
+    n, c = people()
+    good = RNG.binomial(c, 0.15)
+    ids, rows, clicks = pl.Series(range(N + 1)), pl.Series([*n, 54]), pl.Series([*c, 28])
+    assert programs(ids, rows, clicks, pl.Series([*good, 0])).to_list() == [N]
+    assert not len(programs(ids, rows, clicks, pl.Series([*good, 4])))
+    assert not len(programs(ids, rows, clicks)), "which clicks are good is not known, and 54 rows are not many"
+    assert not len(programs(ids, pl.Series([*n, 54]), pl.Series([*c, 5]), pl.Series([*good, 0])))
+    assert not len(programs(ids, pl.Series([*n, 20]), pl.Series([*c, 10]), pl.Series([*good, 0])))
+
+
+def test_check_knows_which_clicks_are_good(tmp_path: Path) -> None:
+    n, c = people()
+    user = np.repeat(np.arange(N + 1), [*n, 54])
+    click = np.concatenate([np.arange(k) < m for k, m in zip([*n, 54], [*c, 28], strict=True)])
+    read = np.where(click, np.where((user < N) & (RNG.random(len(user)) < 0.3), 90, 4), 0)
+    order = RNG.permutation(len(user))
+    log = pl.DataFrame({"user_id": user[order], "item_id": RNG.integers(0, 900, len(user)),
+                        "clicked": click[order].astype(int), "seconds": read[order],
+                        "ts": int(START.timestamp()) + np.sort(RNG.integers(0, 86_000, len(user)))})  # fmt: skip
+    ended, _, _ = made(tmp_path, lambda home: log.write_csv(home / "x.csv"))
+    assert ended.code == 0 and f"user_id NOT IN ({N})" in ended.out, ended.out
+
+
 def test_of_few_users_and_of_logs_of_clicks_nothing_is_told() -> None:
     n, _ = people()
     every = pl.Series([*n, 900])
@@ -71,7 +96,7 @@ def test_init_names_what_leaves_them_out_and_another_user(tmp_path: Path) -> Non
         raw_text.replace("    user: ", f'    where: "besucher_id NOT IN ({N}, {N + 1})"\n    user: ', 1)
     )
     again = dmtl("check", "--config", tmp_path / "mine.yaml", "--day", "2026-03-04")
-    assert again.code == 0 and "programs?" not in again.out
+    assert again.code == 0 and "look like programs" not in again.out
 
 
 def test_what_is_unknown_of_most_clicks_is_no(tmp_path: Path) -> None:

@@ -38,6 +38,7 @@ BYTES = 256 << 20
 
 _MANY, _MOST, _TIMES_MOST = 60, 0.95, 3.0  # rows of a program, at least; of most users, and as many times theirs
 _EXPECTED, _HARDLY = 10.0, 0.1  # clicks by the rate of all rows, and what part of them it has
+_SOME_ROWS, _GOOD = 30, 3.0  # rows of one without a good click, and good ones that it would have as others do
 _HALF, _FAR = 0.4, 2.5  # of its rows are clicks, which is so many times the rate of all
 _NAMED = 20
 
@@ -155,12 +156,13 @@ def no_item(
     return lines
 
 
-def programs(ids: pl.Series, rows: pl.Series, clicks: pl.Series) -> pl.Series:
+def programs(ids: pl.Series, rows: pl.Series, clicks: pl.Series, good: pl.Series | None = None) -> pl.Series:
     """Of distinct users those that are hardly people: they see far more than nearly all others, and click next to
-    nothing of it, or half of it where others do not; none where users are few.
+    nothing of it, or half of it where others do not; or they click so, and no click is a good one. None where users are
+    few.
 
     Args:
-        rows, clicks: of each.
+        rows, clicks, good: of each, how many; None: which clicks are good is not known.
     """
     n, c = rows.to_numpy().astype(np.float64), clicks.to_numpy().astype(np.float64)
     if len(ids) < USERS or not c.sum():
@@ -169,24 +171,35 @@ def programs(ids: pl.Series, rows: pl.Series, clicks: pl.Series) -> pl.Series:
     never = (n * rate >= _EXPECTED) & (c <= _HARDLY * rate * n)
     always = (c >= _HALF * n) & (_FAR * rate <= _HALF)
     many = n >= max(_MANY, _TIMES_MOST * float(np.quantile(n, _MOST)))
-    return ids.filter(pl.Series(many & (never | always)))
+    found = many & (never | always)
+    if good is not None:
+        z = good.to_numpy().astype(np.float64)
+        found |= always & (n >= _SOME_ROWS) & (c * z.sum() / c.sum() >= _GOOD) & (z == 0)
+    return ids.filter(pl.Series(found))
 
 
 def programs_line(
-    user: str, ids: pl.Series, rows: pl.Series, clicks: pl.Series, *, where: str | None = None
+    user: str,
+    ids: pl.Series,
+    rows: pl.Series,
+    clicks: pl.Series,
+    good: pl.Series | None = None,
+    *,
+    where: str | None = None,
 ) -> list[str]:
     """A line of `programs`, with what leaves their rows out where the config asks for `where` already."""
-    found = programs(ids, rows, clicks)
+    found = programs(ids, rows, clicks, good)
     if not len(found):
         return []
     mine = ids.is_in(found.implode()).to_numpy()
     of_rows, of_clicks = (float(n.to_numpy()[mine].sum() / n.to_numpy().sum()) for n in (rows, clicks))
     named = [sql_text(str(v)) if ids.dtype == pl.String else str(v) for v in found.sort().head(_NAMED)]
     more = f", the first {_NAMED} of them" if len(found) > _NAMED else ""
-    seen = f"{user}: {words.count(len(found), 'id')}, with {of_rows:.1%} of rows and {of_clicks:.1%} of clicks,"
-    seen += " see far more than others and click next to nothing of it or half of it: programs?"
+    many = words.count(len(found), "id")
+    seen = f"{user}: {many}, with {of_rows:.1%} of rows and {of_clicks:.1%} of clicks, look like programs: far"
+    seen += " more rows than others and next to no click, or a click on half of what they see and hardly a good one."
     condition = f"{sql_column(user)} NOT IN ({', '.join(named)})"
-    return [f"{seen} If so, {_without(condition, where)}{more}"]
+    return [f"{seen} If they are, {_without(condition, where)}{more}"]
 
 
 def _counted(ids: pl.Series, rows: pl.Series) -> pl.DataFrame:

@@ -40,7 +40,12 @@ _GONE = words.any_of(
     " banned expired closed sold soldout sold_out out_of_stock hidden gelöscht geloescht eliminado borrado supprimé"
     " supprime removido 下架 删除 已删除"
 )
-_NOT_YET = words.any_of("draft drafts unlisted rejected entwurf brouillon borrador rascunho bozza concept 草稿")
+_NOT_YET = words.any_of(
+    "draft drafts unlisted rejected paused suspended on_hold geo_blocked geoblocked region_blocked"
+    " restricted pending in_review under_review scheduled upcoming coming_soon embargoed private offline quarantined"
+    " entwurf brouillon borrador rascunho bozza concept pausiert pausado en_pausa suspendu suspendido sospeso 草稿"
+)
+"""and what is not, or not everywhere, to be had for now"""
 _THERE = words.any_of("active available in_stock instock enabled aktiv activo actif ativo 上架")
 _WHOLE = r"^((is|was|ist) )?{}( (flag|yn|at|on|date|time|ts|datetime|utc))*$"
 _STATUS = r"(^| )(status|state|availability)$"
@@ -112,7 +117,7 @@ def still(s: pl.Series) -> tuple[Value, ...] | None:
             is_mark = gone and s.null_count() > 0 and not (known == no).any()  # what is there has none
             return (yes,) if there else (None,) if is_mark else (no,)
     if s.dtype == pl.String and _says(s.name, _STATUS) and known.n_unique() <= _CLASSES:
-        texts = known.str.to_lowercase()
+        texts = known.str.to_lowercase().str.replace_all(r"[_-]+", " ")
         out = texts.str.contains(rf"^{_GONE}$")
         if out.any() and not out.all():
             return _by_number(known.filter(~(out | texts.str.contains(rf"^{_NOT_YET}$"))))
