@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
-from worlds import Ended, Project
+from initiated import made as made_by_init
+from worlds import Ended, Project, dmtl
 
 from dmtl_cli.data.log import text_rows
+from dmtl_cli.guess import doubts
 
 DROP = "set data.events.invalid_rows: drop, which leaves out and counts lines that do not parse"
 DAY, NEXT = "2026-01-01", "2026-01-02"
@@ -161,3 +164,72 @@ def test_rows_of_the_files_of_the_events_are_counted_once(tmp_path: Path) -> Non
     put(tmp_path / f"log/all_{DAY}.json", "", [*text_of("json", [*shown(), *clicks()]), BROKEN["json"]])
     found = check(made, "--json").json
     assert found["left_out"] == {"line": 1} and "lines_left_out" not in found
+
+
+# -- init --------------------------------------------------------------------------------------------------------------
+
+
+def five_days(home: Path, kind: str, broken: dict[str, int]) -> None:
+    """Days of exposures and of what came of them; of days that are named, so many lines of the latter are cut off."""
+    for day in (f"2026-01-0{k}" for k in range(1, 6)):
+        rows = [
+            {"impression_id": f"{day}-{k}", "user_id": f"u{k % 120}", "item_id": f"i{k % 30}",
+             "shown_at": f"{day}T{k // 60 % 24:02}:{k % 60:02}:00Z"}
+            for k in range(1200)
+        ]  # fmt: skip
+        came = [{"impression_id": f"{day}-{k}", "time_on_page": 5 + k % 90} for k in range(0, 1200, 5)]
+        put(home / f"impressions/{day}.{kind}", ",".join(rows[0]), _lines(kind, rows))
+        lines = _lines(kind, came)
+        lines[100:100] = ["x" if kind == "csv" else lines[0][:-9]] * broken.get(day, 0)
+        put(home / f"clicks/{day}.{kind}", ",".join(came[0]), lines)
+
+
+def _lines(kind: str, rows: list[dict[str, Any]]) -> list[str]:
+    return [line.replace(";", ",") for line in text_of(kind, rows)]
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_init_looks_through_joined_tables_of_the_days_that_it_proposes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ended, raw, text = made_by_init(tmp_path / "a", lambda home: five_days(home, kind, {"2026-01-03": 2}))
+    assert ended.code == 0 and [*raw["data"]["events"]["joined"]] == ["clicks"], ended.err
+    (line,) = (x for x in text.splitlines() if "invalid_rows: drop" in x)
+    place = "row 102: expected 2 values" if kind == "csv" else "line 101: expected a JSON object"
+    assert re.search(
+        rf"2 lines do not parse of [\d,]+ in \d files?, such as clicks/2026-01-03.{kind}: {place}", line
+    ), line
+    assert raw["data"]["events"]["invalid_rows"] == "drop"
+    ended = dmtl("check", "--config", tmp_path / "a/mine.yaml", "--day", "2026-01-03", "--json")
+    assert ended.json["lines_left_out"] == {CLICKS: 2} and ended.json["rows"] == 1200
+    _, raw, _ = made_by_init(tmp_path / "b", lambda home: five_days(home, kind, {"2026-01-01": 1}))
+    assert "invalid_rows" not in raw["data"]["events"], "no proposed day needs it"
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_init_looks_through_tables_of_items(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """Of which one line is cut off: what it writes is what `check` takes."""
+    monkeypatch.chdir(tmp_path)
+
+    def write(home: Path) -> None:
+        five_days(home, kind, {})
+        items = [{"item_id": f"i{k}", "genre": f"g{k % 4}"} for k in range(30)]
+        put(
+            home / f"items.{kind}", "item_id,genre", [*_lines(kind, items), "x" if kind == "csv" else '{"item_id": "i9']
+        )
+
+    ended, raw, text = made_by_init(tmp_path, write)
+    assert ended.code == 0 and raw["data"]["items"]["path"] == f"items.{kind}", ended.err
+    (line,) = (x for x in text.splitlines() if "invalid_rows: drop" in x)
+    assert f"1 line does not parse of 31 in 1 file, such as items.{kind}: " in line, line
+    ended = dmtl("check", "--config", tmp_path / "mine.yaml", "--day", "2026-01-03")
+    assert ended.code == 0 and "data.items: 1 line that does not parse is left out" in ended.out, ended.err
+
+
+def test_init_tells_of_which_table_it_did_not_see_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(doubts, "BYTES", 1 << 8)  # less than a file has
+    ended, _, _ = made_by_init(tmp_path, lambda home: five_days(home, "csv", {}))
+    assert "lines that do not parse were looked for in 0 of 4 files, the newest first" in ended.out, ended.out
+    assert "looked for in 0 of 4 files of clicks/{day}.csv, the newest first" in ended.out
