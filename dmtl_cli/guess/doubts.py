@@ -11,7 +11,6 @@ import numpy as np
 import polars as pl
 
 from dmtl_cli.config.errors import Exit, UserError
-from dmtl_cli.data.log.invalid import MOST
 from dmtl_cli.data.log.lengths import clock_seconds, not_negative
 from dmtl_cli.data.log.source import Store
 from dmtl_cli.data.log.types import WORDS
@@ -384,7 +383,7 @@ def broken_lines(
         if size >= BYTES:
             break
         try:
-            for part in rows_of(store.file(path), table.written, table.names, most=MOST):
+            for part in rows_of(store.file(path), table.written, table.names):
                 lines, rows = lines + len(part.lost), rows + len(part.frame) + len(part.lost)
                 for word, n in _zero_dates(part.frame, time):
                     zeros[word] = zeros.get(word, 0) + n

@@ -170,16 +170,15 @@ def first_values(file: File, rows: int, text: Text | None = None) -> pl.DataFram
     return as_typed(frame, text)[0] if text and form_of(file) == CSV else frame
 
 
-def rows_of(file: File, text: Text, names: tuple[str, ...] | None = None, *, most: float = _BROKEN) -> Generator[Rows]:
+def rows_of(file: File, text: Text, names: tuple[str, ...] | None = None) -> Generator[Rows]:
     """All rows of a text or Avro file, some at a time, with the lines that do not parse; values of a CSV are text.
 
     Args:
         text: how it is written, where it is a CSV.
         names: of columns where there is no header; None: column_1 ...
-        most: share of the lines that may not parse.
 
     Raises:
-        UserError: 65 more of the lines do not parse; what `csv_rows`, `json_rows` and `AvroFile` raise.
+        UserError: 65 more than a tenth of the lines do not parse; what `csv_rows`, `json_rows` and `AvroFile` raise.
     """
     form = form_of(file)
     read: Iterable[Rows]
@@ -200,7 +199,7 @@ def rows_of(file: File, text: Text, names: tuple[str, ...] | None = None, *, mos
     with contextlib.closing(iter(read)) as found:  # type: ignore[type-var]
         for rows in found:
             kept, lost = kept + len(rows.frame), lost + len(rows.lost)
-            if rows.lost and lost > most * (kept + lost):
+            if rows.lost and lost > _BROKEN * (kept + lost):
                 raise UserError(rows.lost[0].why, f"{lost:,} of {kept + lost:,} lines do not parse")
             yield rows
 
