@@ -167,7 +167,7 @@ def test_a_ragged_row_is_told(tmp_path: Path) -> None:
     ended = dmtl("init", tmp_path / "x.csv", "-o", tmp_path / "mine.yaml", "--duration", "seconds")
     (line,) = (x for x in (tmp_path / "mine.yaml").read_text().splitlines() if "invalid_rows: drop" in x)
     assert ended.code == 0, ended.err
-    assert "1 line does not parse of 50 in 1 files, such as " in line and "x.csv: row 21: expected 5 values" in line
+    assert "1 line does not parse of 50 in 1 file, such as " in line and "x.csv: row 21: expected 5 values" in line
     assert "left out: 1 line that does not parse" in ended.out
     (tmp_path / "x.csv").write_text("\n".join([lines[0], *["1,2"] * 6, *lines[1:], ""]))
     ended = dmtl("init", tmp_path / "x.csv", "-o", tmp_path / "other.yaml")

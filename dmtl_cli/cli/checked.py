@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from dmtl_cli.data.log.day_files import SUCCESS
-from dmtl_cli.data.log.invalid import in_words, parts_in_words
+from dmtl_cli.data.log.invalid import BESIDE, LINE, in_words, parts_in_words
 from dmtl_cli.data.log.reader import NOT_ASKED, REPEATED
 from dmtl_cli.guess.joined import joined_lines, shares_in_words
 from dmtl_cli.guess.repeats import repeats_in_words
@@ -36,6 +36,10 @@ def described(found: dict[str, Any]) -> str:
         *([f"{found[NOT_ASKED]:,} other rows are left out by data.events.where"] if found.get(NOT_ASKED) else []),
         *([f"{found[REPEATED]:,} rows are left out: {_UNIQUE}"] if found.get(REPEATED) else []),
         *([in_words(_kept(found), found["left_out"])] if "left_out" in found else []),
+        *(
+            f"data.{table}: {_lines(n)} {'are' if n > 1 else 'is'} left out"
+            for table, n in found.get(BESIDE, {}).items()
+        ),
         *repeats_in_words(found, _kept(found)),
         *(f"WARNING: {line}" for line in found["warnings"]),
         f"labels: {_labels_in_words(found['labels'])}",
@@ -62,6 +66,7 @@ def to_decide(found: dict[str, Any]) -> str:
     gone = [f"{found[NOT_ASKED]:,} by data.events.where"] if found.get(NOT_ASKED) else []
     gone += [f"{found[REPEATED]:,} by data.events.unique"] if found.get(REPEATED) else []
     gone += parts_in_words(found["left_out"]) if "left_out" in found else []
+    gone += [f"{_lines(n)} of data.{table}" for table, n in found.get(BESIDE, {}).items()]
     repeats = repeats_in_words(found, _kept(found))
     if len(repeats) == 1 and found["duplicate_rows"] < _FEW * _kept(found):
         repeats = []
@@ -90,6 +95,11 @@ def _counts(found: dict[str, Any]) -> str:
     tables = found["users"] != active["users"] or found["items"] != active["items"]
     more = f" ({found['users']:,} and {found['items']:,} with those of the tables)" if tables else ""
     return f"{count(found['rows'], 'row')} of {seen}{more}"
+
+
+def _lines(n: int) -> str:
+    """`2 lines that do not parse`."""
+    return parts_in_words({LINE: n})[0]
 
 
 def _kept(found: dict[str, Any]) -> int:

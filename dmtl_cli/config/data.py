@@ -89,7 +89,8 @@ class Events(Table):
     with a negative or infinite duration of a click are left out and counted by reason (of a row without a click such a
     duration is unknown); so are lines of a csv with another number of values than the columns and lines of a json that
     are no object, but no lines that a quote holds together. A day that would lose more than half of its rows is
-    refused all the same"""
+    refused all the same. Lines that do not parse are left out and counted in tables of joined, users and items too, and
+    one that would lose more than half of its lines is refused"""
 
     @model_serializer(mode="wrap")
     def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -264,10 +265,10 @@ def unknown_clicks(click: pl.Series) -> str | None:
     return f"{_percent(share(click.is_null()))} of {click.name} is empty: no click{'s?' if is_flags(click) else ''}"
 
 
-def invalid_rows(frame: pl.DataFrame, roles: Roles, broken: Broken | None) -> str | None:
+def invalid_rows(frame: pl.DataFrame, roles: Roles, broken: Sequence[Broken]) -> str | None:
     """Which rows cannot be read (`invalid_rows`): lines that do not parse, rows without a user, item or time, or with a
     duration below 0."""
-    why = [broken.why] if broken and broken.why else []
+    why = [one.why for one in broken if one.why]
     for guess in (roles.user, roles.item, roles.time):
         if guess is None:
             continue
@@ -343,6 +344,8 @@ class Broken:
     """words for a time that is not known: see `words.ZERO_DATES`"""
     timeless: int = 0
     """rows whose time is one of them"""
+    of: str = ""
+    """the table, where it is not that of the events"""
 
     @property
     def why(self) -> str | None:
@@ -351,9 +354,8 @@ class Broken:
         if not self.lines:
             return zeros or None
         plural = "s do" if self.lines > 1 else " does"
-        seen = (
-            f"{self.lines:,} line{plural} not parse of {self.rows:,} in {self.looked:,} files, such as {self.example}"
-        )
+        looked = f"{self.rows:,} in {words.count(self.looked, 'file')}"
+        seen = f"{self.lines:,} line{plural} not parse of {looked}, such as {self.example}"
         return f"{seen}; {zeros}" if zeros else seen
 
     def among_nulls(self, table: Table) -> Table:
@@ -368,7 +370,7 @@ class Broken:
         """A line each: what no key helps, and that not all was looked at."""
         out = [f"{why}: a run of its day would end there" for why in self.refused]
         if self.looked < self.files:
-            seen = f"{self.looked:,} of {self.files:,} files, the newest first"
+            seen = f"{self.looked:,} of {self.files:,} files{f' of {self.of}' if self.of else ''}, the newest first"
             out.append(f"lines that do not parse were looked for in {seen} ({BYTES >> 20} MiB of rows)")
         return out
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -36,8 +37,8 @@ class Log:
     """whether the folder of each day up to it has a `SUCCESS`"""
     sides: frozenset[str] = frozenset()
     """users, items and tables of what came of exposures, by name, of which each day's folder has one"""
-    broken: Broken | None = None
-    """lines of the events that do not parse"""
+    broken: Sequence[Broken] = ()
+    """lines that do not parse, of the events and of each table beside them"""
     zone: tuple[str, str] | None = None
     """a time zone's name and why, where days of folders tell it, or a person"""
     lives: str | None = None

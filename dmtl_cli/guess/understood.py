@@ -108,7 +108,7 @@ def understood(root: str, given: Mapping[str, str], lives: str | None) -> Log:
     cut = {n: side.table.files for n, side in inputs.sides.items() if side.table.files.form not in LAKES}
     sides = frozenset(n for n, files in cut.items() if day and found.is_marked(files, day))
     sides |= {f"joined.{name}" for name in came}
-    told_by = (marked is not None, sides, None, fits, lives, late)
+    told_by = (marked is not None, sides, (), fits, lives, late)
     return Log(found.root, events, roles, inputs, days, day, told, *told_by, later, left)
 
 
@@ -306,7 +306,7 @@ def _warnings(events: Table, roles: Roles, left: Sequence[LeftOut]) -> list[str]
     users, items = (len(counts) for _, counts in ids)
     click = roles.click.column if roles.click else None
     text = events.files.form in (CSV, JSON)
-    dropped = invalid_rows(events.frame, roles, None) is not None  # as is then written
+    dropped = invalid_rows(events.frame, roles, ()) is not None  # as is then written
     words += [line for c, counts in ids for line in null_ids(c, counts[c], counts["count"], text=text, dropped=dropped)]
     (user, _), (item, _) = ids
     (people, n), (goods, m) = ((counts[c], counts["count"]) for c, counts in ids)

@@ -21,7 +21,7 @@ from dmtl_cli.data.first_window import first_proposed
 from dmtl_cli.data.log.converted import provisional
 from dmtl_cli.data.log.day import FEATURE, ID, TIME, Day
 from dmtl_cli.data.log.day_files import DayFiles
-from dmtl_cli.data.log.invalid import reasons
+from dmtl_cli.data.log.invalid import BESIDE, lines_beside, reasons
 from dmtl_cli.data.log.raw import RawEvents
 from dmtl_cli.data.log.reader import NOT_ASKED, REPEATED, Log
 from dmtl_cli.data.log.schema import Schema
@@ -82,6 +82,7 @@ def check(config: Config, day: dt.date, *, planned: bool = False, lives: bool = 
             "items": len(read.items),
             "with_events": {"users": int((read.user_events > 0).sum()), "items": int((read.item_events > 0).sum())},
             **({"left_out": gone} if (gone := reasons(read.facts)) else {}),
+            **({BESIDE: lines} if (lines := lines_beside(read.facts)) else {}),
             **{fact: int(read.facts[fact]) for fact in (NOT_ASKED, REPEATED) if fact in read.facts},
             **(_duplicates(config, read, raw.schema) | joined_rows(log, files, raw.schema.events)),
             "labels": _labels(config, read),

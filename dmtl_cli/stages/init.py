@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.data.first_window import days_proposed
 from dmtl_cli.data.log.hashing import blake2b64
 from dmtl_cli.guess import words
-from dmtl_cli.guess.doubts import TIMES, broken_lines, programs
+from dmtl_cli.guess.doubts import TIMES, Broken, broken_lines, programs
 from dmtl_cli.guess.feature_lines import guest
 from dmtl_cli.guess.files import usual
 from dmtl_cli.guess.known import Log
@@ -63,8 +64,9 @@ def init(
     first, someone, known = _first(log, day), _someone(log), guest(log.roles, log.inputs, log.events.frame)
     time = log.roles.time.column if log.roles.time else None
     if (broken := broken_lines(log.root, log.events, (first, day) if first and day else None, time)) is not None:
-        log.broken, log.events = broken, broken.among_nulls(log.events)
-        log.warnings += broken.warnings
+        log.events = broken.among_nulls(log.events)
+    log.broken = [*([broken] if broken else []), *_broken_beside(log, first, day)]
+    log.warnings += [line for one in log.broken for line in one.warnings]
     # a config is kept and shared: it names nobody
     about = _about(log, root, check_of(out, day), steps(out, first, day, "ID", known, log.inputs)[0])
     config = written(log, f"work/{out.stem}", about)
@@ -140,6 +142,22 @@ def _first(log: Log, last: dt.date | None) -> dt.date | None:
         first -= DAY
     spare = first is not None and last is not None and (last - first).days >= 2
     return first + DAY if first is not None and spare and first == min(known) else first
+
+
+def _broken_beside(log: Log, first: dt.date | None, last: dt.date | None) -> list[Broken]:
+    """The lines that do not parse of each table that has files of its own beside the events: of those that the proposed
+    days read."""
+    tables = [(side.table, -side.lag, -side.lag) for side in log.inputs.sides.values()]
+    tables += [(one.table, 0, one.wait.days_after if one.wait else 0) for one in log.later]
+    seen, out = {log.events.files.files}, list[Broken]()
+    for table, before, after in tables:
+        if table.files.files in seen:
+            continue
+        seen.add(table.files.files)
+        days = (first + before * DAY, last + after * DAY) if first and last else None
+        if (broken := broken_lines(log.root, table, days)) is not None:
+            out.append(replace(broken, of=path_of(table)))
+    return out
 
 
 def _rows_of_day(log: Log) -> int:

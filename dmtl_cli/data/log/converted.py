@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pyarrow.parquet as pq
 
 from dmtl_cli.config.data import Data, Events, SideTable
 from dmtl_cli.config.errors import Exit, UserError
@@ -109,9 +110,13 @@ class Converted:
         kind = self.data.format_of(table)
         typed: Sequence[Source] = [AvroFile(f) if kind == "avro" else lake.ParquetFile(f) for f in files]
         sources = self._texts(name, table, files) if kind in ("csv", "json") else self._opened(table, typed)
-        if isinstance(table, Events | Joined) and table.date_column:
-            return self._cut(name, sources, table.date_column, day)
-        return self._whole(name, sources, day if table.hive_key or table.is_dated else None)
+        column = table.date_column if isinstance(table, Events | Joined) else None
+        of = day if column or table.hive_key or table.is_dated else None
+        found, lost = self._cut(name, sources, column, day) if column else self._whole(name, sources, of)
+        if lost.get(LINE) and not isinstance(table, Events):  # of a day's events who reads them decides
+            kept = sum(pq.read_metadata(self.folder / file.path).num_rows for file in found)
+            require_most(of, kept, {LINE: lost[LINE]}, name)
+        return found, lost
 
     def _opened(self, table: Events | SideTable | Joined, sources: Sequence[Source]) -> Sequence[Source]:
         objects = self.data.objects_of(table)
@@ -122,7 +127,7 @@ class Converted:
         types, remedies = types_of(self.data, table), remedies_of(name, table, options is not None)
         finished = table.success_file is not None
         nulls = self.data.null_values
-        invalid = table.invalid_rows if isinstance(table, Events) else None
+        invalid = self.data.events.invalid_rows  # of every table: one line that was cut off stops no day
         return [TextFile(file, options, types, remedies, finished, nulls, invalid) for file in files]
 
     def lake(self, name: str, table: Events | SideTable | Joined, day: dt.date) -> tuple[list[File], Mapping[str, int]]:
@@ -147,9 +152,8 @@ class Converted:
             for source, one in zip(sources, made, strict=True):
                 if not (one.bytes or one.lost) and isinstance(source, TextFile) and not source.finished:
                     raise unfinished(source.file)  # it was converted when a config said that it was
-            if day and not any(one.bytes for one in made):
-                require_most(day, 0, lost)
             if not any(one.bytes for one in made):
+                require_most(day, 0, lost, name)
                 where = f"{sources[0].where}{f' and {len(sources) - 1} more' if len(sources) > 1 else ''}"
                 raise UserError(f"{name}: {where}: empty", "retry when there is a row", Exit.NO_INPUT)
             files = [

@@ -19,6 +19,7 @@ from dmtl_cli.data.log.checks import Checked
 from dmtl_cli.data.log.computed import Computed
 from dmtl_cli.data.log.converted import Converted
 from dmtl_cli.data.log.exploded import Exploded, is_list
+from dmtl_cli.data.log.invalid import LINE
 from dmtl_cli.data.log.lake import LAKES
 from dmtl_cli.data.log.parquet import Parquet
 from dmtl_cli.data.log.places import Places, span
@@ -70,6 +71,8 @@ class DayFiles:
     lost: Mapping[str, int] = field(default_factory=dict)
     """lines of events that do not parse, and rows of no day, that were left out as the files were converted, by
     reason (`invalid.REASONS`)"""
+    lost_beside: Mapping[str, int] = field(default_factory=dict)
+    """lines that do not parse of the tables beside the events, left out as these were converted, by the table's name"""
     joined: dict[str, tuple[File, ...]] = field(default_factory=dict)
     """files of the tables of what came of exposures, by name"""
     joined_groups: dict[File, range] = field(default_factory=dict)
@@ -194,31 +197,39 @@ class DayFinder:
             tables: the day whose side tables to take where they are there; else, and by default, those of `day`.
         """
         events, groups, lost = self._dated("events", day)
-        sides = {side: tuple(self.beside(n, day, tables)) for n, side in SIDES.items() if n in self.tables}
+        beside = {n: self._beside(n, day, tables) for n in SIDES if n in self.tables}
+        sides = {SIDES[n]: tuple(files) for n, (files, _) in beside.items()}
+        lost_beside = {n: lines for n, (_, lines) in beside.items() if lines}
         later: dict[str, tuple[File, ...]] = {}
         parts: dict[File, range] = {}
         for name, table in self.data.events.joined.items():
-            later[name], some = self.joined(name, day, table.days_after)
+            later[name], some, lines = self._joined(name, day, table.days_after)
+            lost_beside |= {JOINED + name: lines} if lines else {}
             parts |= {file: _both(range_, parts.get(file)) for file, range_ in some.items()}
-        found = DayFiles(day, tuple(events), sides, groups, self.data.digest, [], lost, later, parts).identify()
+        found = DayFiles(day, tuple(events), sides, groups, self.data.digest, [], lost, lost_beside, later, parts)
+        found = found.identify()
         found.check_distinct()
         return found
 
     def joined(self, name: str, day: dt.date, after: int) -> tuple[tuple[File, ...], dict[File, range]]:
         """The files of a table of what came of exposures, of a day and so many after it, and as `DayFiles` has them
         which of their row groups."""
-        found, groups = list[File](), dict[File, range]()
+        return self._joined(name, day, after)[:2]
+
+    def _joined(self, name: str, day: dt.date, after: int) -> tuple[tuple[File, ...], dict[File, range], int]:
+        """The same, and how many of their lines do not parse and are left out."""
+        found, groups, lines = list[File](), dict[File, range](), 0
         for days in range(after + 1):
             try:
-                files, some, _ = self._dated(JOINED + name, before(day, -days))
+                files, some, lost = self._dated(JOINED + name, before(day, -days))
             except UserError as e:
                 if not days or e.code != Exit.NO_INPUT:
                     raise
                 asked = f"which day {day} reads (data.{JOINED}{name}.days_after: {after})"
                 raise UserError(f"{e.message}, {asked}", e.hint, e.code) from None
-            found += files
+            found, lines = found + files, lines + lost.get(LINE, 0)
             groups |= {file: _both(range_, groups.get(file)) for file, range_ in some.items()}
-        return tuple(dict.fromkeys(found)), groups
+        return tuple(dict.fromkeys(found)), groups, lines
 
     def finished(self, day: dt.date) -> list[str]:
         """Tables (events, users, items) whose folder of the day has a `SUCCESS` that the config does not look for."""
@@ -241,20 +252,26 @@ class DayFinder:
 
     def beside(self, name: str, day: dt.date, other: dt.date | None) -> list[File]:
         """A side table's files: those of `other` where they are there, else those of `day`; none without the table."""
-        if name not in self.tables:
-            return []
+        return self._beside(name, day, other)[0] if name in self.tables else []
+
+    def _beside(self, name: str, day: dt.date, other: dt.date | None) -> tuple[list[File], int]:
+        """The same of a table that is there, and how many of its lines do not parse and are left out."""
         if other is not None and self.tables[name].is_daily:
             try:
-                return self._files(name, self._day_of(name, other))[0]
+                return self._with_lines(name, other)
             except UserError as e:
                 if e.code != Exit.NO_INPUT:
                     raise
         try:
-            return self._files(name, self._day_of(name, day))[0]
+            return self._with_lines(name, day)
         except UserError as e:
             if e.code == Exit.NO_INPUT and (lag := self._lag(name)):
                 raise self._no_snapshot(name, day, lag, e) from None
             raise
+
+    def _with_lines(self, name: str, day: dt.date) -> tuple[list[File], int]:
+        files, lost = self._files(name, self._day_of(name, day))
+        return files, lost.get(LINE, 0)
 
     def _lag(self, name: str) -> int:
         table = self.tables[name]

@@ -17,6 +17,8 @@ from dmtl_cli.data.log.labels import read_click
 DAY, LINE, UNSET = "day", "line", "unset"
 FACT = "left_out."
 """begins the name of a fact of a day: rows left out for a reason"""
+BESIDE = "lines_left_out"
+"""lines of the tables beside the events that do not parse, by the table, in `check` and in a manifest's facts"""
 MOST = 0.5
 """of a day's rows"""
 REASONS = {
@@ -74,34 +76,50 @@ def valid(rows: Checked, events: Events, left_out: Counter[str]) -> Checked:
     return rows.only(keep)
 
 
-def require_most(day: dt.date, kept: int, left_out: Mapping[str, int]) -> None:
+def require_most(day: dt.date | None, kept: int, left_out: Mapping[str, int], table: str = "events") -> None:
     """Raises UserError 65 where more rows of a day were left out than kept for what is wrong with them; those of no day
-    are not the day's."""
+    are not the day's.
+
+    Args:
+        day: None: the table is one for all days.
+    """
     found = {reason: left_out[reason] for reason in REASONS if reason not in _OF_NO_DAY and left_out.get(reason)}
     gone = sum(found.values())
     if gone > MOST * (kept + gone):
-        what = f"events: day {day}: {in_words(kept, left_out)}"
+        what = f"{table}: {f'day {day}: ' if day else ''}{in_words(kept, left_out)}"
         lines = 2 * left_out.get(LINE, 0) > gone
         look = "is the format (data.csv) as the files are written?" if lines else "look at the columns of data.events"
         raise UserError(what, f"{look}: at most {MOST:.0%} may be left out")
 
 
-def facts_of(left_out: Mapping[str, int]) -> dict[str, float]:
-    """Facts of a day, by reasons that there were."""
-    return {FACT + reason: float(left_out[reason]) for reason in REASONS if left_out.get(reason)}
+def facts_of(left_out: Mapping[str, int], beside: Mapping[str, int]) -> dict[str, float]:
+    """Facts of a day, by reasons that there were.
+
+    Args:
+        beside: lines that do not parse by the table beside the events that has them.
+    """
+    facts = {FACT + reason: float(left_out[reason]) for reason in REASONS if left_out.get(reason)}
+    return facts | {f"{BESIDE}.{table}": float(n) for table, n in beside.items() if n}
 
 
 def left_out(days: Sequence[Day]) -> dict[str, dict[str, int]]:
-    """`left_out` of a manifest's facts: rows that were left out of days, by reason; nothing where none was."""
-    found: Counter[str] = Counter()
+    """`left_out` of a manifest's facts: rows that were left out of days, by reason; and `BESIDE`: of each table the
+    lines of the day that has most, as one table may be that of all days. Nothing where none was."""
+    found, beside = Counter[str](), Counter[str]()
     for day in days:
         found.update(reasons(day.facts))
-    return {"left_out": dict(found)} if found else {}
+        beside |= Counter(lines_beside(day.facts))
+    return ({"left_out": dict(found)} if found else {}) | ({BESIDE: dict(beside)} if beside else {})
 
 
 def reasons(facts: Mapping[str, float]) -> dict[str, int]:
     """Rows left out by reason, of a day's facts."""
     return {name.removeprefix(FACT): int(n) for name, n in facts.items() if name.startswith(FACT)}
+
+
+def lines_beside(facts: Mapping[str, float]) -> dict[str, int]:
+    """Lines that do not parse of the tables beside the events, by table, of a day's facts."""
+    return {name.removeprefix(f"{BESIDE}."): int(n) for name, n in facts.items() if name.startswith(f"{BESIDE}.")}
 
 
 def in_words(kept: int, left_out: Mapping[str, int]) -> str:

@@ -324,7 +324,7 @@ class Log:
         timed = [side for side in SIDES if sides[side].is_timed and tables is None and self.data.events.time]
         seen = self._first_pass(raw, found, scratch, ranks, timed)
         self._selected[day, tables] = raw.selection
-        joined, facts = {}, invalid.facts_of(seen.left_out)
+        joined, facts = {}, invalid.facts_of(seen.left_out, found.lost_beside)
         facts |= {NOT_ASKED: float(seen.left_out[WHERE])} if self.data.events.where else {}
         facts |= {REPEATED: float(seen.left_out[BY_UNIQUE])} if self.data.events.unique else {}
         for side, entities in sides.items():

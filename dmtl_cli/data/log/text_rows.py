@@ -31,9 +31,9 @@ LONGEST_ROW = 64 << 20
 T = TypeVar("T")
 _BOM = b"\xef\xbb\xbf"
 DROP = "set data.events.invalid_rows: drop, which leaves out and counts lines that do not parse"
-"""what to do about such a line of events"""
+"""what to do about such a line"""
 Invalid = Literal["refuse", "drop"] | None
-"""`data.events.invalid_rows`: what becomes of a line that does not parse; None: it is refused, as no key is for it"""
+"""`data.events.invalid_rows`: what becomes of a line that does not parse; None: it is refused without naming the key"""
 
 
 class Lost(NamedTuple):
