@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import PurePosixPath
@@ -90,10 +90,11 @@ class Table:
         """Names of the columns, where the files have no header with them."""
         return None if self.written.header else self.of_files or self.written.names or tuple(self.frame.columns)
 
-    def beside(self, events: Table) -> Table:
-        """A table of users or items as these events read it: of one day, where they have others, it is of all days."""
-        mine, theirs = ({day for day, _ in files.days} for files in (self.files, events.files))
-        of_all = len(mine) == 1 and not theirs <= mine
+    def beside(self, days: Collection[dt.date]) -> Table:
+        """A table of users or items as events of these days read it, whatever tells their days: of one day, where they
+        have others, it is of all days."""
+        mine = {day for day, _ in self.files.days}
+        of_all = len(mine) == 1 and not {*days} <= mine
         return replace(self, files=one_state(self.files), day=None, pieces=()) if of_all else self
 
     def of_day(self, day: dt.date) -> pl.DataFrame | None:

@@ -14,6 +14,7 @@ from dmtl_cli.config.days import before
 from dmtl_cli.data.first_window import FEW
 from dmtl_cli.data.log.lengths import clock_seconds, not_negative
 from dmtl_cli.guess.arrival import Arrival, arrival, by_times
+from dmtl_cli.guess.dated import by_own_times
 from dmtl_cli.guess.doubts import crowd, invalid_rows, no_item, nobody, null_ids, sessions, warnings
 from dmtl_cli.guess.exploding import parallel
 from dmtl_cli.guess.features import days_of_rows, inputs_of
@@ -86,15 +87,16 @@ def understood(root: str, given: Mapping[str, str], lives: str | None) -> Log:
         zone, _ = fits or zone_of(events.frame[roles.time.column], roles.time_unit)
         events, later, days = _whole(found.root, events, later, roles, others, given, zone)
         roles = replace(roles_of(events.frame, given, ids), grades=roles.grades)
+    later, lost = (later, []) if events.files.days else by_own_times(later, events, roles, others, zone)
     events, roles = of_what_was_seen(found.root, events, roles, later, given, ids)
     _settle(roles, events, later, given, zone)
-    others = [by_days(found.root, table, roles, zone) for table in others]
+    others = [by_days(found.root, table, roles, zone).beside(days) for table in others]
     inputs = inputs_of(events, roles, others, partial_columns(found.root, events, roles, zone), zone)
     if (once := unique_of(events.frame, roles, later)) is not None:
         inputs.unused = [g for g in inputs.unused if g.column != once.column]
     refuse_expression(given.get(EXPRESSION), events, inputs, roles)
     inputs.other.extend(found.unreadable)
-    inputs.told.extend([*_of_days(days, late), *unseen(events, roles)])
+    inputs.told.extend([*_of_days(days, late), *lost, *unseen(events, roles)])
     inputs.told.extend(f"{c}: {kind}" for c, kind in events.other.items() if kind.startswith(OBJECT))
     inputs.told.extend(f"{path}: not used: {why}" for path, why in found.unreadable if NOT_UTF8 in why)
     waits, came_of = max((one.wait.days_after for one in later if one.wait), default=0), days_of(later, events)
