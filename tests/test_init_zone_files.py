@@ -102,3 +102,64 @@ def test_what_came_of_exposures_is_of_the_days_of_the_users_too(tmp_path: Path, 
     assert (joined["path"], joined["date_column"]) == ("events/play", "event_time"), text
     for day in (FIRST + dt.timedelta(1), FIRST + dt.timedelta(2)):
         assert checked(tmp_path, day) == rate(zone, day)
+
+
+def test_files_of_one_folder_and_numbers_in_csv(tmp_path: Path) -> None:
+    """Paths with `*`, and a time of another name than that of the events, which `data.types` reads."""
+    tables = world()
+    tables["play"] = tables["play"].with_columns(started=pl.col("at").dt.epoch("s"))
+
+    def both(home: Path) -> None:
+        for name, rows in tables.items():
+            for (day,), part in rows.group_by(pl.col("at").dt.date().alias("d"), maintain_order=True):
+                part = part if name == "play" else part.with_columns(event_time=zulu(pl.col("at")))
+                write(part.drop("at"), home, f"{name}_{day}", "csv")
+
+    ended, raw, text = made(tmp_path, both, "--timezone", "Asia/Manila")
+    assert ended.code == 0, ended.err
+    joined = raw["data"]["events"]["joined"]["play"]
+    assert raw["data"]["events"]["path"] == "card_impression_*.csv", "of any month"
+    assert (joined["path"], joined["date_column"]) == ("play_*.csv", "started"), text
+    assert "not used: started" not in text
+    day = FIRST + dt.timedelta(1)
+    assert checked(tmp_path, day) == rate("Asia/Manila", day)
+
+
+def test_files_of_the_days_of_the_users_stay(tmp_path: Path) -> None:
+    """Beside events in one file, whose days a column tells in any case."""
+    shown, plays = world().values()
+    local = pl.col("at").dt.convert_time_zone("Asia/Manila").dt.date().alias("d")
+
+    def both(home: Path) -> None:
+        write(shown.select(pl.exclude("at"), event_time=zulu(pl.col("at"))), home, "card_impression", "jsonl")
+        for (day,), part in plays.group_by(local, maintain_order=True):
+            rows = part.select(pl.exclude("at"), event_time=zulu(pl.col("at")))
+            write(rows, home / "play", str(day), "jsonl")
+
+    ended, raw, text = made(tmp_path, both, "--timezone", "Asia/Manila")
+    assert ended.code == 0, ended.err
+    joined = raw["data"]["events"]["joined"]["play"]
+    assert joined["path"] == "play/{day}.jsonl" and "date_column" not in joined, text
+
+
+def test_rows_without_a_time_are_told_where_they_are_lost(tmp_path: Path) -> None:
+    """In Manila a day begins in the file of the day before, which none reads."""
+    ended, raw, text = inited(tmp_path, "--timezone", "Asia/Manila", play=None)
+    assert ended.code == 0, ended.err
+    joined = raw["data"]["events"]["joined"]["play"]
+    assert joined["path"] == "events/play/{day}.jsonl.gz" and not {"date_column", "days_after"} & joined.keys(), text
+    (line,) = (line for line in ended.out.splitlines() if line.startswith("WARNING: events/play"))
+    assert "no column tells when its rows came: what came of an exposure is lost" in line
+
+
+def test_rows_without_a_time_are_read_with_those_of_the_next_file(tmp_path: Path) -> None:
+    """In New York a day ends in the file of the next."""
+    ended, raw, text = inited(tmp_path, "--timezone", "America/New_York", play=None)
+    assert ended.code == 0, ended.err
+    joined = raw["data"]["events"]["joined"]["play"]
+    assert joined["path"] == "events/play/{day}.jsonl.gz" and joined["days_after"] == 1, text
+    assert "WARNING: events/play" not in ended.out
+    day, (shown, plays) = FIRST + dt.timedelta(1), world().values()
+    mine = shown.filter(shown["at"].dt.convert_time_zone("America/New_York").dt.date() == day)
+    of_all = round(len(mine.join(plays, on="impression_id", how="semi")) / len(mine), 4)
+    assert checked(tmp_path, day) == (len(mine), of_all)

@@ -49,6 +49,8 @@ class Arrival:
 
     moved: int = 0
     """rows that are of another day than their folder where the users live, if a person says where"""
+    begun: int = 0
+    """those of them whose folder is of a day before theirs: a day of the users begins in it"""
 
     @property
     def is_told(self) -> bool:
@@ -107,8 +109,8 @@ def arrival(root: str, events: Table, roles: Roles, others: Sequence[Table], liv
     zone = of_users(events.frame[roles.time.column], roles.time_unit, lives, events.frame, user)
     if is_naive(events.frame[roles.time.column], roles.time_unit) and zone[0] == "UTC":
         return replace(found, zone=zone)
-    moved = int((of.dt.convert_time_zone(zone[0]).dt.date() != rows["day"]).sum())
-    return replace(found, zone=zone, moved=moved)
+    off = (of.dt.convert_time_zone(zone[0]).dt.date() - rows["day"]).dt.total_days()
+    return replace(found, zone=zone, moved=int((off != 0).sum()), begun=int((off > 0).sum()))
 
 
 def _some(root: str, events: Table, day: dt.date) -> pl.DataFrame | None:
@@ -183,6 +185,7 @@ def _glob(files: Files, beside: Sequence[str]) -> str | None:
 
 
 def by_times(events: Table, place: str) -> Table:
-    """The events as a table whose days a column tells."""
-    files = replace(events.files, path=place, partition=None, pattern=None, days=())
+    """The events, or what came of them, as a table whose days a column tells, its path that of files of any day."""
+    any_day = place if "*" in place else None
+    files = replace(events.files, path=place, partition=None, pattern=None, days=(), glob=any_day)
     return replace(events, files=files, day=None, pieces=())

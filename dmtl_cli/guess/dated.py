@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import polars as pl
 
-from dmtl_cli.guess.arrival import by_times, is_late, place_of
+from dmtl_cli.guess.arrival import Arrival, by_times, is_late, place_of
 from dmtl_cli.guess.outcomes import Outcomes
 from dmtl_cli.guess.roles import Roles, find_ids, find_time
 from dmtl_cli.guess.tables import LAKES, Table
@@ -20,7 +20,7 @@ _Clock = tuple[str, str]
 
 
 def by_own_times(
-    later: Sequence[Outcomes], events: Table, roles: Roles, others: Sequence[Table], zone: str
+    later: Sequence[Outcomes], events: Table, roles: Roles, others: Sequence[Table], zone: str, late: Arrival | None
 ) -> tuple[list[Outcomes], list[str]]:
     """The tables, of files that are of other days than those of the users each read by a column of its own, as these
     events are read; and what a person should know of those that cannot be, a line each.
@@ -30,7 +30,9 @@ def by_own_times(
         roles: of the events.
         others: tables beside them that are none of `later`.
         zone: in which days are cut.
+        late: what the events' times say of the folders in which they lie.
     """
+    ends_in_next = late is not None and late.moved > late.other and not is_late(late.begun, late.rows)
     out, told = list[Outcomes](), list[str]()
     for one in later:
         files = one.table.files
@@ -43,6 +45,9 @@ def by_own_times(
             continue
         beside = [events, *others, *(each.table for each in later if each.table.files.files != files.files)]
         place = place_of(files, beside)
+        if clock is None and ends_in_next and one.computed is None:
+            out.append(replace(one, reaches=1))
+            continue
         if clock is None or place is None:
             out.append(one)
             told.append(_lost(one, zone, none=clock is None))

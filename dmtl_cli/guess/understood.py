@@ -87,7 +87,7 @@ def understood(root: str, given: Mapping[str, str], lives: str | None) -> Log:
         zone, _ = fits or zone_of(events.frame[roles.time.column], roles.time_unit)
         events, later, days = _whole(found.root, events, later, roles, others, given, zone)
         roles = replace(roles_of(events.frame, given, ids), grades=roles.grades)
-    later, lost = (later, []) if events.files.days else by_own_times(later, events, roles, others, zone)
+    later, lost = (later, []) if events.files.days else by_own_times(later, events, roles, others, zone, late)
     events, roles = of_what_was_seen(found.root, events, roles, later, given, ids)
     _settle(roles, events, later, given, zone)
     others = [by_days(found.root, table, roles, zone).beside(days) for table in others]
@@ -99,7 +99,7 @@ def understood(root: str, given: Mapping[str, str], lives: str | None) -> Log:
     inputs.told.extend([*_of_days(days, late), *lost, *unseen(events, roles)])
     inputs.told.extend(f"{c}: {kind}" for c, kind in events.other.items() if kind.startswith(OBJECT))
     inputs.told.extend(f"{path}: not used: {why}" for path, why in found.unreadable if NOT_UTF8 in why)
-    waits, came_of = max((one.wait.days_after for one in later if one.wait), default=0), days_of(later, events)
+    waits, came_of = max((one.days_after for one in later), default=0), days_of(later, events)
     there = {day: n for day, n in days.items() if all(day in of for of in came_of) and before(day, -waits) <= max(days)}
     newest = complete_day(there.items())
     marked = _marked(found, events, days, newest)
@@ -360,7 +360,7 @@ def days_of(later: Sequence[Outcomes], events: Table) -> list[set[dt.date]]:
     of one of which a day reads further days, those that have these too."""
     out = list[set[dt.date]]()
     for one in later:
-        files, after = one.table.files, one.wait.days_after if one.wait else 0
+        files, after = one.table.files, one.days_after
         there = {day for day, _ in files.days}
         if not there and after and one.wait is not None:
             there = {*local_days(one.table.frame[one.wait.came[0]], one.wait.came[1], "UTC").drop_nulls()}
