@@ -163,3 +163,23 @@ def test_rows_without_a_time_are_read_with_those_of_the_next_file(tmp_path: Path
     mine = shown.filter(shown["at"].dt.convert_time_zone("America/New_York").dt.date() == day)
     of_all = round(len(mine.join(plays, on="impression_id", how="semi")) / len(mine), 4)
     assert checked(tmp_path, day) == (len(mine), of_all)
+
+
+@pytest.mark.parametrize("zone", [None, "Asia/Manila"])
+def test_of_two_snapshots_the_newer_is_one_state(tmp_path: Path, zone: str | None) -> None:
+    """Two of four days have a table of users: as tables of days they would leave the others without one."""
+
+    def write_two(home: Path) -> None:
+        put(home, world(), {"card_impression": zulu, "play": zulu})
+        older = home / "users" / f"users_{FIRST:%Y%m%d}.jsonl.gz"
+        older.write_bytes((home / f"users/users_{LATER}.jsonl.gz").read_bytes())
+
+    ended, raw, text = made(tmp_path, write_two, *(("--timezone", zone) if zone else ()))
+    assert ended.code == 0, ended.err
+    newer = f"users/users_{LATER}.jsonl.gz"
+    assert raw["data"]["users"]["path"] == newer and text.count("one state for all days") >= 2, text
+    told = (
+        f"WARNING: users/users_{{day}}.jsonl.gz has 2 days, fewer than most of the log's: {newer} alone is read, as one"
+    )
+    assert f"{told} state for all days" in ended.out, ended.out
+    assert "plays_total" not in {f["name"] for f in raw["features"] if f != "auto"}, text

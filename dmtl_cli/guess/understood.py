@@ -18,7 +18,7 @@ from dmtl_cli.guess.dated import by_own_times
 from dmtl_cli.guess.doubts import crowd, invalid_rows, no_item, nobody, null_ids, sessions, warnings
 from dmtl_cli.guess.exploding import parallel
 from dmtl_cli.guess.features import days_of_rows, inputs_of
-from dmtl_cli.guess.files import CSV, JSON, complete_day, usual
+from dmtl_cli.guess.files import CSV, JSON, Files, complete_day, usual
 from dmtl_cli.guess.given import refuse_expression, refuse_given, told_of, with_clicks, with_grades
 from dmtl_cli.guess.keys import by_tables
 from dmtl_cli.guess.known import Log
@@ -90,13 +90,16 @@ def understood(root: str, given: Mapping[str, str], lives: str | None) -> Log:
     later, lost = (later, []) if events.files.days else by_own_times(later, events, roles, others, zone, late)
     events, roles = of_what_was_seen(found.root, events, roles, later, given, ids)
     _settle(roles, events, later, given, zone)
-    others = [by_days(found.root, table, roles, zone).beside(days) for table in others]
+    whole = [by_days(found.root, table, roles, zone) for table in others]
+    others = [table.beside(days) for table in whole]
     inputs = inputs_of(events, roles, others, partial_columns(found.root, events, roles, zone), zone)
     if (once := unique_of(events.frame, roles, later)) is not None:
         inputs.unused = [g for g in inputs.unused if g.column != once.column]
     refuse_expression(given.get(EXPRESSION), events, inputs, roles)
     inputs.other.extend(found.unreadable)
     inputs.told.extend([*_of_days(days, late), *lost, *unseen(events, roles)])
+    read = [side.table.files for side in inputs.sides.values()]
+    inputs.told.extend(_of_few(table, files) for table in whole for files in read if _is_part(files, table))
     inputs.told.extend(f"{c}: {kind}" for c, kind in events.other.items() if kind.startswith(OBJECT))
     inputs.told.extend(f"{path}: not used: {why}" for path, why in found.unreadable if NOT_UTF8 in why)
     waits, came_of = max((one.days_after for one in later), default=0), days_of(later, events)
@@ -283,6 +286,17 @@ def _of_days(days: Mapping[dt.date, int], late: Arrival | None) -> Iterator[str]
     if late is not None and late.is_told:
         then = "date_column and timezone are written" if late.is_of_events else "see the comments beside path"
         yield f"{late.why}: {then}"
+
+
+def _is_part(files: Files, table: Table) -> bool:
+    """Whether files are some of a table's."""
+    return {*files.files} < {*table.files.files}
+
+
+def _of_few(table: Table, read: Files) -> str:
+    """What is said of a table of few days, of which the newest alone is read."""
+    few = f"{table.files.name} has {len(table.files.days)} days, fewer than most of the log's"
+    return f"{few}: {read.name} alone is read, as one state for all days"
 
 
 def _timed(table: Table, given: Mapping[str, str]) -> Table:
