@@ -49,10 +49,12 @@ class Arrival:
 
     moved: int = 0
     """rows that are of another day than their folder where the users live, if a person says where"""
+    begun: int = 0
+    """those of them whose folder is of a day before theirs: a day of the users begins in it"""
 
     @property
     def is_told(self) -> bool:
-        return max(self.other, self.moved) > max(_OFF * self.rows, _LEAST)
+        return is_late(max(self.other, self.moved), self.rows)
 
     @property
     def is_of_events(self) -> bool:
@@ -72,6 +74,11 @@ class Arrival:
         return (
             f"{told}, and rows of a day lie in three folders or more: folders are days of arrival" * self.spread or told
         )
+
+
+def is_late(other: int, rows: int) -> bool:
+    """Whether so many rows of another day than their folder are worth a word."""
+    return other > max(_OFF * rows, _LEAST)
 
 
 def arrival(root: str, events: Table, roles: Roles, others: Sequence[Table], lives: str | None) -> Arrival | None:
@@ -95,15 +102,15 @@ def arrival(root: str, events: Table, roles: Roles, others: Sequence[Table], liv
     spread = int((later > 1).sum()) >= FEW and len(later) >= _MOSTLY * every
     whole = len(events.files.files) == 1 or all(is_of_span(path) for path, _ in events.files.files)
     of_several = whole and other >= _OF_FILE * len(rows)
-    found = Arrival(zone, roles.time.column, len(rows), other, spread, of_several, _place(events.files, others))
+    found = Arrival(zone, roles.time.column, len(rows), other, spread, of_several, place_of(events.files, others))
     if lives is None:
         return found
     user, of = roles.user.column if roles.user else None, rows["at"]
     zone = of_users(events.frame[roles.time.column], roles.time_unit, lives, events.frame, user)
     if is_naive(events.frame[roles.time.column], roles.time_unit) and zone[0] == "UTC":
         return replace(found, zone=zone)
-    moved = int((of.dt.convert_time_zone(zone[0]).dt.date() != rows["day"]).sum())
-    return replace(found, zone=zone, moved=moved)
+    off = (of.dt.convert_time_zone(zone[0]).dt.date() - rows["day"]).dt.total_days()
+    return replace(found, zone=zone, moved=int((off != 0).sum()), begun=int((off > 0).sum()))
 
 
 def _some(root: str, events: Table, day: dt.date) -> pl.DataFrame | None:
@@ -153,7 +160,7 @@ def _by_day(agree: pl.DataFrame) -> list[tuple[dt.date, dict[str, int]]]:
     return [(found["day"], found) for found in agree.iter_rows(named=True)]
 
 
-def _place(files: Files, others: Sequence[Table]) -> str | None:
+def place_of(files: Files, others: Sequence[Table]) -> str | None:
     """The folder that has the rows of all days and nothing else, or a path with `*` that means these files alone."""
     above = PurePosixPath(files.path if files.partition else (files.pattern or "").partition("{")[0] + "x")
     parts = (above if files.partition else above.parent).parts
@@ -178,6 +185,7 @@ def _glob(files: Files, beside: Sequence[str]) -> str | None:
 
 
 def by_times(events: Table, place: str) -> Table:
-    """The events as a table whose days a column tells."""
-    files = replace(events.files, path=place, partition=None, pattern=None, days=())
+    """The events, or what came of them, as a table whose days a column tells, its path that of files of any day."""
+    any_day = place if "*" in place else None
+    files = replace(events.files, path=place, partition=None, pattern=None, days=(), glob=any_day)
     return replace(events, files=files, day=None, pieces=())

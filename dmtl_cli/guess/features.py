@@ -62,7 +62,7 @@ def inputs_of(events: Table, roles: Roles, others: list[Table], partial: Mapping
         zone: in which a time gives the day, where no name does.
     """
     found = Inputs()
-    for table in by_likeness([table.beside(events) for table in others], events, roles):
+    for table in by_likeness(others, events, roles):
         place(table, events, roles, found)
     found.unused.extend(Guess(c, f"of type {kind}") for c, kind in events.other.items())
     why = "a key of folders, which is no column: write it into the rows where it is to be a feature"

@@ -68,6 +68,13 @@ class Outcomes:
     """when exposures were shown and rows came, where an id is of no single exposure"""
     dated: str | None = None
     """the column that tells the day of its rows, where its files do not and the key is of a day"""
+    reaches: int = 0
+    """how many days' files after its own a day of the users lies in, whenever its rows come"""
+
+    @property
+    def days_after(self) -> int:
+        """How many days' files after its own a day reads too."""
+        return max(self.reaches, self.wait.days_after if self.wait else 0)
 
     @property
     def rows(self) -> pl.DataFrame:

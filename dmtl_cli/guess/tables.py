@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import PurePosixPath
@@ -90,11 +90,29 @@ class Table:
         """Names of the columns, where the files have no header with them."""
         return None if self.written.header else self.of_files or self.written.names or tuple(self.frame.columns)
 
-    def beside(self, events: Table) -> Table:
-        """A table of users or items as these events read it: of one day, where they have others, it is of all days."""
-        mine, theirs = ({day for day, _ in files.days} for files in (self.files, events.files))
-        of_all = len(mine) == 1 and not theirs <= mine
+    def beside(self, days: Collection[dt.date]) -> Table:
+        """A table of users or items as events of these days read it, whatever tells their days: of one day, where they
+        have others, it is of all days; of two that are few of theirs the newer one is, as it is written alone."""
+        mine = {day for day, _ in self.files.days}
+        newer = self._newer() if len(mine) == 2 and 2 * len(mine & {*days}) <= len(days) > 2 else None
+        if newer is not None:
+            return newer
+        of_all = len(mine) == 1 and not {*days} <= mine
         return replace(self, files=one_state(self.files), day=None, pieces=()) if of_all else self
+
+    def _newer(self) -> Table | None:
+        """The newer of two days as a table without days; None where it is far smaller, as one of changes is, or no path
+        means its files alone."""
+        files, ((_, before), (day, size)) = self.files, self.files.days
+        frame = None if files.form in LAKES or 2 * size < before else self.of_day(day)
+        if frame is None:
+            return None
+        mine = tuple(one for one in files.files if files.day_of(one[0]) == day)
+        alone = Files(mine[0][0] if len(mine) == 1 else files.path, files.form, mine, together=True)
+        if len(mine) > 1:
+            alone = replace(alone, glob=glob_of(alone, [path for path, _ in files.files if files.day_of(path) != day]))
+        read = replace(self, files=alone, frame=frame, day=None, pieces=())
+        return None if read.has_no_path else read
 
     def of_day(self, day: dt.date) -> pl.DataFrame | None:
         """The rows of a day; None where there are none. The newest day is first in `frame`."""

@@ -92,6 +92,7 @@ def _used(log: Log) -> set[str]:
     used |= {log.inputs.guests.member, log.inputs.guests.cookie} if log.inputs.guests else set()
     sides = log.inputs.sides.values()
     used |= {c.column for side in sides for c in (side.key, side.version, side.until) if c}
+    used |= {one.dated for one in log.later if one.dated}
     return used | {c for one in log.later for c in (*one.event_sources, *one.sources)}
 
 

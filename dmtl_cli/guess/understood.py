@@ -14,10 +14,11 @@ from dmtl_cli.config.days import before
 from dmtl_cli.data.first_window import FEW
 from dmtl_cli.data.log.lengths import clock_seconds, not_negative
 from dmtl_cli.guess.arrival import Arrival, arrival, by_times
+from dmtl_cli.guess.dated import by_own_times
 from dmtl_cli.guess.doubts import crowd, invalid_rows, no_item, nobody, null_ids, sessions, warnings
 from dmtl_cli.guess.exploding import parallel
 from dmtl_cli.guess.features import days_of_rows, inputs_of
-from dmtl_cli.guess.files import CSV, JSON, complete_day, usual
+from dmtl_cli.guess.files import CSV, JSON, Files, complete_day, usual
 from dmtl_cli.guess.given import refuse_expression, refuse_given, told_of, with_clicks, with_grades
 from dmtl_cli.guess.keys import by_tables
 from dmtl_cli.guess.known import Log
@@ -86,18 +87,22 @@ def understood(root: str, given: Mapping[str, str], lives: str | None) -> Log:
         zone, _ = fits or zone_of(events.frame[roles.time.column], roles.time_unit)
         events, later, days = _whole(found.root, events, later, roles, others, given, zone)
         roles = replace(roles_of(events.frame, given, ids), grades=roles.grades)
+    later, lost = (later, []) if events.files.days else by_own_times(later, events, roles, others, zone, late)
     events, roles = of_what_was_seen(found.root, events, roles, later, given, ids)
     _settle(roles, events, later, given, zone)
-    others = [by_days(found.root, table, roles, zone) for table in others]
+    whole = [by_days(found.root, table, roles, zone) for table in others]
+    others = [table.beside(days) for table in whole]
     inputs = inputs_of(events, roles, others, partial_columns(found.root, events, roles, zone), zone)
     if (once := unique_of(events.frame, roles, later)) is not None:
         inputs.unused = [g for g in inputs.unused if g.column != once.column]
     refuse_expression(given.get(EXPRESSION), events, inputs, roles)
     inputs.other.extend(found.unreadable)
-    inputs.told.extend([*_of_days(days, late), *unseen(events, roles)])
+    inputs.told.extend([*_of_days(days, late), *lost, *unseen(events, roles)])
+    read = [side.table.files for side in inputs.sides.values()]
+    inputs.told.extend(_of_few(table, files) for table in whole for files in read if _is_part(files, table))
     inputs.told.extend(f"{c}: {kind}" for c, kind in events.other.items() if kind.startswith(OBJECT))
     inputs.told.extend(f"{path}: not used: {why}" for path, why in found.unreadable if NOT_UTF8 in why)
-    waits, came_of = max((one.wait.days_after for one in later if one.wait), default=0), days_of(later, events)
+    waits, came_of = max((one.days_after for one in later), default=0), days_of(later, events)
     there = {day: n for day, n in days.items() if all(day in of for of in came_of) and before(day, -waits) <= max(days)}
     newest = complete_day(there.items())
     marked = _marked(found, events, days, newest)
@@ -283,6 +288,17 @@ def _of_days(days: Mapping[dt.date, int], late: Arrival | None) -> Iterator[str]
         yield f"{late.why}: {then}"
 
 
+def _is_part(files: Files, table: Table) -> bool:
+    """Whether files are some of a table's."""
+    return {*files.files} < {*table.files.files}
+
+
+def _of_few(table: Table, read: Files) -> str:
+    """What is said of a table of few days, of which the newest alone is read."""
+    few = f"{table.files.name} has {len(table.files.days)} days, fewer than most of the log's"
+    return f"{few}: {read.name} alone is read, as one state for all days"
+
+
 def _timed(table: Table, given: Mapping[str, str]) -> Table:
     """The table with texts such as 3:45 of the given duration as seconds."""
     c = given.get("duration")
@@ -358,7 +374,7 @@ def days_of(later: Sequence[Outcomes], events: Table) -> list[set[dt.date]]:
     of one of which a day reads further days, those that have these too."""
     out = list[set[dt.date]]()
     for one in later:
-        files, after = one.table.files, one.wait.days_after if one.wait else 0
+        files, after = one.table.files, one.days_after
         there = {day for day, _ in files.days}
         if not there and after and one.wait is not None:
             there = {*local_days(one.table.frame[one.wait.came[0]], one.wait.came[1], "UTC").drop_nulls()}
