@@ -69,7 +69,7 @@ def test_clicks_of_their_own_are_joined(root: Path) -> None:
     expected = {"path": "clicks/clicks_{day}.csv", "key": "impression_id", "columns": made}
     assert events["joined"] == {"clicks": expected} and config["data"]["types"]["time_on_page"] == "clock"
     assert not {f["name"] for f in config["features"] if f != "auto"} & {*made, "impression_id"}
-    assert "not used: clicks" not in out and "the id of no exposure of the day" in out
+    assert "not used: clicks" not in out and " rows are of the day's exposures" in out
     labels, table = checked(root)["labels"], clicks(DAYS[0])
     known = table.filter(pl.col("impression_id").is_in(shown(DAYS[0])["impression_id"].implode()))
     assert labels["click_rate"] == round(known["impression_id"].n_unique() / 1500, 4)
