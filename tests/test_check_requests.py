@@ -156,7 +156,9 @@ def test_init_takes_them_for_outcomes_and_what_a_request_knows_for_features(tmp_
         {"mood_of_page", "place_no", "surface"} <= set(note.strip("# ").partition(": ")[0].split(", ")) <= {*honest()}
     )
     again = dmtl("init", tmp_path / "log", "-o", tmp_path / "again.yaml", "--user", "reader", "--item", "plant")
-    assert UNSERVED in again.out
+    assert UNSERVED not in again.out and again.code == 0, "its config and check say it, and nobody has to decide"
+    day = ended.json["day"]
+    assert UNSERVED in dmtl("check", "--config", tmp_path / "again.yaml", "--day", day).out
 
 
 # -- statistics --------------------------------------------------------------------------------------------------------
