@@ -53,7 +53,7 @@ def test_of_one_that_changed_within_the_log_that_of_the_moment_is_read(tmp_path:
     assert raw["data"]["events"]["computed"] == {"card_shown": "card"}
     mine = features(raw)
     assert mine["card_shown"] == {"name": "card_shown", "side": "user", "kind": "categorical"} and "card" not in mine
-    assert "card_shown" in ended.out
+    assert "card_shown" in text and "features  " in ended.out
     (line,) = (line for line in text.splitlines() if line.startswith("  # - {name: card,"))
     assert "that of the end of the log; card_shown is that of the moment" in line
     checked = dmtl("check", "--config", tmp_path / "mine.yaml", "--day", "2026-03-01")

@@ -406,7 +406,7 @@ def test_items_that_the_catalogue_lacks(world: Path, tmp_path: Path) -> None:
     for file in (tmp_path / "log" / "items").rglob("*.parquet"):
         pl.read_parquet(file, hive_partitioning=False).filter(~pl.col("item_id").is_in(gone)).write_parquet(file)
     project = a_project(tmp_path)
-    told = f"items are not in the table of items (such as {gone[0]}, {gone[1]}), and are served all the same: set "
+    told = f"items are not in the table of items (such as {gone[0]}, {gone[1]}), and are served all the same: "
     assert f"item_id: {len(gone)} of the day's {len(shown)} {told}" in project.call("check", "--day", DAYS[1]).out
     ended = project.call("backfill", "--from", DAYS[0], "--to", DAYS[1])
     assert ended.code == 0

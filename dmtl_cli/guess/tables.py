@@ -144,7 +144,7 @@ class Found:
         folders = {
             joined_path(PurePosixPath(f).parts[:deep]) for f, _ in files.files if (files.day_of(f) or until) <= until
         }
-        return bool(files.days) and folders <= self.marked
+        return bool(folders) and folders <= self.marked
 
 
 def tables(root: str) -> Found:
