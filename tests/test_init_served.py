@@ -19,7 +19,8 @@ from worlds import Ended, dmtl
 
 from dmtl_cli.data.log.computed import SERVED, Computed
 from dmtl_cli.guess import states
-from dmtl_cli.guess.served import Served, live, part, stock_of
+from dmtl_cli.guess.served import Served, condition_of, live, part, stock_of
+from dmtl_cli.guess.states import Withdrawn
 
 DAY = "2026-03-03"
 N = np.arange(ITEMS)
@@ -216,3 +217,12 @@ def test_a_person_is_told_what_may_be_written(tmp_path: Path) -> None:
     assert "export" not in raw
     said = [line for line in text.splitlines() if line.startswith("# export: {items: ")]
     assert f'# export: {{items: "{LIVE}"}}  # not written: 65% of the sample\'s items are not in the table' in said[0]
+
+
+def test_texts_that_stand_for_yes_are_what_a_condition_names() -> None:
+    """A Parquet table has Y and N as they stand, and no booleans: null is neither."""
+    gone, there = (Withdrawn(c, "", (still,), ("Y", "yes")) for c, still in (("deleted", False), ("active", True)))
+    assert condition_of(gone) == "NOT deleted IN ('Y', 'yes')" and condition_of(there) == "active IN ('Y', 'yes')"
+    rows = pl.DataFrame({"deleted": ["Y", "N", None], "active": ["yes", "N", None]})
+    assert rows.select(pl.sql_expr(condition_of(gone) or "")).to_series().to_list() == [False, True, None]
+    assert rows.select(pl.sql_expr(condition_of(there) or "")).to_series().to_list() == [True, False, None]
