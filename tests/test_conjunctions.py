@@ -21,17 +21,18 @@ from dmtl_cli.data.log.day import Day
 from dmtl_cli.data.rows import Rows, pairs
 from dmtl_cli.evaluate import metrics
 from dmtl_cli.nn.batches import Tables
-from dmtl_cli.teacher import conjunctions, regression
+from dmtl_cli.teacher import conjunctions, posterior, regression
 from dmtl_cli.teacher.conjunctions import (
     CELLS,
     PRECISION,
     Conjunction,
+    Excess,
     Paired,
     Residuals,
     Values,
     chosen,
     evidence,
-    score_test,
+    excesses,
     values_of,
 )
 from dmtl_cli.teacher.hashed import BIAS, SLOTS, Design, first_slots
@@ -156,22 +157,85 @@ def simulated(rng: np.random.Generator, cells: int, n: int, deviation: float) ->
     return (np.arange(n), cell, x), Residuals(rng.random(n) < true, p, rng.choice([0.5, 1.0, 2.0], n))
 
 
+def excess(cells: conjunctions.Cells, of: Residuals) -> Excess:
+    """`Excess` as its words say it: over all pairs of two rows of a cell."""
+    row, slot, x = cells
+    c, p, y = of.weight[row], of.probable[row], of.label[row]
+    out = []
+    for each in (c * x * (y - p), c**2 * x**2 * p * (1 - p), c * x**2 * p * (1 - p)):
+        by_cell = [each[slot == cell] for cell in np.unique(slot)]
+        out.append(sum(float((np.outer(some, some) * (1 - np.eye(len(some)))).sum()) for some in by_cell))
+    return Excess(out[0], 2 * out[1], out[2], float((c * x * (y - p)).__pow__(2).max(initial=0)))
+
+
+def of_cells(cells: conjunctions.Cells, of: Residuals) -> Excess:
+    return conjunctions._Moments.of(of).excess(*cells)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_is_summed_by_cell_is_that_of_all_pairs_of_rows(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    (row, slot, _), of = simulated(rng, 40, 300, 0.5)
+    cells = rng.permutation(row)[:200], slot[:200], rng.uniform(0.3, 1.0, 200)
+    if seed % 2:
+        of = of._replace(weight=np.ones(300))
+    np.testing.assert_allclose(of_cells(cells, of), excess(cells, of), rtol=1e-9)
+
+
 @pytest.mark.parametrize(("cells", "n"), [(20, 4_000), (3_000, 4_000)])
 def test_z_of_nothing_is_standard_and_of_something_is_large(cells: int, n: int) -> None:
-    """Also where a cell has a row or two, whose squares are no normal variables."""
+    """Also where a cell has a row or two."""
     rng = np.random.default_rng(0)
-    none = np.array([score_test(*simulated(rng, cells, n, 0.0))[0] for _ in range(300)])
-    assert abs(none.mean()) < 0.15 and abs(none.std() - 1) < 0.2 and none.max() < 5
-    assert score_test(*simulated(rng, 20, n, 0.5))[0] > 5
+    found = [of_cells(*simulated(rng, cells, n, 0.0)) for _ in range(300)]
+    plain = np.array([each.products / math.sqrt(each.variance) for each in found])
+    assert abs(plain.mean()) < 0.15 and abs(plain.std() - 1) < 0.2
+    assert all(-10 < each.z <= max(z, 0) for each, z in zip(found, plain, strict=True))
+    assert max(each.z for each in found) < conjunctions.LEAST_Z
+    assert of_cells(*simulated(rng, 20, n, 0.5)).z > conjunctions.LEAST_Z
+
+
+def test_a_few_rare_positives_that_meet_are_no_sign() -> None:
+    """Two reads of one cell where .02 of a pair were to be expected: of hundreds of conjunctions one has it."""
+    n, p = 400, np.full(400, 0.01)
+    label = np.arange(n) < 2
+    cells = np.arange(n), np.repeat(np.arange(n // 2), 2), np.ones(n)
+    found = of_cells(cells, Residuals(label, p, np.ones(n)))
+    assert found.products / math.sqrt(found.variance) > conjunctions.LEAST_Z > 2 > found.z > 1
+
+
+def test_rows_that_were_learned_do_not_hide_what_varies() -> None:
+    """A regression that learned the rows leaves smaller residuals than chance: a test of their squares, in cells of few
+    rows, sees that alone."""
+    rng = np.random.default_rng(3)
+    cells, of = simulated(rng, 2_000, 6_000, 0.7)
+    near = of._replace(probable=of.probable + 0.05 * (of.label - of.probable))
+    assert of_cells(cells, near).z > conjunctions.LEAST_Z
 
 
 def test_the_precision_is_that_of_the_weights() -> None:
     rng = np.random.default_rng(1)
     for deviation in (0.2, 0.4):
-        found = [score_test(*simulated(rng, 400, 60_000, deviation))[1] for _ in range(5)]
+        found = [of_cells(*simulated(rng, 400, 60_000, deviation)).precision for _ in range(5)]
         assert np.median(found) == pytest.approx(deviation**-2, rel=0.2)
     cells, of = simulated(rng, 50, 500, 0.0)
-    assert score_test(cells, of._replace(weight=np.zeros(500))) == (0.0, PRECISION[1])
+    nothing = of_cells(cells, of._replace(weight=np.zeros(500)))
+    assert (nothing.z, nothing.precision) == (0.0, PRECISION[1])
+
+
+def test_days_add_up() -> None:
+    """What no day shows by itself, five do; of noise they show nothing."""
+    rng = np.random.default_rng(5)
+
+    def after(deviation: float) -> tuple[float, float]:
+        days = [of_cells(*simulated(rng, 800, 3_000, deviation)) for _ in range(5)]
+        whole = days[0]
+        for each in days[1:]:
+            whole = each.after(whole, MEMORY)
+        return max(each.z for each in days), whole.z
+
+    some = [after(0.5) for _ in range(20)]
+    assert np.mean([whole for _, whole in some]) > conjunctions.LEAST_Z > np.mean([alone for alone, _ in some])
+    assert max(whole for _, whole in [after(0.0) for _ in range(40)]) < conjunctions.LEAST_Z
 
 
 def test_evidence_finds_the_variance_of_weights() -> None:
@@ -187,8 +251,13 @@ def test_evidence_finds_the_variance_of_weights() -> None:
     assert evidence(np.zeros(900), np.full(900, 70.0), 7.0) == PRECISION[1]
 
 
+def names_chosen(paired: Paired, residuals: list[Residuals], items: int) -> list[tuple[str, str]]:
+    found = excesses(paired, {str(k): each for k, each in enumerate(residuals)}, items)
+    return [(c.user, c.item) for c in chosen(paired, found)]
+
+
 def slowly_chosen(paired: Paired, residuals: list[Residuals], items: int) -> list[tuple[str, str]]:
-    """`chosen` as its words say it: `score_test` of the cells of each conjunction that may be one."""
+    """`chosen` as its words say it: `excess` of the cells of each conjunction that may be one."""
     found = []
     for item in paired.items:
         if 1 < len(np.unique(paired.items[item].codes)) <= items / 2:
@@ -197,7 +266,7 @@ def slowly_chosen(paired: Paired, residuals: list[Residuals], items: int) -> lis
                 if paired.number(of) <= CELLS:
                     row, slot, x = paired.cells(of)
                     cells = row, np.unique(slot, return_inverse=True)[1], x
-                    found.append((max(score_test(cells, each)[0] for each in residuals), paired.number(of), user, item))
+                    found.append((max(of_cells(cells, each).z for each in residuals), paired.number(of), user, item))
     out, left = [], CELLS
     for z, number, user, item in sorted(found, key=lambda each: -each[0]):
         if z > conjunctions.LEAST_Z and number <= left and len(out) < conjunctions.MOST:
@@ -231,7 +300,7 @@ def test_the_choice_is_that_of_the_score_test(seed: int) -> None:
     clicked = rng.random(n) < 1 / (1 + np.exp(-np.log(p / (1 - p)) - logit))
     weights = rng.choice([0.0, 0.5, 1.0, 2.0], n)
     residuals = [Residuals(clicked, p, weights), Residuals(clicked & (rng.random(n) < 0.5), p / 2, np.ones(n))]
-    found = [(c.user, c.item) for c in chosen(paired, residuals, of_items)]
+    found = names_chosen(paired, residuals, of_items)
     assert found == slowly_chosen(paired, residuals, of_items)
     assert bool(found) == bool(seed % 3), "noise chooses nothing"
 
@@ -269,8 +338,8 @@ def test_what_names_the_item_is_no_attribute_of_it(tmp_path: Path) -> None:
         user - 1,
         item - 1 + 30 * rng.integers(3, size=n),
     )
-    assert [(c.user, c.item) for c in chosen(paired, residuals, 30)] == [("age", "brand")]
-    assert ("age", "item_id") in [(c.user, c.item) for c in chosen(paired, residuals, 90)]
+    assert names_chosen(paired, residuals, 30) == [("age", "brand")]
+    assert ("age", "item_id") in names_chosen(paired, residuals, 90)
 
 
 def test_noise_chooses_nothing(tmp_path: Path) -> None:
@@ -281,8 +350,8 @@ def test_noise_chooses_nothing(tmp_path: Path) -> None:
 
 def test_weights_are_those_of_dense_newton_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first rows choose, and are learned anew with what they chose: from nothing, by the priors that they gave."""
-    monkeypatch.setattr(regression, "_NEAR", 1e-7)
-    monkeypatch.setattr(regression, "_STEPS", 1000)
+    monkeypatch.setattr(posterior, "_NEAR", 1e-7)
+    monkeypatch.setattr(posterior, "_STEPS", 1000)
     monkeypatch.setattr(Regression, "weigh", lambda self: None)
     day, _ = write_log(tmp_path, 1_500, 5, 3.0, users=30, items=40)
     encoder = Encoder(FEATURES).grow([day])
@@ -348,14 +417,16 @@ def test_many_cells_are_left_out() -> None:
     """A pair of long lists would cost more than all the rest."""
     rng = np.random.default_rng(0)
     n, size = 3_000, 8
-    likes, genre = rng.integers(1, 5, (200, size)), rng.integers(1, 5, (60, size))
+    likes, genre = (np.argsort(rng.random((k, 12)), axis=1)[:, :size] + 1 for k in (200, 60))
     user, item = rng.integers(200, size=n), rng.integers(60, size=n)
     same = (likes[user] == genre[item]).mean(1)
     p = np.full(n, 0.3)
-    residuals = [Residuals(rng.random(n) < np.clip(0.1 + 4 * (same - 0.2), 0.01, 0.99), p, np.ones(n))]
+    residuals = [Residuals(rng.random(n) < np.clip(0.1 + 4 * (same - 0.05), 0.01, 0.99), p, np.ones(n))]
     users, items = ({"long": Values.of(x), "short": Values.of(x[:, :2])} for x in (likes, genre))
     paired = Paired(users, items, user, item)
-    assert all(paired.number(c) <= CELLS for c in chosen(paired, residuals, 60))
+    found = excesses(paired, {"ctr": residuals[0]}, 60)
+    assert set(found) == {("long", "short"), ("short", "long"), ("short", "short")}
+    assert sum(paired.number(c) for c in chosen(paired, found)) <= CELLS
     assert paired.number(Conjunction("long", "long", 9)) > CELLS
 
 

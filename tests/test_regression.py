@@ -27,7 +27,7 @@ from dmtl_cli.nn.batches import Tables
 from dmtl_cli.runs.disk import write_text
 from dmtl_cli.runs.manifest import MANIFEST, Manifest, as_json, canonical, identity
 from dmtl_cli.synth.generate import generate
-from dmtl_cli.teacher import regression
+from dmtl_cli.teacher import posterior, regression
 from dmtl_cli.teacher.hashed import BIAS, SLOTS, Design, slots_of
 from dmtl_cli.teacher.labels import TeacherRows, labelled
 from dmtl_cli.teacher.regression import BATCH, MEMORY, PRIOR, OnDay, Regression
@@ -113,8 +113,8 @@ def newton(x: Array, y: Array, c: Array, mean: Array, precision: Array) -> tuple
 @pytest.fixture
 def exact(monkeypatch: pytest.MonkeyPatch) -> None:
     """The argmin to many digits."""
-    monkeypatch.setattr(regression, "_NEAR", 1e-7)
-    monkeypatch.setattr(regression, "_STEPS", 1000)
+    monkeypatch.setattr(posterior, "_NEAR", 1e-7)
+    monkeypatch.setattr(posterior, "_STEPS", 1000)
 
 
 # -- slots -------------------------------------------------------------------------------------------------------------

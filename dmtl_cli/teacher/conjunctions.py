@@ -2,16 +2,17 @@
 
 A regression of single values has one order of items for everybody. A conjunction of two features has a slot for each
 pair of a user's and an item's value (Chapelle, Manavoglu and Rosales, ACM TIST 2014), so it learns who likes which
-genre. Most pairs of features say nothing together, and cells of noise cost accuracy and time. So a chain's first rows
-choose: by the score test that the weights of a conjunction have no variance (Lin, Biometrika 1997), which needs the
-residuals of the regression without it and nothing else.
+genre. Most pairs of features say nothing together, and cells of noise cost accuracy and time. So the rows of each day
+choose: by a score test that the weights of a conjunction have no variance (Lin, Biometrika 1997), which needs the
+residuals of the regression without it and nothing else. What the tests of a few days found adds up: a small log shows
+only after some days who likes what.
 
 n rows, C cells, K conjunctions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -29,7 +30,7 @@ Ints = npt.NDArray[np.int64]
 Cells = tuple[Ints, Ints, Floats]
 """(row, slot, value) [C] each"""
 
-LEAST_Z = 5.0
+LEAST_Z = 4.0
 """standard errors by which the weights of a conjunction must vary more than chance lets them"""
 MOST = 8
 """conjunctions of a chain, the surest first"""
@@ -37,7 +38,7 @@ CELLS = 16.0
 """cells that all conjunctions of a row have together, on average: they are most of what learning costs then"""
 PRECISION = 1.0, 10_000.0
 """least and greatest precision of a conjunction's weights"""
-_ROWS = 1 << 16  # that choose
+_ROWS = 1 << 16  # of a day that choose
 _CHOICE = 18  # bits of the slots of a conjunction that is tested: few meet, and they stay in a cache
 _BITS = 8, 22  # least and most slots of a conjunction, as powers of two
 
@@ -75,7 +76,7 @@ class Conjunction(NamedTuple):
 
 @dataclass(frozen=True)
 class Values:
-    """The known values of one feature of N users or items."""
+    """The distinct known values of one feature of N users or items."""
 
     codes: Ints
     """[values of all] rows of the feature's embedding, user after user"""
@@ -87,6 +88,9 @@ class Values:
     @staticmethod
     def of(codes: npt.NDArray[Any]) -> Values:
         """Args: codes: [N, L]; 0 is no value."""
+        if codes.shape[1] > 1:  # a value that comes twice would meet itself in a cell
+            codes = np.sort(codes, axis=1)
+            codes[:, 1:][codes[:, 1:] == codes[:, :-1]] = 0
         row, place = np.nonzero(codes)
         count = np.bincount(row, minlength=len(codes))
         return Values(codes[row, place].astype(np.int64), np.cumsum(count) - count, count)
@@ -157,33 +161,93 @@ class Residuals(NamedTuple):
     weight: Floats
     """[n]; 0: the row is not learned"""
 
+    def first(self, n: int) -> Residuals:
+        return Residuals(self.label[:n], self.probable[:n], self.weight[:n])
 
-def chosen(paired: Paired, residuals: Sequence[Residuals], items: int) -> list[Conjunction]:
-    """The conjunctions that say more than chance would of any label, the surest first.
+
+class Excess(NamedTuple):
+    """How much more the residuals of one label vary together in the cells of a conjunction than by chance.
+
+    With v = p (1 - p), c a row's weight and x a cell's value, over all pairs of two rows of a cell:
+    """
+
+    products: float
+    """sum of c x (y - p) of the one times that of the other: 0 on average where the weights do not vary"""
+    variance: float
+    """of `products` then: sum of 2 c^2 x^2 v of the one times c^2 x^2 v of the other"""
+    known: float
+    """sum of c x^2 v of the one times that of the other: `products` of weights of variance 1, on average"""
+    most: float
+    """the largest product that two rows of a cell can have"""
+
+    @property
+    def z(self) -> float:
+        """Standard errors by which `products` is above 0, less where few pairs of rows tell: the tail of a sum of some
+        large terms is Bernstein's, exp(-z^2 / 2) with this z."""
+        spread = self.variance + max(self.products, 0.0) * 2 * self.most / 3
+        return self.products / float(np.sqrt(spread)) if spread > 0 else 0.0
+
+    @property
+    def precision(self) -> float:
+        """1 / the variance of the weights, by the method of moments (DerSimonian and Laird, 1986)."""
+        least, most = PRECISION
+        return float(np.clip(self.known / self.products, least, most)) if self.products > 0 else most
+
+    def after(self, before: Excess, memory: float) -> Excess:
+        """With what the days before found, of which `memory` is left."""
+        return Excess(
+            self.products + memory * before.products,
+            self.variance + memory**2 * before.variance,
+            self.known + memory * before.known,
+            max(self.most, before.most),
+        )
+
+
+Excesses = dict[tuple[str, str], dict[str, Excess]]
+"""what days found so far, by the features of a conjunction and by label"""
+
+
+def excesses(
+    paired: Paired, residuals: Mapping[str, Residuals], items: int, had: Iterable[Conjunction] = ()
+) -> Excesses:
+    """What the rows of a day tell of every conjunction that a model does not have yet.
 
     Args:
+        residuals: by label.
         items: how many there are; in `paired` one of several days is several.
+        had: conjunctions that the residuals are of a model with.
     """
-    found: list[tuple[float, Conjunction]] = []
+    out: Excesses = {}
     some = _first(paired, _ROWS)
-    moments = [_Moments.of(Residuals(x.label[:_ROWS], x.probable[:_ROWS], x.weight[:_ROWS])) for x in residuals]
+    moments = {label: _Moments.of(x.first(_ROWS)) for label, x in residuals.items()}
     users, items_of = _by_row(some.users, some.user_index), _by_row(some.items, some.item_index)
+    there = {(c.user, c.item) for c in had}
     for conjunction in _candidates(paired, items):
+        name = conjunction.user, conjunction.item
         user, item = users[conjunction.user], items_of[conjunction.item]
+        if name in there or float((user.number * item.number).mean()) > CELLS:
+            continue
+        row: Ints | None
+        x: Floats | None
         if user.code is not None and item.code is not None:
-            cells = _of_single_values(conjunction, user.code, item.code)
-            found.append((max(each.z(*cells) for each in moments), conjunction))
-        elif float((user.number * item.number).mean()) <= CELLS:
+            row, cell, x = _of_single_values(conjunction, user.code, item.code)
+        else:
             row, slot, x = some.cells(conjunction)
-            place = distinct_of(slot)[1]
-            found.append((max(each.z(row, place, x) for each in moments), conjunction))
-    out: list[Conjunction] = []
-    left = CELLS
-    for z, conjunction in sorted(found, key=lambda pair: -pair[0]):
-        number = paired.number(conjunction)
-        if z > LEAST_Z and number <= left and len(out) < MOST:
+            cell = distinct_of(slot)[1]
+        out[name] = {label: each.excess(row, cell, x) for label, each in moments.items()}
+    return out
+
+
+def chosen(paired: Paired, found: Excesses, had: Iterable[Conjunction] = ()) -> list[Conjunction]:
+    """The conjunctions that say more than chance would of any label, the surest first, beside those that there are."""
+    there, out = list(had), list[Conjunction]()
+    left = CELLS - sum(paired.number(c) for c in there)
+    sure = {name: max(each.z for each in by_label.values()) for name, by_label in found.items()}
+    for name in sorted(sure, key=lambda name: -sure[name]):
+        number = paired.number(of := Conjunction(*name, _CHOICE))
+        if sure[name] > LEAST_Z and number <= left and len(there) + len(out) < MOST:
             left -= number
-            out.append(_sized(paired, conjunction))
+            out.append(_sized(paired, of))
     return out
 
 
@@ -215,60 +279,49 @@ def _of_single_values(of: Conjunction, user: Ints, item: Ints) -> tuple[Ints | N
     row = None if user.all() and item.all() else np.flatnonzero((user > 0) & (item > 0))
     left, right = (user, item) if row is None else (user.take(row), item.take(row))
     width = int(right.max(initial=0)) + 1
-    if (int(left.max(initial=0)) + 1) * width <= 1 << of.bits:
+    if (int(left.max(initial=0)) + 1) * width <= 4 * len(user):
         return row, left * width + right, None
     return row, distinct_of(of.slots(left, right))[1], None
 
 
 class _Moments(NamedTuple):
-    """What `score_test` reads of n rows, before it is summed by cell."""
+    """What the test reads of n rows of a label, before it is summed by cell."""
 
     pull: Floats
     """[n] c (y - p)"""
     chance: Floats
-    """[n] c ** 2 v"""
-    fourth: Floats
-    """[n] c ** 4 v (1 - 6 v)"""
+    """[n] c^2 v"""
+    known: Floats
+    """[n] c v; `chance` itself where each weight is 1 or 0"""
 
     @staticmethod
     def of(x: Residuals) -> _Moments:
         c, p = x.weight, x.probable
-        v = p * (1 - p)
-        return _Moments(c * (x.label - p), c**2 * v, c**4 * v * (1 - 6 * v))
+        known = c * p * (1 - p)
+        chance = known if ((c == 1) | (c == 0)).all() else c * known
+        return _Moments(c * (x.label - p), chance, known)
 
-    def z(self, row: Ints | None, cell: Ints, x: Floats | None) -> float:
-        """The z of `score_test` of cells; `row`, `x`: as `_of_single_values` gives them."""
-        pull, chance, fourth = self if row is None else (each.take(row) for each in self)
+    def excess(self, row: Ints | None, cell: Ints, x: Floats | None) -> Excess:
+        """Of cells as `_of_single_values` gives them, in which two rows meet or not: what a row says by itself, its own
+        square, tells nothing of how weights vary, and is smaller than chance where a row has been learned."""
+        pull, chance, known = (each if row is None else each.take(row) for each in self)
         if x is not None:
             square = x * x
-            pull, chance, fourth = pull * x, chance * square, fourth * (square * square)
-        by_cell, by_chance = np.bincount(cell, pull), np.bincount(cell, chance)
-        return _z(by_cell, by_chance, float(fourth.sum()))[0]
+            pull, chance, known = pull * x, chance * square, known * square
+        variance = _products(chance, cell)
+        same = self.known is self.chance
+        return Excess(
+            _products(pull, cell),
+            2 * variance,
+            variance if same else _products(known, cell),
+            float((pull * pull).max(initial=0)),
+        )
 
 
-def _z(pull: npt.NDArray[Any], chance: npt.NDArray[Any], fourth: float) -> tuple[float, float]:
-    """(z, how much more than by chance the pulls of cells vary)."""
-    excess = float((pull * pull - chance).sum())
-    spread = 2 * float((chance * chance).sum()) + fourth
-    return (excess / float(np.sqrt(spread)) if spread > 0 else 0.0), excess
-
-
-def score_test(cells: Cells, of: Residuals) -> tuple[float, float]:
-    """(z, precision) of a conjunction's weights.
-
-    With v = p (1 - p), c a row's weight, G = sum c x (y - p) and V = sum c ** 2 x ** 2 v of a cell, the sum over cells
-    of G ** 2 - V is 0 on average without weights, and has about the variance sum 2 V ** 2 + sum over rows c ** 4 x ** 4
-    v (1 - 6 v): a cell of one row is no normal variable. With weights of variance s it is s sum (sum c x ** 2 v) ** 2
-    on average, which gives the precision 1 / s (the method of moments: DerSimonian and Laird, 1986).
-    """
-    row, slot, x = cells
-    moments, known = _Moments.of(of), of.weight * of.probable * (1 - of.probable)
-    pull = np.bincount(slot, x * moments.pull.take(row))
-    chance = np.bincount(slot, x**2 * moments.chance.take(row))
-    precise = np.bincount(slot, x**2 * known.take(row))
-    z, excess = _z(pull, chance, float((x**4 * moments.fourth.take(row)).sum()))
-    least, most = PRECISION
-    return z, float(np.clip((precise**2).sum() / excess, least, most)) if excess > 0 else most
+def _products(of: Floats, cell: Ints) -> float:
+    """The sum over ordered pairs of two different rows of a cell of the product of theirs."""
+    by_cell = np.bincount(cell, of)
+    return max(float(by_cell @ by_cell), 0.0) - float(of @ of)
 
 
 def evidence(weights: npt.NDArray[Any], precision: npt.NDArray[Any], prior: float) -> float:
