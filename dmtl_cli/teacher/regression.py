@@ -35,18 +35,8 @@ from dmtl_cli.nn.batches import Batcher, Tables
 from dmtl_cli.nn.kernels.chunks import on_threads
 from dmtl_cli.runs.contents import decoding
 from dmtl_cli.scores.calibration import log1mexp, log_sigmoid
-from dmtl_cli.teacher.conjunctions import (
-    Conjunction,
-    Excess,
-    Excesses,
-    Paired,
-    Residuals,
-    Values,
-    chosen,
-    evidence,
-    excesses,
-    values_of,
-)
+from dmtl_cli.teacher.conjunctions import Conjunction, Paired, Values, chosen, evidence, values_of
+from dmtl_cli.teacher.excess import Excess, Excesses, Residuals, excesses
 from dmtl_cli.teacher.hashed import (
     BIAS,
     SLOTS,
@@ -290,7 +280,8 @@ def _conjoin(
     for name in found.keys() & model.excesses.keys():
         earlier = model.excesses[name]
         found[name] = {k: x.after(earlier[k], MEMORY) if k in earlier else x for k, x in found[name].items()}
-    new = tuple(chosen(paired, found, had))
+    sure = {name: max(x.z for x in by_label.values()) for name, by_label in found.items()}
+    new = tuple(chosen(paired, sure, had))
     priors = {label: tuple(found[c.user, c.item][label].precision for c in new) for label in model.weights}
     for each, (weights, precision) in zip(models, before, strict=True):
         each.excesses = {name: x for name, x in found.items() if name not in {(c.user, c.item) for c in new}}
@@ -305,8 +296,9 @@ def _copied(arrays: Mapping[str, Array]) -> dict[str, Array]:
 
 
 def _residuals(model: Regression, rows: Design, labels: TeacherLabels[Array]) -> dict[str, Residuals]:
-    """By label what the model leaves of rows that it has learned."""
-    x = rows if model.context else rows.without_context()
+    """By label what the model's weights of single values leave of rows that it has learned: conjunctions that it has
+    follow single rows so well that they hide what broader ones would say."""
+    x = (rows if model.context else rows.without_context()).without_pairs()
     weight = labels.weight.astype(np.float64)
     return {
         label: Residuals(positive, probability(x.times(model.weights[label])), weight * known)
