@@ -43,7 +43,7 @@ def posterior(
         pull = precision * off
         gradient = x.summed(c * probability(z) - positives, width) + pull
         moved.grad = torch.from_numpy(gradient * scale)
-        return _dot(c, _softplus(z)) - _dot(positives, z) + _dot(pull, off) / 2
+        return dot(c, _softplus(z)) - dot(positives, z) + dot(pull, off) / 2
 
     with one_thread():
         solver.step(loss)  # type: ignore[no-untyped-call]
@@ -60,6 +60,6 @@ def _softplus(z: Floats) -> Floats:
     return F.softplus(torch.from_numpy(z), threshold=40).numpy()  # above it the two differ by less than a rounding
 
 
-def _dot(a: Floats, b: Floats) -> float:
+def dot(a: Floats, b: Floats) -> float:
     """By torch, on its threads alone: numpy's may take more, and sum otherwise with another number of them."""
     return float(torch.dot(torch.from_numpy(a), torch.from_numpy(b)))

@@ -50,7 +50,7 @@ from dmtl_cli.teacher.hashed import (
     paired_values,
 )
 from dmtl_cli.teacher.labels import HeldOut, TeacherLabels, TeacherRows
-from dmtl_cli.teacher.posterior import posterior, probability
+from dmtl_cli.teacher.posterior import dot, posterior, probability
 from dmtl_cli.teacher.rows import Window
 
 Array = npt.NDArray[Any]
@@ -299,11 +299,21 @@ def _residuals(model: Regression, rows: Design, labels: TeacherLabels[Array]) ->
     """By label what the model's weights of single values leave of rows that it has learned: conjunctions that it has
     follow single rows so well that they hide what broader ones would say."""
     x = (rows if model.context else rows.without_context()).without_pairs()
-    weight = labels.weight.astype(np.float64)
-    return {
-        label: Residuals(positive, probability(x.times(model.weights[label])), weight * known)
-        for label, positive, known in targets(model.weights, labels)
-    }
+    weight, out = labels.weight.astype(np.float64), {}
+    for label, positive, known in targets(model.weights, labels):
+        logit, here = x.times(model.weights[label]), weight * known
+        out[label] = Residuals(positive, probability(logit + _level(logit, positive, here)), here)
+    return out
+
+
+def _level(logit: Floats, positive: Array, weight: Array) -> float:
+    """What added to the logits makes them expect as many positives as there are: conjunctions said some of it."""
+    level = 0.0
+    for _ in range(10):  # Newton's steps on a convex loss, from near its minimum
+        p = probability(logit + level)
+        curvature = dot(weight, p * (1 - p))
+        level += float(np.clip(dot(weight, positive - p) / curvature, -1, 1)) if curvature > 0 else 0.0
+    return level
 
 
 def _learn(
