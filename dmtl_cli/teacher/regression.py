@@ -46,6 +46,7 @@ from dmtl_cli.teacher.hashed import (
     Sparse,
     event_cells,
     first_slots,
+    nothing,
     pair_cells,
     paired_values,
 )
@@ -144,15 +145,17 @@ class Regression:
 
     # -- scoring -------------------------------------------------------------------------------------------------------
 
-    def held_out(self, encoder: Encoder, tables: Tables, window: Window) -> dict[str, HeldOut]:
+    def held_out(self, encoder: Encoder, tables: Tables, window: Window, *, pairs: bool = True) -> dict[str, HeldOut]:
         """By label the held-out exposures of the days, of X the clicked ones that know it.
 
         Args:
             tables: of the days, stacked.
+            pairs: whether with conjunctions.
         """
         parts: dict[str, list[tuple[Array, Array, Array]]] = {}
+        conjunctions = self.conjunctions if pairs else ()
         for rows in _held_out_rows(window):
-            x = Design.of(encoder, tables, rows, context=self.context, conjunctions=self.conjunctions)
+            x = Design.of(encoder, tables, rows, context=self.context, conjunctions=conjunctions)
             logits = implied({label: x.times(weights) for label, weights in self.weights.items()})
             rated = {label: (positive, known) for label, positive, known in targets(self.weights, rows.labels)}
             for label, logit in logits.items():
@@ -354,13 +357,19 @@ class OnDay:
 
     def logits(self, rows: Rows[Any]) -> dict[str, Floats]:
         """By label [n] of pairs in their context; of rows without features it is unknown."""
-        cells = pair_cells(self.encoder, self.tables, rows, self.model.conjunctions)
-        if self.model.context:
-            cells = cells.beside(event_cells(self.encoder, rows))
-        out = {}
+        return self.with_and_without_pairs(rows)[0]
+
+    def with_and_without_pairs(self, rows: Rows[Any]) -> tuple[dict[str, Floats], dict[str, Floats] | None]:
+        """`logits`, and those without conjunctions; None where it has none."""
+        event = event_cells(self.encoder, rows) if self.model.context else nothing(len(rows))
+        alone = {}
         for label, weights in self.model.weights.items():
-            out[label] = self.users[label][rows.user] + self.items[label][rows.item] + cells.times(weights)
-        return implied(out)
+            alone[label] = self.users[label][rows.user] + self.items[label][rows.item] + event.times(weights)
+        if not self.model.conjunctions:
+            return implied(alone), None
+        cells = pair_cells(self.encoder, self.tables, rows, self.model.conjunctions)
+        whole = {label: alone[label] + cells.times(weights) for label, weights in self.model.weights.items()}
+        return implied(whole), implied(alone)
 
     def catalogue(self, label: str, users: Ints) -> Floats:
         """[n, items] what orders the day's items for each of n users: of one label, without a context, but for what a
