@@ -253,4 +253,4 @@ class _Moments(NamedTuple):
 def _products(of: Floats, cell: Ints) -> float:
     """The sum over ordered pairs of two different rows of a cell of the product of theirs."""
     by_cell = np.bincount(cell, of)
-    return float(by_cell @ by_cell) - float(of @ of)
+    return float((by_cell * by_cell).sum() - (of * of).sum())  # no dot product, whose sum depends on where it lies

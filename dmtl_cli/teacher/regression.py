@@ -68,6 +68,7 @@ MEMORY = 0.8
 """share of what earlier days said that a day begins with"""
 BATCH = 1 << 18
 """rows that are learned at once: bounds memory"""
+_ABOUT = "regression"  # in the metadata of a file
 _FILES = {True: "weights.safetensors", False: "no_context.safetensors"}
 _ENTITIES = 1 << 16  # users or items whose cells are in memory at a time
 
@@ -190,8 +191,9 @@ class Regression:
         about: dict[str, Any] = {"conjunctions": self.conjunctions, "priors": self.priors} if self.conjunctions else {}
         if self.excesses:
             about["excesses"] = [[*name, by_label] for name, by_label in self.excesses.items()]
-        stored = {name: json.dumps(value) for name, value in about.items()}
-        save_file({"slot": used.astype(np.int32)} | named, folder / _FILES[self.context], stored or None)
+        # one key: safetensors writes several in a random order
+        stored = {_ABOUT: json.dumps(about)} if about else None
+        save_file({"slot": used.astype(np.int32)} | named, folder / _FILES[self.context], stored)
 
     @staticmethod
     def read(folder: Path, tasks: Tasks, *, context: bool = True) -> Regression:
@@ -200,6 +202,7 @@ class Regression:
         with decoding(file):
             with safe_open(file, "np") as opened:
                 about = {name: json.loads(text) for name, text in (opened.metadata() or {}).items()}
+            about = about.get(_ABOUT, about)  # an earlier dmtl wrote a key each
             conjunctions = tuple(Conjunction(*each) for each in about.get("conjunctions", ()))
             priors = {label: tuple(map(float, each)) for label, each in about.get("priors", {}).items()}
             if any(len(each) != len(conjunctions) for each in priors.values()) or bool(priors) != bool(conjunctions):
