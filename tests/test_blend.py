@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,7 @@ from dmtl_cli.data.rows import pairs
 from dmtl_cli.evaluate import metrics
 from dmtl_cli.runs.manifest import canonical
 from dmtl_cli.scores.calibration import Calibration
-from dmtl_cli.teacher.blend import MEMORY, PENALTY, SHARES, Blend, blended
+from dmtl_cli.teacher.blend import GIVEN_BACK, MEMORY, PENALTY, SHARES, Blend, blended
 from dmtl_cli.teacher.frozen import Blended, Finish
 from dmtl_cli.teacher.labels import HeldOut
 from dmtl_cli.teacher.regression import FOLDER, Regression
@@ -125,8 +125,11 @@ def test_survives_json_bit_for_bit(losses: list[float]) -> None:
 class Known:
     """In place of a regression on a day: logits by label, more than the tasks."""
 
-    def logits(self, rows: Any) -> dict[str, Floats]:
-        return {k: np.full(len(rows), v) for k, v in {"ctr": 4.0, "cvr": -2.0, "ctcvr": 99.0, "add": 7.0}.items()}
+    alone: ClassVar[dict[str, float] | None] = None
+
+    def with_and_without_pairs(self, rows: Any) -> tuple[dict[str, Floats], dict[str, Floats] | None]:
+        whole = {k: np.full(len(rows), v) for k, v in {"ctr": 4.0, "cvr": -2.0, "ctcvr": 99.0, "add": 7.0}.items()}
+        return whole, self.alone and {k: np.full(len(rows), v) for k, v in self.alone.items()}
 
 
 def test_logits_are_blended_task_by_task_in_float32() -> None:
@@ -143,6 +146,45 @@ def test_logits_are_blended_task_by_task_in_float32() -> None:
         np.testing.assert_allclose(found, expected, rtol=1e-6)
     beside.blend = Blend(dict.fromkeys(("ctr", "cvr"), tuple(33 * s for s in SHARES)))
     assert beside.pairs(network, some) is network, "a regression without a share is not computed"
+
+
+def test_what_conjunctions_say_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside the share: of ctr all that the share took, of cvr, whose network knows it, nothing."""
+    some, network = pairs(np.arange(3), np.arange(3)), np.zeros((3, 2), np.float32)
+    beside = Blended.__new__(Blended)
+    beside.on_day, beside.tasks = Known(), ("ctr", "cvr")  # type: ignore[assignment]
+    monkeypatch.setattr(Known, "alone", {"ctr": 1.0, "cvr": -1.0})
+    even = tuple(0.0 for _ in SHARES)
+    lean = tuple(-33 * q for q in GIVEN_BACK)
+    beside.blend = Blend({"ctr": even, "cvr": even}, {"ctr": lean, "cvr": tuple(-x for x in lean)})
+    assert [beside.blend.given_back(task) for task in beside.tasks] == [0.5, 0.0]
+    np.testing.assert_allclose(beside.pairs(network, some), [[0.5 * 4 + 0.5 * (4 - 1), 0.5 * -2]] * 3)
+    stored = json.loads(json.dumps(beside.blend.to_dict()))
+    assert Blend.from_dict(stored) == beside.blend and stored["ctr"]["given_back"] == 0.5
+    beside.blend = Blend(dict.fromkeys(("ctr", "cvr"), tuple(33 * s for s in SHARES)), beside.blend.pairs)
+    assert beside.pairs(network, some)[0].tolist() == [3.0, 0.0], "conjunctions alone"
+
+
+@pytest.mark.parametrize("knows", [False, True])
+def test_held_out_rows_give_back_what_the_network_lacks(knows: bool) -> None:
+    rng = np.random.default_rng(0)
+    n = 20_000
+    level, taste = rng.normal(size=(2, n))
+    label, weight = rng.random(n) < 1 / (1 + np.exp(1 - level - taste)), np.ones(n)
+    mine, theirs = (level + 0.3 * rng.normal(size=n) for _ in range(2))
+    network = {"ctr": HeldOut(mine + taste * knows, label, weight)}
+    regression, alone = ({"ctr": HeldOut(x, label, weight)} for x in (theirs + taste, theirs))
+    blend = Blend.fit(network, regression, None, alone)
+    assert 0.3 <= blend.share("ctr") < 1
+    back = blend.given_back("ctr") / (1 - blend.share("ctr"))
+    assert back <= 0.25 if knows else back >= 0.75
+    mixed = blend.of_rows("ctr", network["ctr"], regression["ctr"], alone["ctr"])
+    share, given = blend.share("ctr"), blend.given_back("ctr")
+    parts = network["ctr"].logit, regression["ctr"].logit, alone["ctr"].logit
+    np.testing.assert_allclose(mixed.logit, (1 - share) * parts[0] + share * parts[1] + given * (parts[1] - parts[2]))
+    after = Blend.fit(network, regression, blend, alone)
+    assert after.pairs["ctr"] == pytest.approx([(1 + MEMORY) * x for x in blend.pairs["ctr"]])
+    assert Blend.fit(network, regression, None).pairs == {}
 
 
 def test_shares_find_their_task_whatever_the_order_in_a_manifest(tmp_path: Path) -> None:

@@ -21,19 +21,18 @@ from dmtl_cli.data.log.day import Day
 from dmtl_cli.data.rows import Rows, pairs
 from dmtl_cli.evaluate import metrics
 from dmtl_cli.nn.batches import Tables
-from dmtl_cli.teacher import conjunctions, regression
+from dmtl_cli.teacher import conjunctions, excess, posterior, regression
 from dmtl_cli.teacher.conjunctions import (
     CELLS,
     PRECISION,
     Conjunction,
     Paired,
-    Residuals,
     Values,
     chosen,
     evidence,
-    score_test,
     values_of,
 )
+from dmtl_cli.teacher.excess import Excess, Residuals, Sums, excesses
 from dmtl_cli.teacher.hashed import BIAS, SLOTS, Design, first_slots
 from dmtl_cli.teacher.labels import TeacherRows, labelled
 from dmtl_cli.teacher.regression import MEMORY, PRIOR, OnDay, Regression
@@ -156,22 +155,114 @@ def simulated(rng: np.random.Generator, cells: int, n: int, deviation: float) ->
     return (np.arange(n), cell, x), Residuals(rng.random(n) < true, p, rng.choice([0.5, 1.0, 2.0], n))
 
 
+def sums(cells: conjunctions.Cells, of: Residuals) -> Sums:
+    """`Sums` as its words say it: over all pairs of two rows of a cell."""
+    row, slot, x = cells
+    c, p, y = of.weight[row], of.probable[row], of.label[row]
+    out = []
+    for each in (c * x * (y - p), c**2 * x**2 * p * (1 - p), c * x**2 * p * (1 - p)):
+        by_cell = [each[slot == cell] for cell in np.unique(slot)]
+        out.append(sum(float((np.outer(some, some) * (1 - np.eye(len(some)))).sum()) for some in by_cell))
+    return Sums(*out)
+
+
+def of_cells(cells: conjunctions.Cells, of: Residuals) -> Excess:
+    """Of cells that are alone: no other rows share one value alone."""
+    moments = excess._Moments.of(of)
+    found = moments.sums(excess._Cells(*cells))
+    return Excess(found.products, 2 * found.variance, found.known, float((moments.pull**2).max()))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_is_summed_by_cell_is_that_of_all_pairs_of_rows(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    (row, slot, _), of = simulated(rng, 40, 300, 0.5)
+    cells = rng.permutation(row)[:200], slot[:200], rng.uniform(0.3, 1.0, 200)
+    if seed % 2:
+        of = of._replace(weight=np.ones(300))
+    np.testing.assert_allclose(excess._Moments.of(of).sums(excess._Cells(*cells)), sums(cells, of), rtol=1e-9)
+
+
 @pytest.mark.parametrize(("cells", "n"), [(20, 4_000), (3_000, 4_000)])
 def test_z_of_nothing_is_standard_and_of_something_is_large(cells: int, n: int) -> None:
-    """Also where a cell has a row or two, whose squares are no normal variables."""
+    """Also where a cell has a row or two."""
     rng = np.random.default_rng(0)
-    none = np.array([score_test(*simulated(rng, cells, n, 0.0))[0] for _ in range(300)])
-    assert abs(none.mean()) < 0.15 and abs(none.std() - 1) < 0.2 and none.max() < 5
-    assert score_test(*simulated(rng, 20, n, 0.5))[0] > 5
+    found = [of_cells(*simulated(rng, cells, n, 0.0)) for _ in range(300)]
+    plain = np.array([each.products / math.sqrt(each.variance) for each in found])
+    assert abs(plain.mean()) < 0.15 and abs(plain.std() - 1) < 0.2
+    assert all(-10 < each.z <= max(z, 0) for each, z in zip(found, plain, strict=True))
+    assert max(each.z for each in found) < conjunctions.LEAST_Z
+    assert of_cells(*simulated(rng, 20, n, 0.5)).z > conjunctions.LEAST_Z
+
+
+def test_a_few_rare_positives_that_meet_are_no_sign() -> None:
+    """Two reads of one cell where .02 of a pair were to be expected: of hundreds of conjunctions one has it."""
+    n, p = 400, np.full(400, 0.01)
+    label = np.arange(n) < 2
+    cells = np.arange(n), np.repeat(np.arange(n // 2), 2), np.ones(n)
+    found = of_cells(cells, Residuals(label, p, np.ones(n)))
+    assert found.products / math.sqrt(found.variance) > conjunctions.LEAST_Z > 2 > found.z > 1
+
+
+def test_rows_that_were_learned_do_not_hide_what_varies() -> None:
+    """A regression that learned the rows leaves smaller residuals than chance: a test of their squares, in cells of few
+    rows, sees that alone."""
+    rng = np.random.default_rng(3)
+    cells, of = simulated(rng, 2_000, 6_000, 0.7)
+    near = of._replace(probable=of.probable + 0.05 * (of.label - of.probable))
+    assert of_cells(cells, near).z > conjunctions.LEAST_Z
 
 
 def test_the_precision_is_that_of_the_weights() -> None:
     rng = np.random.default_rng(1)
     for deviation in (0.2, 0.4):
-        found = [score_test(*simulated(rng, 400, 60_000, deviation))[1] for _ in range(5)]
+        found = [of_cells(*simulated(rng, 400, 60_000, deviation)).precision for _ in range(5)]
         assert np.median(found) == pytest.approx(deviation**-2, rel=0.2)
     cells, of = simulated(rng, 50, 500, 0.0)
-    assert score_test(cells, of._replace(weight=np.zeros(500))) == (0.0, PRECISION[1])
+    nothing = of_cells(cells, of._replace(weight=np.zeros(500)))
+    assert (nothing.z, nothing.precision) == (0.0, PRECISION[1])
+
+
+def crossed(rng: np.random.Generator, n: int, effects: tuple[float, float, float]) -> Excess:
+    """Of rows of 300 users and 12 genres, with effects of the user, of the genre, of both, that a regression knows
+    nothing of."""
+    user, genre = rng.integers(300, size=n), rng.integers(12, size=n)
+    of_user, of_genre, of_both = (d * rng.normal(size=k) for d, k in zip(effects, (300, 12, 3_600), strict=True))
+    logit = -1 + of_user[user] + of_genre[genre] + of_both[user * 12 + genre]
+    label = rng.random(n) < 1 / (1 + np.exp(-logit))
+    residuals = {"ctr": Residuals(label, np.full(n, label.mean()), np.ones(n))}
+    users, items = ({"a": Values.of(np.arange(1, k + 1)[:, None])} for k in (300, 12))
+    (found,) = excesses(Paired(users, items, user, genre), residuals, 100).values()
+    return found["ctr"]
+
+
+def test_who_clicks_more_whatever_it_is_is_no_taste() -> None:
+    """Rows of one user are alike where a regression has not learned yet how much they click, and so are those of a
+    genre; rows of both are more alike only where the two say something together."""
+    rng = np.random.default_rng(11)
+    alone = np.array(
+        [x.products / math.sqrt(x.variance) for x in (crossed(rng, 4_000, (0.5, 0.5, 0)) for _ in range(60))]
+    )
+    assert abs(alone.mean()) < 0.6 and alone.max() < conjunctions.LEAST_Z
+    both = [crossed(rng, 20_000, (0.5, 0.5, 0.6)) for _ in range(5)]
+    assert all(x.z > 2 * conjunctions.LEAST_Z for x in both)
+    assert np.median([x.precision for x in both]) == pytest.approx(0.6**-2, rel=0.35)
+
+
+def test_days_add_up() -> None:
+    """What no day shows by itself, five do; of noise they show nothing."""
+    rng = np.random.default_rng(5)
+
+    def after(deviation: float) -> tuple[float, float]:
+        days = [of_cells(*simulated(rng, 800, 3_000, deviation)) for _ in range(5)]
+        whole = days[0]
+        for each in days[1:]:
+            whole = each.after(whole, MEMORY)
+        return max(each.z for each in days), whole.z
+
+    some = [after(0.5) for _ in range(20)]
+    assert np.mean([whole for _, whole in some]) > conjunctions.LEAST_Z > np.mean([alone for alone, _ in some])
+    assert max(whole for _, whole in [after(0.0) for _ in range(40)]) < conjunctions.LEAST_Z
 
 
 def test_evidence_finds_the_variance_of_weights() -> None:
@@ -187,23 +278,60 @@ def test_evidence_finds_the_variance_of_weights() -> None:
     assert evidence(np.zeros(900), np.full(900, 70.0), 7.0) == PRECISION[1]
 
 
+def names_chosen(paired: Paired, residuals: list[Residuals], items: int) -> list[tuple[str, str]]:
+    found = excesses(paired, {str(k): each for k, each in enumerate(residuals)}, items)
+    sure = {name: max(each.z for each in by_label.values()) for name, by_label in found.items()}
+    return [(c.user, c.item) for c in chosen(paired, sure)]
+
+
 def slowly_chosen(paired: Paired, residuals: list[Residuals], items: int) -> list[tuple[str, str]]:
-    """`chosen` as its words say it: `score_test` of the cells of each conjunction that may be one."""
+    """`chosen` as its words say it, of the cells of each conjunction that may be one and of the values alone."""
     found = []
+    owner = alone(paired.users["id"], paired.user_index)[1]
     for item in paired.items:
         if 1 < len(np.unique(paired.items[item].codes)) <= items / 2:
             for user in paired.users:
                 of = Conjunction(user, item, 18)
                 if paired.number(of) <= CELLS:
-                    row, slot, x = paired.cells(of)
-                    cells = row, np.unique(slot, return_inverse=True)[1], x
-                    found.append((max(score_test(cells, each)[0] for each in residuals), paired.number(of), user, item))
+                    cells = [paired.cells(of), alone(paired.users[user], paired.user_index)]
+                    cells.append(alone(paired.items[item], paired.item_index))
+                    z = max(slow_z(cells, each, None if user == "id" else owner) for each in residuals)
+                    found.append((z, paired.number(of), user, item))
     out, left = [], CELLS
     for z, number, user, item in sorted(found, key=lambda each: -each[0]):
         if z > conjunctions.LEAST_Z and number <= left and len(out) < conjunctions.MOST:
             left -= number
             out.append((user, item))
     return out
+
+
+def alone(values: Values, index: Array) -> conjunctions.Cells:
+    mine = [values.codes[s : s + k] for s, k in zip(values.start[index], values.count[index], strict=True)]
+    row = np.repeat(np.arange(len(index)), values.count[index])
+    return row, np.concatenate(mine).astype(np.int64), 1 / np.sqrt(values.count[index][row])
+
+
+def slow_z(cells: list[conjunctions.Cells], of: Residuals, owner: Array | None) -> float:
+    """Least squares of two effects are taken out of what pairs of rows that share both values say, of two owners."""
+    found = []
+    for row, slot, x in cells:
+        whole = excess._Cells(row, np.unique(slot, return_inverse=True)[1], x)
+        sums = np.array(excess._Moments.of(of).sums(whole))
+        if owner is not None:
+            both = np.unique(np.stack([slot, owner[row]]), axis=1, return_inverse=True)[1]
+            sums = sums - excess._Moments.of(of).sums(dataclasses.replace(whole, cell=both))
+        found.append(Sums(*sums))
+    both, user, item = found
+    system = np.array([[user.known, both.known], [both.known, item.known]])
+    if both.known <= 0 or np.linalg.det(system) <= 1e-9 * user.known * item.known:
+        return 0.0
+    a, b = np.linalg.solve(system, [both.known, both.known])
+    mixed = np.array([1 - a - b, -a, -b])
+    products = mixed @ [both.products, user.products - both.products, item.products - both.products]
+    variance = 2 * mixed**2 @ [both.variance, user.variance - both.variance, item.variance - both.variance]
+    most = float(((of.weight * (of.label - of.probable)) ** 2).max())
+    spread = variance + 2 * most * max(products, 0.0) / 3
+    return float(products / math.sqrt(spread)) if spread > 0 else 0.0
 
 
 def values(rng: np.random.Generator, n: int, of: int, most: int, unknown: float) -> Values:
@@ -231,7 +359,7 @@ def test_the_choice_is_that_of_the_score_test(seed: int) -> None:
     clicked = rng.random(n) < 1 / (1 + np.exp(-np.log(p / (1 - p)) - logit))
     weights = rng.choice([0.0, 0.5, 1.0, 2.0], n)
     residuals = [Residuals(clicked, p, weights), Residuals(clicked & (rng.random(n) < 0.5), p / 2, np.ones(n))]
-    found = [(c.user, c.item) for c in chosen(paired, residuals, of_items)]
+    found = names_chosen(paired, residuals, of_items)
     assert found == slowly_chosen(paired, residuals, of_items)
     assert bool(found) == bool(seed % 3), "noise chooses nothing"
 
@@ -240,13 +368,13 @@ def test_the_choice_is_that_of_the_score_test(seed: int) -> None:
 
 
 def test_taste_is_found_and_noise_is_not(tmp_path: Path) -> None:
-    day, truth = write_log(tmp_path, 12_000, 3, 2.0)
+    day, truth = write_log(tmp_path, 30_000, 3, 2.0, users=600)
     encoder = Encoder(FEATURES).grow([day])
     model = learned(day, encoder)
     found = [(c.user, c.item) for c in model.conjunctions]
     assert found[0] == ("interests", "genres") and ("user_id", "genres") in found
     assert not {user for user, _ in found} & {"age", "mood"} and {item for _, item in found} == {"genres"}
-    other, _ = write_log(tmp_path / "b", 12_000, 4, 2.0)
+    other, _ = write_log(tmp_path / "b", 12_000, 4, 2.0, users=600)
     users, items = by_id(other)
     rows = all_rows(other)
     best = metrics.auc(rows.labels.click, truth[users[rows.user], items[rows.item]])
@@ -269,8 +397,8 @@ def test_what_names_the_item_is_no_attribute_of_it(tmp_path: Path) -> None:
         user - 1,
         item - 1 + 30 * rng.integers(3, size=n),
     )
-    assert [(c.user, c.item) for c in chosen(paired, residuals, 30)] == [("age", "brand")]
-    assert ("age", "item_id") in [(c.user, c.item) for c in chosen(paired, residuals, 90)]
+    assert names_chosen(paired, residuals, 30) == [("age", "brand")]
+    assert ("age", "item_id") in names_chosen(paired, residuals, 90)
 
 
 def test_noise_chooses_nothing(tmp_path: Path) -> None:
@@ -281,8 +409,8 @@ def test_noise_chooses_nothing(tmp_path: Path) -> None:
 
 def test_weights_are_those_of_dense_newton_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first rows choose, and are learned anew with what they chose: from nothing, by the priors that they gave."""
-    monkeypatch.setattr(regression, "_NEAR", 1e-7)
-    monkeypatch.setattr(regression, "_STEPS", 1000)
+    monkeypatch.setattr(posterior, "_NEAR", 1e-7)
+    monkeypatch.setattr(posterior, "_STEPS", 1000)
     monkeypatch.setattr(Regression, "weigh", lambda self: None)
     day, _ = write_log(tmp_path, 1_500, 5, 3.0, users=30, items=40)
     encoder = Encoder(FEATURES).grow([day])
@@ -348,14 +476,16 @@ def test_many_cells_are_left_out() -> None:
     """A pair of long lists would cost more than all the rest."""
     rng = np.random.default_rng(0)
     n, size = 3_000, 8
-    likes, genre = rng.integers(1, 5, (200, size)), rng.integers(1, 5, (60, size))
+    likes, genre = (np.argsort(rng.random((k, 12)), axis=1)[:, :size] + 1 for k in (200, 60))
     user, item = rng.integers(200, size=n), rng.integers(60, size=n)
     same = (likes[user] == genre[item]).mean(1)
     p = np.full(n, 0.3)
-    residuals = [Residuals(rng.random(n) < np.clip(0.1 + 4 * (same - 0.2), 0.01, 0.99), p, np.ones(n))]
+    residuals = [Residuals(rng.random(n) < np.clip(0.1 + 4 * (same - 0.05), 0.01, 0.99), p, np.ones(n))]
     users, items = ({"long": Values.of(x), "short": Values.of(x[:, :2])} for x in (likes, genre))
     paired = Paired(users, items, user, item)
-    assert all(paired.number(c) <= CELLS for c in chosen(paired, residuals, 60))
+    found = excesses(paired, {"ctr": residuals[0]}, 60)
+    assert set(found) == {("long", "short"), ("short", "long"), ("short", "short")}
+    assert sum(paired.number(c) for c in chosen(paired, dict.fromkeys(found, 9.0))) <= CELLS
     assert paired.number(Conjunction("long", "long", 9)) > CELLS
 
 
@@ -387,3 +517,47 @@ def test_a_design_with_conjunctions_is_what_its_compact_form_is(tmp_path: Path) 
 
 def _squares(x: Design, per_row: Array) -> float:
     return float(sum((per_row[row] * value**2).sum() for row, _, value in x.pair.lists))
+
+
+def test_a_later_day_chooses_and_is_learned_anew(tmp_path: Path) -> None:
+    """What the first day is too small to tell. The days before keep what they said of single values."""
+    small, _ = write_log(tmp_path / "a", 400, 20, 0.0)
+    large, _ = write_log(tmp_path / "b", 12_000, 21, 2.0)
+    encoder = Encoder(FEATURES).grow([small, large])
+    model = learned(small, encoder)
+    assert model.conjunctions == () and model.excesses
+    model.write(tmp_path / "r")
+    again = Regression.read(tmp_path / "r", Tasks())
+    assert again.excesses == model.excesses
+    for each in (model, again):
+        learned(large, encoder, each)
+    assert model.conjunctions and again.conjunctions == model.conjunctions
+    assert ("interests", "genres") not in model.excesses, "what there is need not be found again"
+    assert len(model.weights["ctr"]) == first_slots(model.conjunctions)[-1] == len(model.precision["ctcvr"])
+    rows = all_rows(large).labels
+    learned_rows = model.precision["ctr"][BIAS] - PRIOR - MEMORY * (_after(small, encoder)[BIAS] - PRIOR)
+    p = rows.click.mean()
+    assert learned_rows < 1.1 * p * (1 - p) * len(rows.click), "the day's rows count once"
+
+
+def _after(day: Day, encoder: Encoder) -> Array:
+    return learned(day, encoder).precision["ctr"]
+
+
+def test_reads_begin_at_what_clicks_say(tmp_path: Path) -> None:
+    """A user whose clicks show a taste is expected to read what they like before they have read any of it."""
+    day, truth = write_log(tmp_path, 12_000, 22, 2.0)
+    encoder = Encoder(FEATURES).grow([day])
+    rows = all_rows(day)
+    rng = np.random.default_rng(0)
+    few = rows.labels._replace(converted=rows.labels.converted & (rng.random(len(rows)) < 0.01)[:, None])
+    model = Regression.new(Tasks())
+    regression.learn([model], encoder, tables_of(encoder, day), [dataclasses.replace(rows, labels=few)])
+    assert 5 < few.converted.sum() < 60
+    users, items = by_id(day)
+    on_day = OnDay(model, encoder, tables_of(encoder, day))
+    taste = truth - truth.mean(0)
+    liked = [
+        np.corrcoef(row, taste[users[k]][items])[0, 1] for k, row in enumerate(on_day.catalogue("ctcvr", np.arange(30)))
+    ]
+    assert np.mean(liked) > 0.6

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from typing import Any, Protocol, TypeVar
@@ -40,6 +41,7 @@ def train(
     loss_of: LossOf[B],
     rows: int,
     course: Course,
+    more: Callable[[int], bool] = lambda epochs: False,
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Trains on the batches of every epoch, or goes on with it; returns the numbers of the first epoch, whose rows were
     not learned when they were measured, and of the last.
@@ -50,13 +52,18 @@ def train(
         batches: makes those of an epoch, none of them before it is taken.
         loss_of: as `fit` takes it.
         rows: of an epoch, about.
+        more: whether one more epoch is wanted, after so many. All ranks say the same.
     """
     first, learned, epochs = _First(), dict[str, float](), learners[0].config.epochs
     course.keep("first", first)
     with run.log.progress(name, epochs * rows) as progress:
-        for _ in range(epochs):
+        for k in itertools.count(1):
             learned = fit(learners, batches(), loss_of, progress, run.ranks, course)
             first.numbers = first.numbers or dict(learned)
+            if k >= epochs:
+                if not (course.goes_on or more(k)):
+                    break
+                progress.expect((k + 1) * rows)
     return first.numbers, learned
 
 

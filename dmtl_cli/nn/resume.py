@@ -211,6 +211,11 @@ class Course:
             self._checkpoints.refuse_other_batches()
         self._progress.step(place.rows)
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether a checkpoint is of a later pass."""
+        return self._stored is not None
+
     def keep(self, part: str, kept: Kept) -> None:
         """Keeps something more, which is empty before the first pass."""
         self._kept[part] = kept

@@ -78,6 +78,7 @@ class _Calibration(_Shape):
 
 class _Losses(_Shape):
     losses: list[float]
+    pairs: list[float] = []
 
 
 class _Finish(_Shape):

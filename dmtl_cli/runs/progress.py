@@ -200,6 +200,10 @@ class Progress:
         self.begun += 1
         self.at(what)
 
+    def expect(self, rows: int) -> None:
+        """There are so many rows, more than was known."""
+        self.bar.total = rows
+
     def at(self, what: str) -> None:
         """Shows which of several things is done now."""
         if not self.bar.disable:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -40,6 +40,13 @@ from dmtl_cli.student.loss import StudentLoss, freshness, popularity_strata
 from dmtl_cli.student.published import Found, age, choose_scores, effective_ways, find_scores, scores_facts
 from dmtl_cli.student.rows import Stream, coverage, initial_bias, mix, offsets, student_streams
 from dmtl_cli.tune.carried import tuned
+from dmtl_cli.tune.choices import free
+from dmtl_cli.tune.search import EPOCHS
+
+NEAR = 0.97
+"""squared correlation of a student's logits with its teacher's from which on it is near"""
+MORE = 1_000_000
+"""pairs that a student learns at most, epochs together, to come near"""
 
 
 @dataclass(frozen=True)
@@ -49,6 +56,8 @@ class _Source:
     teacher_day: dt.date | None
     """day of the teacher; None: no scores"""
     found: Found
+    as_near_as_can_be: bool
+    """whether the log decides how many epochs it learns them"""
     threshold: float | None
     teacher: dict[str, str] | None
     """as manifests name it"""
@@ -64,6 +73,7 @@ def train_student(run: Run, day: dt.date, scores_day: dt.date | None = None) -> 
     Args:
         scores_day: the teacher whose scores to use; default the newest of min_age_days to max_age_days.
     """
+    chooses = bool(run.config.auto.budget and not run.config.student.hard.w_hard) and free(run.config, "student.epochs")
     run = tuned(run, day)
     refuse_unexportable(run.config)
     config = run.config.student
@@ -77,7 +87,7 @@ def train_student(run: Run, day: dt.date, scores_day: dt.date | None = None) -> 
     # without scores the newest teacher's threshold tells what a long read is
     needs_threshold = not found and config.hard.label == "long_read"
     threshold_teacher = run.newest("teacher", day + dt.timedelta(days=1)) if needs_threshold else None
-    source = _Source(teacher_day, found, *scores_facts(run, day, found, threshold_teacher))
+    source = _Source(teacher_day, found, chooses, *scores_facts(run, day, found, threshold_teacher))
     shown = _shown_days(run, day, log, before)
     every = sorted({*days, *shown})
     parents = [p for p in (before, threshold_teacher, *found.values(), *log.parents(every)) if p]
@@ -139,9 +149,9 @@ def _learn(
         "preference", {"model": learner, "agreement": loss.agreement, "distance": loss.distance}, rng
     )
     with _exposure(run, day, log, shown, read, encoder, before, publication, checkpoints) as beside:
-        learned = train(run, f"student {day}", [learner], lambda: beside.while_well(batches()), loss, offered, course)[
-            1
-        ]
+        well = partial(_well, beside, batches)
+        more = partial(_more, run, loss, offered) if source.as_near_as_can_be else (lambda epochs: False)
+        _, learned = train(run, f"student {day}", [learner], well, loss, offered, course, more)
         moved = start.moved(learner, "student.moved.preference") if learned.get("rows") else []
         sizes = learner.finish(run, publication.path, publication.path.parent)
         exposed, measured = beside.result()
@@ -155,6 +165,20 @@ def _learn(
         measures.append(not_finite(publication.path, "student"))
     facts = source.facts | {"predicts": config.predicts, "days": list(map(str, days))}
     return Draft(counts, numbers, facts, measures, doubted)
+
+
+def _well(beside: Beside[_Exposed], batches: Callable[[], Iterator[StudentBatch]]) -> Iterator[StudentBatch]:
+    return beside.while_well(batches())
+
+
+def _more(run: Run, loss: StudentLoss, offered: int, epochs: int) -> bool:
+    """Whether another epoch is wanted after so many: of few rows as long as the student is not near its teacher, whose
+    scores are no noise that it could learn by heart. Trials choose on a chain's first days, when a teacher has little
+    to say of single users."""
+    if epochs >= EPOCHS or (epochs + 1) * offered > MORE:
+        return False
+    near: bool = run.ranks.on_first(lambda: (loss.agreement.r2() or 1.0) >= NEAR)
+    return not near
 
 
 def _refuse_broken(source: _Source, log: Days, read: Mapping[dt.date, Day]) -> None:

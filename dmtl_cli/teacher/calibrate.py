@@ -16,7 +16,7 @@ from dmtl_cli.runs.artifact import Publication
 from dmtl_cli.runs.run import Parent, Run
 from dmtl_cli.scores import calibration
 from dmtl_cli.scores.calibration import Calibration
-from dmtl_cli.teacher.blend import Blend, blended
+from dmtl_cli.teacher.blend import Blend
 from dmtl_cli.teacher.frozen import Scorer, without_context
 from dmtl_cli.teacher.hashed import has_event_features
 from dmtl_cli.teacher.labels import HeldOut
@@ -58,6 +58,10 @@ def held_out_logits(run: Run, trained: Trained, *, context: bool = True) -> dict
     return {k: HeldOut(*(np.concatenate(x) for x in zip(*v, strict=True))) for k, v in parts.items()}
 
 
+_Regressed = tuple[dict[str, HeldOut], dict[str, HeldOut] | None]
+"""a regression's held-out rows by label, and those without its conjunctions; None: it has none"""
+
+
 class Finished(NamedTuple):
     """A trained teacher's last steps."""
 
@@ -77,24 +81,23 @@ def finish(run: Run, publication: Publication, trained: Trained) -> Finished:
     context and for pairs without one."""
     event = has_event_features(trained.encoder)
     regressions, together = _regressions(run, publication, trained, [True, False] if event else [True])
-    shown = held_out_logits(run, trained), regressions[0]
-    hidden = (held_out_logits(run, trained, context=False), regressions[1]) if event else shown
+    shown = held_out_logits(run, trained), *regressions[0]
+    hidden = (held_out_logits(run, trained, context=False), *regressions[1]) if event else shown
     earlier: dict[str, Any] = trained.before[1].facts if trained.before else {}
     both, facts = _calibrated(run, *shown, earlier)
     _, without = _calibrated(run, *hidden, without_context(earlier))
-    return Finished(*shown, both, facts | {"no_context": without, "conjunctions": together})
+    return Finished(*shown[:2], both, facts | {"no_context": without, "conjunctions": together})
 
 
 def _regressions(
     run: Run, publication: Publication, trained: Trained, contexts: Sequence[bool]
-) -> tuple[list[dict[str, HeldOut]], list[list[str]]]:
+) -> tuple[list[_Regressed], list[list[str]]]:
     """Publishes regressions of the rows that the teacher learned, warm from those before, with their context or without
-    it; the held-out rows of each by label, and the features of their conjunctions. Rank 0 learns them while the others
-    wait."""
+    it; the held-out rows of each, and the features of their conjunctions. Rank 0 learns them while the others wait."""
     tasks, window = run.config.tasks, trained.window
     folder = trained.before[0] / FOLDER if trained.before else None
 
-    def learned() -> tuple[list[dict[str, HeldOut]], list[list[str]]]:
+    def learned() -> tuple[list[_Regressed], list[list[str]]]:
         warm = folder if folder and folder.is_dir() else None
         models = [
             Regression.read(warm, tasks, context=x) if warm else Regression.new(tasks, context=x) for x in contexts
@@ -103,24 +106,36 @@ def _regressions(
         learn(models, trained.encoder, trained.tables, rows, max(len(day.items) for day in window.days))
         for model in models:
             model.write(publication.path / FOLDER)
-        held_out = [model.held_out(trained.encoder, trained.tables, window) for model in models]
+        of_window = trained.encoder, trained.tables, window
+        held_out: list[_Regressed] = []
+        for model in models:
+            alone = model.held_out(*of_window, pairs=False) if model.conjunctions else None
+            held_out.append((model.held_out(*of_window), alone))
         return held_out, [[c.user, c.item] for c in models[0].conjunctions]
 
     return run.ranks.on_first(learned)
 
 
 def _calibrated(
-    run: Run, network: dict[str, HeldOut], regression: dict[str, HeldOut], before: Mapping[str, Any]
+    run: Run,
+    network: dict[str, HeldOut],
+    regression: dict[str, HeldOut],
+    alone: dict[str, HeldOut] | None,
+    before: Mapping[str, Any],
 ) -> tuple[dict[str, HeldOut], dict[str, Any]]:
     """Held-out rows with the regression blended in, and the facts of blend and calibration.
 
     Args:
+        alone: the regression's rows without its conjunctions; None: it has none.
         before: these facts of the teacher before.
     """
     config, facts = run.config.teacher, dict[str, Any]()
     if config.blend_regression and config.calibration_share and run.config.data.events.click is not None:
-        blend = Blend.fit(network, regression, Blend.from_dict(before["blend"]) if "blend" in before else None)
-        network = {task: blended(rows, regression[task], blend.share(task)) for task, rows in network.items()}
+        blend = Blend.fit(network, regression, Blend.from_dict(before["blend"]) if "blend" in before else None, alone)
+        network = {
+            task: blend.of_rows(task, rows, regression[task], alone[task] if alone else None)
+            for task, rows in network.items()
+        }
         facts["blend"] = blend.to_dict()
     fitted = calibrated(run, network, before.get("calibration", {}))
     return network, facts | {"calibration": {task: c.to_dict() for task, c in fitted.items()}}

@@ -216,10 +216,13 @@ class Blended:
 
     def pairs(self, network: npt.NDArray[np.float32], rows: Rows[None]) -> npt.NDArray[np.float32]:
         """Logits [n, T] of the network -> of both."""
-        if not any(self.blend.share(task) for task in self.tasks):
+        if self.blend.is_network_alone:
             return network
-        beside = self.on_day.logits(rows)
-        mixed = [self.blend.apply(task, network[:, k], beside[task]) for k, task in enumerate(self.tasks)]
+        beside, alone = self.on_day.with_and_without_pairs(rows)
+        mixed = [
+            self.blend.apply(task, network[:, k], beside[task], alone[task] if alone else None)
+            for k, task in enumerate(self.tasks)
+        ]
         return np.stack(mixed, 1).astype(np.float32)
 
 

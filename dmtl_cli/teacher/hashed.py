@@ -163,6 +163,10 @@ class Design:
         """The rows without what changes with the event."""
         return replace(self, event=nothing(self.event.n))
 
+    def without_pairs(self) -> Design:
+        """The rows without conjunctions."""
+        return replace(self, pair=nothing(self.pair.n))
+
     def times(self, weights: Array) -> Floats:
         """[B] each row's product with the weights [slots]."""
         out = self.event.times(weights)

@@ -24,7 +24,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
@@ -33,20 +32,11 @@ from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.features.layout import Encoded
 from dmtl_cli.data.rows import Rows
 from dmtl_cli.nn.batches import Batcher, Tables
-from dmtl_cli.nn.eager import EagerLbfgs
-from dmtl_cli.nn.kernels.chunks import on_threads, one_thread
+from dmtl_cli.nn.kernels.chunks import on_threads
 from dmtl_cli.runs.contents import decoding
 from dmtl_cli.scores.calibration import log1mexp, log_sigmoid
-from dmtl_cli.teacher.conjunctions import (
-    Conjunction,
-    Paired,
-    Residuals,
-    Values,
-    chosen,
-    evidence,
-    score_test,
-    values_of,
-)
+from dmtl_cli.teacher.conjunctions import Conjunction, Paired, Values, chosen, evidence, values_of
+from dmtl_cli.teacher.excess import Excess, Excesses, Residuals, excesses
 from dmtl_cli.teacher.hashed import (
     BIAS,
     SLOTS,
@@ -56,10 +46,12 @@ from dmtl_cli.teacher.hashed import (
     Sparse,
     event_cells,
     first_slots,
+    nothing,
     pair_cells,
     paired_values,
 )
 from dmtl_cli.teacher.labels import HeldOut, TeacherLabels, TeacherRows
+from dmtl_cli.teacher.posterior import dot, posterior, probability
 from dmtl_cli.teacher.rows import Window
 
 Array = npt.NDArray[Any]
@@ -76,9 +68,8 @@ MEMORY = 0.8
 """share of what earlier days said that a day begins with"""
 BATCH = 1 << 18
 """rows that are learned at once: bounds memory"""
+_ABOUT = "regression"  # in the metadata of a file
 _FILES = {True: "weights.safetensors", False: "no_context.safetensors"}
-_STEPS = 50  # of L-BFGS; a batch takes some 20
-_NEAR = 0.1  # largest slope, of weights scaled to a curvature of 1, at which L-BFGS stops
 _ENTITIES = 1 << 16  # users or items whose cells are in memory at a time
 
 
@@ -94,9 +85,12 @@ class Regression:
     """whether it reads what changes with the event. One that does tells nothing where that is not known: what a price
     of the moment tells is told by the price that an item always has, once the other is gone"""
     conjunctions: tuple[Conjunction, ...] = ()
-    """chosen by a chain's first rows"""
+    """chosen by the rows of the days so far. Those of `ctX` begin at what `ctr` says: who clicks what they like reads
+    it too, as far as too few reads tell otherwise"""
     priors: dict[str, tuple[float, ...]] = field(default_factory=dict)
-    """by label the precision that the weights of each conjunction have before the first row"""
+    """by label the precision that the weights of each conjunction have before the first row, of `ctX` around `ctr`'s"""
+    excesses: Excesses = field(default_factory=dict)
+    """what the days so far tell of conjunctions that there are not"""
 
     @staticmethod
     def new(
@@ -112,11 +106,14 @@ class Regression:
         return none
 
     def begin(self, conjunctions: tuple[Conjunction, ...], priors: Mapping[str, tuple[float, ...]]) -> None:
-        """Forgets all rows, and has these conjunctions from now on."""
-        self.conjunctions, self.priors = conjunctions, dict(priors)
+        """Has these conjunctions from now on, of which it knows nothing yet, behind those that it has."""
+        self.conjunctions += conjunctions
         for label in self.weights:
-            self.precision[label] = self.prior(label)
-            self.weights[label] = np.zeros_like(self.precision[label])
+            had = len(self.precision.get(label, ()))
+            self.priors[label] = (*self.priors.get(label, ()), *priors[label])
+            prior = self.prior(label)
+            self.precision[label] = np.append(self.precision.get(label, prior[:0]), prior[had:])
+            self.weights[label] = np.append(self.weights[label], np.zeros_like(prior[had:]))
 
     def prior(self, label: str) -> npt.NDArray[np.float32]:
         """[slots] precision before the first row."""
@@ -137,25 +134,29 @@ class Regression:
     def weigh(self) -> None:
         """How much the weights of each conjunction vary is taken from those that it has learned so far."""
         first = first_slots(self.conjunctions)
+        click = self.weights[CLICK]
         for label, precision in self.precision.items():
             priors = []
+            around = self.weights[label] if label == CLICK else self.weights[label] - click
             for prior, (start, end) in zip(self.priors[label], itertools.pairwise(first), strict=True):
                 here = precision[start:end]
-                priors.append(evidence(self.weights[label][start:end], here, prior))
+                priors.append(evidence(around[start:end], here, prior))
                 here += np.float32(priors[-1] - prior)
             self.priors[label] = tuple(priors)
 
     # -- scoring -------------------------------------------------------------------------------------------------------
 
-    def held_out(self, encoder: Encoder, tables: Tables, window: Window) -> dict[str, HeldOut]:
+    def held_out(self, encoder: Encoder, tables: Tables, window: Window, *, pairs: bool = True) -> dict[str, HeldOut]:
         """By label the held-out exposures of the days, of X the clicked ones that know it.
 
         Args:
             tables: of the days, stacked.
+            pairs: whether with conjunctions.
         """
         parts: dict[str, list[tuple[Array, Array, Array]]] = {}
+        conjunctions = self.conjunctions if pairs else ()
         for rows in _held_out_rows(window):
-            x = Design.of(encoder, tables, rows, context=self.context, conjunctions=self.conjunctions)
+            x = Design.of(encoder, tables, rows, context=self.context, conjunctions=conjunctions)
             logits = implied({label: x.times(weights) for label, weights in self.weights.items()})
             rated = {label: (positive, known) for label, positive, known in targets(self.weights, rows.labels)}
             for label, logit in logits.items():
@@ -187,9 +188,12 @@ class Regression:
         used = np.flatnonzero(np.any(there, axis=0))
         named = {f"{label}.weight": x[used] for label, x in self.weights.items()}
         named |= {f"{label}.precision": x[used] for label, x in self.precision.items()}
-        about = {"conjunctions": self.conjunctions, "priors": self.priors} if self.conjunctions else {}
-        stored = {name: json.dumps(value) for name, value in about.items()}
-        save_file({"slot": used.astype(np.int32)} | named, folder / _FILES[self.context], stored or None)
+        about: dict[str, Any] = {"conjunctions": self.conjunctions, "priors": self.priors} if self.conjunctions else {}
+        if self.excesses:
+            about["excesses"] = [[*name, by_label] for name, by_label in self.excesses.items()]
+        # one key: safetensors writes several in a random order
+        stored = {_ABOUT: json.dumps(about)} if about else None
+        save_file({"slot": used.astype(np.int32)} | named, folder / _FILES[self.context], stored)
 
     @staticmethod
     def read(folder: Path, tasks: Tasks, *, context: bool = True) -> Regression:
@@ -198,11 +202,14 @@ class Regression:
         with decoding(file):
             with safe_open(file, "np") as opened:
                 about = {name: json.loads(text) for name, text in (opened.metadata() or {}).items()}
+            about = about.get(_ABOUT, about)  # an earlier dmtl wrote a key each
             conjunctions = tuple(Conjunction(*each) for each in about.get("conjunctions", ()))
             priors = {label: tuple(map(float, each)) for label, each in about.get("priors", {}).items()}
             if any(len(each) != len(conjunctions) for each in priors.values()) or bool(priors) != bool(conjunctions):
                 raise ValueError("expected a prior of each conjunction")
             out = Regression.new(tasks, context=context, conjunctions=conjunctions, priors=priors or None)
+            for user, item, by_label in about.get("excesses", ()):
+                out.excesses[user, item] = {label: Excess(*map(float, each)) for label, each in by_label.items()}
             stored = load_file(file)
             for label in out.weights:
                 for name, into in (("weight", out.weights[label]), ("precision", out.precision[label])):
@@ -220,20 +227,21 @@ def learn(
     rows: Iterable[TeacherRows],
     items: int | None = None,
 ) -> None:
-    """Learns rows over the encoded users and items of their days, in place. The first rows of all choose conjunctions.
+    """Learns rows over the encoded users and items of their days, in place. The first of them may choose conjunctions,
+    and are learned anew with these.
 
     Args:
         items: of the largest day; default as many as in the tables, where these are of one day.
-        models: which read the same but for what changes with the event. A search begins where the one before ended:
-            the first one's way is most of the others'.
+        models: which read the same but for what changes with the event, the one without that last. A search begins
+            where the one before ended: the first one's way is most of the others'.
     """
     for model in models:
         model.forget()
-    for batch in Batcher.cut(rows, BATCH):
-        first = models[0].is_new
+    for k, batch in enumerate(Batcher.cut(rows, BATCH)):
+        before = [] if k else [(_copied(model.weights), _copied(model.precision)) for model in models]
         whole = _learn_batch(models, encoder, tables, batch)
-        paired = paired_values(encoder, tables, batch) if first else None
-        if paired and _conjoin(models, whole, paired, batch.labels, items or len(tables.items)):
+        paired = None if k else paired_values(encoder, tables, batch)
+        if paired and _conjoin(models, before, whole, paired, batch.labels, items or len(tables.items)):
             _learn_batch(models, encoder, tables, batch)
     for model in models:
         model.weigh()
@@ -247,35 +255,71 @@ def _learn_batch(models: Sequence[Regression], encoder: Encoder, tables: Tables,
     slots = first_slots(conjunctions)[-1]
     designs = [(used, x, x.squared()) for used, x in (view.compact(slots) for view in views)]
     search = partial(_learn, models, designs, batch.labels.weight)
-    on_threads([*targets(models[0].weights, batch.labels)], search, torch.device("cpu"))
+    click, *both = targets(models[0].weights, batch.labels)
+    before = [model.weights[CLICK][SLOTS:].copy() for model in models]
+    search(click)
+    for model, old in zip(models, before, strict=True):
+        for label, _, _ in both:  # what is known of clicks by now moves what is expected of reads
+            model.weights[label][SLOTS:] += model.weights[CLICK][SLOTS:] - old
+    on_threads(both, search, torch.device("cpu"))
     return whole
 
 
 def _conjoin(
-    models: Sequence[Regression], rows: Design, paired: Paired, labels: TeacherLabels[Array], items: int
+    models: Sequence[Regression],
+    before: Sequence[tuple[dict[str, Array], dict[str, Array]]],
+    rows: Design,
+    paired: Paired,
+    labels: TeacherLabels[Array],
+    items: int,
 ) -> bool:
-    """Lets models that have learned some rows begin anew with the conjunctions that these rows choose, if any.
+    """Lets models that have learned some rows go back to before them, with the conjunctions that these rows and the
+    days before choose, if any.
 
     What nothing but the pair tells chooses: what the event tells of it is not there where a student learns.
+
+    Args:
+        before: weights and precisions of each model.
     """
-    residuals = [_residuals(model, rows, labels) for model in models]
-    found = tuple(chosen(paired, list(residuals[-1].values()), items))
-    for model, of_model in zip(models, residuals, strict=True):
-        cells = [paired.cells(conjunction) for conjunction in found]
-        priors = {label: tuple(score_test(each, x)[1] for each in cells) for label, x in of_model.items()}
-        if found:
-            model.begin(found, priors)
-    return bool(found)
+    model, had = models[-1], models[-1].conjunctions
+    found = excesses(paired, _residuals(model, rows, labels), items, had)
+    for name in found.keys() & model.excesses.keys():
+        earlier = model.excesses[name]
+        found[name] = {k: x.after(earlier[k], MEMORY) if k in earlier else x for k, x in found[name].items()}
+    sure = {name: max(x.z for x in by_label.values()) for name, by_label in found.items()}
+    new = tuple(chosen(paired, sure, had))
+    priors = {label: tuple(found[c.user, c.item][label].precision for c in new) for label in model.weights}
+    for each, (weights, precision) in zip(models, before, strict=True):
+        each.excesses = {name: x for name, x in found.items() if name not in {(c.user, c.item) for c in new}}
+        if new:
+            each.weights, each.precision = weights, precision
+            each.begin(new, priors)
+    return bool(new)
+
+
+def _copied(arrays: Mapping[str, Array]) -> dict[str, Array]:
+    return {name: x.copy() for name, x in arrays.items()}
 
 
 def _residuals(model: Regression, rows: Design, labels: TeacherLabels[Array]) -> dict[str, Residuals]:
-    """By label what the model leaves of rows that it has learned."""
-    x = rows if model.context else rows.without_context()
-    weight = labels.weight.astype(np.float64)
-    return {
-        label: Residuals(positive, _probability(x.times(model.weights[label])), weight * known)
-        for label, positive, known in targets(model.weights, labels)
-    }
+    """By label what the model's weights of single values leave of rows that it has learned: conjunctions that it has
+    follow single rows so well that they hide what broader ones would say."""
+    x = (rows if model.context else rows.without_context()).without_pairs()
+    weight, out = labels.weight.astype(np.float64), {}
+    for label, positive, known in targets(model.weights, labels):
+        logit, here = x.times(model.weights[label]), weight * known
+        out[label] = Residuals(positive, probability(logit + _level(logit, positive, here)), here)
+    return out
+
+
+def _level(logit: Floats, positive: Array, weight: Array) -> float:
+    """What added to the logits makes them expect as many positives as there are: conjunctions said some of it."""
+    level = 0.0
+    for _ in range(10):  # Newton's steps on a convex loss, from near its minimum
+        p = probability(logit + level)
+        curvature = dot(weight, p * (1 - p))
+        level += float(np.clip(dot(weight, positive - p) / curvature, -1, 1)) if curvature > 0 else 0.0
+    return level
 
 
 def _learn(
@@ -316,13 +360,19 @@ class OnDay:
 
     def logits(self, rows: Rows[Any]) -> dict[str, Floats]:
         """By label [n] of pairs in their context; of rows without features it is unknown."""
-        cells = pair_cells(self.encoder, self.tables, rows, self.model.conjunctions)
-        if self.model.context:
-            cells = cells.beside(event_cells(self.encoder, rows))
-        out = {}
+        return self.with_and_without_pairs(rows)[0]
+
+    def with_and_without_pairs(self, rows: Rows[Any]) -> tuple[dict[str, Floats], dict[str, Floats] | None]:
+        """`logits`, and those without conjunctions; None where it has none."""
+        event = event_cells(self.encoder, rows) if self.model.context else nothing(len(rows))
+        alone = {}
         for label, weights in self.model.weights.items():
-            out[label] = self.users[label][rows.user] + self.items[label][rows.item] + cells.times(weights)
-        return implied(out)
+            alone[label] = self.users[label][rows.user] + self.items[label][rows.item] + event.times(weights)
+        if not self.model.conjunctions:
+            return implied(alone), None
+        cells = pair_cells(self.encoder, self.tables, rows, self.model.conjunctions)
+        whole = {label: alone[label] + cells.times(weights) for label, weights in self.model.weights.items()}
+        return implied(whole), implied(alone)
 
     def catalogue(self, label: str, users: Ints) -> Floats:
         """[n, items] what orders the day's items for each of n users: of one label, without a context, but for what a
@@ -360,52 +410,6 @@ def implied(logits: Mapping[str, Floats]) -> dict[str, Floats]:
         log_p = np.minimum(log_sigmoid(logits[label]) - log_sigmoid(logits[click]), np.log(MOST))
         out[label.removeprefix(with_click(""))] = log_p - log1mexp(log_p)
     return out
-
-
-def posterior(
-    x: Design, squared: Design, positive: Array, weight: Array, mean: Floats, precision: Floats, start: Floats
-) -> tuple[Floats, Floats]:
-    """The mean and the precision of S weights after some rows, from those before them.
-
-    By L-BFGS over weights that are scaled by their curvature at `start`.
-    """
-    c, width = weight.astype(np.float64), len(mean)
-    positives = c * positive
-
-    def with_curvature(z: Floats) -> Floats:
-        p = _probability(z)
-        return precision + squared.summed(c * p * (1 - p), width)
-
-    scale = 1 / np.sqrt(with_curvature(x.times(start)))
-    moved = torch.zeros(width, dtype=torch.float64, requires_grad=True)
-    solver = EagerLbfgs([moved], max_iter=_STEPS, history_size=10, line_search_fn="strong_wolfe", tolerance_grad=_NEAR)
-
-    def loss() -> float:
-        weights = start + moved.detach().numpy() * scale
-        z, off = x.times(weights), weights - mean
-        pull = precision * off
-        gradient = x.summed(c * _probability(z) - positives, width) + pull
-        moved.grad = torch.from_numpy(gradient * scale)
-        return _dot(c, _softplus(z)) - _dot(positives, z) + _dot(pull, off) / 2
-
-    with one_thread():
-        solver.step(loss)  # type: ignore[no-untyped-call]
-    found = start + moved.detach().numpy() * scale
-    return found, with_curvature(x.times(found))
-
-
-def _probability(z: Floats) -> Floats:
-    return torch.sigmoid(torch.from_numpy(z)).numpy()
-
-
-def _softplus(z: Floats) -> Floats:
-    """log(1 + exp(z)), seven times as fast as numpy's logaddexp."""
-    return F.softplus(torch.from_numpy(z), threshold=40).numpy()  # above it the two differ by less than a rounding
-
-
-def _dot(a: Floats, b: Floats) -> float:
-    """By torch, on its threads alone: numpy's may take more, and sum otherwise with another number of them."""
-    return float(torch.dot(torch.from_numpy(a), torch.from_numpy(b)))
 
 
 def _log_odds(positive: Array, weight: Array) -> float:
