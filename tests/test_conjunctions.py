@@ -21,7 +21,7 @@ from dmtl_cli.data.log.day import Day
 from dmtl_cli.data.rows import Rows, pairs
 from dmtl_cli.evaluate import metrics
 from dmtl_cli.nn.batches import Tables
-from dmtl_cli.teacher import conjunctions, excess, posterior, regression
+from dmtl_cli.teacher import posterior, regression
 from dmtl_cli.teacher.conjunctions import (
     CELLS,
     PRECISION,
@@ -29,10 +29,9 @@ from dmtl_cli.teacher.conjunctions import (
     Paired,
     Values,
     chosen,
-    evidence,
     values_of,
 )
-from dmtl_cli.teacher.excess import Excess, Residuals, Sums, excesses
+from dmtl_cli.teacher.excess import Residuals, excesses, sure
 from dmtl_cli.teacher.hashed import BIAS, SLOTS, Design, first_slots
 from dmtl_cli.teacher.labels import TeacherRows, labelled
 from dmtl_cli.teacher.regression import MEMORY, PRIOR, OnDay, Regression
@@ -143,225 +142,9 @@ def test_what_may_be_conjoined(tmp_path: Path) -> None:
     assert set(values_of(encoder, encoder.entities(day, "item"), "item", ["genres"])) == {"genres"}
 
 
-# -- the test ----------------------------------------------------------------------------------------------------------
-
-
-def simulated(rng: np.random.Generator, cells: int, n: int, deviation: float) -> tuple[conjunctions.Cells, Residuals]:
-    cell = rng.integers(cells, size=n)
-    p = rng.uniform(0.05, 0.4, n)
-    weights = deviation * rng.normal(size=cells)
-    true = 1 / (1 + np.exp(-(np.log(p / (1 - p)) + weights[cell])))
-    x = np.ones(n)
-    return (np.arange(n), cell, x), Residuals(rng.random(n) < true, p, rng.choice([0.5, 1.0, 2.0], n))
-
-
-def sums(cells: conjunctions.Cells, of: Residuals) -> Sums:
-    """`Sums` as its words say it: over all pairs of two rows of a cell."""
-    row, slot, x = cells
-    c, p, y = of.weight[row], of.probable[row], of.label[row]
-    out = []
-    for each in (c * x * (y - p), c**2 * x**2 * p * (1 - p), c * x**2 * p * (1 - p)):
-        by_cell = [each[slot == cell] for cell in np.unique(slot)]
-        out.append(sum(float((np.outer(some, some) * (1 - np.eye(len(some)))).sum()) for some in by_cell))
-    return Sums(*out)
-
-
-def of_cells(cells: conjunctions.Cells, of: Residuals) -> Excess:
-    """Of cells that are alone: no other rows share one value alone."""
-    moments = excess._Moments.of(of)
-    found = moments.sums(excess._Cells(*cells))
-    return Excess(found.products, 2 * found.variance, found.known, float((moments.pull**2).max()))
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_what_is_summed_by_cell_is_that_of_all_pairs_of_rows(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    (row, slot, _), of = simulated(rng, 40, 300, 0.5)
-    cells = rng.permutation(row)[:200], slot[:200], rng.uniform(0.3, 1.0, 200)
-    if seed % 2:
-        of = of._replace(weight=np.ones(300))
-    np.testing.assert_allclose(excess._Moments.of(of).sums(excess._Cells(*cells)), sums(cells, of), rtol=1e-9)
-
-
-@pytest.mark.parametrize(("cells", "n"), [(20, 4_000), (3_000, 4_000)])
-def test_z_of_nothing_is_standard_and_of_something_is_large(cells: int, n: int) -> None:
-    """Also where a cell has a row or two."""
-    rng = np.random.default_rng(0)
-    found = [of_cells(*simulated(rng, cells, n, 0.0)) for _ in range(300)]
-    plain = np.array([each.products / math.sqrt(each.variance) for each in found])
-    assert abs(plain.mean()) < 0.15 and abs(plain.std() - 1) < 0.2
-    assert all(-10 < each.z <= max(z, 0) for each, z in zip(found, plain, strict=True))
-    assert max(each.z for each in found) < conjunctions.LEAST_Z
-    assert of_cells(*simulated(rng, 20, n, 0.5)).z > conjunctions.LEAST_Z
-
-
-def test_a_few_rare_positives_that_meet_are_no_sign() -> None:
-    """Two reads of one cell where .02 of a pair were to be expected: of hundreds of conjunctions one has it."""
-    n, p = 400, np.full(400, 0.01)
-    label = np.arange(n) < 2
-    cells = np.arange(n), np.repeat(np.arange(n // 2), 2), np.ones(n)
-    found = of_cells(cells, Residuals(label, p, np.ones(n)))
-    assert found.products / math.sqrt(found.variance) > conjunctions.LEAST_Z > 2 > found.z > 1
-
-
-def test_rows_that_were_learned_do_not_hide_what_varies() -> None:
-    """A regression that learned the rows leaves smaller residuals than chance: a test of their squares, in cells of few
-    rows, sees that alone."""
-    rng = np.random.default_rng(3)
-    cells, of = simulated(rng, 2_000, 6_000, 0.7)
-    near = of._replace(probable=of.probable + 0.05 * (of.label - of.probable))
-    assert of_cells(cells, near).z > conjunctions.LEAST_Z
-
-
-def test_the_precision_is_that_of_the_weights() -> None:
-    rng = np.random.default_rng(1)
-    for deviation in (0.2, 0.4):
-        found = [of_cells(*simulated(rng, 400, 60_000, deviation)).precision for _ in range(5)]
-        assert np.median(found) == pytest.approx(deviation**-2, rel=0.2)
-    cells, of = simulated(rng, 50, 500, 0.0)
-    nothing = of_cells(cells, of._replace(weight=np.zeros(500)))
-    assert (nothing.z, nothing.precision) == (0.0, PRECISION[1])
-
-
-def crossed(rng: np.random.Generator, n: int, effects: tuple[float, float, float]) -> Excess:
-    """Of rows of 300 users and 12 genres, with effects of the user, of the genre, of both, that a regression knows
-    nothing of."""
-    user, genre = rng.integers(300, size=n), rng.integers(12, size=n)
-    of_user, of_genre, of_both = (d * rng.normal(size=k) for d, k in zip(effects, (300, 12, 3_600), strict=True))
-    logit = -1 + of_user[user] + of_genre[genre] + of_both[user * 12 + genre]
-    label = rng.random(n) < 1 / (1 + np.exp(-logit))
-    residuals = {"ctr": Residuals(label, np.full(n, label.mean()), np.ones(n))}
-    users, items = ({"a": Values.of(np.arange(1, k + 1)[:, None])} for k in (300, 12))
-    (found,) = excesses(Paired(users, items, user, genre), residuals, 100).values()
-    return found["ctr"]
-
-
-def test_who_clicks_more_whatever_it_is_is_no_taste() -> None:
-    """Rows of one user are alike where a regression has not learned yet how much they click, and so are those of a
-    genre; rows of both are more alike only where the two say something together."""
-    rng = np.random.default_rng(11)
-    alone = np.array(
-        [x.products / math.sqrt(x.variance) for x in (crossed(rng, 4_000, (0.5, 0.5, 0)) for _ in range(60))]
-    )
-    assert abs(alone.mean()) < 0.6 and alone.max() < conjunctions.LEAST_Z
-    both = [crossed(rng, 20_000, (0.5, 0.5, 0.6)) for _ in range(5)]
-    assert all(x.z > 2 * conjunctions.LEAST_Z for x in both)
-    assert np.median([x.precision for x in both]) == pytest.approx(0.6**-2, rel=0.35)
-
-
-def test_days_add_up() -> None:
-    """What no day shows by itself, five do; of noise they show nothing."""
-    rng = np.random.default_rng(5)
-
-    def after(deviation: float) -> tuple[float, float]:
-        days = [of_cells(*simulated(rng, 800, 3_000, deviation)) for _ in range(5)]
-        whole = days[0]
-        for each in days[1:]:
-            whole = each.after(whole, MEMORY)
-        return max(each.z for each in days), whole.z
-
-    some = [after(0.5) for _ in range(20)]
-    assert np.mean([whole for _, whole in some]) > conjunctions.LEAST_Z > np.mean([alone for alone, _ in some])
-    assert max(whole for _, whole in [after(0.0) for _ in range(40)]) < conjunctions.LEAST_Z
-
-
-def test_evidence_finds_the_variance_of_weights() -> None:
-    """Of weights with observations of known precision, shrunk as a posterior is."""
-    rng = np.random.default_rng(2)
-    true, noise, prior = 0.5 * rng.normal(size=4_000), 3.0, 40.0
-    for _ in range(30):
-        precision = np.full(4_000, prior + noise)
-        seen = true + rng.normal(size=4_000) / math.sqrt(noise)
-        prior = evidence(noise * seen / precision, precision, prior)
-    assert prior == pytest.approx(4.0, rel=0.25)
-    assert evidence(np.zeros(9), np.full(9, 7.0), 7.0) == 7.0, "no rows say nothing"
-    assert evidence(np.zeros(900), np.full(900, 70.0), 7.0) == PRECISION[1]
-
-
 def names_chosen(paired: Paired, residuals: list[Residuals], items: int) -> list[tuple[str, str]]:
     found = excesses(paired, {str(k): each for k, each in enumerate(residuals)}, items)
-    sure = {name: max(each.z for each in by_label.values()) for name, by_label in found.items()}
-    return [(c.user, c.item) for c in chosen(paired, sure)]
-
-
-def slowly_chosen(paired: Paired, residuals: list[Residuals], items: int) -> list[tuple[str, str]]:
-    """`chosen` as its words say it, of the cells of each conjunction that may be one and of the values alone."""
-    found = []
-    owner = alone(paired.users["id"], paired.user_index)[1]
-    for item in paired.items:
-        if 1 < len(np.unique(paired.items[item].codes)) <= items / 2:
-            for user in paired.users:
-                of = Conjunction(user, item, 18)
-                if paired.number(of) <= CELLS:
-                    cells = [paired.cells(of), alone(paired.users[user], paired.user_index)]
-                    cells.append(alone(paired.items[item], paired.item_index))
-                    z = max(slow_z(cells, each, None if user == "id" else owner) for each in residuals)
-                    found.append((z, paired.number(of), user, item))
-    out, left = [], CELLS
-    for z, number, user, item in sorted(found, key=lambda each: -each[0]):
-        if z > conjunctions.LEAST_Z and number <= left and len(out) < conjunctions.MOST:
-            left -= number
-            out.append((user, item))
-    return out
-
-
-def alone(values: Values, index: Array) -> conjunctions.Cells:
-    mine = [values.codes[s : s + k] for s, k in zip(values.start[index], values.count[index], strict=True)]
-    row = np.repeat(np.arange(len(index)), values.count[index])
-    return row, np.concatenate(mine).astype(np.int64), 1 / np.sqrt(values.count[index][row])
-
-
-def slow_z(cells: list[conjunctions.Cells], of: Residuals, owner: Array | None) -> float:
-    """Least squares of two effects are taken out of what pairs of rows that share both values say, of two owners."""
-    found = []
-    for row, slot, x in cells:
-        whole = excess._Cells(row, np.unique(slot, return_inverse=True)[1], x)
-        sums = np.array(excess._Moments.of(of).sums(whole))
-        if owner is not None:
-            both = np.unique(np.stack([slot, owner[row]]), axis=1, return_inverse=True)[1]
-            sums = sums - excess._Moments.of(of).sums(dataclasses.replace(whole, cell=both))
-        found.append(Sums(*sums))
-    both, user, item = found
-    system = np.array([[user.known, both.known], [both.known, item.known]])
-    if both.known <= 0 or np.linalg.det(system) <= 1e-9 * user.known * item.known:
-        return 0.0
-    a, b = np.linalg.solve(system, [both.known, both.known])
-    mixed = np.array([1 - a - b, -a, -b])
-    products = mixed @ [both.products, user.products - both.products, item.products - both.products]
-    variance = 2 * mixed**2 @ [both.variance, user.variance - both.variance, item.variance - both.variance]
-    most = float(((of.weight * (of.label - of.probable)) ** 2).max())
-    spread = variance + 2 * most * max(products, 0.0) / 3
-    return float(products / math.sqrt(spread)) if spread > 0 else 0.0
-
-
-def values(rng: np.random.Generator, n: int, of: int, most: int, unknown: float) -> Values:
-    """Up to `most` of so many values each; a share of them is unknown."""
-    codes = rng.integers(1, of + 1, (n, most)) * (np.arange(most) < rng.integers(1, most + 1, n)[:, None])
-    return Values.of(np.where(rng.random((n, most)) < unknown, 0, codes))
-
-
-@pytest.mark.parametrize("seed", range(6))
-def test_the_choice_is_that_of_the_score_test(seed: int) -> None:
-    """Of single values with few pairs and with many, of lists, and of values that some rows lack."""
-    rng = np.random.default_rng(seed)
-    n, of_users, of_items = 20_000, 700, 300
-    shapes = {"id": (700, 1, 0.0), "few": (6, 1, 0.0), "some": (9, 1, 0.3), "long": (9, 4, 0.0), "none": (5, 1, 1.0)}
-    users = {name: values(rng, of_users, *shape) for name, shape in shapes.items()}
-    shapes = {"item": (300, 1, 0.0), "brand": (12, 1, 0.0), "tag": (30, 1, 0.2), "tags": (12, 3, 0.1), "one": (1, 1, 0)}
-    items = {name: values(rng, of_items, *shape) for name, shape in shapes.items()}
-    user, item = rng.integers(of_users, size=n), rng.integers(of_items, size=n)
-    paired = Paired(users, items, user, item)
-    p, logit = rng.uniform(0.05, 0.6, n), np.zeros(n)
-    for a, b in (("few", "brand"), ("some", "tag"), ("long", "tags"), ("id", "brand")):
-        row, slot, x = paired.cells(Conjunction(a, b, 18))
-        weight = (seed % 3) * 0.25 * rng.normal(size=1 << 18)
-        logit += np.bincount(row, weight[slot] * x, minlength=n)
-    clicked = rng.random(n) < 1 / (1 + np.exp(-np.log(p / (1 - p)) - logit))
-    weights = rng.choice([0.0, 0.5, 1.0, 2.0], n)
-    residuals = [Residuals(clicked, p, weights), Residuals(clicked & (rng.random(n) < 0.5), p / 2, np.ones(n))]
-    found = names_chosen(paired, residuals, of_items)
-    assert found == slowly_chosen(paired, residuals, of_items)
-    assert bool(found) == bool(seed % 3), "noise chooses nothing"
+    return [(c.user, c.item) for c in chosen(paired, sure(paired, found))]
 
 
 # -- learning ----------------------------------------------------------------------------------------------------------

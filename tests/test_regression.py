@@ -1,7 +1,6 @@
 """The logistic regression beside a teacher: beside a plain one, from day to day, and measured."""
 
 import datetime as dt
-import json
 import math
 import shutil
 from collections import Counter
@@ -206,7 +205,7 @@ def test_what_clicks_depend_on_is_found(tmp_path: Path) -> None:
     encoder, model = Encoder(features).grow([day]), Regression.new(Tasks())
     tables, hold_out = tables_of(encoder, day), HoldOut(0.1, 1)
     regression.learn([model], encoder, tables, teacher_rows([day], 30.0, Teacher(), hold_out.kept, rng))
-    kept = model.held_out(encoder, tables, Window([day], 30.0, hold_out))["ctr"]
+    kept = model.held_out(encoder, tables, Window([day], 30.0, hold_out))[0]["ctr"]
     assert 1_000 < len(kept.label) < 3_000, "a tenth of 300 users, within three standard errors"
     on_day = OnDay(model, encoder, tables)
     by_item = on_day.items["ctr"]
@@ -371,13 +370,11 @@ def test_a_teacher_below_its_regression_is_told_and_status_repeats_it(bad: Proje
     ]
 
 
-def test_users_get_lists_of_their_own_and_a_teacher_of_before_has_none(
+def test_every_user_gets_the_same_list_and_a_teacher_of_before_has_none(
     bad: Project, world: Path, tmp_path: Path
 ) -> None:
     found = bad.done("evaluate", 3)["metrics"]
-    taught = json.loads((next(bad.ws.glob(f"teacher/day={DAYS[1]}/run-*")) / "manifest.json").read_text())
-    assert ["user_id", "category"] in taught["facts"]["conjunctions"]
-    assert found["regression.coverage@10"] * 80 > 30, "lists of their own"
+    assert found["regression.coverage@10"] * 80 <= 16, "ten items, whoever the user is"
     old = Project.create(tmp_path, world / "log")
     old.config = bad.config | {"workspace": str(old.ws)}
     old.write()

@@ -19,12 +19,12 @@ from dmtl_cli.tune.search import EPOCHS
 
 
 def more(r2: float | None, offered: int, epochs: int) -> bool:
-    run, loss = SimpleNamespace(ranks=ALONE), SimpleNamespace(agreement=SimpleNamespace(r2=lambda: r2))
+    run, loss = SimpleNamespace(ranks=ALONE), SimpleNamespace(agreement=SimpleNamespace(signed_r2=lambda: r2))
     return _more(run, loss, offered, epochs)  # type: ignore[arg-type]
 
 
 def test_who_is_far_from_their_teacher_goes_on() -> None:
-    assert more(0.5, 1_000, 1) and more(NEAR - 1e-6, 1_000, EPOCHS - 1)
+    assert more(0.5, 1_000, 1) and more(0.0, 1_000, 1) and more(-1.0, 1_000, 1) and more(NEAR - 1e-6, 1_000, EPOCHS - 1)
     assert not more(NEAR, 1_000, 1) and not more(None, 1_000, 1), "near, or nothing to be near to"
     assert not more(0.5, 1_000, EPOCHS)
     assert more(0.5, MORE // 3, 2) and not more(0.5, MORE // 3, 3), "so many pairs and no more"

@@ -297,7 +297,7 @@ def test_the_second_day_goes_on_from_the_first_ones_facts(project: Project, tmp_
     for context, before, after in ((True, one.facts, two.facts), (False, *(x.facts["no_context"] for x in (one, two)))):
         network = held_out_logits(two.run, trained, context=context)
         learned = Regression.read(two.folder / "regression", Tasks(), context=context)
-        beside = learned.held_out(encoder, tables, window)
+        beside, _ = learned.held_out(encoder, tables, window)
         for task in ("ctr", "cvr"):
             assert np.array_equal(network[task].label, beside[task].label), "the same rows in the same order"
             mixed = [plain_loss(network[task], beside[task], s / 10) for s in range(11)]

@@ -15,7 +15,8 @@ class Training(Section):
     """rows per step; default the power of two from 64 to 4096 that makes an epoch nearest to 256 steps; a teacher's is
     chosen by trials where it is not written, see auto"""
     epochs: Positive = 1
-    """passes over the rows of a run; chosen by trials where it is not written, see auto"""
+    """passes over the rows of a run; chosen by trials where it is not written, see auto; a student of few rows then
+    goes on until it is near its teacher, up to 8"""
     learning_rate: Rate = 1e-3
     """learning rate of dense weights (Adam); chosen by trials where it is not written, see auto"""
     embedding_learning_rate: Rate | None = None

@@ -92,7 +92,7 @@ def train_student(run: Run, day: dt.date, scores_day: dt.date | None = None) -> 
     every = sorted({*days, *shown})
     parents = [p for p in (before, threshold_teacher, *found.values(), *log.parents(every)) if p]
     work = partial(_learn, run, day, log, days, shown, before, source)
-    student = run.publish("student", day, _sections(run), log.inputs(every), parents, work)
+    student = run.publish("student", day, _sections(run, chooses), log.inputs(every), parents, work)
     return student, export(run, day)
 
 
@@ -107,13 +107,18 @@ def _shown_days(run: Run, day: dt.date, log: Days, before: Parent | None) -> lis
     return log.with_profile([*(d for d in window if log.has(d)), day])
 
 
-def _sections(run: Run) -> dict[str, Any]:
-    """The parts of the config that training depends on: how much of what is shown is served is chosen at export."""
+def _sections(run: Run, chooses: bool) -> dict[str, Any]:
+    """The parts of the config that training depends on: how much of what is shown is served is chosen at export.
+
+    Args:
+        chooses: whether the log decides how many epochs there are.
+    """
     whole = run.sections("student")
     exposure = whole["student"]["exposure"]
     if run.config.student.exposure.kappa:
         exposure = {k: v for k, v in exposure.items() if k not in ("kappa", "objective")}
-    return whole | {"student": whole["student"] | {"exposure": exposure}}
+    goes_on = {"near": NEAR} if chooses else {}
+    return whole | {"student": whole["student"] | {"exposure": exposure}} | goes_on
 
 
 def _learn(
@@ -177,8 +182,13 @@ def _more(run: Run, loss: StudentLoss, offered: int, epochs: int) -> bool:
     to say of single users."""
     if epochs >= EPOCHS or (epochs + 1) * offered > MORE:
         return False
-    near: bool = run.ranks.on_first(lambda: (loss.agreement.r2() or 1.0) >= NEAR)
+    near: bool = run.ranks.on_first(lambda: _is_near(loss.agreement.signed_r2()))
     return not near
+
+
+def _is_near(r2: float | None) -> bool:
+    """Args: r2: None where there is nothing to be near to."""
+    return r2 is None or r2 >= NEAR
 
 
 def _refuse_broken(source: _Source, log: Days, read: Mapping[dt.date, Day]) -> None:

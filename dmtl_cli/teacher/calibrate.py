@@ -103,14 +103,11 @@ def _regressions(
             Regression.read(warm, tasks, context=x) if warm else Regression.new(tasks, context=x) for x in contexts
         ]
         rows = window.rows(run.config.teacher, run.rng("regression", publication.day))
-        learn(models, trained.encoder, trained.tables, rows, max(len(day.items) for day in window.days))
+        items, again = max(len(day.items) for day in window.days), bool(warm) and len(window.days) > 1
+        learn(models, trained.encoder, trained.tables, rows, items, adds_up=not again)
         for model in models:
             model.write(publication.path / FOLDER)
-        of_window = trained.encoder, trained.tables, window
-        held_out: list[_Regressed] = []
-        for model in models:
-            alone = model.held_out(*of_window, pairs=False) if model.conjunctions else None
-            held_out.append((model.held_out(*of_window), alone))
+        held_out = [model.held_out(trained.encoder, trained.tables, window) for model in models]
         return held_out, [[c.user, c.item] for c in models[0].conjunctions]
 
     return run.ranks.on_first(learned)

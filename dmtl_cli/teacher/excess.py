@@ -5,14 +5,14 @@ Biometrika 1997). So the test sums products of residuals over pairs of different
 of one click it tells nothing, and it is smaller than chance where the row has been learned. Two rows are alike for
 other reasons too: their user, or their item, is clicked more than the regression has learned yet; that is taken out by
 the rows that share one of the two values. And the tastes of a few users make an age or a device look as if it had one;
-so pairs of rows of one user count for the user's id alone.
+so pairs of rows of one user count for the user's id alone, and for that where they are of two items.
 
 n rows, C cells.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dmtl_cli.nn.kernels.distinct import distinct_of
-from dmtl_cli.teacher.conjunctions import CELLS, PRECISION, Conjunction, Floats, Ints, Paired, Values
+from dmtl_cli.teacher.conjunctions import CELLS, LEAST_Z, MOST, PRECISION, Conjunction, Floats, Ints, Paired, Values
 
 _ROWS = 1 << 16  # of a day that are tested
 _BITS = 18  # of the slots of a conjunction that is tested: few meet, and they stay in a cache
@@ -43,7 +43,8 @@ class Residuals(NamedTuple):
 class Sums(NamedTuple):
     """Sums over all ordered pairs of two rows of a cell, over all cells, of the product of what both have.
 
-    v = p (1 - p), c is a row's weight and x a cell's value.
+    v = p (1 - p), c is a row's weight, x a cell's value, and of a conjunction's x_u and x_i the values of which x is
+    the product.
     """
 
     products: float
@@ -51,7 +52,14 @@ class Sums(NamedTuple):
     variance: float
     """of c^2 x^2 v"""
     known: float
-    """of c x^2 v"""
+    """of c x^2 v: `products` of weights of the cells of variance 1, on average"""
+    user: float = 0.0
+    """of c x x_u v: `products` of effects of the user's values of variance 1"""
+    item: float = 0.0
+    """of c x x_i v"""
+    one: float = 0.0
+    """of c x v: what effects of the user's values of variance 1 make of the products of rows that share the item's, and
+    the other way round"""
 
     def without(self, other: Sums) -> Sums:
         """Of the pairs that are not among some of them."""
@@ -61,10 +69,9 @@ class Sums(NamedTuple):
 class Excess(NamedTuple):
     """How much more alike the residuals of rows are that share both values of a conjunction than those that share one.
 
-    With S the products of rows that share both values, and S_u, S_i of those that share that of the user, of the item,
-    and K, K_u, K_i what is known of these:
+    With S the products of rows that share both values, and S_u, S_i of those that share that of the user, of the item:
 
-        products = S - a S_u - b S_i, with a, b such that effects of the user's and of the item's value alone give 0
+        products = S - a S_u - b S_i, with a, b such that effects of the user's and of the item's values alone give 0
     """
 
     products: float
@@ -78,16 +85,15 @@ class Excess(NamedTuple):
 
     @staticmethod
     def of(both: Sums, user: Sums, item: Sums, most: float) -> Excess:
-        determinant = user.known * item.known - both.known**2
+        determinant = user.known * item.known - both.one**2
         if both.known <= 0 or determinant <= 1e-9 * user.known * item.known:  # rows that share one value share both
             return Excess(0.0, 0.0, 0.0, most)
-        a = both.known * (item.known - both.known) / determinant
-        b = both.known * (user.known - both.known) / determinant
-        rest = 1 - a - b
-        variance = rest**2 * both.variance + a**2 * (user.variance - both.variance)
+        a = (both.user * item.known - both.item * both.one) / determinant
+        b = (both.item * user.known - both.user * both.one) / determinant
+        variance = (1 - a - b) ** 2 * both.variance + a**2 * (user.variance - both.variance)
         variance += b**2 * (item.variance - both.variance)
         products = both.products - a * user.products - b * item.products
-        return Excess(products, max(2 * variance, 0.0), rest * both.known, most)
+        return Excess(products, max(2 * variance, 0.0), both.known - a * both.user - b * both.item, most)
 
     @property
     def z(self) -> float:
@@ -102,14 +108,15 @@ class Excess(NamedTuple):
         least, most = PRECISION
         return float(np.clip(self.known / self.products, least, most)) if self.products > 0 else most
 
+    def decayed(self, memory: float) -> Excess:
+        """After days without anything to add."""
+        return Excess(memory * self.products, memory**2 * self.variance, memory * self.known, self.most)
+
     def after(self, before: Excess, memory: float) -> Excess:
         """With what the days before found, of which `memory` is left."""
-        return Excess(
-            self.products + memory * before.products,
-            self.variance + memory**2 * before.variance,
-            self.known + memory * before.known,
-            max(self.most, before.most),
-        )
+        old = before.decayed(memory)
+        products, variance, known = (a + b for a, b in zip(self[:3], old[:3], strict=True))
+        return Excess(products, variance, known, max(self.most, old.most))
 
 
 Excesses = dict[tuple[str, str], dict[str, Excess]]
@@ -117,9 +124,10 @@ Excesses = dict[tuple[str, str], dict[str, Excess]]
 
 
 def excesses(
-    paired: Paired, residuals: Mapping[str, Residuals], items: int, had: Iterable[Conjunction] = ()
+    paired: Paired, residuals: Mapping[str, Residuals], items: int, had: Collection[Conjunction] = ()
 ) -> Excesses:
-    """What the rows of a day tell of every conjunction that a model does not have yet.
+    """What the rows of a day tell of every conjunction that a model does not have yet; nothing where it may have no
+    more.
 
     Args:
         residuals: by label.
@@ -127,20 +135,80 @@ def excesses(
         had: conjunctions of the model.
     """
     out: Excesses = {}
+    if len(had) >= MOST or sum(map(paired.number, had)) >= CELLS:
+        return out
     rows = paired.first(_ROWS)
     moments = {label: _Moments.of(x.first(_ROWS)) for label, x in residuals.items()}
-    users, of_items = _features(rows.users, rows.user_index), _features(rows.items, rows.item_index)
-    finest = _finest(users)
+    owners = _Owners.of(rows, _features(rows.users, rows.user_index))
+    users, of_items = owners.users, _features(rows.items, rows.item_index)
+    alone = _Alone(moments, owners, {"user": users, "item": of_items})
     there = {(c.user, c.item) for c in had}
     for name in _candidates(paired, items):
         user, item = users[name[0]], of_items[name[1]]
         if name in there or float((user.number * item.number).mean()) > CELLS:
             continue
-        owner = None if finest in (None, name[0]) else users[finest].code
-        cells = [_both(rows, name, user, item), user.cells, item.cells]
-        own = [] if owner is None else [each.within(owner) for each in cells]
-        out[name] = {label: each.excess(cells, own) for label, each in moments.items()}
+        both, naming = _both(rows, name, user, item), name[0] == owners.feature
+        own = both.within(owners.owner(naming))
+        out[name] = {
+            label: Excess.of(
+                each.sums(both).without(each.sums(own)),
+                alone(label, "user", name[0], naming),
+                alone(label, "item", name[1], naming),
+                each.most,
+            )
+            for label, each in moments.items()
+        }
     return out
+
+
+def with_earlier(today: Excesses, earlier: Excesses, paired: Paired, memory: float) -> Excesses:
+    """What a day found beside what the days before did, also of what was no candidate that day.
+
+    Args:
+        memory: share of what the days before found that is left.
+    """
+    found: Excesses = {}
+    for name in {**earlier, **today}:
+        if name not in today:
+            if name[0] in paired.users and name[1] in paired.items:
+                found[name] = {label: x.decayed(memory) for label, x in earlier[name].items()}
+        else:
+            before = earlier.get(name, {})
+            found[name] = {k: x.after(before[k], memory) if k in before else x for k, x in today[name].items()}
+    return found
+
+
+def sure(paired: Paired, found: Excesses) -> dict[tuple[str, str], float]:
+    """By how many standard errors each conjunction says something of a label."""
+    out = {}
+    for name, by_label in found.items():
+        z = max(x.z for x in by_label.values())
+        out[name] = z / _overlap(paired, name) ** 0.5 if z > LEAST_Z else z
+    return out
+
+
+def _overlap(paired: Paired, name: tuple[str, str]) -> float:
+    """How many times as large the variance of the products is as the sum over cells says, since two rows may share
+    several: sum of k^2 over pairs of rows, k the sum over the cells they share, over the sum of the cells' own.
+
+    Rows are taken as alike in weight and chance.
+    """
+    rows = paired.first(_ROWS)
+    users, items = _features(rows.users, rows.user_index), _features(rows.items, rows.item_index)
+    cells = _both(rows, name, users[name[0]], items[name[1]])
+    if cells.x is None or cells.row is None or not len(cells.row):
+        return 1.0
+    number = np.bincount(cells.row)
+    pairs = number**2
+    row = np.repeat(np.arange(len(number)), pairs)
+    k = np.arange(len(row)) - (np.cumsum(pairs) - pairs)[row]
+    start = (np.cumsum(number) - number)[row]
+    a, b = np.divmod(k, number[row])
+    a, b = start + a, start + b
+    x, width = cells.x[a] * cells.x[b], int(cells.cell.max()) + 1
+    whole = _products(x, distinct_of(cells.cell[a] * width + cells.cell[b])[1])
+    mine = _products(cells.x**2, cells.cell)
+    return max(whole / mine, 1.0) if mine > 0 else 1.0
 
 
 def _candidates(paired: Paired, items: int) -> Iterator[tuple[str, str]]:
@@ -162,6 +230,8 @@ class _Cells:
     """[C]"""
     x: Floats | None
     """[C] the cell's value; None: 1"""
+    of_user: Floats | None = None
+    """[C] of a conjunction's cell the user's part of its value; None: 1"""
 
     def within(self, owner: Ints) -> _Cells:
         """The same, but rows share one only where they are of one owner [n] too."""
@@ -187,6 +257,7 @@ def _features(values: Mapping[str, Values], index: Ints) -> dict[str, _Feature]:
         number = of.count.take(index)
         row = np.repeat(np.arange(len(index)), number)
         code = of.codes[of.start.take(index)[row] + np.arange(len(row)) - (np.cumsum(number) - number)[row]]
+        code = distinct_of(code)[1] + 1  # a table may be far larger than what these rows have of it
         single = np.zeros(len(index), np.int64) if of.count.max(initial=0) <= 1 else None
         if single is not None:
             single[row] = code
@@ -195,10 +266,56 @@ def _features(values: Mapping[str, Values], index: Ints) -> dict[str, _Feature]:
     return out
 
 
-def _finest(users: Mapping[str, _Feature]) -> str | None:
-    """The feature with the most values of one each: the user's id, where it is a feature."""
-    values = {name: len(distinct_of(of.code)[0]) for name, of in users.items() if of.code is not None}
-    return max(values, key=lambda name: values[name], default=None)
+@dataclass(frozen=True)
+class _Owners:
+    """Whose each row is."""
+
+    users: Mapping[str, _Feature]
+    feature: str | None
+    """the user's id: the feature that has a value for nearly each user; None: there is none"""
+    user: Ints
+    """[n] its value, or where that is unknown, as in a day without the feature, the row of the table of users"""
+    pair: Ints
+    """[n] of user and item"""
+
+    @staticmethod
+    def of(rows: Paired, users: Mapping[str, _Feature]) -> _Owners:
+        values = {name: int(of.code.max(initial=0)) for name, of in users.items() if of.code is not None}
+        finest = max(values, key=lambda name: values[name], default=None)
+        there = len(distinct_of(rows.user_index)[0])
+        if finest is None or values[finest] < there / 2:
+            user, finest = rows.user_index, None
+        else:
+            code = users[finest].code
+            assert code is not None
+            user = np.where(code > 0, code, values[finest] + 1 + rows.user_index)
+        user = distinct_of(user)[1]
+        pair = distinct_of(user * (int(rows.item_index.max(initial=0)) + 1) + rows.item_index)[1]
+        return _Owners(users, finest, user, pair)
+
+    def owner(self, naming: bool) -> Ints:
+        """[n] whose rows are not compared: a user's, or where the feature names users, those of a user and an item,
+        which a user may like for itself."""
+        return self.pair if naming else self.user
+
+
+class _Alone:
+    """What rows say that share the user's, or the item's, value of one feature: the same for many conjunctions."""
+
+    def __init__(
+        self, moments: Mapping[str, _Moments], owners: _Owners, sides: Mapping[str, Mapping[str, _Feature]]
+    ) -> None:
+        self._moments, self._owners, self._sides = moments, owners, sides
+        self._found: dict[tuple[str, str, str, bool], Sums] = {}
+
+    def __call__(self, label: str, side: str, name: str, naming: bool) -> Sums:
+        key = label, side, name, naming
+        if key not in self._found:
+            cells = self._sides[side][name].cells
+            own = cells.within(self._owners.owner(naming))
+            for of, each in self._moments.items():
+                self._found[of, side, name, naming] = each.sums(cells).without(each.sums(own))
+        return self._found[key]
 
 
 def _both(rows: Paired, name: tuple[str, str], user: _Feature, item: _Feature) -> _Cells:
@@ -207,7 +324,7 @@ def _both(rows: Paired, name: tuple[str, str], user: _Feature, item: _Feature) -
     of = Conjunction(*name, _BITS)
     if user.code is None or item.code is None:
         row, slot, x = rows.cells(of)
-        return _Cells(row, distinct_of(slot)[1], x)
+        return _Cells(row, distinct_of(slot)[1], x, rows.users[of.user].scale.take(rows.user_index)[row])
     at = None if user.code.all() and item.code.all() else np.flatnonzero((user.code > 0) & (item.code > 0))
     left, right = (user.code, item.code) if at is None else (user.code.take(at), item.code.take(at))
     width = int(right.max(initial=0)) + 1
@@ -233,21 +350,22 @@ class _Moments(NamedTuple):
         chance = known if ((c == 1) | (c == 0)).all() else c * known
         return _Moments(c * (x.label - p), chance, known)
 
-    def excess(self, cells: Iterable[_Cells], own: Iterable[_Cells]) -> Excess:
-        """Args: cells: of both values, of the user's, of the item's; own: those again, of one owner each, or none."""
-        sums = [self.sums(each) for each in cells]
-        mine = [self.sums(each) for each in own]
-        both, user, item = [a.without(b) for a, b in zip(sums, mine, strict=True)] if mine else sums
-        return Excess.of(both, user, item, float((self.pull * self.pull).max(initial=0)))
+    @property
+    def most(self) -> float:
+        return float((self.pull * self.pull).max(initial=0))
 
     def sums(self, of: _Cells) -> Sums:
         pull, chance, known = (each if of.row is None else each.take(of.row) for each in self)
-        if of.x is not None:
-            square = of.x * of.x
-            pull, chance, known = pull * of.x, chance * square, known * square
-        variance = _products(chance, of.cell)
-        same = self.known is self.chance
-        return Sums(_products(pull, of.cell), variance, variance if same else _products(known, of.cell))
+        if of.x is None:
+            variance = _products(chance, of.cell)
+            plain = variance if self.known is self.chance else _products(known, of.cell)
+            return Sums(_products(pull, of.cell), variance, plain, plain, plain, plain)
+        x, cell, square = of.x, of.cell, of.x * of.x
+        out = Sums(_products(pull * x, cell), _products(chance * square, cell), _products(known * square, cell))
+        if of.of_user is None:
+            return out
+        user, item = known * x * of.of_user, known * square / of.of_user
+        return out._replace(user=_products(user, cell), item=_products(item, cell), one=_products(known * x, cell))
 
 
 def _products(of: Floats, cell: Ints) -> float:

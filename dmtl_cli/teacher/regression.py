@@ -36,7 +36,7 @@ from dmtl_cli.nn.kernels.chunks import on_threads
 from dmtl_cli.runs.contents import decoding
 from dmtl_cli.scores.calibration import log1mexp, log_sigmoid
 from dmtl_cli.teacher.conjunctions import Conjunction, Paired, Values, chosen, evidence, values_of
-from dmtl_cli.teacher.excess import Excess, Excesses, Residuals, excesses
+from dmtl_cli.teacher.excess import Excess, Excesses, Residuals, excesses, sure, with_earlier
 from dmtl_cli.teacher.hashed import (
     BIAS,
     SLOTS,
@@ -146,25 +146,28 @@ class Regression:
 
     # -- scoring -------------------------------------------------------------------------------------------------------
 
-    def held_out(self, encoder: Encoder, tables: Tables, window: Window, *, pairs: bool = True) -> dict[str, HeldOut]:
-        """By label the held-out exposures of the days, of X the clicked ones that know it.
+    def held_out(
+        self, encoder: Encoder, tables: Tables, window: Window
+    ) -> tuple[dict[str, HeldOut], dict[str, HeldOut] | None]:
+        """By label the held-out exposures of the days, of X the clicked ones that know it; and the same without
+        conjunctions, None where it has none.
 
         Args:
             tables: of the days, stacked.
-            pairs: whether with conjunctions.
         """
-        parts: dict[str, list[tuple[Array, Array, Array]]] = {}
-        conjunctions = self.conjunctions if pairs else ()
+        parts: list[dict[str, list[tuple[Array, Array, Array]]]] = [{}, {}]
         for rows in _held_out_rows(window):
-            x = Design.of(encoder, tables, rows, context=self.context, conjunctions=conjunctions)
-            logits = implied({label: x.times(weights) for label, weights in self.weights.items()})
+            x = Design.of(encoder, tables, rows, context=self.context, conjunctions=self.conjunctions)
             rated = {label: (positive, known) for label, positive, known in targets(self.weights, rows.labels)}
-            for label, logit in logits.items():
-                given_click = label not in rated
-                positive, known = rated[with_click(label) if given_click else label]
-                here = known & rows.labels.click if given_click else known
-                parts.setdefault(label, []).append((logit[here], positive[here], rows.labels.weight[here]))
-        return {k: HeldOut(*map(np.concatenate, zip(*v, strict=True))) for k, v in parts.items()}
+            for design, into in zip((x, x.without_pairs())[: 1 + bool(self.conjunctions)], parts, strict=False):
+                logits = implied({label: design.times(weights) for label, weights in self.weights.items()})
+                for label, logit in logits.items():
+                    given_click = label not in rated
+                    positive, known = rated[with_click(label) if given_click else label]
+                    here = known & rows.labels.click if given_click else known
+                    into.setdefault(label, []).append((logit[here], positive[here], rows.labels.weight[here]))
+        whole, alone = ({k: HeldOut(*map(np.concatenate, zip(*v, strict=True))) for k, v in p.items()} for p in parts)
+        return whole, alone or None
 
     def sums(self, encoder: Encoder, encoded: Encoded, side: str) -> dict[str, Floats]:
         """By label [n] what each user or item adds to a logit; an item the bias too."""
@@ -226,12 +229,16 @@ def learn(
     tables: Tables,
     rows: Iterable[TeacherRows],
     items: int | None = None,
+    *,
+    adds_up: bool = True,
 ) -> None:
     """Learns rows over the encoded users and items of their days, in place. The first of them may choose conjunctions,
     and are learned anew with these.
 
     Args:
         items: of the largest day; default as many as in the tables, where these are of one day.
+        adds_up: whether what these rows tell of conjunctions is added to what the days before told; not where those
+            days are among them.
         models: which read the same but for what changes with the event, the one without that last. A search begins
             where the one before ended: the first one's way is most of the others'.
     """
@@ -241,7 +248,7 @@ def learn(
         before = [] if k else [(_copied(model.weights), _copied(model.precision)) for model in models]
         whole = _learn_batch(models, encoder, tables, batch)
         paired = None if k else paired_values(encoder, tables, batch)
-        if paired and _conjoin(models, before, whole, paired, batch.labels, items or len(tables.items)):
+        if paired and _conjoin(models, before, whole, paired, batch.labels, items or len(tables.items), adds_up):
             _learn_batch(models, encoder, tables, batch)
     for model in models:
         model.weigh()
@@ -272,6 +279,7 @@ def _conjoin(
     paired: Paired,
     labels: TeacherLabels[Array],
     items: int,
+    adds_up: bool,
 ) -> bool:
     """Lets models that have learned some rows go back to before them, with the conjunctions that these rows and the
     days before choose, if any.
@@ -282,15 +290,16 @@ def _conjoin(
         before: weights and precisions of each model.
     """
     model, had = models[-1], models[-1].conjunctions
-    found = excesses(paired, _residuals(model, rows, labels), items, had)
-    for name in found.keys() & model.excesses.keys():
-        earlier = model.excesses[name]
-        found[name] = {k: x.after(earlier[k], MEMORY) if k in earlier else x for k, x in found[name].items()}
-    sure = {name: max(x.z for x in by_label.values()) for name, by_label in found.items()}
-    new = tuple(chosen(paired, sure, had))
-    priors = {label: tuple(found[c.user, c.item][label].precision for c in new) for label in model.weights}
+    today = excesses(paired, _residuals(model, rows, labels), items, had)
+    found = with_earlier(today, model.excesses if adds_up else {}, paired, MEMORY)
+    new = tuple(chosen(paired, sure(paired, {name: found[name] for name in today}), had))
+    names = {(c.user, c.item) for c in new}
+    priors: dict[str, tuple[float, ...]] = {}
+    for label in model.weights:  # of ctX around what ctr says: no looser than ctr's own
+        own, of_clicks = ([found[c.user, c.item][k].precision for c in new] for k in (label, CLICK))
+        priors[label] = tuple(map(max, own, of_clicks))
     for each, (weights, precision) in zip(models, before, strict=True):
-        each.excesses = {name: x for name, x in found.items() if name not in {(c.user, c.item) for c in new}}
+        each.excesses = {name: x for name, x in found.items() if name not in names}
         if new:
             each.weights, each.precision = weights, precision
             each.begin(new, priors)
