@@ -2,6 +2,7 @@
 
 import copy
 import datetime as dt
+import json
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -85,3 +86,19 @@ def test_only_where_the_log_decides(
     assert passes == {"student 2026-01-02": epochs} | {
         name: 1 if epochs != 2 else 2 for name in passes if "expos" in name
     }
+
+
+def test_going_on_is_in_the_key_of_a_run(taught: Project, tmp_path: Path) -> None:
+    """As many epochs chosen and written are two runs: one goes on, the other does not."""
+    keys = []
+    for name, student in (("free", {}), ("written", {"epochs": 1})):
+        project = Project.create(tmp_path / name, taught.home)
+        project.config = copy.deepcopy(taught.config) | {"workspace": str(project.ws), "auto": {"budget": 1}}
+        project.config["student"] = {k: v for k, v in project.config["student"].items() if k != "epochs"} | student
+        project.config["student"].setdefault("distill", {})["min_age_days"] = 0
+        project.write()
+        shutil.copytree(taught.ws, project.ws, dirs_exist_ok=True)
+        project.done("train-student", 2)
+        (file,) = project.ws.glob("student/day=2026-01-02/run-*/manifest.json")
+        keys.append(json.loads(file.read_text())["key"])
+    assert keys[0] != keys[1]
