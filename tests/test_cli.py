@@ -113,8 +113,9 @@ def test_metrics_move_the_right_way(chain: tuple[Project, list[dict[str, Any]]],
         assert teacher["loss"] < base_rates(events(world / "log", day), teacher["threshold.seconds"]) - 0.1
     assert teachers[2]["held_out.ctr.auc"] > 0.6, "on rows that were not learned"
     kd = [found["student", d][0]["metrics"]["loss.kd"] for d in DAYS[1:3]]
+    assert 0 <= kd[1] < kd[0]
     r2 = [found["student", d][0]["metrics"]["distill.r2"] for d in DAYS[1:3]]
-    assert min(kd) >= 0 and r2[1] > r2[0], (kd, r2)
+    assert r2[1] > r2[0]
     student = found["student", DAYS[1]][0]
     assert student["metrics"]["coverage.replay"] == student["metrics"]["coverage.rescore"] == 1
     assert student["rows"]["replay"] == student["metrics"]["rows.replay"] > 10_000

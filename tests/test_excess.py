@@ -324,7 +324,7 @@ def test_an_item_that_a_user_likes_is_no_taste_for_its_genre() -> None:
     assert abs(found["ctr"].z) < LEAST_Z
 
 
-def test_rows_that_share_several_cells_count_once() -> None:
+def test_rows_that_share_several_cells_count_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lists of three of sixteen values on both sides: nothing is there, and z of it is standard."""
     z = []
     for seed in range(12):
@@ -338,6 +338,10 @@ def test_rows_that_share_several_cells_count_once() -> None:
         x = found["likes", "tags"]["ctr"]
         z.append(x.products / math.sqrt(x.variance * excess._overlap(paired, ("likes", "tags"))))
     assert np.std(z) < 1.3 and max(map(abs, z)) < 3
+    whole = excess._overlap(paired, ("likes", "tags"))
+    monkeypatch.setattr(excess, "_OVERLAPS", 81 * 1_000)
+    part = excess._overlap(paired, ("likes", "tags"))
+    assert whole > 1.2 and part == pytest.approx(whole, rel=0.05) and part != whole, "a part of the rows will do"
 
 
 def test_a_day_without_a_candidate_keeps_what_is_known() -> None:

@@ -20,9 +20,10 @@ import numpy as np
 import numpy.typing as npt
 
 from dmtl_cli.nn.kernels.distinct import distinct_of
-from dmtl_cli.teacher.conjunctions import CELLS, LEAST_Z, MOST, PRECISION, Conjunction, Floats, Ints, Paired, Values
+from dmtl_cli.teacher.conjunctions import CELLS, LEAST_Z, PRECISION, Conjunction, Floats, Ints, Paired, Values
 
 _ROWS = 1 << 16  # of a day that are tested
+_OVERLAPS = 1 << 20  # pairs of cells of a row that `_overlap` looks at
 _BITS = 18  # of the slots of a conjunction that is tested: few meet, and they stay in a cache
 
 
@@ -135,7 +136,7 @@ def excesses(
         had: conjunctions of the model.
     """
     out: Excesses = {}
-    if len(had) >= MOST or sum(map(paired.number, had)) >= CELLS:
+    if sum(map(paired.number, had)) >= CELLS:
         return out
     rows = paired.first(_ROWS)
     moments = {label: _Moments.of(x.first(_ROWS)) for label, x in residuals.items()}
@@ -199,15 +200,17 @@ def _overlap(paired: Paired, name: tuple[str, str]) -> float:
     if cells.x is None or cells.row is None or not len(cells.row):
         return 1.0
     number = np.bincount(cells.row)
+    number = number[np.cumsum(number**2) <= _OVERLAPS]  # of the first rows: memory is bounded
+    cell, value = cells.cell[: number.sum()], cells.x[: number.sum()]
     pairs = number**2
     row = np.repeat(np.arange(len(number)), pairs)
     k = np.arange(len(row)) - (np.cumsum(pairs) - pairs)[row]
     start = (np.cumsum(number) - number)[row]
     a, b = np.divmod(k, number[row])
     a, b = start + a, start + b
-    x, width = cells.x[a] * cells.x[b], int(cells.cell.max()) + 1
-    whole = _products(x, distinct_of(cells.cell[a] * width + cells.cell[b])[1])
-    mine = _products(cells.x**2, cells.cell)
+    width = int(cell.max(initial=0)) + 1
+    whole = _products(value[a] * value[b], distinct_of(cell[a] * width + cell[b])[1])
+    mine = _products(value**2, cell)
     return max(whole / mine, 1.0) if mine > 0 else 1.0
 
 

@@ -35,6 +35,7 @@ from dmtl_cli.nn.batches import Batcher, Tables
 from dmtl_cli.nn.kernels.chunks import on_threads
 from dmtl_cli.runs.contents import decoding
 from dmtl_cli.scores.calibration import log1mexp, log_sigmoid
+from dmtl_cli.teacher.conjunctions import MOST as MOST_CONJUNCTIONS
 from dmtl_cli.teacher.conjunctions import Conjunction, Paired, Values, chosen, evidence, values_of
 from dmtl_cli.teacher.excess import Excess, Excesses, Residuals, excesses, sure, with_earlier
 from dmtl_cli.teacher.hashed import (
@@ -119,11 +120,6 @@ class Regression:
         """[slots] precision before the first row."""
         sizes = [SLOTS, *(1 << c.bits for c in self.conjunctions)]
         return np.repeat(np.array([PRIOR, *self.priors[label]], np.float32), sizes)
-
-    @property
-    def is_new(self) -> bool:
-        """Whether it learned nothing yet."""
-        return all(float(precision[BIAS]) == PRIOR for precision in self.precision.values())
 
     def forget(self) -> None:
         """A day begins with less certainty than the one before ended with."""
@@ -245,9 +241,10 @@ def learn(
     for model in models:
         model.forget()
     for k, batch in enumerate(Batcher.cut(rows, BATCH)):
-        before = [] if k else [(_copied(model.weights), _copied(model.precision)) for model in models]
+        chooses = not k and len(models[0].conjunctions) < MOST_CONJUNCTIONS
+        before = [(_copied(model.weights), _copied(model.precision)) for model in models] if chooses else []
         whole = _learn_batch(models, encoder, tables, batch)
-        paired = None if k else paired_values(encoder, tables, batch)
+        paired = paired_values(encoder, tables, batch) if chooses else None
         if paired and _conjoin(models, before, whole, paired, batch.labels, items or len(tables.items), adds_up):
             _learn_batch(models, encoder, tables, batch)
     for model in models:
