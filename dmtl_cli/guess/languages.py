@@ -283,3 +283,36 @@ CONTROL = (
     + ")$"
 )
 """of the groups of a test that with which nothing is tried"""
+GONE = (
+    spelled(
+        "retirado retirada oculto oculta ocultado eliminado eliminada borrado borrada archivado archivada"
+        " inactivo inactiva dado_de_baja de_baja caducado vencido vendido vendida agotado bloqueado desactivado"
+        " despublicado removido removida excluído arquivado inativo expirado esgotado desativado ocultado rimosso"
+        " rimossa ritirato ritirata archiviato nascosto scaduto scaduta venduto venduta esaurito bloccato"
+        " disattivato retiré retirée supprimé supprimée archivé archivée masqué expiré expirée vendu vendue"
+        " épuisé désactivé bloqué inactif dépublié gelöscht geloescht zurückgezogen entfernt archiviert inaktiv"
+        " versteckt ausgeblendet abgelaufen verkauft ausverkauft gesperrt deaktiviert beendet verwijderd"
+        " ingetrokken gearchiveerd verborgen verlopen verkocht uitverkocht geblokkeerd inactief usunięt+ wycofan+"
+        " archiwaln+ zarchiwizowan+ ukryt+ nieaktywn+ wygas+ sprzedan+ smazan+ smazán+ archivován+ skryt+ skrýt+"
+        " neaktivn+ prodán+ törölt visszavont archivált rejtett inaktív lejárt eladott șters retras arhivat"
+        " ascuns expirat vândut borttagen raderad arkiverad dold utgången såld slettet fjernet arkiveret arkivert"
+        " skjult udløbet utløpt solgt poistettu arkistoitu piilotettu vanhentunut myyty silindi silinmiş"
+        " kaldırıldı arşivlendi gizlendi pasif süresi_doldu satıldı dihapus diarsipkan disembunyikan kedaluwarsa"
+        " terjual nonaktif đã_xóa đã_gỡ đã_ẩn hết_hạn đã_bán удал+ снят+ скрыт+ архив+ отозван+ неактив+ истек+"
+        " продан+ видален+ знят+ прихован+ изтрит+ свален+ скрит+ διαγραμμέν+ αποσυρμέν+ κρυφό ανενεργ+"
+    )
+    + "|"
+    + within(
+        "下架 下线 下線 删除 刪除 隐藏 隱藏 过期 過期"
+        " 售罄 停用 封禁 削除 非公開 非表示 掲載終了 삭제 비공개 숨김 만료 품절"
+    )
+)
+"""of a state: what was withdrawn"""
+STATE = (
+    spelled(
+        "estado situación situação estatus stato zustand état statut staat stan stav állapot státusz stare"
+        " tillstånd tilstand tila durum durumu trạng_thái состояние статус стан статусът κατάσταση"
+    )
+    + "|状态|狀態|状況|ステータス|상태"
+)
+"""of a thing's state"""
