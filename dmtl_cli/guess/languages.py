@@ -123,7 +123,8 @@ BEFORE_WITHIN = within("距 上次 以来 最近 前回 経過 마지막 이후 
 
 _COUNT = spelled(
     "sayısı adedi adet miktarı toplam anzahl zahl gesamt número num nr n numero quantidade qtd cantidad total"
-    " totale nb nombre liczba ilość suma počet celkem száma szám összes număr număr_de aantal totaal antal antall"
+    " totale totales totais totali totaux nb nombre liczba ilość suma počet celkem száma szám összes număr număr_de"
+    " aantal totaal antal antall"
     " totalt totala insgesamt yhteensä ukupno łącznie ogółem spolu skupaj összesen kokku iš_viso kopā итого всього"
     " загалом укупно общо σύνολο jumlah_total tổng määrä jumlah количество число кол_во всего кількість αριθμός số lượt"
 )
@@ -137,7 +138,8 @@ _COUNTED = spelled(
     " vânzări vândut+ recenzii vizualizări aprecieri verkocht verkopen reviews beoordelingen weergaven reacties"
     " salg solgt solgte sålda anmeldelser omdömen recensioner visninger visningar kommentarer myyty katselu+"
     " arvostelu+ penjualan terjual ulasan dilihat tayangan komentar lượt_xem lượt_mua đánh_giá продаж+ просмотр+"
-    " отзыв+ лайк+ комментари+ подписчик+ перегляд+ відгук+ πωλήσεων κριτικών προβολών"
+    " отзыв+ лайк+ комментари+ подписчик+ перегляд+ відгук+ πωλήσεων κριτικών προβολών reproducciones reproduções"
+    " guardados guardadas calificaciones compartidos me_gusta salvamentos salvos salvataggi enregistrements gespeichert"
 )
 TOTALS = (
     rf"(^| ){_COUNT}( (de|di|do|da|of))? {_COUNTED}( |$)|(^| ){_COUNTED} {_COUNT}( |$)"
@@ -196,7 +198,7 @@ MEANS = (
     + "( "
     + spelled(
         "snitt gjennomsnitt genomsnitt gennemsnit medel durchschnitt schnitt media médio medio medie moyen+"
-        " gemiddelde średni+ průměr átlag ortalama+ средн+ середн+ mean avg average"
+        " promedio gemiddelde średni+ průměr átlag ortalama+ средн+ середн+ mean avg average"
     )
     + r")?$|^(評価|評価平均|平均評価|評点|レビュー評価|評分|평점|별점|คะแนน|التقييم|تقييم|דירוג|रेटिंग)"
 )
