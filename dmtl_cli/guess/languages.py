@@ -206,9 +206,9 @@ MEANS = (
 PORTION = (
     spelled(
         "porcentaje proporción fracción progreso percentual porcentagem fração progresso percentuale pourcentage"
-        " avancement progression prozent anteil fortschritt percentage voortgang procent andel fremdrift framsteg procenty"
-        " udział postęp podíl průběh procenta arány haladás százalék procentaj osuus prosentti oran yüzde ilerleme persen"
-        " persentase tỷ_lệ phần_trăm процент доля прогресс відсоток частка ποσοστό"
+        " avancement progression prozent anteil fortschritt percentage voortgang procent andel fremdrift framsteg"
+        " procenty udział postęp podíl průběh procenta arány haladás százalék procentaj osuus prosentti oran yüzde"
+        " ilerleme persen persentase tỷ_lệ phần_trăm процент доля прогресс відсоток частка ποσοστό"
     )
     + "|(比例|百分比|进度|割合|進捗|비율|진행률)"
 )
