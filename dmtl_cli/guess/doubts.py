@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 
 from dmtl_cli.config.errors import Exit, UserError
+from dmtl_cli.data.log.invalid import is_of_1970
 from dmtl_cli.data.log.lengths import clock_seconds, not_negative
 from dmtl_cli.data.log.source import Store
 from dmtl_cli.data.log.types import WORDS
@@ -269,8 +270,8 @@ def unknown_clicks(click: pl.Series) -> str | None:
 
 
 def invalid_rows(frame: pl.DataFrame, roles: Roles, broken: Sequence[Broken]) -> str | None:
-    """Which rows cannot be read (`invalid_rows`): lines that do not parse, rows without a user, item or time, or with a
-    duration below 0."""
+    """Which rows cannot be read (`invalid_rows`): lines that do not parse, rows without a user, item or time, or with one
+    of 1970, or with a duration below 0."""
     why = [one.why for one in broken if one.why]
     for guess in (roles.user, roles.item, roles.time):
         if guess is None:
@@ -278,6 +279,8 @@ def invalid_rows(frame: pl.DataFrame, roles: Roles, broken: Sequence[Broken]) ->
         s = frame[guess.column]
         if empty := share(s.is_null() | (s == "") if s.dtype == pl.String else s.is_null()):
             why.append(f"{_percent(empty)} of rows have no {guess.column}")
+        if guess is roles.time and (unset := share(is_of_1970(s))):
+            why.append(f"{_percent(unset)} of rows have a {guess.column} of 1970, as of a clock that was never set")
     if (x := roles.durations(frame)) is not None and (below := share(x < 0)):
         why.append(f"{_percent(below)} of clicks have a {x.name} below 0")
     elif roles.duration is not None and (
