@@ -270,8 +270,8 @@ def unknown_clicks(click: pl.Series) -> str | None:
 
 
 def invalid_rows(frame: pl.DataFrame, roles: Roles, broken: Sequence[Broken]) -> str | None:
-    """Which rows cannot be read (`invalid_rows`): lines that do not parse, rows without a user, item or time, or with one
-    of 1970, or with a duration below 0."""
+    """Which rows cannot be read (`invalid_rows`): lines that do not parse, rows without a user, item or time, with a
+    time of 1970, or with a duration below 0."""
     why = [one.why for one in broken if one.why]
     for guess in (roles.user, roles.item, roles.time):
         if guess is None:

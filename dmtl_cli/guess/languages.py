@@ -31,6 +31,11 @@ def within(words: str) -> str:
     return "(" + "|".join(words.split()) + ")"
 
 
+def either(*patterns: str) -> str:
+    """The pattern of one of some patterns."""
+    return "(" + "|".join(patterns) + ")"
+
+
 CLICK = spelled(
     "tıklandı tıklama tıkladı klik klikk klick klicks kliks diklik geklickt angeklickt geklikt aangeklikt klikket"
     " klickad klickat kliknięt+ kliknięcie kliknął kliknuto kliknutí kliknutie proklik prokliknuto kattintás"
@@ -203,14 +208,32 @@ MEANS = (
     + r")?$|^(評価|評価平均|平均評価|評点|レビュー評価|評分|평점|별점|คะแนน|التقييم|تقييم|דירוג|रेटिंग)"
 )
 """a mean of ratings"""
-PORTION = (
+SESSION = either(
+    spelled(
+        "session visit sesión sessão sitzung besuch séance visite sessione visita sessie bezoek sesja wizyta"
+        " relace návštěva munkamenet látogatás sesiune istunto käynti besøk besøg besök oturum ziyaret sesi"
+        " kunjungan phiên сессия сессии сеанс визит визита сесія"
+    ),
+    within("会话 會話 访问 セッション 세션"),
+)
+LENGTH = either(
+    spelled(
+        "length duration lasted time sec secs second seconds ms millis minutes mins s min duración segundos"
+        " minutos duração dauer dauerte länge sekunden minuten durée secondes durata secondi minuti duur seconden"
+        " sekundy minuty czas délka hossz másodperc durată secunde kesto sekuntia varighet varighed sekunder"
+        " längd süre süresi saniye durasi detik thời_lượng длительность секунд"
+    ),
+    within("时长 秒 時間 시간 초"),
+)
+"""of a session: how long it was"""
+PORTION = either(
     spelled(
         "porcentaje proporción fracción progreso percentual porcentagem fração progresso percentuale pourcentage"
         " avancement progression prozent anteil fortschritt percentage voortgang procent andel fremdrift framsteg"
-        " procenty udział postęp podíl průběh procenta arány haladás százalék procentaj osuus prosentti oran yüzde"
-        " ilerleme persen persentase tỷ_lệ phần_trăm процент доля прогресс відсоток частка ποσοστό"
-    )
-    + "|(比例|百分比|进度|割合|進捗|비율|진행률)"
+        " procenty udział postęp podíl průběh procenta arány haladás százalék procentaj osuus prosentti oran"
+        " yüzde ilerleme persen persentase tỷ_lệ phần_trăm процент доля прогресс відсоток частка ποσοστό"
+    ),
+    within("比例 百分比 进度 割合 進捗 비율 진행률"),
 )
 """how much of something"""
 STOCK = (
@@ -320,11 +343,11 @@ GONE = (
     )
 )
 """of a state: what was withdrawn"""
-STATE = (
+STATE = either(
     spelled(
         "estado situación situação estatus stato zustand état statut staat stan stav állapot státusz stare"
         " tillstånd tilstand tila durum durumu trạng_thái состояние статус стан статусът κατάσταση"
-    )
-    + "|状态|狀態|状況|ステータス|상태"
+    ),
+    within("状态 狀態 状況 ステータス 상태"),
 )
 """of a thing's state"""

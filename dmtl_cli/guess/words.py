@@ -378,6 +378,11 @@ def is_history(name: str) -> bool:
     return says(name, HISTORY) and re.search(r"(^| )session engage(d|ment)( |$)", words(name)) is None
 
 
+def is_length_of_session(name: str) -> bool:
+    """Whether a name is that of how long a session was, which is known when it is over."""
+    return says(name, languages.SESSION) and says(name, languages.LENGTH)
+
+
 def is_known_after(name: str) -> bool:
     """Whether a name is of something that is known only after an exposure."""
     return re.search(_AFTER, words(name)) is not None
