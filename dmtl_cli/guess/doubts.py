@@ -266,7 +266,7 @@ def unknown_clicks(click: pl.Series) -> str | None:
     which a null is no click without a word."""
     if not click.null_count() or (not click.dtype.is_numeric() and click.dtype != pl.Boolean):
         return None
-    return f"{_percent(share(click.is_null()))} of {click.name} is empty: no click{'s?' if is_flags(click) else ''}"
+    return f"{percent(share(click.is_null()))} of {click.name} is empty: no click{'s?' if is_flags(click) else ''}"
 
 
 def invalid_rows(frame: pl.DataFrame, roles: Roles, broken: Sequence[Broken]) -> str | None:
@@ -278,17 +278,15 @@ def invalid_rows(frame: pl.DataFrame, roles: Roles, broken: Sequence[Broken]) ->
             continue
         s = frame[guess.column]
         if empty := share(s.is_null() | (s == "") if s.dtype == pl.String else s.is_null()):
-            why.append(f"{_percent(empty)} of rows have no {guess.column}")
+            why.append(f"{percent(empty)} of rows have no {guess.column}")
         if guess is roles.time and (unset := share(is_of_1970(s))):
-            why.append(f"{_percent(unset)} of rows have a {guess.column} of 1970, as of a clock that was never set")
+            why.append(f"{percent(unset)} of rows have a {guess.column} of 1970, as of a clock that was never set")
     if (x := roles.durations(frame)) is not None and (below := share(x < 0)):
-        why.append(f"{_percent(below)} of clicks have a {x.name} below 0")
+        why.append(f"{percent(below)} of clicks have a {x.name} below 0")
     elif roles.duration is not None and (
         below := share(frame[roles.duration.column].cast(pl.Float64, strict=False) < 0)
     ):
-        why.append(
-            f"{_percent(below)} of rows have a {roles.duration.column} below 0, none of them a click, which stay"
-        )
+        why.append(f"{percent(below)} of rows have a {roles.duration.column} below 0, none of them a click, which stay")
     return "; ".join(why) or None
 
 
@@ -327,7 +325,8 @@ def _short(text: str) -> str:
     return text if len(text) <= 40 else text[:37] + "..."
 
 
-def _percent(part: float) -> str:
+def percent(part: float) -> str:
+    """A share in whole percents, a small one in hundredths of them."""
     return f"{part:.0%}" if part >= 0.01 else f"{part:.2%}"
 
 
