@@ -81,7 +81,7 @@ Filter = Annotated[
     ),
 ]
 Columns = Annotated[
-    str | None,
+    list[str],
     typer.Option(
         "--columns",
         metavar="NAMES",
@@ -102,7 +102,7 @@ def recommend(
     k: K = 20,
     exclude_seen: ExcludeSeen = False,
     filters: Filter = [],  # noqa: B006
-    columns: Columns = None,
+    columns: Columns = [],  # noqa: B006
     items: Items = None,
     verify: Verify = False,
     sets: Sets = [],  # noqa: B006
@@ -115,14 +115,14 @@ def recommend(
         raise UserError(what, code=Exit.USAGE)
     if out is not None and out.suffix != ".parquet":
         raise UserError(f"-o {out}: expected a name that ends in .parquet", code=Exit.USAGE)
-    if columns is not None and not one:
+    if columns and not one:
         raise UserError("--columns: for one user; a table of many is joined by item_id", code=Exit.USAGE)
     from dmtl_cli.serving.export import Export
     from dmtl_cli.serving.shown import Known, filter_of
 
     read, wanted = load_config(config, sets), filter_of(filters)
     export = Export.open(Workspace(Path(read.workspace)).root, verify)
-    known = Known.of(export, read, wanted, columns, items)
+    known = Known.of(export, read, wanted, ",".join(columns) or None, items)
     for line in known.unknown:
         _say(f"dmtl: {line}")
     if one:
