@@ -181,9 +181,22 @@ def test_flags_and_totals_by_their_names_and_values() -> None:
     assert states.still(pl.Series("status", ["new", "used"])) is None
     several = pl.Series("status", ["live", "live", "paused", "geo_blocked", "removed", "ongoing"])
     assert states.still(several) == ("live", "ongoing"), "what is not to be had for now is not served either"
+    for name, words in {
+        "estado": ["publicado", "publicado", "retirado", "oculto"],
+        "Zustand": ["sichtbar", "sichtbar", "gelöscht", "Entwurf"],
+        "article_statut": ["publié", "publié", "archivé", "masqué"],
+        "статус": ["активен", "активен", "снято", "архив"],
+    }.items():
+        assert states.still(pl.Series(name, words)) == (words[0],), name
+    assert states.still(pl.Series("estado", ["Oaxaca", "Jalisco"])) is None, "a state of a country"
     many = pl.Series([*range(100)])
-    for name in ("views_total", "totalPlays", "num_likes", "download_cnt", "reviews", "popularity", "vues"):
+    for name in ("views_total", "totalPlays", "num_likes", "download_cnt", "reviews", "popularity", "vues",
+                 "vistas_totales", "guardados_totales", "num_calificaciones"):  # fmt: skip
         assert states.total(many.alias(name), lambda: 0.0), name
+    for name, means in (("calificacion_promedio", True), ("ocena_srednia", True), ("promedio_precio", False)):
+        assert bool(states.total(pl.Series(name, [4.5, 3.25, 5.0] * 30), lambda: 0.0)) == means, name
+    even = pl.Series("edad_del_dato", [*range(40, 140)])  # no name says it, and it has no long tail
+    assert states.total(even, lambda: 0.55) and not states.total(even, lambda: 0.45)
     for name in (
         "page_count",
         "viewing_angle",
@@ -225,6 +238,16 @@ def test_items_that_come_within_the_log_have_a_version(tmp_path: Path, kind: str
     assert raw["data"]["items"]["version"] == "published_on" and "which is 78" not in ended.out
     assert raw["data"].get("timezone") == (None if kind == "date" else "UTC")
     assert "one state for all days" in text and "since when an item is there" in text
+
+
+def test_of_several_times_the_latest_is_since_when_an_item_is_there(tmp_path: Path) -> None:
+    """A song is shown from when it was added, however long ago it was released."""
+    log = drawn()
+    first = dict(log.group_by("item_id").agg(pl.col("ts").min()).iter_rows())
+    added = [first.get(k, FIRST) - dt.timedelta(days=0 if k % 4 else 30, hours=1) for k in range(ITEMS)]
+    songs = published([(t - dt.timedelta(days=k % 3)).date() for k, t in enumerate(added)], "released")
+    ended, raw, _ = initiated(tmp_path, log, items=songs.with_columns(added_at=pl.Series(added)))
+    assert ended.code == 0 and raw["data"]["items"]["version"] == "added_at", ended.err
 
 
 def test_a_time_of_loading_or_of_long_ago_is_no_version(tmp_path: Path) -> None:

@@ -51,6 +51,18 @@ def test_who_clicks_half_and_never_well_is_none_whatever_they_see() -> None:
     assert not len(programs(ids, pl.Series([*n, 20]), pl.Series([*c, 10]), pl.Series([*good, 0])))
 
 
+def test_who_clicks_often_and_never_well_is_none_though_others_click_much_too() -> None:
+    """Of 60 clicks others have nine good ones; who clicks as others do, or less surely never well, is a person."""
+    n = RNG.integers(20, 60, N)
+    c = RNG.binomial(n, RNG.beta(6, 18, N))
+    good = RNG.binomial(c, 0.2)
+    ids = pl.Series(range(N + 1))
+    for rows, clicks, told in ((90, 70, True), (300, 75, False), (40, 30, False)):
+        found = programs(ids, pl.Series([*n, rows]), pl.Series([*c, clicks]), pl.Series([*good, 0]))
+        assert found.to_list() == [N] * told, (rows, clicks)
+    assert not len(programs(ids, pl.Series([*n, 90]), pl.Series([*c, 70]), pl.Series([*good, 1])))
+
+
 def test_check_knows_which_clicks_are_good(tmp_path: Path) -> None:
     n, c = people()
     user = np.repeat(np.arange(N + 1), [*n, 54])
