@@ -45,6 +45,17 @@ def test_a_time_at_which_rows_were_written_at_once_is_not_theirs(unset: int) -> 
     assert found(rows(momento=at, entrada=written)) == "momento"
 
 
+def test_a_clock_by_the_hour_is_that_of_the_rows() -> None:
+    """Thousands of rows have one and the same, of which a day has 24."""
+    n = 60_000
+    hour = [BEGIN + dt.timedelta(hours=k * 48 // n) for k in range(n)]
+    before = [BEGIN - dt.timedelta(seconds=int(s)) for s in RNG.integers(0, 900_000, n)]
+    ids = {"user_id": [f"u{k % 9_000}" for k in range(n)], "item_id": [f"i{k % 71}" for k in range(n)]}
+    assert found(pl.DataFrame(ids | {"stunde": hour, "frueher": before, "click": [k % 3 == 0 for k in range(n)]})) == (
+        "stunde"
+    )
+
+
 @pytest.mark.parametrize(("server", "client", "taken"), [(2, 40, "ts"), (40, 2, "client_ts"), (2, 3, "ts")])
 def test_the_time_of_which_fewest_are_far_off_is_the_rows(server: int, client: int, taken: str) -> None:
     """A server writes 1970 in a few rows, phones are a month ahead in some."""
@@ -79,6 +90,16 @@ def test_instants_beside_a_clock_tell_whose_it_is(hours: float, zone: str, said:
     assert got[0] == zone and got[1].endswith(said), got
 
 
+@pytest.mark.parametrize("hours", [0, 3])
+def test_a_number_that_is_made_of_the_clock_tells_nothing(hours: int) -> None:
+    """As pandas makes seconds since 1970 of a local clock: it is the clock to the second."""
+    log = beside(0)
+    made = log["event_time"].dt.epoch("s") - 3_600 * hours
+    log = log.drop("received_at").with_columns(made.alias("unix_time"))
+    zone, why = of_users(log["event_time"], "timestamp", "Africa/Nairobi", log, "user_id")
+    assert zone == "UTC" and "unix_time" not in why
+
+
 def test_instants_that_are_hours_late_tell_nothing() -> None:
     log = beside(0, late=9_000)
     assert of_users(log["event_time"], "timestamp", "Africa/Nairobi", log, "user_id")[0] == "UTC"
@@ -102,9 +123,10 @@ def test_a_quietest_hour_of_the_night_may_be_anybodys(quiet: tuple[int, ...], zo
         ([0, 1_767_225_600, 1_767_225_700, 1_767_225_701], [0]),
         ([1_767_225_600_000, 3, 1_767_225_700_000], [1]),
         ([0, 10, 20, 23], []),  # of another clock
-        (["1970-01-01 03:00:00", "2026-01-01 03:00:00"], [0]),
-        ([dt.datetime(1970, 1, 1, 5), dt.datetime(2026, 1, 1), None], [0]),
-        ([dt.date(1969, 12, 31), dt.date(2026, 1, 1)], [0]),
+        (["1970-01-01 03:00:00", *["2026-01-01 03:00:00"] * 2], [0]),
+        ([dt.datetime(1970, 1, 1, 5), *[dt.datetime(2026, 1, 1)] * 2, None], [0]),
+        ([dt.date(1969, 12, 31), *[dt.date(2026, 1, 1)] * 2], [0]),
+        ([dt.datetime(1970, 1, 1, 5), dt.datetime(1970, 1, 1, 9), dt.datetime(2026, 1, 1)], []),  # the times of a day
         ([dt.time(1), None], []),
         ([None, None], []),
     ],

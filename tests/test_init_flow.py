@@ -209,9 +209,16 @@ def test_a_number_below_0_in_a_rule_is_told(tmp_path: Path) -> None:
     known = "if it means unknown, --conversion 'CASE WHEN watch_seconds >= 0 THEN watch_seconds >= 30 END'"
     line = f"watch_seconds: {part} of clicks have -1, which makes them no good ones: {known}"
     assert ended.code == 0 and f"WARNING: {line}" in ended.out, ended.out
-    rule = "CASE WHEN watch_seconds >= 0 THEN watch_seconds >= 30 END"
-    again = dmtl("init", tmp_path / "log", "-o", tmp_path / "other.yaml", "--conversion", rule)
-    assert again.code == 0 and "means unknown" not in again.out
+    for k, rule in enumerate(
+        (
+            "CASE WHEN watch_seconds >= 0 THEN watch_seconds >= 30 END",
+            "NULLIF(watch_seconds, -1) >= 30",
+            "watch_seconds < 90",
+            "watch_seconds >= 30 OR clicked = 0",
+        )
+    ):
+        again = dmtl("init", tmp_path / "log", "-o", tmp_path / f"{k}.yaml", "--conversion", rule)
+        assert again.code == 0 and "means unknown" not in again.out, rule
 
 
 def test_the_length_of_an_item_in_its_table_is_a_goal(tmp_path: Path) -> None:

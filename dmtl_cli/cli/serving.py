@@ -85,7 +85,7 @@ Columns = Annotated[
     typer.Option(
         "--columns",
         metavar="NAMES",
-        help="Columns of the items to print behind the score: title,genres; of the export, --items or the log's table.",
+        help="Columns to print behind the score: title,genres; of the export, --items or the log's table; repeatable.",
         show_default=False,
     ),
 ]

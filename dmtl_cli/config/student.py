@@ -147,8 +147,8 @@ class Exposure(Section):
     """columns of its own embedding table"""
     hidden_units: Units | None = None
     """layers of its own towers; default as the student's"""
-    learning_rate: Rate = 1e-3
-    """of its dense weights, whatever the student's is"""
+    learning_rate: Rate | None = None
+    """of its dense weights, whatever the student's is; default 0.001"""
     embedding_learning_rate: Rate | None = None
     """of its embedding table, whatever the student's is: trials choose that by how near a preference comes to its
     teacher, and a low one leaves what is shown half learned; default 0.1, with embedding_optimizer: adam that of dense
@@ -196,9 +196,8 @@ class Student(Training):
         plain, as unit ones cannot carry an item's level."""
         kept = ("epochs", "embedding_dim", "hidden_units")
         own = {name: value for name in kept if (value := getattr(self.exposure, name)) is not None}
-        own |= {
-            name: getattr(self.exposure, name) for name in ("batch_size", "learning_rate", "embedding_learning_rate")
-        }
+        own |= {"batch_size": self.exposure.batch_size, "learning_rate": self.exposure.learning_rate or 1e-3}
+        own["embedding_learning_rate"] = self.exposure.embedding_learning_rate
         return self.model_copy(update={**own, "vectors": "plain", "distill": Distill(), "hard": Hard()})
 
     @property

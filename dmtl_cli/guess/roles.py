@@ -60,7 +60,7 @@ _IDS = ("id", "编号", " nr", " sk", " key")  # ends of names
 _ROWS = 1_000  # from which on a user has more than FEW values, unless its name is surely a user's
 _OLD, _LATER = 3 * 365 * 86_400, 86_400  # seconds before and after nearly all others
 _STRAY = 0.002  # of the times are far off before another column is the time for it
-_AT_ONCE = 1_000  # rows of one time, of those that are written at once
+_AT_ONCE, _LOADS = 1_000, 4  # rows of one time, of those that are written at once; such times of a day
 _HALF = 0.5  # of the rows of a clock in another zone are of the day at least
 _TIMES = {
     "s": "seconds since 1970, such as {}",
@@ -377,7 +377,7 @@ def find_time(frame: pl.DataFrame, roles: Roles) -> None:
 
     def score(c: str) -> tuple[int, bool, bool, bool, int, int]:
         named, clock = words.by_name(c, words.TIME), units[c] not in DAYS
-        written = words.says(c, words.WRITTEN) or (clock and len(frame) >= _AT_ONCE * frame[c].n_unique())
+        written = words.says(c, words.WRITTEN) or (clock and _is_at_once(frame[c], units[c]))
         return named, clock, c not in owned, not written, -off[c], -frame.columns.index(c)
 
     ranked = sorted((c for c in units if c not in owned or score(c)[0]), key=score, reverse=True)
@@ -395,6 +395,12 @@ def find_time(frame: pl.DataFrame, roles: Roles) -> None:
 def time_of(s: pl.Series) -> str:
     """What a column of times is, with one of them."""
     return _TIMES[str(time_unit(s))].format(s.drop_nulls()[0])
+
+
+def _is_at_once(s: pl.Series, unit: str) -> bool:
+    """Whether thousands of rows have one time, of which a day has a few: a clock by the hour has more."""
+    many, days = s.n_unique(), local_days(s, unit, "UTC").n_unique()
+    return len(s) >= _AT_ONCE * many and many <= _LOADS * days
 
 
 def _far_off(s: pl.Series, unit: str) -> float:

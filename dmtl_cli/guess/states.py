@@ -24,7 +24,6 @@ RATED = 0.8
 _MANY = 10  # events, or clicks, of an id whose rate is told
 LOOSELY = 0.3
 """rank correlation with the log's own counts, from which on whole numbers with a long tail may be one of them"""
-_CLOSELY = 0.5  # the same of whole numbers without a long tail
 _BESIDE = 0.6  # the same with another column that is a running total
 _WINDOW = 7  # days of a log, about: what came in them is scaled by how long an id is there
 AGEING = 0.25
@@ -231,7 +230,7 @@ def total(
     if known.n_unique() > _CLASSES and (r := rate()) >= RATED:
         return f"it follows the log's own rates (rank correlation {short(r)}), as a mean of it does: {late}"
     whole = several and known.n_unique() >= _VALUES
-    if whole and (r := counts()) >= (LOOSELY if has_long_tail(known) else _CLOSELY):
+    if whole and has_long_tail(known) and (r := counts()) >= LOOSELY:
         return f"it follows the log's own counts (rank correlation {short(r)}), as a running total does: {late}"
     if whole and has_long_tail(known) and (r := age()) >= AGEING:
         return f"the longer an id is there the larger it is (rank correlation {short(r)}), as a running total: {late}"

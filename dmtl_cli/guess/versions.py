@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -143,7 +143,7 @@ def birth(frame: pl.DataFrame, key: str, ids: pl.Series, days: pl.Series | None)
     if days is None or not isinstance(begin, dt.date):
         return None
     first = pl.DataFrame({key: ids, ":first": days}).drop_nulls().group_by(key).agg(pl.col(":first").min())
-    found = list[tuple[float, Version]]()
+    found = list[tuple[pl.Series, Version]]()
     for c, unit, named in sorted(_times(frame, key), key=lambda one: not one[2]):
         if found and not named:
             break
@@ -159,10 +159,17 @@ def birth(frame: pl.DataFrame, key: str, ids: pl.Series, days: pl.Series | None)
         if tells:
             by = "" if named else f", by the {n:,} that came within the log and were shown from then on"
             why = f"{c}: since when an item is there{by}; a day has those that were there as it began"
-            found.append((float(seen[":born"].cast(pl.Int32).mean() or 0), Version(c, why, unit, is_birth=True)))  # type: ignore[arg-type]
+            found.append((seen[":born"], Version(c, why, unit, is_birth=True)))
             if not named:
                 break
-    return max(found, key=lambda one: one[0])[1] if found else None
+    return _latest(found) if found else None
+
+
+def _latest(found: Sequence[tuple[pl.Series, Version]]) -> Version:
+    """That of the latest days, of the items that have all of them; the first of equal ones. Of each [n] its days."""
+    all_ = pl.DataFrame([days.alias(str(k)) for k, (days, _) in enumerate(found)]).drop_nulls()
+    late = [float(all_[str(k)].cast(pl.Int32).mean() or 0) for k in range(len(found))]  # type: ignore[arg-type]
+    return found[late.index(max(late))][1]
 
 
 def _times(frame: pl.DataFrame, key: str) -> Iterator[tuple[str, str, bool]]:

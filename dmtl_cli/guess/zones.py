@@ -135,6 +135,8 @@ def _of_instants(s: pl.Series, unit: str, rows: pl.DataFrame) -> tuple[str, int]
             continue
         apart = (clock.dt.epoch("s") - at.dt.epoch("s")).drop_nulls()
         by = (apart / _QUARTER).round().cast(pl.Int64).mode().sort()
+        if len(by) and share(apart == by[0] * _QUARTER) >= _OF_ONE:
+            continue  # made of the clock, by whatever zone
         if len(apart) >= _OF_ONE * len(s) and len(by) and share((apart - by[0] * _QUARTER).abs() <= _LAG) >= _OF_ONE:
             return c, int(by[0]) * _QUARTER // 60
     return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import shutil
 from functools import partial
 from typing import Any
 
@@ -130,9 +131,19 @@ def _export(
 
 
 def _seen_before(run: Run, day: dt.date, log: Days, publication: Publication) -> list[pl.DataFrame]:
-    """What users clicked on the days before that the export knows too, read without features."""
-    bare = Days(run, ()).log
-    return [clicked_items(bare.read(d, publication.tmp)) for d in log.seen_before(day)]
+    """What users clicked on the days before that the export knows too, a table a day, read without features. A day
+    that cannot be read, of which its own run said why, is left out, and said."""
+    bare, found = Days(run, ()).log, list[pl.DataFrame]()
+    for d in log.seen_before(day):
+        scratch = publication.tmp / f"seen-{d}"
+        scratch.mkdir()
+        try:
+            found.append(clicked_items(bare.read(d, scratch)))
+        except UserError as e:
+            run.log.say(f"export {day}: what was clicked on {d} is not left out of answers: {e.message}")
+        finally:
+            shutil.rmtree(scratch)
+    return found
 
 
 def _not_served(

@@ -120,7 +120,7 @@ def _someone(log: Log) -> str:
     by = by.drop_nulls("id").group_by("id", maintain_order=True).agg(pl.len(), pl.col("clicked").any())
     by = by.filter(~pl.col("id").str.strip_chars().str.to_lowercase().str.contains(words.NOBODY))
     by = by.sort("clicked", "len", descending=True, maintain_order=True)
-    people = by["id"].slice(int(by["clicked"].sum()) // 10).head(_TYPED)
+    people = by["id"].slice((int(by["clicked"].sum()) or len(by)) // 10).head(_TYPED)
     return next((user for user in people if user.isprintable() and 0 < len(user) <= _TYPED), "ID")
 
 

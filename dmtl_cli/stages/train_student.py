@@ -117,6 +117,8 @@ def _sections(run: Run, chooses: bool) -> dict[str, Any]:
     exposure = whole["student"]["exposure"]
     if run.config.student.exposure.kappa:
         exposure = {k: v for k, v in exposure.items() if k not in ("kappa", "objective")}
+        block = run.config.student.exposure_block  # whose rates an earlier dmtl took from the student
+        exposure |= {"learning_rate": block.learning_rate, "embedding_learning_rate": block.table_rate}
     goes_on = {"near": NEAR} if chooses else {}
     return whole | {"student": whole["student"] | {"exposure": exposure}} | goes_on
 

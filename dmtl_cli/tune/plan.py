@@ -26,7 +26,7 @@ _LEARNED = 1.8
 """times the planned rows that a trial learns which chooses its epochs: from 1.3 to 2.3 on nine logs of 600 to 300,000
 rows, as it goes on until an epoch makes it worse"""
 SECONDS_A_STEP = 0.01
-"""beside its products, which few rows have none of worth a word: a guess, and shown as one"""
+"""beside its products, most of what a step of few rows takes: a guess, and shown as one"""
 
 
 def rows_of_trials(config: Config, window: int, learned: int, epoch: int) -> int:

@@ -44,16 +44,18 @@ def is_unset(days: pl.Series) -> pl.Series:
 
 
 def is_of_1970(times: pl.Series) -> pl.Series:
-    """Whether a time is of 1970 among others that are not, as of a clock that was never set: a timestamp, ISO text, or
-    a number since 1970 beside larger ones, as small ones alone may be of another clock."""
-    if times.dtype.is_temporal():
-        return is_unset(times.cast(pl.Date)) if times.dtype != pl.Time else pl.repeat(False, len(times), eager=True)
-    if times.dtype == pl.String:
-        return times.str.contains("^(1970-01-01|1969-12-31)").fill_null(False)
-    usual = instants(times).drop_nulls() if times.dtype.is_numeric() else times.clear()
-    if 2 * len(usual) <= len(times):
-        return pl.repeat(False, len(times), eager=True)
-    return is_unset(instants(times, least=None).dt.date())
+    """Whether a time is of 1970 among more that are not, as of a clock that was never set: a timestamp, ISO text, or a
+    number since 1970. Where most are, they are the times of a day, or of another clock."""
+    none = pl.repeat(False, len(times), eager=True)
+    if times.dtype in (pl.Date, pl.Datetime):
+        unset = is_unset(times.cast(pl.Date))
+    elif times.dtype == pl.String:
+        unset = times.str.contains("^(1970-01-01|1969-12-31)").fill_null(False)
+    elif times.dtype.is_numeric() and 2 * instants(times).count() > len(times):
+        unset = is_unset(instants(times, least=None).dt.date())
+    else:
+        return none
+    return unset if 2 * unset.sum() < times.count() else none
 
 
 def remedies(events: Events) -> dict[str, str]:

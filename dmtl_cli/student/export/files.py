@@ -85,7 +85,7 @@ def write_export(
     exact = vectors(towers["item"], items)
     as_stored = write_items(folder, served[ID], exact, settings.vectors, key)
     write_item_features(folder, served, encoder, key)
-    write_users(folder, day.users, _lists([*seen, clicked_items(day)]), key)
+    write_users(folder, day.users, _lists([*seen, clicked_items(day)], apart=settings.seen_days > 1), key)
     facts = score_facts(student, kappa)
     encoder.write(folder, facts, key)
     blocks = facts.get("blocks", {"preference": [0, None]})
@@ -160,16 +160,19 @@ def clicked_items(day: Day) -> pl.DataFrame:
     return pl.DataFrame({ID: day.users[ID].gather(user), "seen_items": day.items[ID].gather(item)})
 
 
-def _lists(days: Sequence[pl.DataFrame]) -> pl.DataFrame:
-    """`:id` and the distinct `seen_items` of each user, those of the first days first; of several days also those of
-    the last alone, its `clicked_items`."""
+def _lists(days: Sequence[pl.DataFrame], *, apart: bool) -> pl.DataFrame:
+    """`:id` and the distinct `seen_items` of each user, those of the first days first.
+
+    Args:
+        apart: whether to have those of the last day by themselves too, its `clicked_items`.
+    """
 
     def listed(pairs: pl.DataFrame, name: str) -> pl.DataFrame:
         of = pairs.unique(maintain_order=True).rename({"seen_items": name})
         return of.group_by(ID, maintain_order=True).agg(name)
 
     every = listed(pl.concat(days), "seen_items")
-    if len(days) == 1:
+    if not apart:
         return every
     return every.join(listed(days[-1], "clicked_items"), on=ID, how="left", maintain_order="left")
 
