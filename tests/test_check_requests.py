@@ -126,6 +126,18 @@ def test_what_a_user_tower_reads_of_a_request_is_told_where_it_is_made_of_clicks
     assert line.startswith("opened: one value a request, and it is the number of its clicks")
 
 
+@pytest.mark.parametrize(("name", "told"), [("session_length_sec", True), ("segundos_sesion", True), ("warmth", False)])
+def test_how_long_a_session_was_is_known_when_it_is_over(name: str, told: bool) -> None:
+    """It says much of its clicks, as a mood may; its name says that it is no mood."""
+    rows = drawn().filter(pl.col("day") == DAYS[0])
+    clicks, n = (pl.col("tapped").sum().over("page"), pl.len().over("page"))
+    page = np.random.default_rng(5).exponential(60, 2 * REQUESTS).round()
+    x = rows.select((40 * clicks + 5 * n).alias("x") + pl.Series(page[rows["page"].to_numpy()])).to_series()
+    of = rows.select(user="reader", request="page", click=pl.col("tapped") == 1)
+    found = made_of_the_request(x, of, CALLED, name)
+    assert (found is not None and "it tells the number of its clicks" in found) == told, found
+
+
 def test_each_column_that_is_made_of_the_request_is_named(tmp_path: Path) -> None:
     made = project(tmp_path, {c: x for c, (x, _) in leaks().items()})
     lines = {line.partition(": ")[0]: line for line in said(made, DAYS[1])}

@@ -189,6 +189,38 @@ def test_other_outcomes_are_ready_lines(tmp_path: Path) -> None:
     assert checked.code == 0 and 0.2 < checked.json["labels"]["conversion_rate"] < 0.7, checked.err
 
 
+@pytest.mark.parametrize("name", ["porcentaje_visto", "Anteil gelesen", "pourcentage_lu"])
+def test_a_share_of_an_item_is_a_goal_with_its_scale(tmp_path: Path, name: str) -> None:
+    """Of 1, as 70% is .7 there."""
+    log = frame()
+    share = pl.Series(np.random.default_rng(3).random(len(log)).round(3)).set(log["clicked"] == 0, None)
+    ended, _, text = made(tmp_path, daily(log.with_columns(share.alias(name))))
+    named = name if " " not in name else f'"{name}"'
+    assert ended.code == 0 and f"{named} >= 0.5" in goal_lines(text), text
+
+
+def test_a_number_below_0_in_a_rule_is_told(tmp_path: Path) -> None:
+    """-1 of a length stands for an unknown one, and is no bad click, unless the rule says so itself."""
+    log = frame()
+    hidden = pl.Series([k % 50 == 3 for k in range(len(log))]) & (log["clicked"] == 1)
+    log = log.with_columns(log["watch_seconds"].set(hidden, -1.0))
+    part = f"{hidden.sum() / log['clicked'].sum():.0%}"
+    ended, _, _ = made(tmp_path, daily(log), "--conversion", "watch_seconds >= 30")
+    known = "if it means unknown, --conversion 'CASE WHEN watch_seconds >= 0 THEN watch_seconds >= 30 END'"
+    line = f"watch_seconds: {part} of clicks have -1, which makes them no good ones: {known}"
+    assert ended.code == 0 and f"WARNING: {line}" in ended.out, ended.out
+    for k, rule in enumerate(
+        (
+            "CASE WHEN watch_seconds >= 0 THEN watch_seconds >= 30 END",
+            "NULLIF(watch_seconds, -1) >= 30",
+            "watch_seconds < 90",
+            "watch_seconds >= 30 OR clicked = 0",
+        )
+    ):
+        again = dmtl("init", tmp_path / "log", "-o", tmp_path / f"{k}.yaml", "--conversion", rule)
+        assert again.code == 0 and "means unknown" not in again.out, rule
+
+
 def test_the_length_of_an_item_in_its_table_is_a_goal(tmp_path: Path) -> None:
     """Seconds of the items beside seconds of the events; half of an item is a good read."""
     ended, _, text = made(tmp_path, lambda home: lessons(home, names=("p", "q")))

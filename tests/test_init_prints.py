@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from pathlib import Path
 
@@ -35,6 +36,19 @@ def shop(home: Path) -> None:
             "is_deleted": ["True" if k % 10 == 3 else "False" for k in n],
         }
     )[4:].write_csv(home / "products.csv")
+
+
+def test_a_title_within_an_object_is_printed(tmp_path: Path) -> None:
+    log = frame()
+    songs = [{"item_id": k, "title": {"en": f"{WORDS[k % 7]} {k}"}, "genre": f"g{k % 4}"} for k in range(40)]
+
+    def write(home: Path) -> None:
+        log.write_ndjson(home / "events.jsonl")
+        (home / "songs.jsonl").write_text("\n".join(map(json.dumps, songs)))
+
+    ended, _, _ = made(tmp_path, write)
+    (for_user,) = (line for line in ended.out.splitlines() if line.startswith("  dmtl recommend"))
+    assert ended.code == 0 and for_user.endswith(" --columns title.en"), ended.out
 
 
 def test_the_printed_recommend_is_of_what_may_be_served_by_its_name(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from worlds import Ended, dmtl
 from dmtl_cli.guess import alike, states
 from dmtl_cli.guess.features import refusal
 from dmtl_cli.guess.served import told
+from dmtl_cli.guess.versions import birth
 
 USERS, ITEMS, ROWS = 150, 160, 6_000
 FIRST = dt.datetime(2026, 3, 1, tzinfo=dt.UTC)
@@ -181,9 +182,23 @@ def test_flags_and_totals_by_their_names_and_values() -> None:
     assert states.still(pl.Series("status", ["new", "used"])) is None
     several = pl.Series("status", ["live", "live", "paused", "geo_blocked", "removed", "ongoing"])
     assert states.still(several) == ("live", "ongoing"), "what is not to be had for now is not served either"
+    for name, words in {
+        "estado": ["publicado", "publicado", "retirado", "oculto"],
+        "Zustand": ["sichtbar", "sichtbar", "gelöscht", "Entwurf"],
+        "article_statut": ["publié", "publié", "archivé", "masqué"],
+        "статус": ["активен", "активен", "снято", "архив"],
+    }.items():
+        assert states.still(pl.Series(name, words)) == (words[0],), name
+    assert states.still(pl.Series("status", ["active", "active", "已删除"])) == ("active",)
+    assert states.still(pl.Series("estado", ["Oaxaca", "Jalisco"])) is None, "a state of a country"
     many = pl.Series([*range(100)])
-    for name in ("views_total", "totalPlays", "num_likes", "download_cnt", "reviews", "popularity", "vues"):
+    for name in ("views_total", "totalPlays", "num_likes", "download_cnt", "reviews", "popularity", "vues",
+                 "vistas_totales", "guardados_totales", "num_calificaciones"):  # fmt: skip
         assert states.total(many.alias(name), lambda: 0.0), name
+    for name, means in (("calificacion_promedio", True), ("ocena_srednia", True), ("promedio_precio", False)):
+        assert bool(states.total(pl.Series(name, [4.5, 3.25, 5.0] * 30), lambda: 0.0)) == means, name
+    even = pl.Series("editorial_priority", [*range(40, 140)])
+    assert not states.total(even, lambda: 0.65), "what causes exposures goes with them too"
     for name in (
         "page_count",
         "viewing_angle",
@@ -225,6 +240,26 @@ def test_items_that_come_within_the_log_have_a_version(tmp_path: Path, kind: str
     assert raw["data"]["items"]["version"] == "published_on" and "which is 78" not in ended.out
     assert raw["data"].get("timezone") == (None if kind == "date" else "UTC")
     assert "one state for all days" in text and "since when an item is there" in text
+
+
+def test_of_several_times_the_latest_is_since_when_an_item_is_there(tmp_path: Path) -> None:
+    """A song is shown from when it was added, however long ago it was released."""
+    log = drawn()
+    first = dict(log.group_by("item_id").agg(pl.col("ts").min()).iter_rows())
+    added = [first.get(k, FIRST) - dt.timedelta(days=0 if k % 4 else 30, hours=1) for k in range(ITEMS)]
+    songs = published([(t - dt.timedelta(days=k % 3)).date() for k, t in enumerate(added)], "released")
+    ended, raw, _ = initiated(tmp_path, log, items=songs.with_columns(added_at=pl.Series(added)))
+    assert ended.code == 0 and raw["data"]["items"]["version"] == "added_at", ended.err
+
+
+def test_the_latest_is_that_of_items_that_have_both() -> None:
+    """The oldest items lack the earlier time, which is later on average for it."""
+    days = [dt.date(2026, 2, 1) + dt.timedelta(days=k % 28) for k in range(200)]
+    created = [None if k < 16 else d - dt.timedelta(days=5) for k, d in enumerate(days)]
+    days = [dt.date(2020, 1, 1) if k < 16 else d for k, d in enumerate(days)]
+    table = pl.DataFrame({"id": range(200), "created_at": created, "published_at": days})
+    found = birth(table, "id", pl.Series(range(200)), pl.Series([d + dt.timedelta(days=1) for d in days]))
+    assert found is not None and found.column == "published_at"
 
 
 def test_a_time_of_loading_or_of_long_ago_is_no_version(tmp_path: Path) -> None:

@@ -51,6 +51,36 @@ def test_who_clicks_half_and_never_well_is_none_whatever_they_see() -> None:
     assert not len(programs(ids, pl.Series([*n, 20]), pl.Series([*c, 10]), pl.Series([*good, 0])))
 
 
+def test_who_clicks_often_and_never_well_is_none_though_others_click_much_too() -> None:
+    """Of 60 clicks others have nine good ones; who clicks as others do, or less surely never well, is a person."""
+    n = RNG.integers(20, 60, N)
+    c = RNG.binomial(n, RNG.beta(6, 18, N))
+    good = RNG.binomial(c, 0.2)
+    ids = pl.Series(range(N + 1))
+    for rows, clicks, told in ((90, 70, True), (300, 75, False), (40, 30, False)):
+        found = programs(ids, pl.Series([*n, rows]), pl.Series([*c, clicks]), pl.Series([*good, 0]))
+        assert found.to_list() == [N] * told, (rows, clicks)
+    assert not len(programs(ids, pl.Series([*n, 90]), pl.Series([*c, 70]), pl.Series([*good, 1])))
+
+
+@pytest.mark.parametrize("who", ["never like", "rates of their own", "no lengths"])
+def test_where_many_have_no_good_click_nobody_is_marked_for_it(who: str) -> None:
+    """Most never like; each has a rate of theirs; a third of the apps report no seconds."""
+    rng = np.random.default_rng(4)
+    n = rng.integers(50, 200, 3_000)
+    c = rng.binomial(n, rng.beta(2, 6, 3_000))
+    rate = {
+        "never like": np.where(rng.random(3_000) < 0.3, 0.5, 0.0),
+        "rates of their own": rng.beta(0.3, 3, 3_000),
+        "no lengths": np.where(rng.random(3_000) < 0.7, 0.3, 0.0),
+    }[who]
+    good = rng.binomial(c, rate)
+    ids, rows, clicks = pl.Series(range(3_000)), pl.Series(n), pl.Series(c)
+    assert programs(ids, rows, clicks, pl.Series(good)).equals(
+        programs(ids, rows, clicks, pl.Series(good + (good == 0)))
+    )
+
+
 def test_check_knows_which_clicks_are_good(tmp_path: Path) -> None:
     n, c = people()
     user = np.repeat(np.arange(N + 1), [*n, 54])

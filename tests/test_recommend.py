@@ -131,6 +131,8 @@ def test_columns_of_the_export_and_of_the_table_of_items_stand_behind_the_score(
     assert shown.code == 0 and [line[:2] for line in lines] == [line.split("\t") for line in plain.out.splitlines()]
     known = {str(row["item_id"]): [str(row[c]) for c in names] for row in table_of(chain).iter_rows(named=True)}
     assert [line[2:] for line in lines] == [known[line[0]] for line in lines]
+    again = [word for name in names for word in ("--columns", name)]
+    assert chain.call("recommend", "--user", user, "-k", 5, *again).out == shown.out
     document = chain.call("recommend", "--user", user, "-k", 5, "--columns", "category", "--json").json
     assert [[item["item_id"], str(item["columns"]["category"])] for item in document["items"]] == [
         [line[0], line[2]] for line in lines

@@ -19,15 +19,15 @@ from dmtl_cli.synth.generate import generate
 from dmtl_cli.tune.search import EPOCHS
 
 
-def more(r2: float | None, offered: int, epochs: int) -> bool:
+def more(r2: float | None, offered: int, epochs: int, wanted: bool = True) -> bool:
     run, loss = SimpleNamespace(ranks=ALONE), SimpleNamespace(agreement=SimpleNamespace(signed_r2=lambda: r2))
-    return _more(run, loss, offered, epochs)  # type: ignore[arg-type]
+    return _more(run, SimpleNamespace(as_near_as_can_be=wanted), loss, offered, epochs)  # type: ignore[arg-type]
 
 
 def test_who_is_far_from_their_teacher_goes_on() -> None:
     assert more(0.5, 1_000, 1) and more(0.0, 1_000, 1) and more(-1.0, 1_000, 1) and more(NEAR - 1e-6, 1_000, EPOCHS - 1)
     assert not more(NEAR, 1_000, 1) and not more(None, 1_000, 1), "near, or nothing to be near to"
-    assert not more(0.5, 1_000, EPOCHS)
+    assert not more(0.5, 1_000, EPOCHS) and not more(0.5, 1_000, 1, wanted=False)
     assert more(0.5, MORE // 3, 2) and not more(0.5, MORE // 3, 3), "so many pairs and no more"
 
 
@@ -83,6 +83,8 @@ def test_only_where_the_log_decides(
     project.write()
     shutil.copytree(taught.ws, project.ws, dirs_exist_ok=True)
     project.done("train-student", 2)
+    (file,) = project.ws.glob("student/day=2026-01-02/run-*/manifest.json")
+    assert json.loads(file.read_text())["metrics"]["epochs"] == epochs
     assert passes == {"student 2026-01-02": epochs} | {
         name: 1 if epochs != 2 else 2 for name in passes if "expos" in name
     }

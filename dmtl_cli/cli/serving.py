@@ -49,7 +49,10 @@ Out = Annotated[
 ]
 K = Annotated[int, typer.Option("-k", metavar="N", min=1, help="How many items.")]
 ExcludeSeen = Annotated[
-    bool, typer.Option("--exclude-seen", metavar="", help="Leave out what the user clicked on the export's day.")
+    bool,
+    typer.Option(
+        "--exclude-seen", metavar="", help="Leave out what the user clicked on the export's day, or in its seen_days."
+    ),
 ]
 Verify = Annotated[
     bool, typer.Option("--verify", metavar="", help="Hash every file of the export first, not only its size.")
@@ -78,11 +81,11 @@ Filter = Annotated[
     ),
 ]
 Columns = Annotated[
-    str | None,
+    list[str],
     typer.Option(
         "--columns",
         metavar="NAMES",
-        help="Columns of the items to print behind the score: title,genres; of the export, --items or the log's table.",
+        help="Columns to print behind the score: title,genres; of the export, --items or the log's table; repeatable.",
         show_default=False,
     ),
 ]
@@ -99,7 +102,7 @@ def recommend(
     k: K = 20,
     exclude_seen: ExcludeSeen = False,
     filters: Filter = [],  # noqa: B006
-    columns: Columns = None,
+    columns: Columns = [],  # noqa: B006
     items: Items = None,
     verify: Verify = False,
     sets: Sets = [],  # noqa: B006
@@ -112,14 +115,14 @@ def recommend(
         raise UserError(what, code=Exit.USAGE)
     if out is not None and out.suffix != ".parquet":
         raise UserError(f"-o {out}: expected a name that ends in .parquet", code=Exit.USAGE)
-    if columns is not None and not one:
+    if columns and not one:
         raise UserError("--columns: for one user; a table of many is joined by item_id", code=Exit.USAGE)
     from dmtl_cli.serving.export import Export
     from dmtl_cli.serving.shown import Known, filter_of
 
     read, wanted = load_config(config, sets), filter_of(filters)
     export = Export.open(Workspace(Path(read.workspace)).root, verify)
-    known = Known.of(export, read, wanted, columns, items)
+    known = Known.of(export, read, wanted, ",".join(columns) or None, items)
     for line in known.unknown:
         _say(f"dmtl: {line}")
     if one:

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, SerializerFunctionWrapHandler, WithJsonSche
 
 from dmtl_cli.config.expressions import of_columns, sources_of
 from dmtl_cli.config.extras import has, require
-from dmtl_cli.config.section import Section
+from dmtl_cli.config.section import Positive, Section
 
 Numbers = Literal["float32", "float16", "int8"]
 Search = Literal["exact", "hnsw", "ivf"]
@@ -41,11 +41,15 @@ class Export(Section):
     export's day is over, as "status = 'active' AND stock >= 1": the items of the table for which it is true, and none
     for which it is false or null, or that the table does not list"""
 
+    seen_days: Positive = 1
+    """days whose clicks `exclude_seen` leaves out of an answer, the export's own and those before it as far as the log
+    has them: 7 where nobody wants within a week what they opened"""
+
     @model_serializer(mode="wrap")
     def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Exports of all items keep the keys that they had before one could say so."""
+        """Exports of all items, and of what was seen that day, keep the keys that they had before one could say so."""
         dumped: dict[str, Any] = dump(self)
-        return {k: v for k, v in dumped.items() if k != "items" or v != ALL}
+        return {k: v for k, v in dumped.items() if (k, v) not in (("items", ALL), ("seen_days", 1))}
 
     @property
     def condition(self) -> str | None:

@@ -18,6 +18,7 @@ _WITHIN = {"Over", "Rolling", "SubPlan", "Implode"}
 """nodes of an aggregate that give more than one value, or look at other rows"""
 _CLOCK = re.compile(r"\b(NOW|CURRENT_(?:DATE|TIME|TIMESTAMP)|LOCALTIME(?:STAMP)?)\b", re.I)
 _QUOTED = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")*\"""")
+_DOTTED = re.compile(r"\b[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")
 TABLES = ("users", "items")
 """of which an expression of the events may name columns, as items.length"""
 Paths = dict[str, list[str]]
@@ -65,7 +66,13 @@ def _parsed(text: str) -> tuple[Any, Any]:
     try:
         expression = pl.sql_expr(text)
     except pl.exceptions.PolarsError as e:
-        raise ValueError(f"expected an SQL expression, got {text!r}: {str(e).splitlines()[0]}") from None
+        why = str(e).splitlines()[0]
+        for name in sorted({*_DOTTED.findall(_QUOTED.sub(" ", text))}):
+            try:
+                pl.sql_expr(name)
+            except pl.exceptions.PolarsError:
+                why = f'{name} begins with a word of SQL: write "{name}"'
+        raise ValueError(f"expected an SQL expression, got {text!r}: {why}") from None
     return expression, json.loads(expression.meta.serialize(format="json"))
 
 

@@ -148,9 +148,11 @@ class Exposure(Section):
     hidden_units: Units | None = None
     """layers of its own towers; default as the student's"""
     learning_rate: Rate | None = None
-    """of its dense weights; default as the student's"""
+    """of its dense weights, whatever the student's is; default 0.001"""
     embedding_learning_rate: Rate | None = None
-    """of its embedding table; default as the student's"""
+    """of its embedding table, whatever the student's is: trials choose that by how near a preference comes to its
+    teacher, and a low one leaves what is shown half learned; default 0.1, with embedding_optimizer: adam that of dense
+    weights"""
 
     @model_validator(mode="after")
     def _options_have_effect(self) -> Exposure:
@@ -192,9 +194,10 @@ class Student(Training):
     def exposure_block(self) -> Student:
         """The section of the exposure block alone: its own sizes and rates, the rest as the student's. Its vectors are
         plain, as unit ones cannot carry an item's level."""
-        kept = ("epochs", "embedding_dim", "hidden_units", "learning_rate", "embedding_learning_rate")
+        kept = ("epochs", "embedding_dim", "hidden_units")
         own = {name: value for name in kept if (value := getattr(self.exposure, name)) is not None}
-        own["batch_size"] = self.exposure.batch_size
+        own |= {"batch_size": self.exposure.batch_size, "learning_rate": self.exposure.learning_rate or 1e-3}
+        own["embedding_learning_rate"] = self.exposure.embedding_learning_rate
         return self.model_copy(update={**own, "vectors": "plain", "distill": Distill(), "hard": Hard()})
 
     @property

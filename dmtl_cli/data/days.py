@@ -110,6 +110,11 @@ class Days:
             self.log.read(day, scratch, tables=before(day, -1), known=known), self.features, profile, as_of=day
         )
 
+    def seen_before(self, day: dt.date) -> list[dt.date]:
+        """The days before one, as far as the log has them, whose clicks the day's export knows too."""
+        first = before(day, self.run.config.export.seen_days - 1)
+        return [d for d in between(first, before(day)) if self.has(d)] if first < day else []
+
     def retired(self, day: dt.date) -> pl.Series | None:
         """Items that are not there any more when the day is over: they have ended by then (`data.items.until`), or the
         item table of `day` lists them and that of the day after does not. None where nothing tells it.

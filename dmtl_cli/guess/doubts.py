@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 
 from dmtl_cli.config.errors import Exit, UserError
+from dmtl_cli.data.log.invalid import is_of_1970
 from dmtl_cli.data.log.lengths import clock_seconds, not_negative
 from dmtl_cli.data.log.source import Store
 from dmtl_cli.data.log.types import WORDS
@@ -41,6 +42,8 @@ _MANY, _MOST, _TIMES_MOST = 60, 0.95, 3.0  # rows of a program, at least; of mos
 _EXPECTED, _HARDLY = 10.0, 0.1  # clicks by the rate of all rows, and what part of them it has
 _SOME_ROWS, _GOOD = 30, 3.0  # rows of one without a good click, and good ones that it would have as others do
 _HALF, _FAR = 0.4, 2.5  # of its rows are clicks, which is so many times the rate of all
+_MORE, _SURELY_GOOD = 1.5, 9.0  # times the rate of all; and good clicks that nobody who does so misses by chance
+_BY_CHANCE = 2  # times as many of the others as by chance have no good click
 _NAMED = 20
 
 
@@ -159,8 +162,8 @@ def no_item(
 
 def programs(ids: pl.Series, rows: pl.Series, clicks: pl.Series, good: pl.Series | None = None) -> pl.Series:
     """Of distinct users those that are hardly people: they see far more than nearly all others, and click next to
-    nothing of it, or half of it where others do not; or they click so, and no click is a good one. None where users are
-    few.
+    nothing of it, or half of it where others do not; or they click so, or more than others and very often, and no click
+    is a good one, where hardly anybody else's are none. None where users are few.
 
     Args:
         rows, clicks, good: of each, how many; None: which clicks are good is not known.
@@ -175,7 +178,12 @@ def programs(ids: pl.Series, rows: pl.Series, clicks: pl.Series, good: pl.Series
     found = many & (never | always)
     if good is not None:
         z = good.to_numpy().astype(np.float64)
-        found |= always & (n >= _SOME_ROWS) & (c * z.sum() / c.sum() >= _GOOD) & (z == 0)
+        expected = c * z.sum() / c.sum()
+        found |= always & (n >= _SOME_ROWS) & (expected >= _GOOD) & (z == 0)
+        often = (c >= _MORE * rate * n) & (expected >= _SURELY_GOOD) & (z == 0)
+        others = ~often & (expected >= _GOOD)  # where many of these have none either, people do not
+        if (z[others] == 0).sum() <= _BY_CHANCE * (1 + np.exp(-expected[others]).sum()):
+            found |= often
     return ids.filter(pl.Series(found))
 
 
@@ -198,7 +206,7 @@ def programs_line(
     more = f", the first {_NAMED} of them" if len(found) > _NAMED else ""
     many = words.count(len(found), "id")
     seen = f"{user}: {many}, with {of_rows:.1%} of rows and {of_clicks:.1%} of clicks, look like programs: far"
-    seen += " more rows than others and next to no click, or a click on half of what they see and hardly a good one."
+    seen += " more rows than others and next to no click, or many more clicks and hardly a good one."
     condition = f"{sql_column(user)} NOT IN ({', '.join(named)})"
     return [f"{seen} If they are, {_without(condition, where)}{more}"]
 
@@ -262,27 +270,27 @@ def unknown_clicks(click: pl.Series) -> str | None:
     which a null is no click without a word."""
     if not click.null_count() or (not click.dtype.is_numeric() and click.dtype != pl.Boolean):
         return None
-    return f"{_percent(share(click.is_null()))} of {click.name} is empty: no click{'s?' if is_flags(click) else ''}"
+    return f"{percent(share(click.is_null()))} of {click.name} is empty: no click{'s?' if is_flags(click) else ''}"
 
 
 def invalid_rows(frame: pl.DataFrame, roles: Roles, broken: Sequence[Broken]) -> str | None:
-    """Which rows cannot be read (`invalid_rows`): lines that do not parse, rows without a user, item or time, or with a
-    duration below 0."""
+    """Which rows cannot be read (`invalid_rows`): lines that do not parse, rows without a user, item or time, with a
+    time of 1970, or with a duration below 0."""
     why = [one.why for one in broken if one.why]
     for guess in (roles.user, roles.item, roles.time):
         if guess is None:
             continue
         s = frame[guess.column]
         if empty := share(s.is_null() | (s == "") if s.dtype == pl.String else s.is_null()):
-            why.append(f"{_percent(empty)} of rows have no {guess.column}")
+            why.append(f"{percent(empty)} of rows have no {guess.column}")
+        if guess is roles.time and (unset := share(is_of_1970(s))):
+            why.append(f"{percent(unset)} of rows have a {guess.column} of 1970, as of a clock that was never set")
     if (x := roles.durations(frame)) is not None and (below := share(x < 0)):
-        why.append(f"{_percent(below)} of clicks have a {x.name} below 0")
+        why.append(f"{percent(below)} of clicks have a {x.name} below 0")
     elif roles.duration is not None and (
         below := share(frame[roles.duration.column].cast(pl.Float64, strict=False) < 0)
     ):
-        why.append(
-            f"{_percent(below)} of rows have a {roles.duration.column} below 0, none of them a click, which stay"
-        )
+        why.append(f"{percent(below)} of rows have a {roles.duration.column} below 0, none of them a click, which stay")
     return "; ".join(why) or None
 
 
@@ -321,7 +329,8 @@ def _short(text: str) -> str:
     return text if len(text) <= 40 else text[:37] + "..."
 
 
-def _percent(part: float) -> str:
+def percent(part: float) -> str:
+    """A share in whole percents, a small one in hundredths of them."""
     return f"{part:.0%}" if part >= 0.01 else f"{part:.2%}"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import polars as pl
@@ -13,7 +13,7 @@ from dmtl_cli.config.commands import typed
 from dmtl_cli.config.errors import Exit, UserError, did_you_mean
 from dmtl_cli.config.expressions import aggregated_of, as_own, looked_up, renamed, sources_of, unquoted
 from dmtl_cli.data.log.computed import Computed
-from dmtl_cli.guess.doubts import unfit
+from dmtl_cli.guess.doubts import percent, unfit
 from dmtl_cli.guess.goals import example
 from dmtl_cli.guess.graded import graded
 from dmtl_cli.guess.inputs import Inputs
@@ -205,6 +205,28 @@ def refuse_expression(text: str | None, events: Table, inputs: Inputs, roles: Ro
         named = absent[0] if absent else ""
         raise UserError(f"--conversion: {what}", hint or _which(named, columns), Exit.USAGE)
     _refuse_looked_up(text, events, inputs)
+
+
+def below_zero(text: str | None, frame: pl.DataFrame, roles: Roles) -> Iterator[str]:
+    """A line for each column of an expression of --conversion of which clicks have one and the same number below 0, as
+    -1 stands for an unknown one: they would be bad clicks. An expression that says more than a least number is left."""
+    clicked = roles.clicked(frame)
+    for c in sources_of(text) if text else ():
+        if c not in frame.columns or not frame[c].dtype.is_numeric():
+            continue
+        least = re.fullmatch(rf'"?{re.escape(c)}"?\s*>=?\s*([^<>=]+)', text or "")  # no other rule: what else it says
+        if (
+            least is None
+            or re.search(r"\b(OR|AND|CASE|NULLIF|COALESCE)\b|-", least[1], re.IGNORECASE)
+            or least[1] == "0"
+        ):
+            continue
+        mine = frame[c] if clicked is None else frame[c].filter(clicked)
+        below = mine.filter(mine < 0)
+        if len(below) and below.n_unique() == 1:
+            known = typed(f"CASE WHEN {sql_column(c)} >= 0 THEN {text} END")
+            seen = f"{c}: {percent(len(below) / len(mine))} of clicks have {below[0]:g}, which makes them no good ones"
+            yield f"{seen}: if it means unknown, --conversion {known}"
 
 
 def _which(column: str, columns: Sequence[str]) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from dmtl_cli.config.errors import printable
-from dmtl_cli.guess import words
+from dmtl_cli.guess import languages, words
 from dmtl_cli.guess.requests import is_of_request
 from dmtl_cli.guess.rewrites import quoted, sql_column, sql_name, sql_text
 from dmtl_cli.guess.roles import Roles
@@ -68,11 +68,8 @@ def goal_lines(found: Sequence[Goal], name: str) -> list[str]:
 def _shares(frame: pl.DataFrame, roles: Roles) -> Iterator[Goal]:
     for c in _outcomes(frame, roles):
         s = frame[c]
-        if (
-            not s.dtype.is_numeric()
-            or is_binary(s)
-            or not (words.by_name(c, words.PORTION) or words.says(c, words.RATIO))
-        ):
+        named = words.by_name(c, words.PORTION) or words.says(c, words.RATIO) or words.says(c, languages.PORTION)
+        if not s.dtype.is_numeric() or is_binary(s) or not named:
             continue
         x = roles.of_clicks(frame, c)
         usual = middle(x.filter(x > 0))

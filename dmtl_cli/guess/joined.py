@@ -146,7 +146,8 @@ def _without(where: str, said: dict[str, Any]) -> Iterator[str]:
         nameless = 0
     elif lost:
         most = "WARNING: " if lost > _MOST * said["rows"] else ""
-        yield f"{most}{where}: {lost:,} of its {rows} rows have the id of no exposure of the day: left out"
+        whose = "of no exposure of the day, or of a row that is left out"
+        yield f"{most}{where}: {lost:,} of its {rows} rows have the id {whose}"
     if nameless:
         yield f"{where}: {nameless:,} of its {rows} rows have no value of key: left out"
 

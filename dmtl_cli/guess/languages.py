@@ -31,6 +31,11 @@ def within(words: str) -> str:
     return "(" + "|".join(words.split()) + ")"
 
 
+def either(*patterns: str) -> str:
+    """The pattern of one of some patterns."""
+    return "(" + "|".join(patterns) + ")"
+
+
 CLICK = spelled(
     "tıklandı tıklama tıkladı klik klikk klick klicks kliks diklik geklickt angeklickt geklikt aangeklikt klikket"
     " klickad klickat kliknięt+ kliknięcie kliknął kliknuto kliknutí kliknutie proklik prokliknuto kattintás"
@@ -123,7 +128,8 @@ BEFORE_WITHIN = within("距 上次 以来 最近 前回 経過 마지막 이후 
 
 _COUNT = spelled(
     "sayısı adedi adet miktarı toplam anzahl zahl gesamt número num nr n numero quantidade qtd cantidad total"
-    " totale nb nombre liczba ilość suma počet celkem száma szám összes număr număr_de aantal totaal antal antall"
+    " totale totales totais totali totaux nb nombre liczba ilość suma počet celkem száma szám összes număr număr_de"
+    " aantal totaal antal antall"
     " totalt totala insgesamt yhteensä ukupno łącznie ogółem spolu skupaj összesen kokku iš_viso kopā итого всього"
     " загалом укупно общо σύνολο jumlah_total tổng määrä jumlah количество число кол_во всего кількість αριθμός số lượt"
 )
@@ -137,7 +143,8 @@ _COUNTED = spelled(
     " vânzări vândut+ recenzii vizualizări aprecieri verkocht verkopen reviews beoordelingen weergaven reacties"
     " salg solgt solgte sålda anmeldelser omdömen recensioner visninger visningar kommentarer myyty katselu+"
     " arvostelu+ penjualan terjual ulasan dilihat tayangan komentar lượt_xem lượt_mua đánh_giá продаж+ просмотр+"
-    " отзыв+ лайк+ комментари+ подписчик+ перегляд+ відгук+ πωλήσεων κριτικών προβολών"
+    " отзыв+ лайк+ комментари+ подписчик+ перегляд+ відгук+ πωλήσεων κριτικών προβολών reproducciones reproduções"
+    " guardados guardadas calificaciones compartidos me_gusta salvamentos salvos salvataggi enregistrements gespeichert"
 )
 TOTALS = (
     rf"(^| ){_COUNT}( (de|di|do|da|of))? {_COUNTED}( |$)|(^| ){_COUNTED} {_COUNT}( |$)"
@@ -196,11 +203,39 @@ MEANS = (
     + "( "
     + spelled(
         "snitt gjennomsnitt genomsnitt gennemsnit medel durchschnitt schnitt media médio medio medie moyen+"
-        " gemiddelde średni+ průměr átlag ortalama+ средн+ середн+ mean avg average"
+        " promedio gemiddelde średni+ průměr átlag ortalama+ средн+ середн+ mean avg average"
     )
     + r")?$|^(評価|評価平均|平均評価|評点|レビュー評価|評分|평점|별점|คะแนน|التقييم|تقييم|דירוג|रेटिंग)"
 )
 """a mean of ratings"""
+SESSION = either(
+    spelled(
+        "session visit sesión sessão sitzung besuch séance visite sessione visita sessie bezoek sesja wizyta"
+        " relace návštěva munkamenet látogatás sesiune istunto käynti besøk besøg besök oturum ziyaret sesi"
+        " kunjungan phiên сессия сессии сеанс визит визита сесія"
+    ),
+    within("会话 會話 访问 セッション 세션"),
+)
+LENGTH = either(
+    spelled(
+        "length duration lasted time sec secs second seconds ms millis minutes mins s min duración segundos"
+        " minutos duração dauer dauerte länge sekunden minuten durée secondes durata secondi minuti duur seconden"
+        " sekundy minuty czas délka hossz másodperc durată secunde kesto sekuntia varighet varighed sekunder"
+        " längd süre süresi saniye durasi detik thời_lượng длительность секунд"
+    ),
+    within("时长 秒 時間 시간 초"),
+)
+"""of a session: how long it was"""
+PORTION = either(
+    spelled(
+        "porcentaje proporción fracción progreso percentual porcentagem fração progresso percentuale pourcentage"
+        " avancement progression prozent anteil fortschritt percentage voortgang procent andel fremdrift framsteg"
+        " procenty udział postęp podíl průběh procenta arány haladás százalék procentaj osuus prosentti oran"
+        " yüzde ilerleme persen persentase tỷ_lệ phần_trăm процент доля прогресс відсоток частка ποσοστό"
+    ),
+    within("比例 百分比 进度 割合 進捗 비율 진행률"),
+)
+"""how much of something"""
 STOCK = (
     r"(^| )"
     + spelled(
@@ -283,3 +318,36 @@ CONTROL = (
     + ")$"
 )
 """of the groups of a test that with which nothing is tried"""
+GONE = (
+    spelled(
+        "retirado retirada oculto oculta ocultado eliminado eliminada borrado borrada archivado archivada"
+        " inactivo inactiva dado_de_baja de_baja caducado vencido vendido vendida agotado bloqueado desactivado"
+        " despublicado removido removida excluído arquivado inativo expirado esgotado desativado ocultado rimosso"
+        " rimossa ritirato ritirata archiviato nascosto scaduto scaduta venduto venduta esaurito bloccato"
+        " disattivato retiré retirée supprimé supprimée archivé archivée masqué expiré expirée vendu vendue"
+        " épuisé désactivé bloqué inactif dépublié gelöscht geloescht zurückgezogen entfernt archiviert inaktiv"
+        " versteckt ausgeblendet abgelaufen verkauft ausverkauft gesperrt deaktiviert beendet verwijderd"
+        " ingetrokken gearchiveerd verborgen verlopen verkocht uitverkocht geblokkeerd inactief usunięt+ wycofan+"
+        " archiwaln+ zarchiwizowan+ ukryt+ nieaktywn+ wygas+ sprzedan+ smazan+ smazán+ archivován+ skryt+ skrýt+"
+        " neaktivn+ prodán+ törölt visszavont archivált rejtett inaktív lejárt eladott șters retras arhivat"
+        " ascuns expirat vândut borttagen raderad arkiverad dold utgången såld slettet fjernet arkiveret arkivert"
+        " skjult udløbet utløpt solgt poistettu arkistoitu piilotettu vanhentunut myyty silindi silinmiş"
+        " kaldırıldı arşivlendi gizlendi pasif süresi_doldu satıldı dihapus diarsipkan disembunyikan kedaluwarsa"
+        " terjual nonaktif đã_xóa đã_gỡ đã_ẩn hết_hạn đã_bán удал+ снят+ скрыт+ архив+ отозван+ неактив+ истек+"
+        " продан+ видален+ знят+ прихован+ изтрит+ свален+ скрит+ διαγραμμέν+ αποσυρμέν+ κρυφό ανενεργ+"
+    )
+    + "|"
+    + within(
+        "已删除 已下架 下架 下线 下線 删除 刪除 隐藏 隱藏 过期 過期"
+        " 售罄 停用 封禁 削除 非公開 非表示 掲載終了 삭제 비공개 숨김 만료 품절"
+    )
+)
+"""of a state: what was withdrawn"""
+STATE = either(
+    spelled(
+        "estado situación situação estatus stato zustand état statut staat stan stav állapot státusz stare"
+        " tillstånd tilstand tila durum durumu trạng_thái состояние статус стан статусът κατάσταση"
+    ),
+    within("状态 狀態 状況 ステータス 상태"),
+)
+"""of a thing's state"""

@@ -10,6 +10,7 @@ import polars as pl
 
 from dmtl_cli.data.log.source import Store
 from dmtl_cli.guess import words
+from dmtl_cli.guess.files import usual
 from dmtl_cli.guess.objects import opened
 from dmtl_cli.guess.roles import Roles
 from dmtl_cli.guess.rows import first_values
@@ -30,13 +31,15 @@ def partial_columns(root: str, events: Table, roles: Roles, zone: str) -> dict[s
         return _by_names(root, events, often)
     if (days := roles.days(events.frame, zone)) is None:
         return {}
-    first, last = days.min(), days.max()
-    if not isinstance(first, dt.date) or not isinstance(last, dt.date) or min((days == first).sum(), len(days)) < FEW:
+    counts = days.drop_nulls().value_counts(name="rows")
+    there = [day for day, _ in usual(counts.rows())]  # clocks that were never set or are ahead make days of a few rows
+    if not there or (days == (first := there[0])).sum() < FEW:
         return {}
+    last, is_there = there[-1], days.is_in(pl.Series(there).implode())
     out = {}
     for c in often:
-        there = days.filter(events.frame[c].is_not_null())
-        since, until = str(there.min()), str(there.max())
+        mine = days.filter(events.frame[c].is_not_null() & is_there)
+        since, until = str(mine.min()), str(mine.max())
         if since != str(first):
             out[c] = f"from {since} on only"
         elif until != str(last) and (days == last).sum() >= FEW:

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from dmtl_cli.guess import words
 from dmtl_cli.guess.rates import CHANCE, CODES, EXPECTED, by_rows, chance
 from dmtl_cli.guess.roles import Guess, Roles
 from dmtl_cli.guess.values import auc_of, clicks, is_binary, is_constant, numbers
@@ -26,6 +27,8 @@ UNSERVED = (
     "one value a request, for the teacher; side: user, level: event: for the student too, if your server knows it"
 )
 """what is said of a context that a user tower could read"""
+LEFT_OF_LENGTH = 0.5
+"""the same of how long the session was, by its name: who clicks stays longer"""
 _SAME = 0.9  # of the requests with several clicks have their number
 _ABOVE = 0.1  # as many requests as by chance have more clicks than a number that counts more than them
 _TOLD = 0.98  # AUC
@@ -53,7 +56,7 @@ def outcomes_of_requests(frame: pl.DataFrame, roles: Roles, days: pl.Series | No
     what = "clicks" if roles.click is not None else f"rows with {label.column}"
     left = {c: frame[c].filter(there) for c in frame.columns if c not in roles.taken}
     left = {c: x for c, x in left.items() if is_of_request(x, rows["request"])}
-    made = {c: made_of_the_request(x, rows, {"click": what}) for c, x in left.items()}
+    made = {c: made_of_the_request(x, rows, {"click": what}, c) for c, x in left.items()}
     numbers = [x for c, x in left.items() if made[c] is not None and x.dtype.is_numeric()]
     made |= {c: _made_of_another(x, numbers) for c, x in left.items() if made[c] is None}
     return [Guess(c, why) for c, why in made.items() if why is not None]
@@ -74,14 +77,16 @@ def is_of_request(x: pl.Series, request: pl.Series) -> bool:
     return is_constant(pl.DataFrame({"request": request, "x": x}), "request", "x")
 
 
-def made_of_the_request(x: pl.Series, rows: pl.DataFrame, called: Mapping[str, str]) -> str | None:
+def made_of_the_request(x: pl.Series, rows: pl.DataFrame, called: Mapping[str, str], name: str = "") -> str | None:
     """How a column is made of what came of its request; None where it is not.
 
     Args:
         x: [n] values with one a request, of any type that a feature reads; of lists their length is looked at.
         rows: [n] `user`, `request` and, by label, which rows have it (null: unknown).
         called: what rows with a label are called, by label.
+        name: of the column; of one that is named like how long a session was less is asked.
     """
+    most = LEFT_OF_LENGTH if words.is_length_of_session(name) else LEFT
     x = x.list.len() if x.dtype == pl.List else x
     codes = _codes(x)
     if codes is None or codes.n_unique() < 2:
@@ -92,7 +97,7 @@ def made_of_the_request(x: pl.Series, rows: pl.DataFrame, called: Mapping[str, s
         told = [pl.col(label).sum().cast(pl.Int64).alias("k"), pl.len().cast(pl.Int64).alias("n")]
         first = pl.col("user").first(), pl.col("code").max(), pl.col("x").drop_nulls().first()
         of = seen.group_by("request", maintain_order=True).agg(*told, *first).filter(pl.col("n") > 1)
-        found = _number(of, what) or _any(of, what) or _none(of, what)
+        found = _number(of, what, most) or _any(of, what) or _none(of, what)
         if found is not None:
             return f"one value a request, and {found}"
     return None
@@ -115,13 +120,13 @@ def _codes(x: pl.Series) -> pl.Series | None:
     return found.cast(pl.Int64).fill_null(_NONE)
 
 
-def _number(of: pl.DataFrame, what: str) -> str | None:
+def _number(of: pl.DataFrame, what: str, most: float) -> str | None:
     """The number, or the share, of a request's clicks. Where hardly a user has requests of both kinds, as guests come
     once, the very number alone: bots that never click would be told by anything that tells bots."""
     both = _of_both(of)
     alone = len(both) < LEAST
     of = of if alone else both
-    if len(of) < LEAST or of["k"].n_unique() < 3 or (left := _left(of, of["k"])) > LEFT:
+    if len(of) < LEAST or of["k"].n_unique() < 3 or (left := _left(of, of["k"])) > most:
         return None
     several = of.filter(pl.col("k") > 1)
     same = float((several["x"] == several["k"]).fill_null(False).to_numpy().mean()) if len(several) else 0.0

@@ -58,7 +58,9 @@ _OF_ROW = ("id", "uuid")  # names of a document's own id, as _id
 _UNTIMED = 0.2  # of the rows may lack the time of the row
 _IDS = ("id", "编号", " nr", " sk", " key")  # ends of names
 _ROWS = 1_000  # from which on a user has more than FEW values, unless its name is surely a user's
-_OLD = dt.timedelta(3 * 365)
+_OLD, _LATER = 3 * 365 * 86_400, 86_400  # seconds before and after nearly all others
+_STRAY = 0.002  # of the times are far off before another column is the time for it
+_AT_ONCE, _LOADS = 1_000, 4  # rows of one time, of those that are written at once; such times of a day
 _HALF = 0.5  # of the rows of a clock in another zone are of the day at least
 _TIMES = {
     "s": "seconds since 1970, such as {}",
@@ -362,8 +364,8 @@ def _some_days(frame: pl.DataFrame) -> pl.Series | None:
 
 def find_time(frame: pl.DataFrame, roles: Roles) -> None:
     """The given column of times, else the one that is named like the row's, else any that is none of a user or item,
-    one of when the row was written last, and before it one of clocks some of which are years off, as those of devices
-    are; in place of a day alone the clock of that day."""
+    one of when the rows were written, many at once, last, and before it one of clocks more of which are far off, as
+    those of devices are; in place of a day alone the clock of that day."""
     if roles.time is not None:
         roles.time_unit = time_unit(frame[roles.time.column])
         return
@@ -371,11 +373,12 @@ def find_time(frame: pl.DataFrame, roles: Roles) -> None:
     units = {c: unit for c, unit in units.items() if frame[c].null_count() <= _UNTIMED * len(frame)}
     owned = {c for c in units if roles.owns(frame, c)}
 
-    right = {c: not _is_years_off(frame[c], units[c]) for c in units}
+    off = {c: int(_far_off(frame[c], units[c]) / _STRAY) for c in units}
 
-    def score(c: str) -> tuple[int, bool, bool, bool, bool, int]:
-        named, written = words.by_name(c, words.TIME), words.says(c, words.WRITTEN)
-        return named, units[c] not in DAYS, c not in owned, not written, right[c], -frame.columns.index(c)
+    def score(c: str) -> tuple[int, bool, bool, bool, int, int]:
+        named, clock = words.by_name(c, words.TIME), units[c] not in DAYS
+        written = words.says(c, words.WRITTEN) or (clock and _is_at_once(frame[c], units[c]))
+        return named, clock, c not in owned, not written, -off[c], -frame.columns.index(c)
 
     ranked = sorted((c for c in units if c not in owned or score(c)[0]), key=score, reverse=True)
     if not ranked:
@@ -394,13 +397,20 @@ def time_of(s: pl.Series) -> str:
     return _TIMES[str(time_unit(s))].format(s.drop_nulls()[0])
 
 
-def _is_years_off(s: pl.Series, unit: str) -> bool:
-    """Whether some times are far before the others, as of a device whose clock was never set: a log has no such rows
-    of its own."""
+def _is_at_once(s: pl.Series, unit: str) -> bool:
+    """Whether thousands of rows have one time, of which a day has a few: a clock by the hour has more."""
+    many, days = s.n_unique(), local_days(s, unit, "UTC").n_unique()
+    return len(s) >= _AT_ONCE * many and many <= _LOADS * days
+
+
+def _far_off(s: pl.Series, unit: str) -> float:
+    """The share of times that are years before the others, as of a device whose clock was never set, or well after
+    nearly all, as of one that is set wrong: of a server's own clock there are next to none."""
     if unit in DAYS or (at := instants(s, unit)) is None or not len(known := at.drop_nulls()):
-        return False
-    first, usual = known.min(), known.quantile(0.5, interpolation="nearest")
-    return isinstance(first, dt.datetime) and isinstance(usual, dt.datetime) and usual - first > _OLD
+        return 0.0
+    t = known.dt.epoch("s")
+    first, usual, last = (t.quantile(q) or 0 for q in (0.05, 0.5, 0.95))
+    return share((t < usual - _OLD) | (t > last + _LATER + (last - first) / 5))
 
 
 def _is_of_day(s: pl.Series, unit: str, day: pl.Series) -> bool:

@@ -147,7 +147,7 @@ class _Sample:
         for f in features:
             x = self._values(f).gather(at)
             if is_of_request(x, rows["request"]):
-                out[f] = made_of_the_request(x, rows, self.called)
+                out[f] = made_of_the_request(x, rows, self.called, f.source)
         return out
 
     def _values(self, f: Feature) -> pl.Series:

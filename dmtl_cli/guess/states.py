@@ -35,10 +35,13 @@ _PLAIN = ("label", "target", "flag", "good", "event", "action", "acted", "value"
 """words of an act's column that do not say which act it is"""
 _STOP, _GO_ON = 0.5, 0.05  # of the ids that go on by chance have no row on the last day: of what stops, of all others
 _SOME, _SIGMAS = 20, 6.0  # such ids; standard deviations of their number
-_GONE = words.any_of(
-    "deleted removed withdrawn archived discontinued delisted retired unpublished deactivated inactive disabled blocked"
-    " banned expired closed sold soldout sold_out out_of_stock hidden gelöscht geloescht eliminado borrado supprimé"
-    " supprime removido 下架 删除 已删除"
+_GONE = (
+    "("
+    + words.any_of(
+        "deleted removed withdrawn archived discontinued delisted retired unpublished deactivated inactive disabled"
+        " blocked banned expired closed sold soldout sold_out out_of_stock hidden"
+    )
+    + f"|{languages.GONE})"
 )
 _NOT_YET = words.any_of(
     "draft drafts unlisted rejected paused suspended on_hold geo_blocked geoblocked region_blocked"
@@ -48,7 +51,7 @@ _NOT_YET = words.any_of(
 """and what is not, or not everywhere, to be had for now"""
 _THERE = words.any_of("active available in_stock instock enabled aktiv activo actif ativo 上架")
 _WHOLE = r"^((is|was|ist) )?{}( (flag|yn|at|on|date|time|ts|datetime|utc))*$"
-_STATUS = r"(^| )(status|state|availability)$"
+_STATUS = rf"(^| )(status|state|availability|{languages.STATE})$"
 _ACT = words.any_of(
     "view click like play follower fan save order purchase download install sale visit read share comment review vote"
     " bookmark favorite favourite impression listen watch reader listener viewer subscriber completion enrolment"
@@ -117,11 +120,15 @@ def still(s: pl.Series) -> tuple[Value, ...] | None:
             is_mark = gone and s.null_count() > 0 and not (known == no).any()  # what is there has none
             return (yes,) if there else (None,) if is_mark else (no,)
     if s.dtype == pl.String and _says(s.name, _STATUS) and known.n_unique() <= _CLASSES:
-        texts = known.str.to_lowercase().str.replace_all(r"[_-]+", " ")
-        out = texts.str.contains(rf"^{_GONE}$")
+        out = _says_so(known, _GONE)
         if out.any() and not out.all():
-            return _by_number(known.filter(~(out | texts.str.contains(rf"^{_NOT_YET}$"))))
+            return _by_number(known.filter(~(out | _says_so(known, _NOT_YET))))
     return None
+
+
+def _says_so(texts: pl.Series, pattern: str) -> pl.Series:
+    """[n] whether a state is what the pattern says."""
+    return texts.str.to_lowercase().str.replace_all(r"[_-]+", " ").str.contains(rf"^{pattern}$")
 
 
 def _by_number(s: pl.Series) -> tuple[Value, ...]:
@@ -173,7 +180,8 @@ def _stopped(s: pl.Series, shown: Shown) -> tuple[tuple[Value, ...], str] | None
     )
     far = pl.max_horizontal(_STOP * pl.col("of"), _SIGMAS * pl.col("sd"))
     out = (pl.col("of") >= _SOME) & (pl.col("more") >= far)
-    gone, there = by.filter(out), by.filter(~out).sort("n", "v", descending=[True, False])
+    named = _says_so(pl.Series(by["v"]), f"({_GONE}|{_NOT_YET})").fill_null(False)  # of few a word alone tells it
+    gone, there = by.filter(out), by.filter(~out & ~named).sort("n", "v", descending=[True, False])
     if not len(gone) or float(there["of"].sum()) < max(_SOME, float(gone["of"].sum())):
         return None
     if float(there["more"].sum()) > _GO_ON * float(there["of"].sum()):

@@ -66,7 +66,7 @@ def title_of(items: Side | None) -> str | None:
     found: list[tuple[bool, bool, int, str]] = []
     for c in items.table.frame.columns:
         known = items.table.frame[c].drop_nulls()
-        if c == items.key.column or known.dtype != pl.String or set(c) & set(".,") or not len(known):
+        if c == items.key.column or known.dtype != pl.String or "," in c or not len(known):
             continue
         texts, titled = known.unique(), words.says(c, TITLE)
         named = titled or words.says(c, _NAME)

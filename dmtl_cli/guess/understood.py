@@ -19,7 +19,7 @@ from dmtl_cli.guess.doubts import crowd, invalid_rows, no_item, nobody, null_ids
 from dmtl_cli.guess.exploding import parallel
 from dmtl_cli.guess.features import days_of_rows, inputs_of
 from dmtl_cli.guess.files import CSV, JSON, Files, complete_day, usual
-from dmtl_cli.guess.given import refuse_expression, refuse_given, told_of, with_clicks, with_grades
+from dmtl_cli.guess.given import below_zero, refuse_expression, refuse_given, told_of, with_clicks, with_grades
 from dmtl_cli.guess.keys import by_tables
 from dmtl_cli.guess.known import Log
 from dmtl_cli.guess.labels import EXPRESSION, roles_of
@@ -98,6 +98,7 @@ def understood(root: str, given: Mapping[str, str], lives: str | None) -> Log:
     refuse_expression(given.get(EXPRESSION), events, inputs, roles)
     inputs.other.extend(found.unreadable)
     inputs.told.extend([*_of_days(days, late), *lost, *unseen(events, roles)])
+    inputs.told.extend(below_zero(given.get(EXPRESSION), events.frame, roles))
     read = [side.table.files for side in inputs.sides.values()]
     inputs.told.extend(_of_few(table, files) for table in whole for files in read if _is_part(files, table))
     inputs.told.extend(f"{c}: {kind}" for c, kind in events.other.items() if kind.startswith(OBJECT))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -32,7 +32,8 @@ _ZONES = dt.timedelta(days=1)  # by which days may differ, whatever the zone
 _BORN = (
     "^(item |article |video )?(first )?" +
     words.any_of("published publication publish created creation create released release uploaded upload listed") +
-    "( (on|at|date|day|time|dt|ts|datetime|timestamp|utc|ms))*$|^(available|online|live) (from|since)$|^" +
+    "( (on|at|date|day|time|dt|ts|datetime|timestamp|utc|ms))*$|^(available|online|live) (from|since)$" +
+    "|^added( (to (catalog|catalogue|site|app)))?( (on|at|date|day|time|dt|ts|datetime|timestamp|utc|ms))+$|^" +
     words.any_of("pubdate date_published date_created date_added publicado veröffentlicht veroeffentlicht") +
     "( (am|em|el))?$|^(发布|上架|创建)(时间|日期)$"
 )  # fmt: skip
@@ -130,8 +131,9 @@ def _is_of_now(days: pl.Series, newest: dt.date | None) -> bool:
 
 def birth(frame: pl.DataFrame, key: str, ids: pl.Series, days: pl.Series | None) -> Version | None:
     """The time since which an item is there, of a table with one row an item: it is hardly shown before it, under any
-    other name than such a time has also soon after it. None where no column tells it, or no item came within the log:
-    such a day serves all of them.
+    other name than such a time has also soon after it. Of several that are named so the latest: what was released long
+    ago is shown from when it was added. None where no column tells it, or no item came within the log: such a day
+    serves all of them.
 
     Args:
         ids: [n] items of a sample of events.
@@ -141,7 +143,10 @@ def birth(frame: pl.DataFrame, key: str, ids: pl.Series, days: pl.Series | None)
     if days is None or not isinstance(begin, dt.date):
         return None
     first = pl.DataFrame({key: ids, ":first": days}).drop_nulls().group_by(key).agg(pl.col(":first").min())
+    found = list[tuple[pl.Series, Version]]()
     for c, unit, named in sorted(_times(frame, key), key=lambda one: not one[2]):
+        if found and not named:
+            break
         seen = frame.select(key, pl.Series(":born", local_days(frame[c], unit, "UTC"))).join(first, on=key)
         after = (seen[":born"] > seen[":first"] + _ZONES).fill_null(False)
         came = (seen[":born"] >= begin + (dt.timedelta() if named else 2 * _ZONES)).fill_null(False)  # could be early
@@ -154,8 +159,17 @@ def birth(frame: pl.DataFrame, key: str, ids: pl.Series, days: pl.Series | None)
         if tells:
             by = "" if named else f", by the {n:,} that came within the log and were shown from then on"
             why = f"{c}: since when an item is there{by}; a day has those that were there as it began"
-            return Version(c, why, unit, is_birth=True)
-    return None
+            found.append((seen[":born"], Version(c, why, unit, is_birth=True)))
+            if not named:
+                break
+    return _latest(found) if found else None
+
+
+def _latest(found: Sequence[tuple[pl.Series, Version]]) -> Version:
+    """That of the latest days, of the items that have all of them; the first of equal ones. Of each [n] its days."""
+    all_ = pl.DataFrame([days.alias(str(k)) for k, (days, _) in enumerate(found)]).drop_nulls()
+    late = [float(all_[str(k)].cast(pl.Int32).mean() or 0) for k in range(len(found))]  # type: ignore[arg-type]
+    return found[late.index(max(late))][1]
 
 
 def _times(frame: pl.DataFrame, key: str) -> Iterator[tuple[str, str, bool]]:

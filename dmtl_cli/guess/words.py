@@ -96,6 +96,10 @@ TIME: Patterns = (
         )
         + "? ?"
         + any_of("timestamp time ts tstamp datetime date_time at time_ms time_millis unixtime epoch")
+        + "|"
+        + any_of("ts timestamp time datetime")
+        + " "
+        + any_of("event evento événement evenement impression exposure shown served exhibicion impresion impressao")
         + "|unix time|unix timestamp|时间|时间戳|.*(曝光|点击|行为)时间)( ?(ms|millis|s|sec|utc|local))?$",
         3,
     ),
@@ -127,6 +131,9 @@ WHEN = any_of("time ts at on date day timestamp datetime epoch utc created updat
 WRITTEN = any_of(
     "etl load loaded insert inserted ingest ingested ingestion received receive processed sent sync synced upload"
     " uploaded stored written updated modified dw dwh export exported"
+    " carga cargado recibido insertado procesado carregado recebido inserido processado chargé charge reçu recu geladen"
+    " empfangen eingefügt verarbeitet caricato ricevuto inserito ontvangen verwerkt załadowano zaladowano"
+    " odebrano"
 )
 """when a row was written, and not when what it says was"""
 CLICK_TIME = (
@@ -369,6 +376,12 @@ def says(name: str, pattern: str) -> bool:
 def is_history(name: str) -> bool:
     """Whether a name is of what was before an exposure: `session_items`, yet not its total, `session_engaged`."""
     return says(name, HISTORY) and re.search(r"(^| )session engage(d|ment)( |$)", words(name)) is None
+
+
+def is_length_of_session(name: str) -> bool:
+    """Whether a name is that of how long a session was, which is known when it is over."""
+    of_another = says(name, languages.BEFORE)  # previous_session_length, avg_session_duration
+    return says(name, languages.SESSION) and says(name, languages.LENGTH) and not of_another
 
 
 def is_known_after(name: str) -> bool:

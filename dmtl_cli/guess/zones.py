@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from dmtl_cli.data.log.types import ZONE
-from dmtl_cli.guess.values import FEW, instants
+from dmtl_cli.guess.values import DAYS, FEW, instants, share, time_unit
 
 ANY_ZONE = "write the zone of your users, such as Asia/Shanghai"
 """where times tell none"""
@@ -31,6 +31,8 @@ _BY_SEASON = (
 _ASLEEP = 4  # o'clock, at which fewest people do anything
 _DAY, _HALF_HOUR, _MINUTES = 1_440, 30, 14  # minutes; from a half hour, within which a log begins and ends
 _NEAR = 1  # hours from it that are as usual
+_FAR = 180  # minutes from it at which nobody's own clock is quietest
+_QUARTER, _LAG = 900, 300  # seconds: what zones differ by, and about as late as a row is received
 _QUIET = 0.4  # of the rows of a usual hour, in the quietest one
 _CLOCK, _OF_ONE, _OF_EACH = 12, 0.9, 0.8  # hours that a column of hours has; rows of one distance; of each user's own
 _SOME = 0.05  # of the rows have a distance that is one of theirs
@@ -83,15 +85,21 @@ def of_users(
     s: pl.Series, unit: str, zone: str, rows: pl.DataFrame | None = None, user: str | None = None
 ) -> tuple[str, str]:
     """The time zone by which the days of users are cut who live in `zone`, and why: times of a clock are theirs, unless
-    they themselves, or a column beside them, say that they are of UTC. See `zone_of`."""
+    they themselves, or a column beside them, say that they are of UTC: instants tell it first. See `zone_of`."""
     if zone == "UTC" or not is_naive(s, unit):
         return zone, AS_SAID
-    said = _evidence(s, unit, rows, user)
-    at = instants(s.drop_nulls(), unit)
-    if said is not None and said.is_another and at is not None and _is_near(cast(dt.datetime, at.min()), said, zone):
-        return zone, f"{AS_SAID}: {s.name} names no zone and is taken for UTC, as {said.text}"
-    clock = f"{s.name} without a zone is the clock of {zone}, which timezone: UTC leaves as it stands"
-    return "UTC", f"{AS_SAID}: {clock}" + (f"; yet {said.text}" if said is not None and said.is_another else "")
+    said, at = _evidence(s, unit, rows, user), instants(s.drop_nulls(), unit)
+    beside = None if rows is None else _of_instants(s, unit, rows)
+    utc = f"{AS_SAID}: {s.name} names no zone and is taken for UTC, as "
+    clock = f"{AS_SAID}: {s.name} without a zone is the clock of {zone}, which timezone: UTC leaves as it stands"
+    if beside is not None and at is not None and beside[1] in (0, _offset(cast(dt.datetime, at.max()), zone)):
+        of = f"most times are {_utc(beside[1])} of {beside[0]} beside them"
+        return ("UTC", f"{clock}: {of}") if beside[1] else (zone, utc + f"most times are those of {beside[0]} in UTC")
+    if said is None or not said.is_another or (said.by_sleep and abs(said.ahead) < _FAR):
+        return "UTC", clock
+    if at is not None and _is_near(cast(dt.datetime, at.min()), said, zone):
+        return zone, utc + said.text
+    return "UTC", f"{clock}; yet {said.text}"
 
 
 def is_night(at: pl.Series, zone: str) -> bool:
@@ -107,8 +115,31 @@ def is_night(at: pl.Series, zone: str) -> bool:
 
 def _is_near(at: dt.datetime, said: _Said, zone: str) -> bool:
     """Whether a zone is as far ahead of UTC as times say."""
-    there = (at.astimezone(ZoneInfo(zone)).utcoffset() or dt.timedelta()).total_seconds() / 60
-    return any(abs(there - ahead) <= 60 * _NEAR for ahead in (said.ahead, *said.by_hours))
+    return any(abs(_offset(at, zone) - ahead) <= 60 * _NEAR for ahead in (said.ahead, *said.by_hours))
+
+
+def _offset(at: dt.datetime, zone: str) -> int:
+    """Minutes that a zone is ahead of UTC then."""
+    return round((at.astimezone(ZoneInfo(zone)).utcoffset() or dt.timedelta()).total_seconds() / 60)
+
+
+def _of_instants(s: pl.Series, unit: str, rows: pl.DataFrame) -> tuple[str, int] | None:
+    """A column of instants, which say their zone, and by how many minutes times of a clock are mostly ahead of them, in
+    quarters of an hour; None where there is none that nearly all rows are that far from."""
+    clock = instants(s, unit)
+    for c in rows.columns:
+        other = time_unit(rows[c]) if c != s.name else None
+        if clock is None or other is None or other in DAYS or is_naive(rows[c], other):
+            continue
+        if (at := instants(rows[c], other)) is None:
+            continue
+        apart = (clock.dt.epoch("s") - at.dt.epoch("s")).drop_nulls()
+        by = (apart / _QUARTER).round().cast(pl.Int64).mode().sort()
+        if len(by) and share(apart == by[0] * _QUARTER) >= _OF_ONE:
+            continue  # made of the clock, by whatever zone
+        if len(apart) >= _OF_ONE * len(s) and len(by) and share((apart - by[0] * _QUARTER).abs() <= _LAG) >= _OF_ONE:
+            return c, int(by[0]) * _QUARTER // 60
+    return None
 
 
 def zone_ahead(minutes: int, at: pl.Series) -> tuple[str, str, str]:
@@ -149,6 +180,8 @@ class _Said(NamedTuple):
     is_another: bool
     by_hours: tuple[int, ...] = ()
     """minutes by which users are ahead, where a column has their hours"""
+    by_sleep: bool = False
+    """whether the quietest hour alone says so"""
 
 
 def _evidence(s: pl.Series, unit: str, rows: pl.DataFrame | None, user: str | None) -> _Said | None:
@@ -202,7 +235,7 @@ def _of_hours(at: pl.Series, hours: pl.Series, users: pl.Series | None) -> _Said
 
 
 def _as_slept(quiet: int) -> _Said:
-    return _Said(_as_at(quiet), 60 * _ahead(quiet), abs(_ahead(quiet)) > _NEAR)
+    return _Said(_as_at(quiet), 60 * _ahead(quiet), abs(_ahead(quiet)) > _NEAR, by_sleep=True)
 
 
 def _quietest(at: pl.Series) -> int | None:

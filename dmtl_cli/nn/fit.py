@@ -44,7 +44,7 @@ def train(
     more: Callable[[int], bool] = lambda epochs: False,
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Trains on the batches of every epoch, or goes on with it; returns the numbers of the first epoch, whose rows were
-    not learned when they were measured, and of the last.
+    not learned when they were measured, and of the last, with `epochs`, how many there were.
 
     Args:
         name: of the progress.
@@ -64,7 +64,7 @@ def train(
                 if not (course.goes_on or more(k)):
                     break
                 progress.expect((k + 1) * rows)
-    return first.numbers, learned
+    return first.numbers, learned | {"epochs": float(k)}
 
 
 def fit(

@@ -23,6 +23,7 @@ from dmtl_cli.report.facts import Facts
 from dmtl_cli.runs.manifest import Manifest
 from dmtl_cli.runs.workspace import Workspace
 from dmtl_cli.serving.export import Export
+from dmtl_cli.serving.files import clicked_of
 
 NAMES = ("title", "name", "headline", "caption", "subject", "text", "description")
 """what a column of titles is called, the likeliest first"""
@@ -45,7 +46,7 @@ def lists(facts: Facts, ws: Workspace, config: Config) -> Section | None:
     chosen = _chosen(export.users)
     before = _histories(facts, ws, config, chosen["user_id"])
     served = [export.recommend(str(user), _LIST)["item_id"].to_list() for user in chosen["user_id"]]
-    clicked = [(items or [])[-_HISTORY:][::-1] for items in chosen["seen_items"].to_list()]
+    clicked = [(items or [])[-_HISTORY:][::-1] for items in chosen["clicked"].to_list()]
     columns = {"clicked that day": clicked, **before, "is served": served}
     ids = {item for lists in columns.values() for items in lists for item in items}
     column, titles = _titles(config, run, ids)
@@ -76,7 +77,8 @@ def _said(item: Any, titles: Mapping[Any, str]) -> str:
 
 def _chosen(users: pl.DataFrame) -> pl.DataFrame:
     """Rows of users at some quantiles of their clicks; equal ones are in the order of their ids."""
-    ranked = users.select("user_id", "seen_items", clicks=pl.col("seen_items").list.len().fill_null(0))
+    ranked = users.select("user_id", clicked_of(users).alias("clicked"))
+    ranked = ranked.with_columns(clicks=pl.col("clicked").list.len().fill_null(0))
     active = ranked.filter(pl.col("clicks") > 0)
     ranked = (active if len(active) else ranked).sort("clicks", "user_id")
     return ranked[sorted({int(q * (len(ranked) - 1)) for q in _QUANTILES})]

@@ -20,6 +20,7 @@ _DISTILLED = (
     ("evaluation", "student.teacher_overlap@{}", "overlap of the top {}"),
     ("student", "distill.r2", "R² of the teacher's logits"),
     ("student", "loss.kd", "KD loss"),
+    ("student", "epochs", "epochs"),
 )
 
 

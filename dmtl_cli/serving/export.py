@@ -14,7 +14,7 @@ from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.features.layout import Encoded
 from dmtl_cli.runs.contents import decoding, read_json
-from dmtl_cli.serving.files import ITEMS, StoredUsers, input_names, open_tower, read_items, read_users
+from dmtl_cli.serving.files import ITEMS, StoredUsers, clicked_of, input_names, open_tower, read_items, read_users
 from dmtl_cli.serving.given import Values, frame_of, of_somebody_new
 from dmtl_cli.serving.index import Index
 from dmtl_cli.serving.opening import check_described, check_files, find, key_of
@@ -126,7 +126,8 @@ class Export:
 
     @cached_property
     def users(self) -> pl.DataFrame:
-        """user_id, seen_items, and served raw features as `feature.<name>`."""
+        """user_id, seen_items, where these are of several days clicked_items, those of the export's own, and served raw
+        features as `feature.<name>`."""
         return read_users(self.folder, self._ids("user"), self._ids("item"), self._named)
 
     @cached_property
@@ -149,8 +150,8 @@ class Export:
     @property
     def clicks(self) -> pl.DataFrame:
         """How many users clicked each item on the export's day: `item_id`, `clicks`; only items that were clicked."""
-        seen = self.users["seen_items"].drop_nulls().explode()
-        return seen.value_counts(sort=False, name="clicks").rename({"seen_items": "item_id"}).sort("item_id")
+        ids = clicked_of(self.users).drop_nulls().explode()
+        return ids.alias("item_id").value_counts(sort=False, name="clicks").sort("item_id")
 
     @property
     def user_features(self) -> pl.DataFrame:
@@ -333,7 +334,7 @@ class Export:
 
         Args:
             user: a user id as text, whatever its type in the log; None: a guest, with `values`.
-            exclude_seen: leave out the items that the user clicked on the export's day.
+            exclude_seen: leave out the items that the user clicked on the export's day, or in its `seen_days`.
             values: raw values by feature name as JSON has them, in place of what is stored of the user, or of somebody
                 who is not served.
             among: [I] whether an item of `items` may be given at all.

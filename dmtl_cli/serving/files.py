@@ -73,6 +73,11 @@ def read_users(folder: Path, ids: pl.DataType, items: pl.DataType, features: Seq
         return frame
 
 
+def clicked_of(users: pl.DataFrame) -> pl.Series:
+    """[n] the list of items that each user of an export clicked on its day."""
+    return users["clicked_items" if "clicked_items" in users.columns else "seen_items"]
+
+
 def read_items(folder: Path, ids: pl.Series) -> pl.DataFrame:
     """items.parquet. Raises UserError 65: its items are not those of the vectors, one by one."""
     path = folder / ITEMS

@@ -43,7 +43,9 @@ class Recommend(_Sent):
     ] = None
     k: Annotated[int, Field(ge=1, le=MOST_ITEMS)] = 20
     exclude: Annotated[list[str], Field(max_length=MOST_EXCLUDED, description="Ids of items nobody gets.")] = []
-    exclude_seen: Annotated[bool, Field(description="Leave out what a user clicked on the export's day.")] = False
+    exclude_seen: Annotated[
+        bool, Field(description="Leave out what a user clicked on the export's day, or in its export.seen_days.")
+    ] = False
     filter: Annotated[
         dict[str, Range | list[Scalar] | Scalar],
         Field(description="By column of the items: a value, some values, or a range; all must hold."),

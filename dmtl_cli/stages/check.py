@@ -225,7 +225,8 @@ def _estimates(config: Config, day: Day, encoder: Encoder) -> dict[str, Any]:
     """Guesses: rows of the embedding table, memory and disk in MB, minutes of a teacher's training."""
     teacher = config.teacher
     size = _sizes(config, day, encoder)
-    learned = rows_per_epoch([day], teacher) * teacher.epochs
+    epoch = rows_per_epoch([day], teacher)
+    seconds_a_row = _seconds_a_row(config, encoder) + plan.SECONDS_A_STEP / teacher.rows_a_step(epoch)
     trained = size.embeddings * (size.wide + size.preference + size.exposure + 3) * 4
     exported = size.embeddings * (size.preference + size.exposure) * 4 * 2
     disk = day.spool.bytes + size.scores * 20 * 2 + trained + exported + size.item.rows * size.vector * 4
@@ -233,7 +234,7 @@ def _estimates(config: Config, day: Day, encoder: Encoder) -> dict[str, Any]:
         "table_rows": size.embeddings,
         "memory_mb": round(memory.peak(size) / 1e6),
         "disk_mb": round(disk / 1e6),
-        "teacher_minutes": round(learned * _seconds_a_row(config, encoder) / 60, 1),
+        "teacher_minutes": round(epoch * plan.epochs_of(config) * seconds_a_row / 60, 1),
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import shutil
 from functools import partial
 from typing import Any
 
@@ -22,7 +23,7 @@ from dmtl_cli.runs.gates import Measure
 from dmtl_cli.runs.run import Draft, Parent, Result, Run, distinct
 from dmtl_cli.student.build import Blocks, stored_student
 from dmtl_cli.student.doubts import one_direction
-from dmtl_cli.student.export.files import Catalogue, score_facts, write_export
+from dmtl_cli.student.export.files import Catalogue, clicked_items, score_facts, write_export
 from dmtl_cli.student.export.read_back import read_back
 from dmtl_cli.student.export.towers import block_vectors, vectors
 from dmtl_cli.student.gates import of_vectors
@@ -50,7 +51,7 @@ def export_student(run: Run, day: dt.date, student: Parent) -> Result:
     if run.frozen and (served := _served(run, day, student, sections)):
         return served
     log, auto = Days(run, run.config.features_of("student")), run.config.student.exposure.kappa == "auto"
-    inputs, parents = log.inputs_at_end(day), [student, *log.parents_at_end(day)]
+    inputs, parents = log.inputs_at_end(day) + log.inputs(log.seen_before(day)), [student, *log.parents_at_end(day)]
     earlier = run.newest("student", day) if auto else None
     if earlier:
         inputs = [*inputs, *log.inputs([day])]
@@ -103,9 +104,9 @@ def _export(
         if ended := log.log.told_of_ended(day):
             run.log.say(ended)
         options = run.config.export
-        catalogue = write_export(
-            publication.path, student, encoder, read, kappa, left, options, publication.key, run.config.evaluate.k
-        )
+        seen = _seen_before(run, day, log, publication)
+        to, key, k = publication.path, publication.key, run.config.evaluate.k
+        catalogue = write_export(to, student, encoder, read, kappa, left, options, seen, key, k)
         bar.next("reading the files back")
         measures = _read_back(publication, catalogue, student, kappa, encoder, read, options.vectors)
         bar.next("recall of its own day")
@@ -127,6 +128,22 @@ def _export(
         ],
         warnings=[*one_direction(catalogue.spread), *catalogue.kept.warnings, *unlisted],
     )
+
+
+def _seen_before(run: Run, day: dt.date, log: Days, publication: Publication) -> list[pl.DataFrame]:
+    """What users clicked on the days before that the export knows too, a table a day, read without features. A day
+    that cannot be read, of which its own run said why, is left out, and said."""
+    bare, found = Days(run, ()).log, list[pl.DataFrame]()
+    for d in log.seen_before(day):
+        scratch = publication.tmp / f"seen-{d}"
+        scratch.mkdir()
+        try:
+            found.append(clicked_items(bare.read(d, scratch)))
+        except UserError as e:
+            run.log.say(f"export {day}: what was clicked on {d} is not left out of answers: {e.message}")
+        finally:
+            shutil.rmtree(scratch)
+    return found
 
 
 def _not_served(

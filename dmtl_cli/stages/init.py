@@ -18,7 +18,7 @@ from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.data.first_window import days_proposed
 from dmtl_cli.data.log.hashing import blake2b64
 from dmtl_cli.guess import words
-from dmtl_cli.guess.doubts import TIMES, Broken, broken_lines, programs
+from dmtl_cli.guess.doubts import Broken, broken_lines
 from dmtl_cli.guess.feature_lines import guest
 from dmtl_cli.guess.files import usual
 from dmtl_cli.guess.known import Log
@@ -101,8 +101,8 @@ def _catalogue(log: Log) -> str | None:
 
 
 def _someone(log: Log) -> str:
-    """The user with most rows of the sample's newest complete day, but for one id that is hardly a person's (see
-    `doubts`); ID where nobody's id could be typed."""
+    """A user of the sample's newest complete day who clicked, with more rows than nine of ten of these: those with most
+    may be programs. ID where nobody's id could be typed."""
     roles, frame = log.roles, log.events.frame
     if roles.user is None:
         return "ID"
@@ -115,15 +115,12 @@ def _someone(log: Log) -> str:
         days = local_days(times, roles.time_unit, zone)
         frame = frame.filter((days == log.day).fill_null(False))
     clicked = roles.clicked(frame)
-    by = frame.select(pl.col(roles.user.column).alias("id"), n=1, c=0 if clicked is None else clicked.cast(pl.Int64))
-    by = by.drop_nulls("id").group_by("id", maintain_order=True).sum()
-    hardly = programs(by["id"], by["n"], by["c"])
-    ids = frame.filter(~pl.col(roles.user.column).is_in(hardly.implode()))
-    ids = ids.select(pl.col(roles.user.column).cast(pl.String).alias("id")).drop_nulls()
-    ids = ids.filter(~pl.col("id").str.strip_chars().str.to_lowercase().str.contains(words.NOBODY))
-    ranked = ids.group_by("id", maintain_order=True).len().sort("len", descending=True, maintain_order=True)
-    rows = ranked["len"].head(2).to_list()
-    people = ranked["id"].slice(int(len(rows) == 2 and rows[0] >= TIMES * rows[1])).head(_TYPED)
+    ids = frame[roles.user.column].cast(pl.String).alias("id")
+    by = frame.select(ids, clicked=True if clicked is None else clicked)
+    by = by.drop_nulls("id").group_by("id", maintain_order=True).agg(pl.len(), pl.col("clicked").any())
+    by = by.filter(~pl.col("id").str.strip_chars().str.to_lowercase().str.contains(words.NOBODY))
+    by = by.sort("clicked", "len", descending=True, maintain_order=True)
+    people = by["id"].slice((int(by["clicked"].sum()) or len(by)) // 10).head(_TYPED)
     return next((user for user in people if user.isprintable() and 0 < len(user) <= _TYPED), "ID")
 
 

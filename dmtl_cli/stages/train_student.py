@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -117,6 +117,8 @@ def _sections(run: Run, chooses: bool) -> dict[str, Any]:
     exposure = whole["student"]["exposure"]
     if run.config.student.exposure.kappa:
         exposure = {k: v for k, v in exposure.items() if k not in ("kappa", "objective")}
+        block = run.config.student.exposure_block  # whose rates an earlier dmtl took from the student
+        exposure |= {"learning_rate": block.learning_rate, "embedding_learning_rate": block.table_rate}
     goes_on = {"near": NEAR} if chooses else {}
     return whole | {"student": whole["student"] | {"exposure": exposure}} | goes_on
 
@@ -154,9 +156,9 @@ def _learn(
         "preference", {"model": learner, "agreement": loss.agreement, "distance": loss.distance}, rng
     )
     with _exposure(run, day, log, shown, read, encoder, before, publication, checkpoints) as beside:
-        well = partial(_well, beside, batches)
-        more = partial(_more, run, loss, offered) if source.as_near_as_can_be else (lambda epochs: False)
-        _, learned = train(run, f"student {day}", [learner], well, loss, offered, course, more)
+        more = partial(_more, run, source, loss, offered)
+        name = f"student {day}"
+        _, learned = train(run, name, [learner], lambda: beside.while_well(batches()), loss, offered, course, more)
         moved = start.moved(learner, "student.moved.preference") if learned.get("rows") else []
         sizes = learner.finish(run, publication.path, publication.path.parent)
         exposed, measured = beside.result()
@@ -172,15 +174,11 @@ def _learn(
     return Draft(counts, numbers, facts, measures, doubted)
 
 
-def _well(beside: Beside[_Exposed], batches: Callable[[], Iterator[StudentBatch]]) -> Iterator[StudentBatch]:
-    return beside.while_well(batches())
-
-
-def _more(run: Run, loss: StudentLoss, offered: int, epochs: int) -> bool:
+def _more(run: Run, source: _Source, loss: StudentLoss, offered: int, epochs: int) -> bool:
     """Whether another epoch is wanted after so many: of few rows as long as the student is not near its teacher, whose
     scores are no noise that it could learn by heart. Trials choose on a chain's first days, when a teacher has little
     to say of single users."""
-    if epochs >= EPOCHS or (epochs + 1) * offered > MORE:
+    if not source.as_near_as_can_be or epochs >= EPOCHS or (epochs + 1) * offered > MORE:
         return False
     near: bool = run.ranks.on_first(lambda: _is_near(loss.agreement.signed_r2()))
     return not near

@@ -25,7 +25,8 @@ from dmtl_cli.tune.table import aligned, span, word
 _LEARNED = 1.8
 """times the planned rows that a trial learns which chooses its epochs: from 1.3 to 2.3 on nine logs of 600 to 300,000
 rows, as it goes on until an epoch makes it worse"""
-_SECONDS_A_STEP = 0.01  # beside its products: a cautious guess, and shown as one
+SECONDS_A_STEP = 0.01
+"""beside its products, most of what a step of few rows takes: a guess, and shown as one"""
 
 
 def rows_of_trials(config: Config, window: int, learned: int, epoch: int) -> int:
@@ -44,6 +45,12 @@ def rows_of_trials(config: Config, window: int, learned: int, epoch: int) -> int
         plan = Plan.of(config, "student", window, kept_pairs(config, learned))
         rows += rounds.expected("student", student_rounds(), plan) * _more(config, "student")
     return round(rows)
+
+
+def epochs_of(config: Config) -> float:
+    """Of a teacher, about."""
+    chosen = config.auto.budget and free(config, "teacher.epochs")
+    return TYPICAL if chosen else config.teacher.epochs
 
 
 def _more(config: Config, who: str) -> float:
@@ -76,7 +83,7 @@ def plan(config: Config, ws: Workspace, log: Log, read: Day, seconds_a_row: floa
         learned = round(rows * LEARNED)
         epoch = round(rows_per_epoch([read], config.teacher) * learned / max(1, len(read)))
         trials = rows_of_trials(config, rows, learned, epoch)
-        seconds = trials * (seconds_a_row + _SECONDS_A_STEP / config.teacher.rows_a_step(epoch))
+        seconds = trials * (seconds_a_row + SECONDS_A_STEP / config.teacher.rows_a_step(epoch))
         least = config.auto.budget * rows <= LEAST
         found["trials"] = {"rows": trials, "minutes": round(seconds / 60, 1), "least": least}
     return found

@@ -13,6 +13,7 @@ from dmtl_cli.config.errors import UserError
 from dmtl_cli.data.log.checks import Checked
 from dmtl_cli.data.log.day import Day
 from dmtl_cli.data.log.labels import read_click
+from dmtl_cli.data.log.types import instants
 
 DAY, LINE, UNSET = "day", "line", "unset"
 FACT = "left_out."
@@ -42,6 +43,21 @@ def is_unset(days: pl.Series) -> pl.Series:
     return days.is_between(*_UNSET).fill_null(False)
 
 
+def is_of_1970(times: pl.Series) -> pl.Series:
+    """Whether a time is of 1970 among more that are not, as of a clock that was never set: a timestamp, ISO text, or a
+    number since 1970. Where most are, they are the times of a day, or of another clock."""
+    none = pl.repeat(False, len(times), eager=True)
+    if times.dtype in (pl.Date, pl.Datetime):
+        unset = is_unset(times.cast(pl.Date))
+    elif times.dtype == pl.String:
+        unset = times.str.contains("^(1970-01-01|1969-12-31)").fill_null(False)
+    elif times.dtype.is_numeric() and 2 * instants(times).count() > len(times):
+        unset = is_unset(instants(times, least=None).dt.date())
+    else:
+        return none
+    return unset if 2 * unset.sum() < times.count() else none
+
+
 def remedies(events: Events) -> dict[str, str]:
     """What to do with a value that does not fit, as `Checked` takes it."""
     drop = "correct it, or set data.events.invalid_rows: drop, which leaves out and counts such rows"
@@ -67,6 +83,7 @@ def valid(rows: Checked, events: Events, left_out: Counter[str]) -> Checked:
     good = {"user": rows.has_id(events.user), "item": rows.has_id(events.item)}
     if events.time:
         good["time"] = rows.frame[events.time].is_not_null()
+        good[UNSET] = ~is_of_1970(rows.frame[events.time])
     if events.duration:
         good["duration"] = (read_click(rows, events) == 0) | rows.is_number(events.duration)
     keep = pl.Series([True]).new_from_index(0, len(rows.frame))

@@ -5,6 +5,7 @@ One run id for all of it, so that towers of two versions are never mixed.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -60,6 +61,7 @@ def write_export(
     kappa: float,
     retired: pl.Series | None = None,
     settings: Export = FLOAT32,
+    seen: Sequence[pl.DataFrame] = (),
     key: str = "",
     k: int = TOPK[0],
 ) -> Catalogue:
@@ -69,6 +71,7 @@ def write_export(
         retired: ids of items that are not served any more.
         kappa: how much of what is shown is served beside the preference; 0: none, whatever the student learned.
         settings: of stored vectors and their index.
+        seen: what users clicked on days before, as `clicked_items` has it.
         key: the run's, which every file carries.
         k: items at which it is measured what an index keeps of exact search.
 
@@ -82,7 +85,7 @@ def write_export(
     exact = vectors(towers["item"], items)
     as_stored = write_items(folder, served[ID], exact, settings.vectors, key)
     write_item_features(folder, served, encoder, key)
-    write_users(folder, day.users, _seen(day), key)
+    write_users(folder, day.users, _lists([*seen, clicked_items(day)], apart=settings.seen_days > 1), key)
     facts = score_facts(student, kappa)
     encoder.write(folder, facts, key)
     blocks = facts.get("blocks", {"preference": [0, None]})
@@ -103,17 +106,18 @@ def write_items(folder: Path, ids: pl.Series, made: Floats, numbers: Numbers = "
 
 
 def write_users(folder: Path, users: pl.DataFrame, seen: pl.DataFrame, key: str = "") -> None:
-    """users.parquet: user_id, `seen_items` (what they clicked that day) and the raw features that they are served with;
+    """users.parquet: user_id, `seen_items` (what they clicked) and the raw features that they are served with;
     sorted by user_id, in row groups so small that one user's row is read in a moment.
 
     Args:
         users: column `:id` and raw features by name.
-        seen: `:id` and `seen_items`.
+        seen: `:id` and `seen_items`, and where these are of several days `clicked_items`, those of the last.
     """
     # features get their published names before the join, as they may be called user_id or seen_items too
     features = [pl.col(name).alias(f"feature.{name}") for name in sorted(users.columns) if name != ID]
     served = users.select(ID, *features).join(seen, on=ID, how="left").sort(ID)
-    out = served.select(pl.col(ID).alias("user_id"), "seen_items", pl.exclude(ID, "seen_items"))
+    own = [name for name in ("seen_items", "clicked_items") if name in seen.columns]
+    out = served.select(pl.col(ID).alias("user_id"), *own, pl.exclude(ID, *own))
     _write_table(out, folder / USERS, key)
 
 
@@ -150,11 +154,27 @@ def score_facts(student: Blocks, kappa: float) -> dict[str, Any]:
     return facts
 
 
-def _seen(day: Day) -> pl.DataFrame:
-    """What each user clicked that day: `:id`, `seen_items`."""
+def clicked_items(day: Day) -> pl.DataFrame:
+    """What each user clicked that day: a row a user and item, `:id` and `seen_items`."""
     user, item = np.divmod(day.clicked, len(day.items))
-    pairs = pl.DataFrame({ID: day.users[ID].gather(user), "seen_items": day.items[ID].gather(item)})
-    return pairs.group_by(ID, maintain_order=True).agg("seen_items")
+    return pl.DataFrame({ID: day.users[ID].gather(user), "seen_items": day.items[ID].gather(item)})
+
+
+def _lists(days: Sequence[pl.DataFrame], *, apart: bool) -> pl.DataFrame:
+    """`:id` and the distinct `seen_items` of each user, those of the first days first.
+
+    Args:
+        apart: whether to have those of the last day by themselves too, its `clicked_items`.
+    """
+
+    def listed(pairs: pl.DataFrame, name: str) -> pl.DataFrame:
+        of = pairs.unique(maintain_order=True).rename({"seen_items": name})
+        return of.group_by(ID, maintain_order=True).agg(name)
+
+    every = listed(pl.concat(days), "seen_items")
+    if not apart:
+        return every
+    return every.join(listed(days[-1], "clicked_items"), on=ID, how="left", maintain_order="left")
 
 
 def _places(rows: pl.DataFrame) -> npt.NDArray[np.int64]:

@@ -1,0 +1,68 @@
+"""`export.seen_days`: what users clicked on some days is left out of an answer, and measures stay those of one day."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+
+import polars as pl
+import pytest
+from worlds import Project, events
+
+from dmtl_cli.synth.generate import generate
+
+DAYS = ["2026-01-01", "2026-01-02", "2026-01-03"]
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    out = tmp_path_factory.mktemp("world")
+    generate(out, 3, start=dt.date(2026, 1, 1), users=60, items=40, events_per_day=800, seed=1)
+    made = Project.create(tmp_path_factory.mktemp("chain"), out / "log")
+    made.done("train-teacher", 1)
+    made.done("dump-logits", 1)
+    made.done("dump-logits", 2, "--teacher-day", DAYS[0])
+    made.done("train-student", 2)
+    return made
+
+
+def clicked(log: Path, days: list[str]) -> dict[str, set[int]]:
+    rows = pl.concat([events(log, day) for day in days]).filter(pl.col("click") == 1)
+    return {str(user): set(items) for user, items in rows.group_by("user_id").agg("item_id").rows()}
+
+
+def test_what_was_clicked_on_several_days_is_left_out(project: Project) -> None:
+    log = Path(project.config["data"]["root"])
+    before = project.done("evaluate", 3)["metrics"]
+    of_day, of_two = clicked(log, DAYS[1:2]), clicked(log, DAYS[:2])
+    files = [*project.ws.glob("export/day=2026-01-02/run-*/users.parquet")]
+    users = pl.read_parquet(files[0])
+    assert "clicked_items" not in users.columns
+    assert {str(u): set(s) for u, s in users.select("user_id", "seen_items").rows() if s} == of_day
+
+    project.config["export"] = {"seen_days": 2}
+    project.write()
+    project.done("export", 2)
+    (newer,) = (f for f in project.ws.glob("export/day=2026-01-02/run-*/users.parquet") if f not in files)
+    users = pl.read_parquet(newer)
+    served = {str(u) for u in users["user_id"]}
+    for column, truth in (("seen_items", of_two), ("clicked_items", of_day)):
+        lists = {str(u): s for u, s in users.select("user_id", column).rows() if s}
+        assert {u: set(s) for u, s in lists.items()} == {u: s for u, s in truth.items() if u in served}
+        assert all(len(s) == len(set(s)) for s in lists.values())
+    user = max(of_two, key=lambda u: (u in served, len(of_two[u] - of_day.get(u, set()))))
+    top = {
+        int(one["item_id"])
+        for one in project.call("recommend", "--user", user, "-k", 40, "--exclude-seen", "--json").json["items"]
+    }
+    every = {int(one["item_id"]) for one in project.call("recommend", "--user", user, "-k", 40, "--json").json["items"]}
+    assert of_two[user] - of_day.get(user, set()) and top == every - of_two[user]
+    after = project.done("evaluate", 3)["metrics"]
+    assert after == before, "the list of what was clicked is of one day"
+
+
+def test_days_that_the_log_lacks_are_none(project: Project) -> None:
+    project.config["export"] = {"seen_days": 30}
+    project.write()
+    project.done("export", 2)
+    assert project.call("verify").code == 0
