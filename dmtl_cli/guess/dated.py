@@ -9,7 +9,8 @@ import polars as pl
 
 from dmtl_cli.guess.arrival import Arrival, by_times, is_late, place_of
 from dmtl_cli.guess.outcomes import Outcomes
-from dmtl_cli.guess.roles import Roles, find_ids, find_time
+from dmtl_cli.guess.roles import Roles, find_ids
+from dmtl_cli.guess.row_times import find_time
 from dmtl_cli.guess.tables import LAKES, Table
 from dmtl_cli.guess.values import DAYS, local_days, share
 from dmtl_cli.guess.zones import is_naive

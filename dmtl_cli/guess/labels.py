@@ -18,11 +18,10 @@ from dmtl_cli.guess.roles import (
     count_of,
     find_ids,
     find_request,
-    find_time,
     mean_of,
     share_of,
-    time_of,
 )
+from dmtl_cli.guess.row_times import find_time, time_of
 from dmtl_cli.guess.values import (
     FEW,
     clicks,
