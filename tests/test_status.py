@@ -11,6 +11,7 @@ from chains import Chain, day
 from worlds import DAYS, Project, events
 
 from dmtl_cli.runs.workspace import Workspace
+from dmtl_cli.stages.status import _together
 from dmtl_cli.synth.generate import generate
 
 
@@ -163,6 +164,19 @@ def test_warnings_do_not_command_the_terminal(chain: Chain) -> None:
     out = chain.project.call("status").out
     assert f"teacher {day(5)}: warning: \\x1b]0;owned\\x07 \\u202e\\x9b31m few\\nsteps\n" in out
     assert all(c.isprintable() or c == "\n" for c in out)
+
+
+def test_days_in_one_state_are_one_row() -> None:
+    """Where they follow each other: between others there may be days of which nothing is known."""
+    same, other = {"teacher": "published"}, {"teacher": "missing"}
+    days = {"2026-01-01": other, "2026-01-02": same, "2026-01-03": same, "2026-01-05": same, "2026-01-06": other}
+    assert _together(days) == {
+        "2026-01-01": other,
+        "2026-01-02 .. 2026-01-03": same,
+        "2026-01-05": same,
+        "2026-01-06": other,
+    }
+    assert _together({}) == {}
 
 
 # -- a chain of models -------------------------------------------------------------------------------------------------

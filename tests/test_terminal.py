@@ -209,8 +209,10 @@ def test_status_says_the_newest_days(tmp_path: Path) -> None:
     assert sorted({each["day"] for each in newest}) == [str(day(n)) for n in (3, 4, 5)]
     assert [each["stage"] for each in newest if each["day"] == str(day(5))].count("scores") == 2
     text = chain.project.call("status").out
-    assert all(each["line"] in text for each in newest) and "\x1b" not in text
-    assert f"by teacher {day(4)}" in text
+    shown = {(each["day"], each["stage"]) for each in newest if each["line"] in text}
+    assert {stage for d, stage in shown if d == str(day(5))} == {each["stage"] for each in newest}
+    assert {(d, stage) for d, stage in shown if d != str(day(5))} == {(str(day(n)), "evaluation") for n in (3, 4)}
+    assert f"by teacher {day(4)}" in text and "\x1b" not in text
 
 
 # -- colours -----------------------------------------------------------------------------------------------------------

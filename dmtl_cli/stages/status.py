@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dmtl_cli.config.data import Data
-from dmtl_cli.config.days import between, parse_day
+from dmtl_cli.config.days import before, between, parse_day
 from dmtl_cli.config.errors import Exit, UserError, printable
 from dmtl_cli.data.log.places import days_of, is_local
 from dmtl_cli.runs.latest import newest_export, there
@@ -212,12 +212,29 @@ def _warnings(runs: Runs) -> Iterator[dict[str, str]]:
 # -- as text -----------------------------------------------------------------------------------------------------------
 
 
+def _together(days: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
+    """Days that follow each other and have the same cells as one row, where these are several."""
+    out, first = dict[str, dict[str, str]](), ""
+    rows = [*days.items()]
+    for k, (day, cells) in enumerate(rows):
+        first = first or day
+        after = str(before(dt.date.fromisoformat(day), -1))
+        if k + 1 == len(rows) or rows[k + 1] != (after, cells):
+            out[day if day == first else f"{first} .. {day}"], first = cells, ""
+    return out
+
+
 def described(found: dict[str, Any]) -> str:
-    """The table of days by columns, what the newest runs said, the line about what is served, and a line for each thing
-    to know."""
-    lines = [f"{'day':12}" + "".join(f"{column:>12}" for column in COLUMNS)]
-    lines += [f"{day:12}" + "".join(f"{cells[c]:>12}" for c in COLUMNS) for day, cells in found["days"].items()]
-    lines += ["", *(each["line"] for each in found["newest"]), ""] if found.get("newest") else []
+    """The table of days by columns, what the runs of the newest day said and the evaluations of those before it, the
+    line about what is served, and a line for each thing to know."""
+    days = _together(found["days"])
+    wide = 2 + max([10, *map(len, days)])
+    lines = [f"{'day':{wide}}" + "".join(f"{column:>12}" for column in COLUMNS)]
+    lines += [f"{day:{wide}}" + "".join(f"{cells[c]:>12}" for c in COLUMNS) for day, cells in days.items()]
+    newest = found.get("newest") or []
+    last = max((each["day"] for each in newest), default="")
+    told = [each["line"] for each in newest if each["day"] == last or each["stage"] == "evaluation"]
+    lines += ["", *told, ""] if told else []
     served = found["served"]
     lines.append(f"served: {served or 'nothing yet'}" + (f" (age {found['served_age_days']} days)" if served else ""))
     if found["pinned"]:
