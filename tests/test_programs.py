@@ -61,6 +61,9 @@ def test_who_clicks_often_and_never_well_is_none_though_others_click_much_too() 
         found = programs(ids, pl.Series([*n, rows]), pl.Series([*c, clicks]), pl.Series([*good, 0]))
         assert found.to_list() == [N] * told, (rows, clicks)
     assert not len(programs(ids, pl.Series([*n, 90]), pl.Series([*c, 70]), pl.Series([*good, 1])))
+    few = [40] * 9, [32] * 9, [0] * 9  # programs too, of too few clicks to say so, and no people who never like
+    every = [pl.Series([*of, *more, one]) for of, more, one in zip((n, c, good), few, (90, 70, 0), strict=True)]
+    assert N + 9 in programs(pl.Series(range(N + 10)), *every)
 
 
 @pytest.mark.parametrize("who", ["never like", "rates of their own", "no lengths"])

@@ -181,7 +181,7 @@ def programs(ids: pl.Series, rows: pl.Series, clicks: pl.Series, good: pl.Series
         expected = c * z.sum() / c.sum()
         found |= always & (n >= _SOME_ROWS) & (expected >= _GOOD) & (z == 0)
         often = (c >= _MORE * rate * n) & (expected >= _SURELY_GOOD) & (z == 0)
-        others = ~often & (expected >= _GOOD)  # where many of these have none either, people do not
+        others = (c < _MORE * rate * n) & (expected >= _GOOD)  # where many of these have none either, people do not
         if (z[others] == 0).sum() <= _BY_CHANCE * (1 + np.exp(-expected[others]).sum()):
             found |= often
     return ids.filter(pl.Series(found))
