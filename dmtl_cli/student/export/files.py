@@ -168,12 +168,11 @@ def _lists(days: Sequence[pl.DataFrame], *, apart: bool) -> pl.DataFrame:
     """
 
     def listed(pairs: pl.DataFrame, name: str) -> pl.DataFrame:
-        of = pairs.unique(maintain_order=True).rename({"seen_items": name})
-        return of.group_by(ID, maintain_order=True).agg(name)
+        return pairs.rename({"seen_items": name}).group_by(ID, maintain_order=True).agg(name)
 
-    every = listed(pl.concat(days), "seen_items")
     if not apart:
-        return every
+        return listed(days[-1], "seen_items")
+    every = listed(pl.concat(days).unique(maintain_order=True), "seen_items")
     return every.join(listed(days[-1], "clicked_items"), on=ID, how="left", maintain_order="left")
 
 
