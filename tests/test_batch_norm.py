@@ -344,6 +344,7 @@ def test_folded_it_is_what_it_was_in_evaluation(name: str) -> None:
 def test_only_a_folded_mmoe_takes_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
     calls, kernel = [], mmoe.mixture
     monkeypatch.setattr(mmoe, "mixture", lambda *args: (calls.append(1), kernel(*args))[1])
+    monkeypatch.setattr(mmoe, "FEW", 0)
     net = a_network()
     net(an_input())
     net.eval()(an_input())

@@ -257,3 +257,36 @@ def test_days_vocabularies_and_batches_are_as_before(
     ]
     name = f"{'text' if text_ids else 'integers'}, {'timed' if timed else 'untimed'}, {block}"
     assert found == EXPECTED[name].split(), f'    "{name}": "{" ".join(found)}",'
+
+
+@pytest.mark.parametrize("size", [1, 64, 4_096, 5_000])
+def test_batches_that_are_encoded_together_are_those_encoded_alone(
+    size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With dropped ids and contexts drawn in the same order as the rows; of small batches few are encoded."""
+    write_log(tmp_path / "log", text_ids=False)
+    days = read(tmp_path / "log", tmp_path, timed=True)
+    encoder, rows = Encoder(FEATURES).grow(days), 0
+    tables, encoded, encode = stacked(encoder, days, event_features=False), list[str](), Encoder.encode
+
+    def counted(self: Encoder, frame: pl.DataFrame, side: str, per_event: bool | None = None) -> Any:
+        encoded.append(side)
+        return encode(self, frame, side, per_event)
+
+    monkeypatch.setattr(Encoder, "encode", counted)
+    calls, digests = [], []
+    for alone in (False, True):
+        rng = np.random.default_rng(3)
+        made = Batcher(encoder, tables, torch.device("cpu"), unknown_share=0.05, context_dropout=0.2, rng=rng)
+        drawn = teacher_rows(days, 20.0, Teacher(), HoldOut(0.1, 1).kept, rng)
+        digest, rows = Digest(), 0
+        for batch in map(made.batch, made.cut(drawn, size)) if alone else made.batches(drawn, size):
+            rows += len(batch)
+            for tensor in arrays(batch):
+                if tensor is not None:
+                    digest.add(tensor.numpy())
+        digests.append(digest.text)
+        calls.append(encoded.count("context"))
+        encoded.clear()
+    assert digests[0] == digests[1] and rows > ROWS
+    assert calls[1] >= rows / size and calls[0] <= rows / 4_096 + 2 * len(days)

@@ -30,6 +30,7 @@ def threads(request: pytest.FixtureRequest) -> Iterator[int]:
 @pytest.fixture(params=[4, 1024], ids=["chunks of 4", "one chunk"], autouse=True)
 def chunk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(by_hand, "CHUNK", request.param)
+    monkeypatch.setattr(mmoe, "FEW", 0)
 
 
 def a_network(units: tuple[int, ...] = (6, 5), tasks: int = 2, context: int = R, **more: Any) -> MMoE:
@@ -115,6 +116,7 @@ def test_a_gradient_by_differences() -> None:
 def test_by_onednn_it_is_the_plain_network(monkeypatch: pytest.MonkeyPatch, context: int) -> None:
     """Else so small products are torch's own; what is not finite stays so."""
     monkeypatch.setattr(products, "SMALL", 0)
+    monkeypatch.setattr(products, "faster", lambda: True)
     net = a_network((6, 5, 4), context=context)
     first = an_input(net, 40, torch.float32)
     for ours, plain in zip(results(net, first, plain=False), results(net, first, plain=True), strict=True):
@@ -189,3 +191,20 @@ def test_a_fault_in_a_thread_is_raised_and_the_threads_stay(threads: int) -> Non
     with pytest.raises((IndexError, RuntimeError), match="index"):
         net(first._replace(user_index=first.user_index + 10**6))
     assert torch.get_num_threads() == threads
+
+
+@pytest.mark.parametrize(("rows", "by_hand"), [(15, False), (16, True)])
+def test_a_few_rows_take_torchs_own_layers(rows: int, by_hand: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls, kernel = [], mmoe.mixture
+
+    def counted(*args: Any) -> tuple[Tensor, Tensor]:
+        calls.append(len(args[0].row))
+        return kernel(*args)
+
+    monkeypatch.setattr(mmoe, "FEW", 16)
+    monkeypatch.setattr(mmoe, "mixture", counted)
+    net = a_network().double()
+    x = an_input(net, rows)
+    for ours, plain in zip(results(net, x, plain=False), results(net, x, plain=True), strict=True):
+        torch.testing.assert_close(ours, plain)
+    assert calls == ([rows] if by_hand else [])

@@ -17,10 +17,9 @@ SHAPES = [(1100, 64, 32), (33, 300, 200), (2048, 2, 600), (700, 256, 9), (1, 102
 
 @pytest.fixture(params=["oneDNN", "torch"], autouse=True)
 def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    if request.param == "torch":
-        monkeypatch.setattr(products, "there", lambda: False)
-    elif not products.there():
+    if request.param == "oneDNN" and not products.there():
         pytest.skip("torch has no oneDNN here")
+    monkeypatch.setattr(products, "faster", lambda: request.param == "oneDNN")
     yield request.param
 
 
@@ -112,7 +111,7 @@ def test_layers_and_their_gradients_see_few_numbers_of_rows(monkeypatch: pytest.
         assert out.shape == (n, 80)
         out.sum().backward()
         assert x.grad is not None and x.grad.shape == x.shape
-    assert len(shapes) == (3 if products.there() else 0), "forward, of the input, of the weights"
+    assert len(shapes) == (3 if products.faster() else 0), "forward, of the input, of the weights"
 
 
 def test_a_layer_without_gradients_is_torchs_own() -> None:
@@ -126,3 +125,16 @@ def test_bfloat16_under_autocast_is_torchs_own() -> None:
     x, weight = some(900, 64), some(48, 64)
     with torch.autocast("cpu", torch.bfloat16):
         assert linear(x, weight).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [("vendor_id\t: AuthenticAMD\nflags : avx2", True), ("vendor_id\t: GenuineIntel\nflags : avx512f", False)],
+)
+def test_where_mkl_is_at_home_products_are_torchs_own(
+    told: str, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()  # of the library
+    monkeypatch.setattr(products, "there", lambda: True)
+    monkeypatch.setattr(products, "_processor", lambda: told)
+    assert products.faster.__wrapped__() is expected

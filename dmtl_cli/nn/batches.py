@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any, Generic, Literal
+from itertools import chain
+from typing import Any, Generic, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +30,8 @@ from dmtl_cli.nn.layers import Known, Side
 from dmtl_cli.runs.ranks import ALONE, Ranks
 
 Ints = npt.NDArray[np.int64]
+AT_ONCE = 4_096
+"""rows whose events' values are encoded at once: for a few rows that takes as long as for thousands"""
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,15 @@ def known_of(sequence: npt.NDArray[np.integer[Any]], device: torch.device) -> Kn
     return Known(move(row), move(sequence[there].astype(np.int64)), move(count.astype(np.float32)))
 
 
+class _Events(NamedTuple):
+    """What events say of n rows, encoded."""
+
+    context: Encoded | None
+    """None: the rows have no events"""
+    user: Encoded | None
+    """None: users do not change with an event"""
+
+
 class Batcher:
     """Makes batches of rows over encoded tables.
 
@@ -135,7 +147,10 @@ class Batcher:
         self.is_id = {s: np.asarray(encoder.layout(s).is_id, np.bool_) for s in ("user", "item", "context")}
 
     def batches(self, rows: Iterable[Rows[Any]], batch_size: int) -> Iterator[Batch[Any]]:
-        return map(self.batch, self.cut(rows, batch_size))
+        """Batches as `cut` cuts them."""
+        for some in self._cut_together(rows, batch_size):
+            for one, events in zip(some, self._events(some), strict=True):
+                yield self._batch(one, events)
 
     @staticmethod
     def cut(rows: Iterable[Rows[L]], batch_size: int) -> Iterator[Rows[L]]:
@@ -143,6 +158,12 @@ class Batcher:
 
         A list never continues in the next block.
         """
+        return chain.from_iterable(Batcher._cut_together(rows, batch_size))
+
+    @staticmethod
+    def _cut_together(rows: Iterable[Rows[L]], batch_size: int) -> Iterator[list[Rows[L]]]:
+        """The batches of `cut`, several at a time where they are small. No block is read before all batches of those
+        before it are taken: both may draw from one generator."""
         waiting: list[Rows[L]] = []
         n = 0
         for block in rows:
@@ -150,24 +171,33 @@ class Batcher:
             n += len(block)
             if n >= batch_size:
                 whole = Rows.concat(waiting)
-                cuts, start = whole.cuts, 0
+                cuts, start, some, held = whole.cuts, 0, list[Rows[L]](), 0
                 while n - start >= batch_size:
                     fits = int(np.searchsorted(cuts, start + batch_size, side="right"))
                     end = int(cuts[fits - 1]) if fits and cuts[fits - 1] > start else int(cuts[fits])
-                    yield whole.take(slice(start, end))
-                    start = end
+                    some.append(whole.take(slice(start, end)))
+                    held, start = held + end - start, end
+                    if held >= AT_ONCE or n - start < batch_size:
+                        yield some
+                        some, held = [], 0
                 waiting, n = ([whole.take(slice(start, None))] if n > start else []), n - start
         if n:
-            yield Rows.concat(waiting)
+            yield [Rows.concat(waiting)]
 
     def batch(self, rows: Rows[Any]) -> Batch[Any]:
         """The rows as tensors, with labels of the same type."""
-        n, move, side = len(rows), partial(to_device, self.device), partial(side_of, device=self.device)
-        share = self.ranks.slice(n) if self.by == "rows" else slice(0, n)
-        user, user_index, users = self._users(rows, share)
+        return self._batch(rows, *self._events([rows]))
+
+    def _batch(self, rows: Rows[Any], events: _Events) -> Batch[Any]:
+        move, side, share = (
+            partial(to_device, self.device),
+            partial(side_of, device=self.device),
+            self._share(len(rows)),
+        )
+        user, user_index, users = self._users(rows, events.user, share)
         items, item_index, mine = self._distinct(rows.item, share)
         item = self._with_oov(self.tables.items.take(items[mine]), "item", len(items), mine)
-        context = self._context(rows.features, n, share)
+        context = self._context(events.context, len(rows), share)
         return Batch(
             side(user),
             side(item),
@@ -180,15 +210,32 @@ class Batcher:
             (users, len(items)),
         )
 
-    def _users(self, rows: Rows[Any], share: slice) -> tuple[Encoded, Ints, int]:
-        """The users that this rank encodes, each row's place among the batch's, and how many the batch has."""
+    def _share(self, n: int) -> slice:
+        """This rank's rows of a batch of n."""
+        return self.ranks.slice(n) if self.by == "rows" else slice(0, n)
+
+    def _events(self, some: Sequence[Rows[Any]]) -> Iterator[_Events]:
+        """What events say of this rank's share of each batch's rows; all of these batches have events, or none has."""
+        shares = [self._share(len(rows)) for rows in some]
+        framed = [rows.features[share] for rows, share in zip(some, shares, strict=True) if rows.features is not None]
+        sizes = [share.stop - share.start for share in shares]
+        frame = pl.concat(framed) if framed else pl.DataFrame({"": np.zeros(sum(sizes))})
+        context = self.encoder.encode(frame, "context") if framed else None
+        user = self.encoder.encode(frame, "user", True) if self.user_events else None
+        for end, n in zip(np.cumsum(sizes), sizes, strict=True):
+            yield _Events(*(None if x is None else x.slice(slice(end - n, end)) for x in (context, user)))
+
+    def _users(self, rows: Rows[Any], now: Encoded | None, share: slice) -> tuple[Encoded, Ints, int]:
+        """The users that this rank encodes, each row's place among the batch's, and how many the batch has.
+
+        Args:
+            now: what events say of the users of this rank's rows, which no two rows share.
+        """
         user = rows.user
-        if not self.user_events:
+        if now is None:
             users, index, mine = self._distinct(user, share)
             return self._with_oov(self.tables.users.take(users[mine]), "user", len(users), mine), index, len(users)
-        # part of a user changes with the event: no two rows share it
-        features = rows.features if rows.features is not None else pl.DataFrame({"": np.zeros(len(user))})
-        entity, now = self.tables.users.take(user[share]), self.encoder.encode(features[share], "user", True)
+        entity = self.tables.users.take(user[share])
         joined = Encoded(
             np.concatenate([entity.ids, now.ids], 1),
             entity.sequences + now.sequences,
@@ -196,12 +243,12 @@ class Batcher:
         )
         return self._with_oov(joined, "user", len(user), share), np.arange(share.stop - share.start), len(user)
 
-    def _context(self, features: pl.DataFrame | None, n: int, share: slice) -> Encoded:
-        """What each row of this rank's share has beside its user and its item; hidden where there are no features, and
-        where training drops it."""
-        if features is None:
+    def _context(self, context: Encoded | None, n: int, share: slice) -> Encoded:
+        """What each row of this rank's share has beside its user and its item; hidden where it has no event, and where
+        training drops it."""
+        if context is None:
             return self._hidden.take(np.zeros(share.stop - share.start, np.int64))
-        encoded = self._with_oov(self.encoder.encode(features[share], "context"), "context", n, share)
+        encoded = self._with_oov(context, "context", n, share)
         known = np.ones(len(encoded), np.bool_)
         if self.context_dropout and self.rng is not None and has_context(self.encoder):
             known = (self.rng.random(n) >= self.context_dropout)[share]

@@ -14,6 +14,9 @@ from dmtl_cli.nn.kernels.mixture import mixture, mixture_of_sums
 from dmtl_cli.nn.layers import FirstInput, FirstLayer, SplitLinear
 from dmtl_cli.teacher.networks.network import Experts, Network, Towers, dropped_experts, gate
 
+FEW = 1_024
+"""rows of a batch below which products cost less than what is around them, and torch's layers less than `mixture`"""
+
 
 def build(config: Teacher, widths: tuple[int, ...], num_tasks: int) -> MMoE:
     return MMoE(
@@ -55,11 +58,11 @@ class MMoE(Network):
         self.towers = Towers(expert_hidden_units[-1], tower_hidden_units, num_tasks, batch_norm=batch_norm)
 
     def forward(self, x: FirstInput) -> tuple[Tensor, Tensor]:
-        """Logits [B, T] and gates [B, T, E]; on a CPU by `mixture`, which is written by hand.
+        """Logits [B, T] and gates [B, T, E]; of many rows on a CPU by `mixture`, which is written by hand.
 
         That goes chunk by chunk of rows through all layers, so it cannot normalise over the rows of a batch.
         """
-        if not self._by_hand(x.user):
+        if not self._by_hand(x.user, x.row):
             return super().forward(x)
         dropped, experts = None, self.experts
         if self.training and self.gate_dropout:
@@ -69,13 +72,13 @@ class MMoE(Network):
 
     def of_parts(self, first: FirstLayer) -> tuple[Tensor, Tensor]:
         """As `forward`; by hand without gradients only."""
-        if torch.is_grad_enabled() or self.training or not self._by_hand(first.user):
+        if torch.is_grad_enabled() or self.training or not self._by_hand(first.user, first.row):
             return super().of_parts(first)
         mixed, gates = mixture_of_sums(first, [*self.experts.weights], [*self.experts.biases], self.gates)
         return self.towers(mixed), gates
 
-    def _by_hand(self, x: Tensor) -> bool:
-        return not self.plain_autograd and not self.experts.norms and x.device.type == "cpu"
+    def _by_hand(self, user: Tensor, row: Tensor) -> bool:
+        return not self.plain_autograd and not self.experts.norms and user.device.type == "cpu" and len(row) >= FEW
 
     def rest(self, pre_BK: Tensor) -> tuple[Tensor, Tensor]:
         """First-layer sums -> logits [B, T] and gates [B, T, E]."""
