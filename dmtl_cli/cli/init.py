@@ -26,6 +26,8 @@ def _column(what: str, expression: str = "") -> Any:
 
 
 _GOOD = "The column of a good click, 0 and 1, in place of a duration, or an SQL expression: 'scroll >= 75'."
+_WHERE = "Rows that count, an SQL expression beside what init leaves out: \"plan <> 'staff'\"."
+_ITEMS = "Items that may be served, an SQL expression over their table: 'sponsored = 0'."
 _LIVES = "Where the users live, such as Asia/Shanghai: days end at their midnight."
 
 
@@ -43,17 +45,20 @@ def init(
     duration: Annotated[str | None, _column("how long an item was read")] = None,
     conversion: Annotated[str | None, _option("COLUMN", _GOOD)] = None,
     timezone: Annotated[str | None, _option("ZONE", _LIVES)] = None,
+    where: Annotated[str | None, _option("RULE", _WHERE)] = None,
+    export_items: Annotated[str | None, _option("RULE", _ITEMS)] = None,
     force: Annotated[bool, typer.Option("--force", metavar="", help="Write over a file that somebody edited.")] = False,
     as_json: Json = False,
 ) -> None:
     """Guess a config from a log that is new, with a reason for each guess, and check its newest complete day."""
     from dmtl_cli.guess.printed import described
+    from dmtl_cli.guess.rules import Rules
     from dmtl_cli.guess.steps import refuse_check, refuse_incomplete
     from dmtl_cli.stages.init import init
 
     given = {"user": user, "item": item, "time": time, "click": click, "duration": duration, "conversion": conversion}
     named = {role: column for role, column in given.items() if column is not None}
-    found = init(log, out, named, lives=_zone(timezone), force=force)
+    found = init(log, out, named, lives=_zone(timezone), rules=Rules(where, export_items), force=force)
     complete = found["day"] is not None and not found["edits"]
     found["check"], refused = _checked(out, found["day"], lives=timezone is not None) if complete else (None, None)
     if refused is not None:

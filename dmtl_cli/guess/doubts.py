@@ -206,9 +206,10 @@ def programs_line(
     more = f", the first {_NAMED} of them" if len(found) > _NAMED else ""
     many = words.count(len(found), "id")
     seen = f"{user}: {many}, with {of_rows:.1%} of rows and {of_clicks:.1%} of clicks, look like programs: far"
-    seen += " more rows than others and next to no click, or many more clicks and hardly a good one."
+    seen += " more rows than others and next to no click, or many more clicks and hardly a good one. If they are,"
     condition = f"{sql_column(user)} NOT IN ({', '.join(named)})"
-    return [f"{seen} If they are, {_without(condition, where)}{more}"]
+    how = f"add AND {condition} to" if where else f"set {quoted(condition)} as"  # a long one is not said again
+    return [f"{seen} {how} data.events.where{more}"]
 
 
 def _counted(ids: pl.Series, rows: pl.Series) -> pl.DataFrame:

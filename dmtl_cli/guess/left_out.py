@@ -3,11 +3,13 @@ an unknown item, and those of staff, of tests and of programs that a column mark
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import polars as pl
 
+from dmtl_cli.config.expressions import sources_of
 from dmtl_cli.guess import words
 from dmtl_cli.guess.doubts import both, nameless
 from dmtl_cli.guess.files import CSV, JSON
@@ -30,11 +32,16 @@ class LeftOut:
     what: str
     """which rows they are, and why"""
     column: str
-    """that the condition reads"""
+    """that the condition reads; of one that a person gives, the first"""
     id: str | None = None
     """of that column; None: it has marks"""
     is_typed: bool = False
-    """whether the config has to name the column's type"""
+    """whether the config has to name the types of what the condition reads"""
+
+    @property
+    def columns(self) -> list[str]:
+        """All that the condition reads, of whatever table."""
+        return [re.sub(r"^(users|items)\.", "", c) for c in sources_of(self.condition)]
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from dmtl_cli.guess.side_tables import Side
 from dmtl_cli.guess.words import count
 from dmtl_cli.guess.writing import path_of
 
+_NUMBER = re.compile(r"[\d.,]+%?")
 _WIDE = 100  # characters of a reason
 _GOALS = 5  # rules that are printed; the config has all
 _LISTS = ("outcomes", "user features", "item features", "context features", "known late", "no features yet")
@@ -161,8 +162,15 @@ def described(found: dict[str, Any]) -> str:
         lines += [] if found["edits"] else ["a good click may be another one, by init with:"]
         lines += [f"  {line}" for line in goals[:_GOALS]]
     then = [f"first: {found['first']}"] if found["first"] else ["next:", *(f"  {step}" for step in found["next"])]
-    told = [line for line in (found.get("check") or "").splitlines() if line not in lines]
+    told = [line for line in (found.get("check") or "").splitlines() if not _is_said(line, lines)]
     return "\n".join([*lines, *(["", *told] if told else []), "", f"written: {found['config']}", *then])
+
+
+def _is_said(line: str, lines: Sequence[str]) -> bool:
+    """Whether what `check` says of the day was said of all days, with other numbers: a warning, or what is served."""
+    if line.startswith("export.items: "):
+        return any(other.startswith("served ") for other in lines) and "holds for none" not in line
+    return _NUMBER.sub("", line) in {_NUMBER.sub("", other) for other in lines}
 
 
 def _counted(rows: list[dict[str, Any]], config: str) -> list[dict[str, Any]]:

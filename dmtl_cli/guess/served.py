@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 import polars as pl
 
+from dmtl_cli.config.expressions import sources_of
 from dmtl_cli.guess import languages, words
 from dmtl_cli.guess.rewrites import quoted, sql_name, sql_text, sql_texts
 from dmtl_cli.guess.roles import Guess
@@ -132,6 +134,10 @@ class Served:
     """the share of the sample's items that their table has: no other is served by a condition"""
     of_the_end: bool = False
     """whether the table is one state for all days, by which past days are measured with what was withdrawn since"""
+    asked: str | None = None
+    """a condition that a person gives beside those of columns"""
+    holds: pl.Series | None = None
+    """[items] whether that one does"""
 
     def add(self, s: pl.Series, gone: Withdrawn | None, shown: Shown | None) -> None:
         """Looks at a column of the table, as `live` takes it; of `gone` see `states.withdrawn`."""
@@ -142,22 +148,25 @@ class Served:
     @property
     def names(self) -> list[str]:
         """The columns that conditions name, written or as comments."""
-        return [one.column for one in self.columns] + ([self.stock.column] if self.stock else [])
+        asked = sources_of(self.asked) if self.asked else []
+        return [one.column for one in self.columns] + ([self.stock.column] if self.stock else []) + asked
 
     @property
     def _sure(self) -> list[Live]:
-        return [one for one in self.columns if one.is_sure]
+        """Those that are written: none where most of the log's items are not in the table."""
+        return [one for one in self.columns if one.is_sure] if self.listed >= _HALF else []
 
     @property
     def condition(self) -> Guess | None:
-        """The condition that is written, and what it serves; None where there is none, it leaves no item, or most of
-        the log's items are not in the table."""
-        if not self._sure or self.listed < _HALF:
+        """The condition that is written, and what it serves; None where there is none, or it leaves no item."""
+        every = [one.holds for one in self._sure] + ([] if self.holds is None else [self.holds])
+        if not every:
             return None
-        holds = pl.DataFrame([one.holds.alias(str(k)) for k, one in enumerate(self._sure)])
+        holds = pl.DataFrame([one.alias(str(k)) for k, one in enumerate(every)])
         kept = share(holds.select(pl.all_horizontal(pl.all())).to_series())
         why = "; ".join(filter(None, (f"{part(kept)} of the table's items are served", self._lacks)))
-        return Guess(" AND ".join(one.condition for one in self._sure), why) if kept else None
+        asked = [within(self.asked)] if self.asked else []
+        return Guess(" AND ".join([one.condition for one in self._sure] + asked), why) if kept or asked else None
 
     @property
     def _lacks(self) -> str:
@@ -169,15 +178,16 @@ class Served:
         lines, found = list[str](), self.condition
         if found is not None:
             named = ", ".join(f"{one.column} ({one.left})" for one in self._sure)
-            tells = f"{named} tell{'s' if len(self._sure) == 1 else ''} what was withdrawn"
-            serves = f"{tells}: {found.why.partition('; ')[0]}"
+            tells = [f"{named} tell{'s' if len(self._sure) == 1 else ''} what was withdrawn"] if named else []
+            tells += ["as --export-items says"] if self.asked else []
+            serves = f"{', '.join(tells)}: {found.why.partition('; ')[0]}"
             other = f"or items: all{', as to measure past days' * self.of_the_end}"
             why = "; ".join(filter(None, (serves, f"{self._lacks}, nor served" * bool(self._lacks), other)))
             lines = ["export:", f"  items: {quoted(found.column)}  # {_plain(why)}"]
-        elif self._sure and self.listed < _HALF:
-            condition = " AND ".join(one.condition for one in self._sure)
+        if self.listed < _HALF and (sure := [one for one in self.columns if one.is_sure]):
+            condition = " AND ".join(one.condition for one in sure)
             lacks = f"not written: {self._lacks}, and would not be served"
-            lines = [_comment(condition, lacks)]
+            lines.append(_comment(condition, lacks))
         if self.stock is not None:
             left = f"of {part(self.stock.none)} none is left ({self.stock.column}), which some sell on order"
             both = f"{found.column} AND {self.stock.condition}" if found else self.stock.condition
@@ -186,6 +196,11 @@ class Served:
             seen = f"{part(1 - one.shown)} of what was shown last would be left out ({one.column}: {one.left})"
             lines.append(_comment(one.condition, f"not written: {seen}"))
         return lines
+
+
+def within(condition: str) -> str:
+    """A condition that stands beside others by AND."""
+    return f"({condition})" if re.search(r"\bOR\b", condition, re.IGNORECASE) else condition
 
 
 def _comment(condition: str, why: str) -> str:

@@ -19,6 +19,7 @@ from dmtl_cli.guess.keys import likeliest
 from dmtl_cli.guess.known import Log
 from dmtl_cli.guess.pieces import TITLE
 from dmtl_cli.guess.rewrites import LOOKS, NEEDED
+from dmtl_cli.guess.rules import NONE, Rules
 from dmtl_cli.guess.side_tables import Side
 from dmtl_cli.guess.state_lines import state_lines
 from dmtl_cli.guess.units import with_units
@@ -83,7 +84,7 @@ def check_of(config: Path, day: dt.date | str | None) -> str:
     return command("check", "--config", config, "--day", day or _DAY)
 
 
-def named_again(log: Log, root: str, out: Path, given: Mapping[str, str]) -> str | None:
+def named_again(log: Log, root: str, out: Path, given: Mapping[str, str], rules: Rules = NONE) -> str | None:
     """The command that names a user and an item where none was guessed, with those that are likeliest, or, where these
     are known, the one rule of a good click that is offered, else a place for it; None where nothing can be named."""
     roles = log.roles
@@ -91,7 +92,7 @@ def named_again(log: Log, root: str, out: Path, given: Mapping[str, str]) -> str
     if not tried and (roles.user is None or roles.item is None):
         return None
     named = {role: {**given, **tried}.get(role) for role in ("user", "item", "time", "click", "duration", "conversion")}
-    named["timezone"] = log.lives
+    named |= {"timezone": log.lives, "where": rules.where, "export-items": rules.items}
     options = [word for role, column in named.items() if column for word in (f"--{role}", column)]
     again = command("init", root, "-o", out, *options)
     if tried:

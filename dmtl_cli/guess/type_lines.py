@@ -87,7 +87,7 @@ def _used(log: Log) -> set[str]:
         named = sources_of(text)
         used |= {*named, *(re.sub(r"^(users|items)\.", "", c) for c in named)}
     used |= {i.column for i in (*log.inputs.used, *log.inputs.held)}
-    used |= {one.column for one in log.left if one.is_typed}
+    used |= {c for one in log.left if one.is_typed for c in one.columns}
     used |= {g.column for g in log.inputs.unused if isinstance(g, Mark) and g.is_typed}
     used |= {log.inputs.guests.member, log.inputs.guests.cookie} if log.inputs.guests else set()
     sides = log.inputs.sides.values()

@@ -42,6 +42,7 @@ from dmtl_cli.guess.repeats import unique_of
 from dmtl_cli.guess.requests import outcomes_of_requests
 from dmtl_cli.guess.roles import Roles, fits_events, is_catalogue, with_names
 from dmtl_cli.guess.rows import BYTES, NOT_UTF8
+from dmtl_cli.guess.rules import NONE, Rules, items_to_serve, rows_that_count
 from dmtl_cli.guess.seen import of_what_was_seen, unseen
 from dmtl_cli.guess.shown import as_events, of_lone_lists
 from dmtl_cli.guess.streams import again, by_kinds, parted
@@ -57,13 +58,14 @@ _FILES = 8  # of a day that a sample reads: with fewer rows than one may give, a
 _NEWEST = 3  # days of which one is to be the last that is marked as finished
 
 
-def understood(root: str, given: Mapping[str, str], lives: str | None) -> Log:
+def understood(root: str, given: Mapping[str, str], lives: str | None, rules: Rules = NONE) -> Log:
     """The tables below a root, the one that looks most like events and what lies beside it.
 
     Args:
         root: a folder or a file; local or s3://.
         given: columns of user, item, click, duration or conversion that are not to be guessed.
         lives: the time zone of the users, by which days are cut.
+        rules: which rows count and which items may be served, beside what is guessed.
 
     Raises:
         UserError: 2 no table has a given column; 66 nothing of a known format is there; 65 a file is damaged.
@@ -110,6 +112,10 @@ def understood(root: str, given: Mapping[str, str], lives: str | None) -> Log:
     came = {one.name: until for one in later if (until := _marked(found, one.table, days, newest)) is not None}
     day = min((d for d in (marked, *came.values()) if d is not None), default=newest)
     left = left_out(events, roles, inputs)
+    left += [rows_that_count(rules.where, events, inputs)] if rules.where else []
+    if rules.items:
+        inputs.served.asked = rules.items
+        inputs.served.holds = items_to_serve(rules.items, inputs.sides.get("items"))
     told = _warnings(events, roles, left) + _sessions(events, roles, days, newest, zone)
     cut = {n: side.table.files for n, side in inputs.sides.items() if side.table.files.form not in LAKES}
     sides = frozenset(n for n, files in cut.items() if day and found.is_marked(files, day))

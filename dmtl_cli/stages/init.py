@@ -24,6 +24,7 @@ from dmtl_cli.guess.files import usual
 from dmtl_cli.guess.known import Log
 from dmtl_cli.guess.printed import told_roles, unchanged
 from dmtl_cli.guess.roles import is_catalogue
+from dmtl_cli.guess.rules import NONE, Rules
 from dmtl_cli.guess.steps import check_of, edits_of, goals_of, is_label, named_again, steps
 from dmtl_cli.guess.understood import days_of, understood
 from dmtl_cli.guess.values import local_days
@@ -37,7 +38,13 @@ _ABOUT = re.compile(r"(?i)(readme|licen[cs]e|notes?)\b")  # names of files that 
 
 
 def init(
-    root: str, out: Path, given: Mapping[str, str], *, lives: str | None = None, force: bool = False
+    root: str,
+    out: Path,
+    given: Mapping[str, str],
+    *,
+    lives: str | None = None,
+    rules: Rules = NONE,
+    force: bool = False,
 ) -> dict[str, Any]:
     """Writes a config for the log at `root`, and returns what was guessed.
 
@@ -45,6 +52,7 @@ def init(
         root: a folder or a file; local or s3://.
         given: columns of user, item, click, duration or conversion that are not to be guessed.
         lives: the time zone of the users, by which days are cut.
+        rules: which rows count and which items may be served, beside what is guessed.
         force: whether to write over a file that a person may have edited.
 
     Raises:
@@ -59,7 +67,7 @@ def init(
         if not _is_as_written(out, root):
             raise _exists(out)
         force, before = True, out.read_text(encoding="utf-8")
-    log = understood(root, given, lives)
+    log = understood(root, given, lives, rules)
     day = log.day
     first, someone, known = _first(log, day), _someone(log), guest(log.roles, log.inputs, log.events.frame)
     time = log.roles.time.column if log.roles.time else None
@@ -71,7 +79,7 @@ def init(
     about = _about(log, root, check_of(out, day), steps(out, first, day, "ID", known, log.inputs)[0])
     config = written(log, f"work/{out.stem}", about)
     before = before if before != _marked(config.text) else ""
-    again, catalogue = named_again(log, root, out, given), _catalogue(log) if config.edits else None
+    again, catalogue = named_again(log, root, out, given, rules), _catalogue(log) if config.edits else None
     is_told = bool({"duration", "conversion"} & given.keys())
     _write(out, _marked(config.text), force=force)
     return {

@@ -1,0 +1,112 @@
+"""What a person says beside columns: which rows of the events count, and which items may be served."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import polars as pl
+
+from dmtl_cli.config.errors import Exit, UserError, did_you_mean
+from dmtl_cli.config.expressions import looked_up, sources_of, unquoted
+from dmtl_cli.data.log.computed import Computed
+from dmtl_cli.guess.inputs import Inputs
+from dmtl_cli.guess.left_out import LeftOut
+from dmtl_cli.guess.served import within
+from dmtl_cli.guess.side_tables import Side
+from dmtl_cli.guess.tables import Table
+from dmtl_cli.guess.values import mean
+from dmtl_cli.guess.writing import path_of
+
+_HOLDS = ":holds"
+WHERE, ITEMS = "--where", "--export-items"
+
+
+@dataclass(frozen=True)
+class Rules:
+    """SQL conditions that a person gives; None: none."""
+
+    where: str | None = None
+    """of the events' rows that count: `data.events.where`"""
+    items: str | None = None
+    """of the items that may be served: `export.items`"""
+
+
+NONE = Rules()
+
+
+def rows_that_count(condition: str, events: Table, inputs: Inputs) -> LeftOut:
+    """The rows for which a condition does not hold, and how many these are, as far as the events alone tell it.
+
+    Raises:
+        UserError: 2 it is no condition, or reads a column that is not there.
+    """
+    beside = _looked_up(condition)
+    absent = [c for c in _sources(WHERE, condition) if c not in events.frame.columns and c not in beside]
+    if absent:
+        sides = [n for n, side in inputs.sides.items() if absent[0] in side.table.frame.columns]
+        told = "; ".join(f"the table of {name} has it: write {name}.{absent[0]}" for name in sides)
+        raise _unknown(WHERE, absent[0], events, unquoted(absent[0]) or told)
+    for name, column in beside.values():
+        side = inputs.sides.get(name)
+        if side is None:
+            what = f"{WHERE}: {name}.{column}: no table of {name} was found beside the events"
+            raise UserError(what, "it reads columns of the events alone", Exit.USAGE)
+        if column not in side.table.frame.columns:
+            raise _unknown(WHERE, column, side.table)
+    what = "what --where leaves out"
+    if not beside:
+        holds = _holds(WHERE, condition, events)
+        gone, unknown = mean(~holds.fill_null(False)), mean(holds.is_null())
+        why = f"; {unknown:.1%} have no value there, and are left out too" if unknown else ""
+        what = f"{what} ({gone:.1%} of rows{why})"
+    return LeftOut(within(condition), what, sources_of(condition)[0], is_typed=True)
+
+
+def items_to_serve(condition: str, side: Side | None) -> pl.Series:
+    """[items] whether a condition holds.
+
+    Raises:
+        UserError: 2 it is no condition, there is no table of items, or it lacks a column.
+    """
+    if side is None:
+        what = f"{ITEMS}: no table of items was found beside the events, whose columns it reads"
+        raise UserError(what, "leave it out, or lay the table beside them", Exit.USAGE)
+    if absent := [c for c in _sources(ITEMS, condition) if c not in side.table.frame.columns]:
+        raise _unknown(ITEMS, absent[0], side.table)
+    return _holds(ITEMS, condition, side.table).fill_null(False)
+
+
+def _sources(option: str, condition: str) -> list[str]:
+    try:
+        found = sources_of(condition)
+    except ValueError as e:
+        raise UserError(f"{option}: {e}", "such as \"plan <> 'staff'\"", Exit.USAGE) from None
+    if not found:
+        raise UserError(f"{option}: {condition} names no column", "such as \"plan <> 'staff'\"", Exit.USAGE)
+    return found
+
+
+def _looked_up(condition: str) -> dict[str, tuple[str, str]]:
+    """The columns of side tables, as users.plan: (users, plan)."""
+    _sources(WHERE, condition)
+    return {f"{name}.{column}": (name, column) for name, column in looked_up(condition)}
+
+
+def _holds(option: str, condition: str, table: Table) -> pl.Series:
+    """[n] bool, null where a row does not tell it."""
+    try:
+        made = Computed("", {_HOLDS: condition}).of(table.frame.to_arrow(), [_HOLDS], path_of(table))
+    except UserError as e:
+        said = e.message.rpartition(f".computed.{_HOLDS}: ")[2]
+        raise UserError(f"{option}: {said}", e.hint, Exit.USAGE) from None
+    holds = pl.Series(made.column(_HOLDS))
+    if holds.dtype != pl.Boolean:
+        what = f"{option}: expected true or false of each row, got {holds.dtype} by {condition}"
+        raise UserError(what, "such as \"plan <> 'staff'\"", Exit.USAGE)
+    return holds
+
+
+def _unknown(option: str, column: str, table: Table, hint: str = "") -> UserError:
+    names = table.frame.columns
+    what = f"{option}: {path_of(table)} has no column {column}{did_you_mean(column, names)}"
+    return UserError(what, hint or f"it has {', '.join(names)}", Exit.USAGE)
