@@ -47,7 +47,7 @@ def test_the_commands_at_the_top(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.chdir(tmp_path)
     SHAPES["news"](tmp_path)
     (tmp_path / "news").rename(tmp_path / "mylog")
-    (top,) = re.findall(r"```sh\n(.*?)```", GUIDE, re.S)
+    top, _ = re.findall(r"```sh\n(.*?)```", GUIDE, re.S)
     out = ""
     for line in top.splitlines():
         user = re.search(r"--user (\S+)", out)

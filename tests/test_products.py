@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from dmtl_cli.nn.kernels import products
 from dmtl_cli.nn.kernels.products import Linear, across, linear, product
+from dmtl_cli.runs import processor
 
 SHAPES = [(1100, 64, 32), (33, 300, 200), (2048, 2, 600), (700, 256, 9), (1, 1024, 1024), (3, 4, 5), (0, 4, 5)]
 """n, K, M: all but the last two are large enough for oneDNN"""
@@ -136,5 +137,5 @@ def test_where_mkl_is_at_home_products_are_torchs_own(
 ) -> None:
     monkeypatch.undo()  # of the library
     monkeypatch.setattr(products, "there", lambda: True)
-    monkeypatch.setattr(products, "_processor", lambda: told)
+    monkeypatch.setattr(processor, "_told", lambda: told)
     assert products.faster.__wrapped__() is expected

@@ -1,1 +1,1 @@
-"""Hand-written forward and backward passes, each with a plain autograd version. Imports nn.layers alone."""
+"""Hand-written forward and backward passes, each with a plain autograd version. Imports nn.layers and runs."""

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import functools
 import platform
-from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+
+from dmtl_cli.runs.processor import is_intel
 
 SMALL = 2**20
 """multiplications of a product below which finding oneDNN's kernel costs more than it saves"""
@@ -114,15 +115,7 @@ def _pays(x: Tensor, outputs: int) -> bool:
 @functools.cache
 def faster() -> bool:
     """Whether oneDNN is there and MKL is not at home. Not measured at run time: the same machine, the same bits."""
-    return there() and "GenuineIntel" not in _processor()
-
-
-def _processor() -> str:
-    """What the system says of the processor."""
-    try:
-        return Path("/proc/cpuinfo").read_text(errors="replace").partition("\n\n")[0]
-    except OSError:
-        return platform.processor()
+    return there() and not is_intel()
 
 
 @functools.cache

@@ -1,0 +1,18 @@
+"""Whose processor this is."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+
+
+def is_intel() -> bool:
+    """Whether the processor is one of Intel's, as far as the system says."""
+    return "GenuineIntel" in _told()
+
+
+def _told() -> str:
+    try:
+        return Path("/proc/cpuinfo").read_text(errors="replace").partition("\n\n")[0]
+    except OSError:
+        return platform.processor()

@@ -1,0 +1,159 @@
+"""What a person says to `init` beside columns: `--where`, which rows count; `--export-items`, what may be served."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from initiated import config_of, made
+from test_init_flow import of_one_day
+from test_init_served import DAY, ITEMS, STATES, N, shop
+from unseen import days_of, drawn
+from worlds import dmtl
+
+PLANS = ["free", "staff", None, "paid"]
+
+
+def with_plans(home: Path) -> None:
+    """A plan of each user, that of every fourth unknown, and a table of items with states."""
+    shop(STATES, "csv")(home)
+    for file in home.glob("events_*.csv"):
+        rows = pl.read_csv(file)
+        plan = pl.Series("plan", [PLANS[u % 4] for u in rows["user_id"]])
+        rows.with_columns(plan, level=pl.col("user_id") % 7).write_csv(file)
+
+
+def refused(home: Path, *more: str) -> str:
+    home.mkdir(exist_ok=True)
+    if not (home / "log").exists():
+        (home / "log").mkdir()
+        with_plans(home / "log")
+    ended = dmtl("init", home / "log", "-o", home / "mine.yaml", *more)
+    assert ended.code == 2 and not (home / "mine.yaml").exists(), (ended.out, ended.err)
+    (line,) = ended.err.splitlines()
+    return line
+
+
+def test_rows_that_do_not_count_are_left_out_and_told(tmp_path: Path) -> None:
+    ended, raw, text = made(tmp_path, with_plans, "--where", "plan <> 'staff' OR level = 9")
+    assert ended.code == 0, ended.err
+    assert raw["data"]["events"]["where"] == "(plan <> 'staff' OR level = 9)"
+    assert raw["data"]["types"]["level"] == "int64", "else it would be compared as text"
+    x = drawn(0)
+    gone, unknown = np.isin(x["user"] % 4, [1, 2]).mean(), (x["user"] % 4 == 2).mean()
+    said = f"what --where leaves out ({gone:.1%} of rows; {unknown:.1%} have no value there, and are left out too)"
+    assert f"left out         by where                  {said}" in ended.out
+    assert f"# without {said}\n" in text
+    found = dmtl("check", "--config", tmp_path / "mine.yaml", "--day", DAY, "--json").json
+    mine = (np.array([d == DAY for d in _days()]) & ~np.isin(x["user"] % 4, [1, 2])).sum()
+    assert found["rows"] + found["labels"]["repeated_clicks"] == mine
+
+
+def _days() -> list[str]:
+    return days_of(drawn(0))
+
+
+def test_it_stands_beside_what_is_left_out_by_itself(tmp_path: Path) -> None:
+    def write(home: Path) -> None:
+        with_plans(home)
+        for file in home.glob("events_*.csv"):
+            rows = pl.read_csv(file)
+            rows.with_columns(is_test=(pl.col("user_id") % 11 == 0).cast(pl.Int8)).write_csv(file)
+
+    ended, raw, _ = made(tmp_path, write, "--where", "COALESCE(plan, '') <> 'staff'")
+    assert ended.code == 0, ended.err
+    assert raw["data"]["events"]["where"] == "COALESCE(is_test, 0) = 0 AND COALESCE(plan, '') <> 'staff'"
+    share = (drawn(0)["user"] % 4 == 1).mean()
+    assert f"; what --where leaves out ({share:.1%} of rows)" in " ".join(ended.out.split())
+
+
+def test_a_side_tables_column_is_looked_up(tmp_path: Path) -> None:
+    ended, raw, _ = made(tmp_path, with_plans, "--where", "items.aktiv = 1")
+    assert ended.code == 0, ended.err
+    assert raw["data"]["events"]["where"] == "items.aktiv = 1" and raw["data"]["types"]["aktiv"] == "int64"
+    found = dmtl("check", "--config", tmp_path / "mine.yaml", "--day", DAY, "--json").json
+    x = drawn(0)
+    mine = (np.array([d == DAY for d in _days()]) & (x["item"] % 8 != 3)).sum()
+    assert found["rows"] + found["labels"]["repeated_clicks"] == mine
+
+
+@pytest.mark.parametrize(
+    ("rule", "written"),
+    [
+        ("stock > 30", "aktiv = 1 AND status IN ('live', 'new') AND stock > 30"),
+        ("stock > 30 OR stock = 1", "aktiv = 1 AND status IN ('live', 'new') AND (stock > 30 OR stock = 1)"),
+    ],
+)
+@pytest.mark.parametrize("form", ["parquet", "csv", "json"])
+def test_what_may_be_served_is_beside_what_was_withdrawn(tmp_path: Path, form: str, rule: str, written: str) -> None:
+    ended, raw, text = made(tmp_path, shop(STATES, form), "--export-items", rule)
+    assert ended.code == 0, ended.err
+    assert raw["export"]["items"] == written
+    stock = STATES["stock"].to_numpy()
+    there = (N % 8 != 3) & (N % 10 != 1) & ((stock > 30) | ("OR" in rule) & (stock == 1))
+    row = " ".join(ended.out.partition("\nserved  ")[2].split())
+    assert row.startswith(f"by export.items {written}: {there.sum() / ITEMS:.0%} of the table's items are served")
+    assert "tell what was withdrawn, as --export-items says: " in text
+    assert config_of(tmp_path).export.items == written
+    check = dmtl("check", "--config", tmp_path / "mine.yaml", "--day", DAY)
+    assert check.code == 0 and f"holds for {there.sum()} of {ITEMS} items" in check.out, check.err
+
+
+def test_it_is_written_where_nothing_tells_what_was_withdrawn(tmp_path: Path) -> None:
+    table = STATES.drop("status", "aktiv", "stock").with_columns(sponsored=pl.Series(N % 5 == 0))
+    ended, raw, text = made(tmp_path, shop(table, "csv"), "--export-items", "NOT sponsored")
+    assert ended.code == 0, ended.err
+    assert raw["export"]["items"] == "NOT sponsored" and raw["data"]["types"]["sponsored"] == "bool"
+    assert "# as --export-items says: 80% of the table's items are served; or items: all" in text
+
+
+def test_one_that_no_item_fulfils_is_refused_by_the_check(tmp_path: Path) -> None:
+    ended, raw, _ = made(tmp_path, shop(STATES, "csv"), "--export-items", "stock > 1000000")
+    assert ended.code == 65 and "holds for none of the" in ended.err
+    assert raw["export"]["items"].endswith(" AND stock > 1000000"), "the config is there to be corrected"
+
+
+REFUSED: dict[str, tuple[list[str], list[str]]] = {
+    "no column": (["--where", "plam <> 'staff'"], ["--where: ", "has no column plam", "plan"]),
+    "of a side table": (["--where", "stock > 3"], ["has no column stock", "write items.stock"]),
+    "no side table": (["--where", "users.age > 3"], ["no table of users was found beside the events"]),
+    "no column of it": (["--where", "items.stok > 3"], ["has no column stok", "stock"]),
+    "no expression": (["--where", "plan <>"], ["--where: expected an SQL expression"]),
+    "no condition": (["--where", "level + 1"], ["--where: expected true or false of each row, got"]),
+    "nothing named": (["--where", "1 = 1"], ["--where: 1 = 1 names no column"]),
+    "types": (["--where", "ts > 'a'"], ["--where: "]),
+    "served: no column": (["--export-items", "stok > 3"], ["--export-items: ", "has no column stok", "stock"]),
+    "served: no condition": (["--export-items", "stock"], ["--export-items: expected true or false of each row"]),
+    "served: no expression": (["--export-items", "stock >"], ["--export-items: expected an SQL expression"]),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_is_refused_before_anything_is_written(name: str, tmp_path: Path) -> None:
+    options, expected = REFUSED[name]
+    line = refused(tmp_path, *options)
+    assert all(part in line for part in expected), line
+
+
+def test_without_a_table_of_items_nothing_can_be_served_by_it(tmp_path: Path) -> None:
+    def write(home: Path) -> None:
+        shop(STATES, "csv")(home)
+        (home / "items.csv").unlink()
+
+    (tmp_path / "log").mkdir()
+    write(tmp_path / "log")
+    ended = dmtl("init", tmp_path / "log", "-o", tmp_path / "mine.yaml", "--export-items", "stock > 3")
+    assert ended.code == 2 and "--export-items: no table of items was found" in ended.err
+
+
+def test_the_printed_command_has_what_was_given(tmp_path: Path) -> None:
+    """Where the user and the item have to be named, the command that does it has the conditions too."""
+    ended, _, _ = made(tmp_path, of_one_day, "--where", "alumno <> 'x'")
+    assert ended.code == 78 and "the user, the item could not be guessed" in ended.err
+    first = shlex.split(ended.out.splitlines()[-1].removeprefix("first: "))
+    assert first[first.index("--where") + 1] == "alumno <> 'x'"
+    assert dmtl(*first[1:]).code == 0
+    assert config_of(tmp_path).data.events.where == "alumno <> 'x'"
