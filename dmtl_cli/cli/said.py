@@ -178,7 +178,8 @@ def _evaluation(m: Manifest, *, aim_alone: bool = False) -> list[str]:
     others_told = [] if aim_alone else [f"of {label}s, not the aim: {other}" for label, other in others]
     taken, there = m.rows.get("users", 0), m.rows.get("active_users", 0)
     bound = "max_users" if taken == m.config.get("evaluate", {}).get("max_users") else "share"
-    users = f"a sample of {taken:,} of {there:,} users (evaluate.{bound})" if told and taken < there else ""
+    sampled = told and taken < there and not aim_alone  # its error says what that costs
+    users = f"a sample of {taken:,} of {there:,} users (evaluate.{bound})" if sampled else ""
     aucs = _listed(m.metrics, "teacher.{}.auc", _LABELS)
     return ["; ".join(filter(None, [told, *others_told, users])), f"teacher AUC {aucs}" if aucs else ""]
 

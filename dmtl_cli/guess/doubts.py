@@ -208,7 +208,9 @@ def programs_line(
     seen = f"{user}: {many}, with {of_rows:.1%} of rows and {of_clicks:.1%} of clicks, look like programs: far"
     seen += " more rows than others and next to no click, or many more clicks and hardly a good one. If they are,"
     condition = f"{sql_column(user)} NOT IN ({', '.join(named)})"
-    how = f"add AND {condition} to" if where else f"set {quoted(condition)} as"  # a long one is not said again
+    whole = both(where, condition)
+    is_added = where is not None and whole.startswith(where)  # a long one is not said again
+    how = f"add AND {condition} to" if is_added else f"set {quoted(whole)} as"
     return [f"{seen} {how} data.events.where{more}"]
 
 

@@ -208,25 +208,22 @@ def refuse_expression(text: str | None, events: Table, inputs: Inputs, roles: Ro
 
 
 def below_zero(text: str | None, frame: pl.DataFrame, roles: Roles) -> Iterator[str]:
-    """A line for each column of an expression of --conversion of which clicks have one and the same number below 0, as
-    -1 stands for an unknown one: they would be bad clicks. An expression that says more than a least number is left."""
+    """A line where an expression of --conversion asks for a least number of a column, and some clicks have one and the
+    same number below 0 there, as -1 stands for an unknown one: they would be bad clicks. Of an expression that says
+    more than that nothing is told: it may mean it."""
+    least = re.fullmatch(r'(?:"([^"]+)"|([^\s"<>=]+))\s*>=?\s*([^<>=]+)', text or "")
+    if least is None or re.search(r"\b(OR|AND|CASE|NULLIF|COALESCE)\b|-|^0$", least[3], re.IGNORECASE):
+        return
+    c = least[1] or least[2]
+    if c not in frame.columns or not frame[c].dtype.is_numeric():
+        return
     clicked = roles.clicked(frame)
-    for c in sources_of(text) if text else ():
-        if c not in frame.columns or not frame[c].dtype.is_numeric():
-            continue
-        least = re.fullmatch(rf'"?{re.escape(c)}"?\s*>=?\s*([^<>=]+)', text or "")  # no other rule: what else it says
-        if (
-            least is None
-            or re.search(r"\b(OR|AND|CASE|NULLIF|COALESCE)\b|-", least[1], re.IGNORECASE)
-            or least[1] == "0"
-        ):
-            continue
-        mine = frame[c] if clicked is None else frame[c].filter(clicked)
-        below = mine.filter(mine < 0)
-        if len(below) and below.n_unique() == 1:
-            known = typed(f"CASE WHEN {sql_column(c)} >= 0 THEN {text} END")
-            seen = f"{c}: {percent(len(below) / len(mine))} of clicks have {below[0]:g}, which makes them no good ones"
-            yield f"{seen}: if it means unknown, --conversion {known}"
+    mine = frame[c] if clicked is None else frame[c].filter(clicked)
+    below = mine.filter(mine < 0)
+    if len(below) and below.n_unique() == 1:
+        known = typed(f"CASE WHEN {sql_column(c)} >= 0 THEN {text} END")
+        seen = f"{c}: {percent(len(below) / len(mine))} of clicks have {below[0]:g}, which makes them no good ones"
+        yield f"{seen}: if it means unknown, --conversion {known}"
 
 
 def _which(column: str, columns: Sequence[str]) -> str:

@@ -20,6 +20,7 @@ from dmtl_cli.guess.exploding import parallel
 from dmtl_cli.guess.features import days_of_rows, inputs_of
 from dmtl_cli.guess.files import CSV, JSON, Files, complete_day, usual
 from dmtl_cli.guess.given import below_zero, refuse_expression, refuse_given, told_of, with_clicks, with_grades
+from dmtl_cli.guess.inputs import Inputs
 from dmtl_cli.guess.keys import by_tables
 from dmtl_cli.guess.known import Log
 from dmtl_cli.guess.labels import EXPRESSION, roles_of
@@ -101,27 +102,47 @@ def understood(root: str, given: Mapping[str, str], lives: str | None, rules: Ru
     inputs.other.extend(found.unreadable)
     inputs.told.extend([*_of_days(days, late), *lost, *unseen(events, roles)])
     inputs.told.extend(below_zero(given.get(EXPRESSION), events.frame, roles))
-    read = [side.table.files for side in inputs.sides.values()]
-    inputs.told.extend(_of_few(table, files) for table in whole for files in read if _is_part(files, table))
-    inputs.told.extend(f"{c}: {kind}" for c, kind in events.other.items() if kind.startswith(OBJECT))
-    inputs.told.extend(f"{path}: not used: {why}" for path, why in found.unreadable if NOT_UTF8 in why)
-    waits, came_of = max((one.days_after for one in later), default=0), days_of(later, events)
-    there = {day: n for day, n in days.items() if all(day in of for of in came_of) and before(day, -waits) <= max(days)}
-    newest = complete_day(there.items())
+    inputs.told.extend(_of_files(found, events, whole, inputs))
+    newest = _newest(events, later, days)
     marked = _marked(found, events, days, newest)
     came = {one.name: until for one in later if (until := _marked(found, one.table, days, newest)) is not None}
     day = min((d for d in (marked, *came.values()) if d is not None), default=newest)
-    left = left_out(events, roles, inputs)
-    left += [rows_that_count(rules.where, events, inputs)] if rules.where else []
-    if rules.items:
-        inputs.served.asked = rules.items
-        inputs.served.holds = items_to_serve(rules.items, inputs.sides.get("items"))
+    left = _ruled(rules, events, roles, inputs)
     told = _warnings(events, roles, left) + _sessions(events, roles, days, newest, zone)
     cut = {n: side.table.files for n, side in inputs.sides.items() if side.table.files.form not in LAKES}
     sides = frozenset(n for n, files in cut.items() if day and found.is_marked(files, day))
     sides |= {f"joined.{name}" for name in came}
     told_by = (marked is not None, sides, (), fits, lives, late)
     return Log(found.root, events, roles, inputs, days, day, told, *told_by, later, left)
+
+
+def _of_files(found: Found, events: Table, whole: Sequence[Table], inputs: Inputs) -> Iterator[str]:
+    """What a person should know of files that are not read, or in part, a line each.
+
+    Args:
+        whole: the tables beside the events, with all their days.
+    """
+    read = [side.table.files for side in inputs.sides.values()]
+    yield from (_of_few(table, files) for table in whole for files in read if _is_part(files, table))
+    yield from (f"{c}: {kind}" for c, kind in events.other.items() if kind.startswith(OBJECT))
+    yield from (f"{path}: not used: {why}" for path, why in found.unreadable if NOT_UTF8 in why)
+
+
+def _newest(events: Table, later: Sequence[Outcomes], days: Mapping[dt.date, int]) -> dt.date | None:
+    """The newest day that is complete, with what came of its exposures."""
+    waits, came_of = max((one.days_after for one in later), default=0), days_of(later, events)
+    there = {day: n for day, n in days.items() if all(day in of for of in came_of) and before(day, -waits) <= max(days)}
+    return complete_day(there.items())
+
+
+def _ruled(rules: Rules, events: Table, roles: Roles, inputs: Inputs) -> list[LeftOut]:
+    """The rows that are left out, of what is guessed and of what a person says; the inputs then know too which items
+    they say may be served."""
+    if rules.items:
+        inputs.served.asked = rules.items
+        inputs.served.holds = items_to_serve(rules.items, inputs.sides.get("items"))
+    left = left_out(events, roles, inputs)
+    return [*left, rows_that_count(rules.where, events, inputs)] if rules.where else left
 
 
 def _marked(found: Found, table: Table, days: Mapping[dt.date, int], newest: dt.date | None) -> dt.date | None:
