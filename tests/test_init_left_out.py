@@ -12,7 +12,8 @@ import yaml
 from initiated import daily, frame, made
 from worlds import dmtl
 
-from dmtl_cli.guess.doubts import both, programs_line
+from dmtl_cli.guess.doubts import both
+from dmtl_cli.guess.programs import programs_line
 
 ROWS = unseen.ROWS
 

@@ -72,8 +72,8 @@ def test_few_users_and_no_click_are_said_aloud(tmp_path: Path) -> None:
     few = "WARNING: user_id: 7 users in 1,200 rows of 40 items: is it the user?"
     none = "WARNING: no column of clicks (data.events.click): every row counts as a click"
     assert few in ended.out and none in ended.out and f"# {few}" in text and f"# {none}" in text
-    day = ended.out[ended.out.index("\nday ") :]
-    assert "WARNING: user_id: 7 users in " in day and ended.out.count(none) == 1, "check says it too, in the same words"
+    assert ended.out.count("WARNING: user_id: 7 users in ") == 1, "check says it too, in the same words but for numbers"
+    assert ended.out.count(none) == 1
     checked = dmtl("check", "--config", tmp_path / "mine.yaml", "--day", "2026-03-03", "--json")
     assert len(checked.json["warnings"]) == 2
 

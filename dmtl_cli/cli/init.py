@@ -58,7 +58,7 @@ def init(
 
     given = {"user": user, "item": item, "time": time, "click": click, "duration": duration, "conversion": conversion}
     named = {role: column for role, column in given.items() if column is not None}
-    found = init(log, out, named, lives=_zone(timezone), rules=Rules(where, export_items), force=force)
+    found = init(log, out, named, lives=_zone(timezone), rules=Rules.of(where, export_items), force=force)
     complete = found["day"] is not None and not found["edits"]
     found["check"], refused = _checked(out, found["day"], lives=timezone is not None) if complete else (None, None)
     if refused is not None:

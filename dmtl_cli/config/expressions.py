@@ -76,6 +76,25 @@ def _parsed(text: str) -> tuple[Any, Any]:
     return expression, json.loads(expression.meta.serialize(format="json"))
 
 
+def with_quotes(text: str) -> str:
+    """An expression with double quotes around dotted names that begin with a word of SQL, as `user.type = 'x'`: SQL
+    asks for them, and whoever reads `user.type` elsewhere does not expect it. As it is where that does not help."""
+    import polars as pl
+
+    def parses(part: str) -> bool:
+        try:
+            pl.sql_expr(part)
+        except pl.exceptions.PolarsError:
+            return False
+        return True
+
+    if parses(text):
+        return text
+    names = [name for name in {*_DOTTED.findall(_QUOTED.sub(" ", text))} if not parses(name)]
+    quoted = renamed(text, {name: f'"{name}"' for name in names})
+    return quoted if parses(quoted) else text
+
+
 def _is_aggregate(tree: Any) -> bool:
     """Whether a value of several rows is in the tree, and each column is below one."""
     bare, several = False, False

@@ -7,7 +7,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
 import polars as pl
 
 from dmtl_cli.config.errors import Exit, UserError
@@ -36,15 +35,6 @@ _AGAIN = 1.2  # rows of an item, below which it is hardly shown twice
 _SHORT = 3  # characters of any other id where 0 is none
 BYTES = 256 << 20
 """of rows that are looked through"""
-
-
-_MANY, _MOST, _TIMES_MOST = 60, 0.95, 3.0  # rows of a program, at least; of most users, and as many times theirs
-_EXPECTED, _HARDLY = 10.0, 0.1  # clicks by the rate of all rows, and what part of them it has
-_SOME_ROWS, _GOOD = 30, 3.0  # rows of one without a good click, and good ones that it would have as others do
-_HALF, _FAR = 0.4, 2.5  # of its rows are clicks, which is so many times the rate of all
-_MORE, _SURELY_GOOD = 1.5, 9.0  # times the rate of all; and good clicks that nobody who does so misses by chance
-_BY_CHANCE = 2  # times as many of the others as by chance have no good click
-_NAMED = 20
 
 
 def warnings(user: str, item: str, users: int, items: int, rows: int, clicks: str | None) -> list[str]:
@@ -160,60 +150,6 @@ def no_item(
     return lines
 
 
-def programs(ids: pl.Series, rows: pl.Series, clicks: pl.Series, good: pl.Series | None = None) -> pl.Series:
-    """Of distinct users those that are hardly people: they see far more than nearly all others, and click next to
-    nothing of it, or half of it where others do not; or they click so, or more than others and very often, and no click
-    is a good one, where hardly anybody else's are none. None where users are few.
-
-    Args:
-        rows, clicks, good: of each, how many; None: which clicks are good is not known.
-    """
-    n, c = rows.to_numpy().astype(np.float64), clicks.to_numpy().astype(np.float64)
-    if len(ids) < USERS or not c.sum():
-        return ids.head(0)
-    rate = c.sum() / n.sum()
-    never = (n * rate >= _EXPECTED) & (c <= _HARDLY * rate * n)
-    always = (c >= _HALF * n) & (_FAR * rate <= _HALF)
-    many = n >= max(_MANY, _TIMES_MOST * float(np.quantile(n, _MOST)))
-    found = many & (never | always)
-    if good is not None:
-        z = good.to_numpy().astype(np.float64)
-        expected = c * z.sum() / c.sum()
-        found |= always & (n >= _SOME_ROWS) & (expected >= _GOOD) & (z == 0)
-        often = (c >= _MORE * rate * n) & (expected >= _SURELY_GOOD) & (z == 0)
-        others = (c < _MORE * rate * n) & (expected >= _GOOD)  # where many of these have none either, people do not
-        if (z[others] == 0).sum() <= _BY_CHANCE * (1 + np.exp(-expected[others]).sum()):
-            found |= often
-    return ids.filter(pl.Series(found))
-
-
-def programs_line(
-    user: str,
-    ids: pl.Series,
-    rows: pl.Series,
-    clicks: pl.Series,
-    good: pl.Series | None = None,
-    *,
-    where: str | None = None,
-) -> list[str]:
-    """A line of `programs`, with what leaves their rows out where the config asks for `where` already."""
-    found = programs(ids, rows, clicks, good)
-    if not len(found):
-        return []
-    mine = ids.is_in(found.implode()).to_numpy()
-    of_rows, of_clicks = (float(n.to_numpy()[mine].sum() / n.to_numpy().sum()) for n in (rows, clicks))
-    named = [sql_text(str(v)) if ids.dtype == pl.String else str(v) for v in found.sort().head(_NAMED)]
-    more = f", the first {_NAMED} of them" if len(found) > _NAMED else ""
-    many = words.count(len(found), "id")
-    seen = f"{user}: {many}, with {of_rows:.1%} of rows and {of_clicks:.1%} of clicks, look like programs: far"
-    seen += " more rows than others and next to no click, or many more clicks and hardly a good one. If they are,"
-    condition = f"{sql_column(user)} NOT IN ({', '.join(named)})"
-    whole = both(where, condition)
-    is_added = where is not None and whole.startswith(where)  # a long one is not said again
-    how = f"add AND {condition} to" if is_added else f"set {quoted(whole)} as"
-    return [f"{seen} {how} data.events.where{more}"]
-
-
 def _counted(ids: pl.Series, rows: pl.Series) -> pl.DataFrame:
     """[id as text, rows], those with most first; without the words for none."""
     found = pl.DataFrame([ids.cast(pl.String).alias("id"), rows.cast(pl.Int64).alias("rows")]).drop_nulls()
@@ -308,6 +244,9 @@ def unfit(role: str, s: pl.Series) -> tuple[str, str]:
         "conversion": flags,
     }.get(role, "ids")
     bad, hint = known, "name another"
+    if role == "time" and known.dtype == pl.String:
+        # most fit, and the column is right: what does not is what is to be known
+        bad, hint = _no_times(known), "name another, or write a time in its place, or none"
     if known.dtype == pl.String and needed not in ("ids", "times"):
         if role == "duration":
             fits = clock_seconds(known).is_not_null() | not_negative(known).is_null() | floats(known).is_not_null()
@@ -326,6 +265,14 @@ def unfit(role: str, s: pl.Series) -> tuple[str, str]:
         bad = known.filter(~known.cast(pl.Float64).is_in([0.0, 1.0]))
     kind = f"{s.dtype}, such as {_short(str(bad.head(1).to_list()[0]))}" if len(bad) else "empty"
     return f"--{role}: expected a column of {needed}, {s.name} is {kind}", hint
+
+
+def _no_times(texts: pl.Series) -> pl.Series:
+    """The texts that are written otherwise than most: all of them where they are written alike."""
+    shapes = texts.str.replace_all(r"\p{L}+", "a").str.replace_all(r"[1-9]+0*|0*[1-9]\d*", "9")
+    usual = shapes.value_counts(sort=True)[0, 0]
+    other = texts.filter(shapes != usual)
+    return other if 0 < len(other) < len(texts) / 2 else texts
 
 
 def _short(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, cast
@@ -173,6 +174,10 @@ def _shown(ids: pl.Series, items: pl.Series, days: pl.Series | None) -> states.S
     return before, last
 
 
+_TOTALS = 2
+"""running totals of an object, whose other whole numbers are such too then"""
+
+
 def _hold_totals(
     frame: pl.DataFrame, key: str, found: Inputs, before: int, events: pl.DataFrame, roles: Roles, side: str
 ) -> None:
@@ -192,6 +197,11 @@ def _hold_totals(
     for i, why in [(i, states.goes_with(frame[i.column], totals)) for i in found.used[before:]]:
         if why is not None:
             found.hold(i.column, side, why)
+    objects = Counter(i.column.rpartition(".")[0] for i in found.held if i.side == side and "." in i.column)
+    for i in [i for i in found.used[before:] if objects[i.column.rpartition(".")[0]] >= _TOTALS]:
+        is_count = i.kind == "categorical" or not states.is_measure(i.column)
+        if frame.schema[i.column].is_integer() and is_count:
+            found.hold(i.column, side, "beside running totals in one object: its value is that of the end of the log")
     for i in [i for i in found.used[before:] if side == "user" and i.options.get("embedding_name") == ":item"]:
         found.hold(i.column, side, f"{i.why}; a list of the end of the log may have what came of its own exposures")
 

@@ -11,8 +11,9 @@ import polars as pl
 
 from dmtl_cli.config.commands import typed
 from dmtl_cli.config.errors import Exit, UserError, did_you_mean
-from dmtl_cli.config.expressions import aggregated_of, as_own, looked_up, renamed, sources_of, unquoted
+from dmtl_cli.config.expressions import aggregated_of, as_own, looked_up, renamed, sources_of, unquoted, with_quotes
 from dmtl_cli.data.log.computed import Computed
+from dmtl_cli.guess import words
 from dmtl_cli.guess.doubts import percent, unfit
 from dmtl_cli.guess.goals import example
 from dmtl_cli.guess.graded import graded
@@ -43,7 +44,10 @@ def told_of(given: Mapping[str, str], named: list[Table], later: Iterable[Outcom
     own = {c for table in named for c in table.frame.columns}
     made = {c: name for c, name in _made_of(later).items() if c not in own}
     made |= {short: made.get(c, c) for short, c in _shortened({*own, *made}).items()}
-    out = {role: made.get(text, text) for role, text in given.items()}
+    out = {
+        role: with_quotes(made.get(text, text)) if _is_rule(role, text) else made.get(text, text)
+        for role, text in given.items()
+    }
     mine = named[0].frame.columns  # the events, where anything came of them
     states = {c: by for one in later for c, by in one.states.items() if c not in mine}
     for role, key in (("conversion", EXPRESSION), ("click", CLICK_EXPRESSION)):
@@ -66,6 +70,11 @@ def told_of(given: Mapping[str, str], named: list[Table], later: Iterable[Outcom
     if CLICK_EXPRESSION in out:
         out["click"] = free("clicked", {c for table in named for c in table.frame.columns})
     return out
+
+
+def _is_rule(role: str, text: str) -> bool:
+    """Whether what is given may be an expression and is no name."""
+    return role in ("click", "conversion") and re.fullmatch(r"[\w.:-]*", text) is None
 
 
 def _by_flags(text: str, states: Mapping[str, Mapping[str, str]]) -> str:
@@ -209,8 +218,8 @@ def refuse_expression(text: str | None, events: Table, inputs: Inputs, roles: Ro
 
 def below_zero(text: str | None, frame: pl.DataFrame, roles: Roles) -> Iterator[str]:
     """A line where an expression of --conversion asks for a least number of a column, and some clicks have one and the
-    same number below 0 there, as -1 stands for an unknown one: they would be bad clicks. Of an expression that says
-    more than that nothing is told: it may mean it."""
+    same number below 0 there, as -1 stands for an unknown one, or a length of time has such: they would be bad clicks.
+    Of an expression that says more than that nothing is told: it may mean it."""
     least = re.fullmatch(r'(?:"([^"]+)"|([^\s"<>=]+))\s*>=?\s*([^<>=]+)', text or "")
     if least is None or re.search(r"\b(OR|AND|CASE|NULLIF|COALESCE)\b|-|^0$", least[3], re.IGNORECASE):
         return
@@ -220,9 +229,10 @@ def below_zero(text: str | None, frame: pl.DataFrame, roles: Roles) -> Iterator[
     clicked = roles.clicked(frame)
     mine = frame[c] if clicked is None else frame[c].filter(clicked)
     below = mine.filter(mine < 0)
-    if len(below) and below.n_unique() == 1:
+    if len(below) and (below.n_unique() == 1 or words.by_name(c, words.DURATION)):
         known = typed(f"CASE WHEN {sql_column(c)} >= 0 THEN {text} END")
-        seen = f"{c}: {percent(len(below) / len(mine))} of clicks have {below[0]:g}, which makes them no good ones"
+        have = f"{below[0]:g}" if below.n_unique() == 1 else "less than 0"
+        seen = f"{c}: {percent(len(below) / len(mine))} of clicks have {have}, which makes them no good ones"
         yield f"{seen}: if it means unknown, --conversion {known}"
 
 

@@ -137,10 +137,13 @@ def _without(where: str, said: dict[str, Any]) -> Iterator[str]:
     if timeless:
         most = "WARNING: " if timeless > _MOST * said["rows"] else ""
         yield f"{most}{where}: {timeless:,} of its {rows} rows have no time: left out"
+    days = 1 + said["days_after"]  # of files, each of which has the rows of its own day's exposures too
     if lost and (window := said.get("within")):
-        most = "WARNING: " if lost > _MOST * said["rows"] else ""
+        most = "WARNING: " if days * (said["rows"] - lost) < (1 - _MOST) * said["rows"] else ""
         asked = ": are time, data.timezone and within right?" if most else ""
-        yield f"{most}{where}: {lost:,} of its {rows} rows came within {window} of no exposure: left out{asked}"
+        of = f", of {days} days," if days > 1 else ""
+        what = f"came within {window} of no exposure{' of this day' if days > 1 else ''}: left out"
+        yield f"{most}{where}: {lost:,} of its {rows} rows{of} {what}{asked}"
     elif said["rows"] and lost + nameless == said["rows"]:
         yield f"WARNING: {where}: none of its {rows} rows has the id of an exposure: is key the exposure's id?"
         nameless = 0

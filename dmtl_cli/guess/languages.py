@@ -131,7 +131,8 @@ _COUNT = spelled(
     " totale totales totais totali totaux nb nombre liczba ilość suma počet celkem száma szám összes număr număr_de"
     " aantal totaal antal antall"
     " totalt totala insgesamt yhteensä ukupno łącznie ogółem spolu skupaj összesen kokku iš_viso kopā итого всього"
-    " загалом укупно общо σύνολο jumlah_total tổng määrä jumlah количество число кол_во всего кількість αριθμός số lượt"
+    " загалом укупно общо σύνολο jumlah_total tổng määrä jumlah jml jlh количество число кол_во всего кількість"
+    " αριθμός số lượt"
 )
 _COUNTED = spelled(
     "satış+ yorum+ beğeni+ görüntülenme+ izlenme+ tıklama+ favori+ değerlendirme+ takipçi+ indirme+ okunma+"
@@ -333,6 +334,7 @@ GONE = (
         " ascuns expirat vândut borttagen raderad arkiverad dold utgången såld slettet fjernet arkiveret arkivert"
         " skjult udløbet utløpt solgt poistettu arkistoitu piilotettu vanhentunut myyty silindi silinmiş"
         " kaldırıldı arşivlendi gizlendi pasif süresi_doldu satıldı dihapus diarsipkan disembunyikan kedaluwarsa"
+        " ditarik ditarik_kembali diblokir ditutup ditangguhkan"
         " terjual nonaktif đã_xóa đã_gỡ đã_ẩn hết_hạn đã_bán удал+ снят+ скрыт+ архив+ отозван+ неактив+ истек+"
         " продан+ видален+ знят+ прихован+ изтрит+ свален+ скрит+ διαγραμμέν+ αποσυρμέν+ κρυφό ανενεργ+"
     )

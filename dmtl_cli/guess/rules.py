@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import polars as pl
 
 from dmtl_cli.config.errors import Exit, UserError, did_you_mean
-from dmtl_cli.config.expressions import looked_up, sources_of, unquoted
+from dmtl_cli.config.expressions import looked_up, sources_of, unquoted, with_quotes
 from dmtl_cli.data.log.computed import Computed
 from dmtl_cli.guess.inputs import Inputs
 from dmtl_cli.guess.left_out import LeftOut
@@ -29,6 +29,15 @@ class Rules:
     """of the events' rows that count: `data.events.where`"""
     items: str | None = None
     """of the items that may be served: `export.items`"""
+
+    @staticmethod
+    def of(where: str | None, items: str | None) -> Rules:
+        """Conditions as a person types them, before a log is read. Raises UserError 2 where one is no expression."""
+        rules = Rules(*(None if text is None else with_quotes(text) for text in (where, items)))
+        for option, text in ((WHERE, rules.where), (ITEMS, rules.items)):
+            if text is not None:
+                _sources(option, text)
+        return rules
 
 
 NONE = Rules()
@@ -73,7 +82,8 @@ def items_to_serve(condition: str, side: Side | None) -> pl.Series:
         raise UserError(what, "leave it out, or lay the table beside them", Exit.USAGE)
     if absent := [c for c in _sources(ITEMS, condition) if c not in side.table.frame.columns]:
         raise _unknown(ITEMS, absent[0], side.table)
-    return _holds(ITEMS, condition, side.table).fill_null(False)
+    newest = side.table.frame.unique(side.key.column, keep="first", maintain_order=True)  # the newest day is first
+    return _holds(ITEMS, condition, replace(side.table, frame=newest)).fill_null(False)
 
 
 def _sources(option: str, condition: str) -> list[str]:

@@ -58,11 +58,12 @@ def _is_stage(s: pl.Series, clicked: pl.Series) -> bool:
 
 def _state_line(s: pl.Series, of: str) -> list[str]:
     """A comment of the states that such rows have, with a rule of the most frequent two: that of most rows, as a click
-    alone makes it, is hardly good. Empty where none has one."""
+    alone makes it, is hardly good, nor is what is a draft. Empty where none has one."""
     shares = _shares(s.drop_nulls().value_counts(name="n").rows(), len(s))
     named = ", ".join(f"{sql_text(v)} {rate}" for v, rate in shares)
     is_usual = len(shares) > 1 and int((s == shares[0][0]).sum()) > _HALF * len(s)
-    some = ", ".join(sql_text(v) for v, _ in shares[is_usual:][:2])
+    left = [v for v, _ in shares[is_usual:] if not words.says(v, words.NOT_YET)] or [v for v, _ in shares[is_usual:]]
+    some = ", ".join(map(sql_text, left[:2]))
     rule = f'name those that are good: --conversion "{sql_column(s.name)} IN ({some})"'
     return [f"# {s.name} of {of}: {named}; {rule}"] if shares else []
 

@@ -43,12 +43,6 @@ _GONE = (
     )
     + f"|{languages.GONE})"
 )
-_NOT_YET = words.any_of(
-    "draft drafts unlisted rejected paused suspended on_hold geo_blocked geoblocked region_blocked"
-    " restricted pending in_review under_review scheduled upcoming coming_soon embargoed private offline quarantined"
-    " entwurf brouillon borrador rascunho bozza concept pausiert pausado en_pausa suspendu suspendido sospeso 草稿"
-)
-"""and what is not, or not everywhere, to be had for now"""
 _THERE = words.any_of("active available in_stock instock enabled aktiv activo actif ativo 上架")
 _WHOLE = r"^((is|was|ist) )?{}( (flag|yn|at|on|date|time|ts|datetime|utc))*$"
 _STATUS = rf"(^| )(status|state|availability|{languages.STATE})$"
@@ -122,7 +116,7 @@ def still(s: pl.Series) -> tuple[Value, ...] | None:
     if s.dtype == pl.String and _says(s.name, _STATUS) and known.n_unique() <= _CLASSES:
         out = _says_so(known, _GONE)
         if out.any() and not out.all():
-            return _by_number(known.filter(~(out | _says_so(known, _NOT_YET))))
+            return _by_number(known.filter(~(out | _says_so(known, words.NOT_YET))))
     return None
 
 
@@ -180,7 +174,7 @@ def _stopped(s: pl.Series, shown: Shown) -> tuple[tuple[Value, ...], str] | None
     )
     far = pl.max_horizontal(_STOP * pl.col("of"), _SIGMAS * pl.col("sd"))
     out = (pl.col("of") >= _SOME) & (pl.col("more") >= far)
-    named = _says_so(pl.Series(by["v"]), f"({_GONE}|{_NOT_YET})").fill_null(False)  # of few a word alone tells it
+    named = _says_so(pl.Series(by["v"]), f"({_GONE}|{words.NOT_YET})").fill_null(False)  # of few a word alone tells it
     gone, there = by.filter(out), by.filter(~out & ~named).sort("n", "v", descending=[True, False])
     if not len(gone) or float(there["of"].sum()) < max(_SOME, float(gone["of"].sum())):
         return None

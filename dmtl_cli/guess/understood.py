@@ -13,6 +13,7 @@ import polars as pl
 from dmtl_cli.config.days import before
 from dmtl_cli.data.first_window import FEW
 from dmtl_cli.data.log.lengths import clock_seconds, not_negative
+from dmtl_cli.guess import words
 from dmtl_cli.guess.arrival import Arrival, arrival, by_times
 from dmtl_cli.guess.dated import by_own_times
 from dmtl_cli.guess.doubts import crowd, invalid_rows, no_item, nobody, null_ids, sessions, warnings
@@ -340,26 +341,30 @@ def _timed(table: Table, given: Mapping[str, str]) -> Table:
 
 
 def _warnings(events: Table, roles: Roles, left: Sequence[LeftOut]) -> list[str]:
-    words = list[str]()
+    lines = list[str]()
     if not (events.written.header or events.written.source):
         fix = "write the right ones into data.csv.columns, or lay a file with CREATE TABLE beside the log"
-        words.append(f"{path_of(events)} has no header: names of its columns are guesses by their place: {fix}")
+        lines.append(f"{path_of(events)} has no header: names of its columns are guesses by their place: {fix}")
     if roles.user is None or roles.item is None or roles.behaviour is not None:
-        return words
+        return lines
     ids = [(g.column, events.frame[g.column].drop_nulls().value_counts()) for g in (roles.user, roles.item)]
     users, items = (len(counts) for _, counts in ids)
     click = roles.click.column if roles.click else None
     text = events.files.form in (CSV, JSON)
     dropped = invalid_rows(events.frame, roles, ()) is not None  # as is then written
-    words += [line for c, counts in ids for line in null_ids(c, counts[c], counts["count"], text=text, dropped=dropped)]
+    lines += [line for c, counts in ids for line in null_ids(c, counts[c], counts["count"], text=text, dropped=dropped)]
     (user, _), (item, _) = ids
     (people, n), (goods, m) = ((counts[c], counts["count"]) for c, counts in ids)
     asked = condition_of(events, roles, left)
     where = None if asked is None else asked[0]
-    words += crowd(user, people, n, kept=True, where=where)
+    lines += crowd(user, people, n, kept=True, where=where)
     (people, n), (goods, m) = (_without(left, *of) for of in ((people, n), (goods, m)))
-    words += nobody(user, people, n, where=where) + no_item(item, goods, m, user, people, n, where=where)
-    return [*warnings(user, item, users, items, len(events.frame), click), *words]
+    lines += nobody(user, people, n, where=where) + no_item(item, goods, m, user, people, n, where=where)
+    told = warnings(user, item, users, items, len(events.frame), click)
+    if click is None and roles.conversion is not None and words.by_name(roles.conversion.column, words.CLICK):
+        c = roles.conversion.column
+        told[-1] = f"{told[-1]}, and {c} is what a good one is: if {c} is the click, leave --conversion {c} out"
+    return [*told, *lines]
 
 
 def _without(left: Sequence[LeftOut], ids: pl.Series, rows: pl.Series) -> tuple[pl.Series, pl.Series]:

@@ -292,8 +292,19 @@ _MEASURED = r"(^| )(ms|msec|msecs|millis|milli|milliseconds?|s|secs?|seconds?|" 
 _SEEN = rf"(^| ){languages.VISIBLE}( {_MEASURES})*$"
 _IN_VIEW = any_of("viewable viewability in_view seen displayed rendered impressed")
 _EARLIER = any_of("before already ever previously times often how")
-ZERO_DATES = ("0000-00-00 00:00:00", "0000-00-00", "0000-00-00 00:00:00.000", "0000-00-00 00:00:00.000000")
-"""what MySQL writes where a time is not known"""
+ZERO_DATES = tuple(
+    f"{day}{clock}"
+    for day in ("0000-00-00", "00/00/0000", "00.00.0000", "00-00-0000", "0000/00/00")
+    for clock in (" 00:00:00", "", " 00:00", " 00:00:00.000", " 00:00:00.000000", "T00:00:00")
+)
+"""what MySQL writes where a time is not known, and what exports of it make of that"""
+NOT_YET = any_of(
+    "draft drafts unlisted rejected paused suspended on_hold geo_blocked geoblocked region_blocked"
+    " restricted pending in_review under_review scheduled upcoming coming_soon embargoed private offline quarantined"
+    " entwurf brouillon borrador rascunho bozza concept pausiert pausado en_pausa suspendu suspendido sospeso 草稿"
+    " draf konsep ditunda dijeda privat pribadi privé privada privado privato"
+)
+"""states of what is not, or not everywhere, to be had for now"""
 DATABASES = ("", "NULL", "null", "\\N", *ZERO_DATES)
 """texts that databases write for null: in any column of text they are none"""
 SAID = (*DATABASES, "None", "N/A", "n/a", "-")

@@ -29,10 +29,10 @@ from dmtl_cli.data.log.served import chosen
 from dmtl_cli.data.log.shares import share_groups
 from dmtl_cli.data.profile.stored import Profile
 from dmtl_cli.guess import memory
-from dmtl_cli.guess.doubts import crowd, no_item, nobody, null_ids, programs_line, sessions, warnings
+from dmtl_cli.guess.doubts import crowd, no_item, nobody, null_ids, sessions, warnings
 from dmtl_cli.guess.joined import joined_rows
+from dmtl_cli.guess.programs import programs_told
 from dmtl_cli.guess.repeats import repeated_ids
-from dmtl_cli.guess.same_day import read_seconds
 from dmtl_cli.guess.suggestions import other_rows, suggestions, unread
 from dmtl_cli.guess.values import ONE
 from dmtl_cli.nn.table import EmbeddingTable
@@ -120,25 +120,13 @@ def _warnings(config: Config, day: Day) -> list[str]:
     for column, ids, rows in found:
         out += null_ids(column, ids, rows, text=text, dropped=dropped)
     user, item = found
-    clicks, good = (pl.Series(n[day.user_events > 0]) for n in _clicks_of_users(config, day))
     where = events.where
     out += nobody(*user, where=where) + crowd(*user, where=where) + no_item(*item, *user, where=where)
-    out += programs_line(*user, clicks, good, where=where)
+    out += programs_told(config, [day])
     if (share := repeated / max(1.0, repeated + day.facts["clicks"])) > 0.5:
         what = f"{share:.0%} of clicks repeat an earlier one of the same user, item and request"
         out.append(f"{what}: is {events.item} the item? Else look at data.events.request")
     return out
-
-
-def _clicks_of_users(config: Config, day: Day) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """[users] how many rows of each are clicks, and how many are good ones."""
-    clicks, good = (np.zeros(len(day.users), np.int64) for _ in range(2))
-    seconds = read_seconds(config, day)
-    for block in day.blocks():
-        z, known = block.labels(seconds)
-        clicks += np.bincount(block.user[block.click], minlength=len(clicks))
-        good += np.bincount(block.user[block.click & known & (z > 0)], minlength=len(good))
-    return clicks, good
 
 
 def _sessions(config: Config, day: Day) -> list[str]:

@@ -18,6 +18,7 @@ from dmtl_cli.data.log.day import Day
 from dmtl_cli.data.log.invalid import left_out
 from dmtl_cli.data.threshold import heavy_tail, long_read_threshold
 from dmtl_cli.evaluate import metrics
+from dmtl_cli.guess.programs import LOOKED_AT, programs_told
 from dmtl_cli.nn.batches import Batch
 from dmtl_cli.nn.doubts import few_steps
 from dmtl_cli.nn.fit import train
@@ -153,6 +154,8 @@ def _doubts(run: Run, day: dt.date, trained: Trained, learned: float, done: Fini
     aucs = {task: auc for task, x in done.network.items() if (auc := _auc(x)) is not None}
     labels = {task: x.label for task, x in done.network.items()}
     out += leaks(importances(encoder, trained.model, window, suspects)) or too_good(aucs, labels)
+    if run.ranks.size == 1 and sum(map(len, window.days)) <= LOOKED_AT:  # a rank has not all rows of a user
+        out += programs_told(run.config, window.days)
     return out + one_valued(labels) + rare(encoder.seen_once(window.days))
 
 

@@ -288,11 +288,13 @@ class Outcomes:
         """Raises UserError 65 where the key, or one of the columns, is not there.
 
         Rows that a condition asks for have a key, others of the same files may have none: so a file without any of the
-        former lacks it, and a day without some of them other columns."""
+        former lacks it, and a day without some of them other columns; one without any of them the key too, if the
+        config says its type, which else may be misspelt."""
         section = self.section
         require = table.require if section.where else table.require_everywhere
-        require(section.key, f"{self.name}.key expects")
-        table.require_ids(section.key)
+        if not section.where or table.has(section.key) or section.key not in self._declared:
+            require(section.key, f"{self.name}.key expects")
+            table.require_ids(section.key)
         for column in columns:
             if not section.where or table.has(column) or column not in self._declared:
                 table.require(column, f"{self.name}.time expects" if column == section.time else asked)
