@@ -12,6 +12,7 @@ from unseen import START
 from worlds import dmtl
 
 from dmtl_cli.guess.programs import programs, programs_line
+from dmtl_cli.runs.manifest import MANIFEST, Manifest
 
 RNG = np.random.default_rng(2)
 N, DAYS = 300, 4
@@ -125,6 +126,13 @@ def test_init_names_what_leaves_them_out_and_another_user(tmp_path: Path) -> Non
     assert int(example) < N
     raw_text = (tmp_path / "mine.yaml").read_text()
     assert "NOT IN" not in raw_text, "a config names nobody"
+    keys = [arg for key in ("auto.budget=0", f"workspace={tmp_path / 'work'}") for arg in ("--set", key)]
+    ran = dmtl("run", "--config", tmp_path / "mine.yaml", "--day", "2026-03-04", "--json", *keys)
+    assert ran.code == 0, ran.err
+    (trained,) = (tmp_path / "work/teacher/day=2026-03-04").glob("run-*")
+    told = Manifest.read(trained / MANIFEST).facts["warnings"]
+    (line,) = (line for line in told if "look like programs" in line)
+    assert f"besucher_id NOT IN ({N}, {N + 1})" in line, "a training says it too, of the days that it learns"
     (tmp_path / "mine.yaml").write_text(
         raw_text.replace("    user: ", f'    where: "besucher_id NOT IN ({N}, {N + 1})"\n    user: ', 1)
     )

@@ -269,7 +269,7 @@ def unfit(role: str, s: pl.Series) -> tuple[str, str]:
 
 def _no_times(texts: pl.Series) -> pl.Series:
     """The texts that are written otherwise than most: all of them where they are written alike."""
-    shapes = texts.str.replace_all(r"\p{L}+", "a").str.replace_all(r"[1-9]+0*|0*[1-9]\d*", "9")
+    shapes = texts.str.replace_all(r"\p{L}+", "a").str.replace_all(r"\d", "9")
     usual = shapes.value_counts(sort=True)[0, 0]
     other = texts.filter(shapes != usual)
     return other if 0 < len(other) < len(texts) / 2 else texts

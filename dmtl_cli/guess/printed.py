@@ -170,7 +170,7 @@ def _is_said(line: str, lines: Sequence[str]) -> bool:
     """Whether what `check` says of the day was said of all days, with other numbers: a warning, or what is served."""
     if line.startswith("export.items: "):
         return any(other.startswith("served ") for other in lines) and "holds for none" not in line
-    return _NUMBER.sub("", line) in {_NUMBER.sub("", other) for other in lines}
+    return any(_NUMBER.sub("", other).startswith(_NUMBER.sub("", line)) for other in lines)
 
 
 def _counted(rows: list[dict[str, Any]], config: str) -> list[dict[str, Any]]:
