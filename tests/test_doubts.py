@@ -33,7 +33,7 @@ from dmtl_cli.student.doubts import Agreement, far_from_teacher, one_direction, 
 from dmtl_cli.teacher.doubts import leaks, overfits, rare, too_good
 from dmtl_cli.teacher.importance import Importance
 from dmtl_cli.teacher.labels import HeldOut
-from dmtl_cli.tune.advised import slower
+from dmtl_cli.tune.advised import chose_steps, slower
 
 RATE = {"teacher.embedding_learning_rate": 0.1}
 
@@ -81,6 +81,22 @@ def test_what_trials_chose_is_not_advised_against(
     assert ("lower teacher.embedding_learning_rate" in said) == lowers
     assert (f"dmtl tune --config FILE --day {day(2)}" in said) == (chosen is None or on == 1)
     assert said.endswith("it needs more rows or days") == (chosen is RATE and on == 2)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "told"),
+    [(None, False), ({}, False), ({"teacher.batch_size": None}, False), ({"teacher.batch_size": 256}, True)],
+)
+def test_batches_that_trials_chose_are_no_doubt(
+    tmp_path: Path, chosen: dict[str, int | None] | None, told: bool
+) -> None:
+    """None is the rule's size, of which few steps are few rows."""
+    chain = Chain(tmp_path)
+    if chosen is not None:
+        chain.make("tune", day(1), facts={"chosen": chosen})
+    chain.project.config["auto"] = {"budget": 1}
+    chain.project.write()
+    assert chose_steps(Run.start(load_config(chain.project.file), RunLog()), day(2)) is told
 
 
 def test_a_teacher_below_its_regression_is_told_where_it_matters() -> None:

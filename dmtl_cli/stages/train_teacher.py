@@ -40,7 +40,7 @@ from dmtl_cli.teacher.labels import HeldOut, TeacherLabels
 from dmtl_cli.teacher.loss import batch_loss
 from dmtl_cli.teacher.model import Teacher
 from dmtl_cli.teacher.rows import HoldOut, Window, rows_per_epoch
-from dmtl_cli.tune.advised import slower
+from dmtl_cli.tune.advised import chose_steps, slower
 from dmtl_cli.tune.carried import tuned
 
 
@@ -147,7 +147,9 @@ def _doubts(run: Run, day: dt.date, trained: Trained, learned: float, done: Fini
     """
     config, encoder, window = run.config.teacher, trained.encoder, trained.window
     rows = rows_per_epoch(window.days, config)
-    out = few_steps("teacher", rows, config.rows_a_step(rows), "learn more days (teacher.window_days)")
+    out = list[str]()
+    if not chose_steps(run, day):
+        out += few_steps("teacher", rows, config.rows_a_step(rows), "learn more days (teacher.window_days)")
     if config.samples == "exposed" and window.hold_out.share:  # else other rows are held out than learned
         out += overfits(learned, done.network[CLICK], slower(run, day))
     suspects = columns_of_the_log(encoder.features, run.config.data.events)
