@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +40,13 @@ def test_where_both_say_the_same_the_tables_is_read_and_said(tmp_path: Path, lac
     level = users()["card"].gather(x["user"]).set(pl.Series(rng.random(unseen.ROWS) < lacking), None)
     _, raw, text = written(tmp_path, level)
     (line,) = (line for line in text.splitlines() if "{name: card," in line)
-    assert line.endswith("# 3 texts; that of the table of users; the events have one too, the same in 100.0% of rows")
+    assert re.search(
+        r"# 3 texts \([^()]+, [^()]+, [^()]+\); that of the table of users; the events have one too, the same in 100.0% of rows$",
+        line,
+    )
     assert "computed" not in raw["data"]["events"] and "town" in features(raw)
     (town,) = (line for line in text.splitlines() if "{name: town," in line)
-    assert town.endswith("# 4 texts")
+    assert town.endswith("# 4 texts (a, b, c, d)")
 
 
 def test_of_one_that_changed_within_the_log_that_of_the_moment_is_read(tmp_path: Path) -> None:

@@ -50,6 +50,7 @@ _OWN_TITLE, _SEVERAL_WORDS = 0.4, 2  # the same of titles, which are names whoev
 _LONGEST, _FEW = 50, 30
 _READ = 3  # of a duration's name: avg_dwell_sec
 _GAPS = 0.1  # of the rows lack a value that all others have: it is no mark of these
+_SAID, _SHORT = 6, 60  # texts that are named, and characters of them together
 _CLASSES = 30  # texts up to which sentences may be names of classes
 _WORDS, _WORDS_A_PIECE = 5, 3  # of a sentence, and between its commas
 _A_TIME = "a time, which no tower reads"
@@ -316,6 +317,14 @@ def refusal(s: pl.Series, own: bool, is_time: bool) -> str | None:
     return _titles(known) if text and own and words.says(c, TITLE) else None
 
 
+def _named(known: pl.Series) -> str:
+    """A few short texts, those of most rows first: what a person needs to know to ask for some of them."""
+    counts = known.value_counts(name=":n").sort(":n", known.name, descending=[True, False])
+    texts: list[str] = counts[known.name].head(_SAID + 1).to_list()
+    said = ", ".join(texts)
+    return f" ({said})" if len(texts) <= _SAID and len(said) <= _SHORT and said.isprintable() else ""
+
+
 def kind_of(c: str, s: pl.Series, items: pl.Series | None) -> tuple[str, dict[str, Any], str]:
     """Kind, options and reason of a column; kind "" where there is none."""
     known = s.drop_nulls()
@@ -334,7 +343,7 @@ def kind_of(c: str, s: pl.Series, items: pl.Series | None) -> tuple[str, dict[st
         whole = "; lists as text, each taken as one value: write them as lists" if _is_bracketed(known) else ""
         many, alike = known.n_unique(), known.str.to_lowercase().n_unique()
         cased = f"; {many - alike} of them differ from another in letter case alone" if alike < many else ""
-        return "categorical", {}, f"{many:,} texts{cased}{whole}"
+        return "categorical", {}, f"{many:,} texts{_named(known)}{cased}{whole}"
     if s.dtype == pl.Boolean:
         return "categorical", {}, "yes or no"
     if s.dtype.is_numeric():
