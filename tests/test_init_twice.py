@@ -40,10 +40,8 @@ def test_where_both_say_the_same_the_tables_is_read_and_said(tmp_path: Path, lac
     level = users()["card"].gather(x["user"]).set(pl.Series(rng.random(unseen.ROWS) < lacking), None)
     _, raw, text = written(tmp_path, level)
     (line,) = (line for line in text.splitlines() if "{name: card," in line)
-    assert re.search(
-        r"# 3 texts \([^()]+, [^()]+, [^()]+\); that of the table of users; the events have one too, the same in 100.0% of rows$",
-        line,
-    )
+    said = "that of the table of users; the events have one too, the same in 100.0% of rows"
+    assert re.search(rf"# 3 texts \([^()]+, [^()]+, [^()]+\); {said}$", line)
     assert "computed" not in raw["data"]["events"] and "town" in features(raw)
     (town,) = (line for line in text.splitlines() if "{name: town," in line)
     assert town.endswith("# 4 texts (a, b, c, d)")
