@@ -20,7 +20,7 @@ from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.log.day import ID, Day
 from dmtl_cli.nn.batches import Batcher, Tables
 from dmtl_cli.serving.export import Export
-from dmtl_cli.student.exposure import ExposureLoss, ShownBatch, mixed_log_q, shares, shown_batches
+from dmtl_cli.student.exposure import ExposureLoss, ShownBatch, mixed_log_q, shares, shown_batches, wants_more
 
 USERS, ITEMS = 60, 25
 NEVER = 5
@@ -300,3 +300,12 @@ def test_the_kernel_is_plain_autograd(a_day: Day) -> None:
     assert [n for n in learned if not learned[n]] == ["item_tower.2.bias"], "the same for all items"
     for name, gradient in found[0].items():
         torch.testing.assert_close(gradient, found[1][name], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("steps", "epochs", "more"),
+    [(40, 2, True), (40, 3, False), (256, 2, True), (400, 1, True), (400, 2, False), (768, 1, False)],
+)
+def test_a_day_of_few_steps_is_learned_three_times(steps: int, epochs: int, more: bool) -> None:
+    assert wants_more(Student(), steps, epochs) is more
+    assert not wants_more(Student.model_validate({"exposure": {"epochs": 1}}), steps, epochs), "as a person says"

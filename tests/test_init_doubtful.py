@@ -63,9 +63,9 @@ def test_the_stamp_of_an_export_is_no_time_of_rows() -> None:
         "estratto_il": [dt.datetime(2026, 3, 5, 4, 10)] * 3_000, "click": [k % 3 == 0 for k in range(3_000)],
     })  # fmt: skip
     assert roles_of(rows, {}).time is None
-    few = rows.head(500)
-    time = roles_of(few, {}).time
-    assert time is not None and time.column == "estratto_il", "a few rows may be of one moment"
+    for other in (rows.head(500), rows.with_columns(pl.col("estratto_il").dt.truncate("1d"))):
+        time = roles_of(other, {}).time
+        assert time is not None and time.column == "estratto_il", "a few rows may be of one moment, and many of one day"
 
 
 def test_a_refused_time_names_what_is_none() -> None:
@@ -114,6 +114,17 @@ def test_a_day_on_which_nothing_was_clicked_is_read(tmp_path: Path, last: bool) 
     assert found["2026-03-03"] > 0.2 and (found["2026-03-04"] > 0) is last
 
 
+@pytest.mark.parametrize("form", ["renamed", "flat"])
+def test_a_key_that_has_another_name_is_missed(tmp_path: Path, form: str) -> None:
+    """Other fields of its object are there, or what is read beside it."""
+    made(tmp_path, lambda home: stream(home, last=True))
+    last = tmp_path / "log/events-2026-03-04.jsonl"
+    rows = last.read_text().replace('"of"', '"parent"')
+    last.write_text(rows if form == "renamed" else rows.replace('"seconds"', '"secs"'))
+    ended = dmtl("check", "--config", tmp_path / "mine.yaml", "--day", "2026-03-04")
+    assert ended.code == 65 and "key expects column click.of" in ended.err, ended.out
+
+
 def test_a_key_that_the_config_gives_no_type_is_missed(tmp_path: Path) -> None:
     _, _, text = made(tmp_path, lambda home: stream(home, last=False))
     (tmp_path / "mine.yaml").write_text(text.replace("    click.of: text\n", ""))
@@ -144,12 +155,18 @@ def test_a_draft_is_not_offered_as_good() -> None:
 # -- columns -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("name", ["numero_rayon", "n_categoria"])
+def test_a_number_by_its_name_may_be_a_code(name: str) -> None:
+    x = pl.Series(name, np.random.default_rng(1).permutation(9_000)[:3_000] * 17).cast(pl.Float64)
+    assert measures.of_numbers(name, x, whole=True, codes=True)[0] == "categorical"
+
+
 @pytest.mark.parametrize("name", ["jml_suka", "jumlah_tayang", "jml_tonton_lama", "anzahl_aufrufe", "số_lượt_xem"])
 def test_a_count_by_its_name_is_a_number(name: str) -> None:
     x = pl.Series(name, np.random.default_rng(1).zipf(1.4, 3_000).clip(0, 90_000)).cast(pl.Float64)
     kind, options, _ = measures.of_numbers(name, x, whole=True, codes=True)
     assert (kind, options) == ("numeric", {"transform": "log1p"})
-    assert words.says(name, languages.COUNT_OF)
+    assert words.says(name, languages.HOW_MANY)
 
 
 def test_whole_numbers_beside_totals_in_one_object_are_held(tmp_path: Path) -> None:
@@ -168,6 +185,23 @@ def test_whole_numbers_beside_totals_in_one_object_are_held(tmp_path: Path) -> N
     assert "  # beside running totals in one object" in text
 
 
+def test_codes_beside_totals_in_one_object_stay_features(tmp_path: Path) -> None:
+    """An object that has all of an item, as a search engine writes them."""
+
+    def row(k: int) -> dict[str, object]:
+        totals = {"views_total": int(90 * k % 77), "likes_total": int(k % 9)}
+        return {"item_id": k, "_source": totals | {"category_id": k % 5, "author_id": k % 11, "season": k % 4}}
+
+    def write(home: Path) -> None:
+        daily(frame())(home)
+        (home / "items.jsonl").write_text("".join(json.dumps(row(int(k))) + "\n" for k in N))
+
+    ended, raw, _ = made(tmp_path, write)
+    assert ended.code == 0, ended.err
+    named = {f.get("column", name) for name, f in features(raw).items()}
+    assert {"_source.category_id", "_source.author_id", "_source.season"} <= named
+
+
 def test_lengths_below_zero_are_told() -> None:
     rng = np.random.default_rng(2)
     ms = np.where(np.arange(900) % 50 == 7, -rng.integers(1, 999, 900), rng.integers(1, 90_000, 900))
@@ -177,6 +211,8 @@ def test_lengths_below_zero_are_told() -> None:
     (line,) = below_zero("watch_ms >= 20000", rows, roles)
     assert line.startswith("watch_ms: 2% of clicks have less than 0, which makes them no good ones")
     assert list(below_zero("elo >= 20", rows, roles)) == [], "of what is no length it may be meant"
+    for rule in ("watch_ms >= 20 XOR clicked", "watch_ms > 20 IS TRUE", "watch_ms >= 0.0", "watch_ms >= 0 "):
+        assert list(below_zero(rule, rows, roles)) == [], rule
 
 
 # -- what a person types -----------------------------------------------------------------------------------------------
@@ -194,6 +230,13 @@ def test_lengths_below_zero_are_told() -> None:
 )
 def test_a_name_that_begins_with_a_word_of_sql_needs_no_quotes(typed: str, read: str) -> None:
     assert with_quotes(typed) == read
+
+
+@pytest.mark.parametrize("rule", ["stock > 3 -- few", "stock > 3 few", "stock > 3 AS few"])
+def test_a_rule_that_cannot_stand_beside_others_is_refused(rule: str, tmp_path: Path) -> None:
+    for option in ("--where", "--export-items"):
+        ended = dmtl("init", tmp_path / "nowhere", option, rule)
+        assert ended.code == 2 and f"{option}: expected" in ended.err, ended.err
 
 
 def test_no_expression_is_refused_before_a_log_is_read(tmp_path: Path) -> None:

@@ -8,9 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+import pytest
 from initiated import frame, made
 from unseen import days_of, drawn
 from worlds import dmtl
+
+from dmtl_cli.guess import printed
 
 WORDS = ("oak", "blue", "steel", "mini", "lamp", "pan", "drone")
 
@@ -101,3 +104,17 @@ def test_after_an_option_what_has_changed_is_printed(tmp_path: Path) -> None:
     (line,) = (line for line in said.splitlines() if line.startswith("outcomes "))
     assert line.split()[1:] == ["1", "new:", "watch_seconds;", "gone:", "liked"], line
     assert "context features" in next(line for line in said.splitlines() if line.startswith("as before"))
+
+
+@pytest.mark.parametrize(
+    ("line", "lines", "said"),
+    [
+        ("WARNING: a: 12% of rows have 0", ["WARNING: a: 36% of rows have 0"], True),
+        ("WARNING: f2: 12% empty", ["WARNING: f1: 12% empty, more"], False),
+        ("WARNING: id: '7' looks like none", ["WARNING: id: '1001' looks like none"], False),
+        ("export.items: a = 1: holds for 88 of 100 items of the table of items: no other is served", [], True),
+        ("export.items: a = 1: holds for 2 of 40 items of the table of items: no other is served", [], False),
+    ],
+)
+def test_what_the_day_says_anew_is_printed(line: str, lines: list[str], said: bool) -> None:
+    assert printed._is_said(line, lines, "a = 1: 90% of the table's items are served") is said

@@ -70,6 +70,23 @@ def test_it_stands_beside_what_is_left_out_by_itself(tmp_path: Path) -> None:
     assert f"; what --where leaves out ({share:.1%} of rows)" in " ".join(ended.out.split())
 
 
+def test_what_is_printed_is_of_the_rows_that_count(tmp_path: Path) -> None:
+    """The user of the printed command is one of them, and so is the guest; a mark that is told keeps the rule."""
+
+    def write(home: Path) -> None:
+        with_plans(home)
+        for file in home.glob("events_*.csv"):
+            rows = pl.read_csv(file)
+            rows.with_columns(is_test=(pl.col("user_id") % 3 == 0).cast(pl.Int8)).write_csv(file)
+
+    ended, raw, text = made(tmp_path, write, "--where", "plan = 'paid'")
+    assert ended.code == 0 and raw["data"]["events"]["where"] == "plan = 'paid'", ended.err
+    asked = shlex.split(next(line for line in ended.out.splitlines() if "recommend --" in line))
+    assert int(asked[asked.index("--user") + 1]) % 4 == 3
+    assert "--feature plan=free" not in ended.out and "--feature plan=staff" not in ended.out
+    assert "data.events.where: \"plan = 'paid' AND COALESCE(is_test, 0) = 0\"" in text
+
+
 def test_a_side_tables_column_is_looked_up(tmp_path: Path) -> None:
     ended, raw, _ = made(tmp_path, with_plans, "--where", "items.aktiv = 1")
     assert ended.code == 0, ended.err

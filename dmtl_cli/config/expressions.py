@@ -95,6 +95,17 @@ def with_quotes(text: str) -> str:
     return quoted if parses(quoted) else text
 
 
+def is_closed(text: str) -> bool:
+    """Whether an expression is one within brackets too: without a comment at its end, or another name for it."""
+    import polars as pl
+
+    try:
+        pl.sql_expr(f"({text}) AND TRUE")
+    except pl.exceptions.PolarsError:
+        return False
+    return True
+
+
 def _is_aggregate(tree: Any) -> bool:
     """Whether a value of several rows is in the tree, and each column is below one."""
     bare, several = False, False

@@ -246,7 +246,8 @@ def unfit(role: str, s: pl.Series) -> tuple[str, str]:
     bad, hint = known, "name another"
     if role == "time" and known.dtype == pl.String:
         # most fit, and the column is right: what does not is what is to be known
-        bad, hint = _no_times(known), "name another, or write a time in its place, or none"
+        bad = _no_times(known)
+        hint = "name another, or write a time in its place, or none" if len(bad) < len(known) else hint
     if known.dtype == pl.String and needed not in ("ids", "times"):
         if role == "duration":
             fits = clock_seconds(known).is_not_null() | not_negative(known).is_null() | floats(known).is_not_null()

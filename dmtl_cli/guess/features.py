@@ -176,7 +176,12 @@ def _shown(ids: pl.Series, items: pl.Series, days: pl.Series | None) -> states.S
 
 
 _TOTALS = 2
-"""running totals of an object, whose other whole numbers are such too then"""
+"""running totals of an object, at least, whose other whole numbers are such too where half of all are"""
+
+
+def _object(c: str) -> str:
+    """The object that a column is a field of; "" of others."""
+    return c.rpartition(".")[0]
 
 
 def _hold_totals(
@@ -198,10 +203,12 @@ def _hold_totals(
     for i, why in [(i, states.goes_with(frame[i.column], totals)) for i in found.used[before:]]:
         if why is not None:
             found.hold(i.column, side, why)
-    objects = Counter(i.column.rpartition(".")[0] for i in found.held if i.side == side and "." in i.column)
-    for i in [i for i in found.used[before:] if objects[i.column.rpartition(".")[0]] >= _TOTALS]:
-        is_count = i.kind == "categorical" or not states.is_measure(i.column)
-        if frame.schema[i.column].is_integer() and is_count:
+    whole = Counter(_object(c) for c, kind in frame.schema.items() if kind.is_integer())
+    counted = Counter(_object(c) for c in totals)
+    for i in [i for i in found.used[before:] if frame.schema[i.column].is_integer()]:
+        of, code = _object(i.column), words.says(i.column, words.CODE) or words.is_named_id(i.column)
+        measured = i.kind == "numeric" and states.is_measure(i.column)
+        if of and counted[of] >= max(_TOTALS, whole[of] / 2) and not (code or measured):
             found.hold(i.column, side, "beside running totals in one object: its value is that of the end of the log")
     for i in [i for i in found.used[before:] if side == "user" and i.options.get("embedding_name") == ":item"]:
         found.hold(i.column, side, f"{i.why}; a list of the end of the log may have what came of its own exposures")

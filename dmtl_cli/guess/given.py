@@ -221,7 +221,8 @@ def below_zero(text: str | None, frame: pl.DataFrame, roles: Roles) -> Iterator[
     same number below 0 there, as -1 stands for an unknown one, or a length of time has such: they would be bad clicks.
     Of an expression that says more than that nothing is told: it may mean it."""
     least = re.fullmatch(r'(?:"([^"]+)"|([^\s"<>=]+))\s*>=?\s*([^<>=]+)', text or "")
-    if least is None or re.search(r"\b(OR|AND|CASE|NULLIF|COALESCE)\b|-|^0$", least[3], re.IGNORECASE):
+    more = r"\b(OR|AND|XOR|IS|NOT|IN|LIKE|BETWEEN|CASE|NULLIF|COALESCE)\b|[-&|]|^\s*0*\.?0*\s*$"
+    if least is None or re.search(more, least[3], re.IGNORECASE):
         return
     c = least[1] or least[2]
     if c not in frame.columns or not frame[c].dtype.is_numeric():

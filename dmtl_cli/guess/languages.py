@@ -187,6 +187,11 @@ MEASURE = spelled(
     " étages pisos"
 )
 """what an item is by itself, however often it is clicked"""
+HOW_MANY = spelled(
+    "sayısı adedi adet anzahl quantidade qtd cantidad liczba ilość počet száma număr aantal antal antall määrä jumlah"
+    " jml jlh количество кол_во кількість αριθμός lượt"
+)
+"""how many, by words that stand for nothing else: a number, an n or a nombre may be a code or a name"""
 COUNT_OF = rf"(^| ){_COUNT}( |$)|(^| )(count|counts|cnt|num|number|n|so far|to date)( |$)"
 """how many, of something that the name says"""
 MEANS = (

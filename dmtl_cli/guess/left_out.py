@@ -32,7 +32,7 @@ class LeftOut:
     what: str
     """which rows they are, and why"""
     column: str
-    """that the condition reads; of one that a person gives, the first"""
+    """of the ids or marks that the condition is about"""
     id: str | None = None
     """of that column; None: it has marks"""
     is_typed: bool = False
@@ -82,9 +82,13 @@ def _how(condition: str) -> str:
     return f"a mark of who is no user; to leave their rows out: data.events.where: {quoted(condition)}"
 
 
-def left_out(events: Table, roles: Roles, inputs: Inputs) -> list[LeftOut]:
+def left_out(events: Table, roles: Roles, inputs: Inputs, rule: str | None = None) -> list[LeftOut]:
     """What is left out: of ids that look like nobody or like no item, and of marks, each that has few of the rows. The
-    marks are told as left out then, in place of how to do so."""
+    marks are told as left out then, in place of how to do so.
+
+    Args:
+        rule: the condition that a person gives beside these.
+    """
     if roles.user is None or roles.item is None or roles.behaviour is not None:
         return []
     found = [*_nameless(events.frame, roles.user, "user"), *_nameless(events.frame, roles.item, "item")]
@@ -101,9 +105,11 @@ def left_out(events: Table, roles: Roles, inputs: Inputs) -> list[LeftOut]:
         else:
             many.append(mark)
     asked = condition_of(events, roles, found)
+    where = asked[0] if asked else None
+    where = both(where, rule) if rule else where
     for k, one in enumerate(inputs.unused):
         if isinstance(one, Mark) and one in many:
-            inputs.unused[k] = replace(one, why=_how(both(asked[0] if asked else None, one.condition)))
+            inputs.unused[k] = replace(one, why=_how(both(where, one.condition)))
         elif isinstance(one, Mark):
             inputs.unused[k] = Guess(one.column, "a mark of who is no user: their rows are left out (where)")
     return found

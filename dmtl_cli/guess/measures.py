@@ -109,13 +109,13 @@ def _numeric(c: str, x: pl.Series, why: str) -> tuple[str, dict[str, Any], str]:
 
 
 def _is_skewed(c: str) -> bool:
-    many = words.says(c, words.SKEWED) or words.says(c, languages.COUNT_OF)
+    many = words.says(c, words.SKEWED) or words.says(c, languages.HOW_MANY)
     return many or (words.says_all(c, languages.CURRENCY) and not words.says(c, words.CODE))
 
 
 def _is_named(c: str) -> bool:
     """Whether a name is that of a number: a count, a length, a size, an amount or a unit."""
-    named = any(words.says(c, some) for some in (words.NUMBER, words.SPENT, languages.MEASURE, languages.COUNT_OF))
+    named = any(words.says(c, some) for some in (words.NUMBER, words.SPENT, languages.MEASURE, languages.HOW_MANY))
     return named or _has_unit(c) or words.by_name(c, words.DURATION) > 0
 
 

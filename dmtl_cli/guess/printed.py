@@ -19,7 +19,9 @@ from dmtl_cli.guess.side_tables import Side
 from dmtl_cli.guess.words import count
 from dmtl_cli.guess.writing import path_of
 
-_NUMBER = re.compile(r"[\d.,]+%?")
+_NUMBER = re.compile(r"(?<![\w'.])\d[\d,.]*%?(?![\w'])")
+_HOLDS = re.compile(r"^export\.items: .*: holds for ([\d,]+) of ([\d,]+) items")
+_ABOUT = 5  # percent of items, by which the day's may be fewer or more
 _WIDE = 100  # characters of a reason
 _GOALS = 5  # rules that are printed; the config has all
 _LISTS = ("outcomes", "user features", "item features", "context features", "known late", "no features yet")
@@ -162,14 +164,22 @@ def described(found: dict[str, Any]) -> str:
         lines += [] if found["edits"] else ["a good click may be another one, by init with:"]
         lines += [f"  {line}" for line in goals[:_GOALS]]
     then = [f"first: {found['first']}"] if found["first"] else ["next:", *(f"  {step}" for step in found["next"])]
-    told = [line for line in (found.get("check") or "").splitlines() if not _is_said(line, lines)]
+    served = next((r["why"] for r in found["roles"] if r["role"] == "served"), "")
+    told = [line for line in (found.get("check") or "").splitlines() if not _is_said(line, lines, served)]
     return "\n".join([*lines, *(["", *told] if told else []), "", f"written: {found['config']}", *then])
 
 
-def _is_said(line: str, lines: Sequence[str]) -> bool:
-    """Whether what `check` says of the day was said of all days, with other numbers: a warning, or what is served."""
-    if line.startswith("export.items: "):
-        return any(other.startswith("served ") for other in lines) and "holds for none" not in line
+def _is_said(line: str, lines: Sequence[str], served: str) -> bool:
+    """Whether what `check` says of the day was said of all days, with other counts and shares: a warning, or what is
+    served, if it is about as much.
+
+    Args:
+        served: what was said of that.
+    """
+    if (of_day := _HOLDS.search(line)) is not None:
+        here, every = (int(n.replace(",", "")) for n in of_day.groups())
+        said = re.search(r"([\d.]+)% of the table's items", served)
+        return said is not None and abs(100 * here / max(1, every) - float(said[1])) <= _ABOUT
     return any(_NUMBER.sub("", other).startswith(_NUMBER.sub("", line)) for other in lines)
 
 

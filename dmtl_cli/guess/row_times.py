@@ -38,7 +38,7 @@ def find_time(frame: pl.DataFrame, roles: Roles) -> None:
         return
     units = {c: unit for c, unit in times_of(frame).items() if c not in roles.taken}
     units = {c: unit for c, unit in units.items() if frame[c].null_count() <= _UNTIMED * len(frame)}
-    units = {c: unit for c, unit in units.items() if unit in DAYS or not _is_one(frame[c])}
+    units = {c: unit for c, unit in units.items() if unit in DAYS or not _is_stamp(frame[c], unit)}
     owned = {c for c in units if roles.owns(frame, c)}
     off = {c: int(_far_off(frame[c], units[c]) / _STRAY) for c in units}
 
@@ -64,9 +64,11 @@ def time_of(s: pl.Series) -> str:
     return _TIMES[str(time_unit(s))].format(s.drop_nulls()[0])
 
 
-def _is_one(s: pl.Series) -> bool:
-    """Whether many rows have one time, as that of an export."""
-    return len(s) >= _AT_ONCE and s.n_unique() == 1
+def _is_stamp(s: pl.Series, unit: str) -> bool:
+    """Whether many rows have one time, as that of an export, and it is no midnight, as which days are written too."""
+    if len(s) < _AT_ONCE or s.n_unique() > 1 or (at := instants(s.head(1), unit)) is None:
+        return False
+    return bool(at.dt.epoch("s").drop_nulls().item() % 86_400)
 
 
 def _is_at_once(s: pl.Series, unit: str) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import polars as pl
 
 from dmtl_cli.config.errors import Exit, UserError, did_you_mean
-from dmtl_cli.config.expressions import looked_up, sources_of, unquoted, with_quotes
+from dmtl_cli.config.expressions import is_closed, looked_up, sources_of, unquoted, with_quotes
 from dmtl_cli.data.log.computed import Computed
 from dmtl_cli.guess.inputs import Inputs
 from dmtl_cli.guess.left_out import LeftOut
@@ -35,16 +35,18 @@ class Rules:
         """Conditions as a person types them, before a log is read. Raises UserError 2 where one is no expression."""
         rules = Rules(*(None if text is None else with_quotes(text) for text in (where, items)))
         for option, text in ((WHERE, rules.where), (ITEMS, rules.items)):
-            if text is not None:
-                _sources(option, text)
+            if text is not None and _sources(option, text) and not is_closed(text):
+                what = f"{option}: expected a condition that can stand beside others, got {text!r}"
+                raise UserError(what, "leave out comments and AS", Exit.USAGE)
         return rules
 
 
 NONE = Rules()
 
 
-def rows_that_count(condition: str, events: Table, inputs: Inputs) -> LeftOut:
-    """The rows for which a condition does not hold, and how many these are, as far as the events alone tell it.
+def rows_that_count(condition: str, events: Table, inputs: Inputs) -> tuple[LeftOut, Table]:
+    """The rows for which a condition does not hold, and how many these are, and the events without them, as far as the
+    events alone tell it.
 
     Raises:
         UserError: 2 it is no condition, or reads a column that is not there.
@@ -68,7 +70,8 @@ def rows_that_count(condition: str, events: Table, inputs: Inputs) -> LeftOut:
         gone, unknown = mean(~holds.fill_null(False)), mean(holds.is_null())
         why = f"; {unknown:.1%} have no value there, and are left out too" if unknown else ""
         what = f"{what} ({gone:.1%} of rows{why})"
-    return LeftOut(within(condition), what, sources_of(condition)[0], is_typed=True)
+        events = replace(events, frame=events.frame.filter(holds))
+    return LeftOut(within(condition), what, sources_of(condition)[0], is_typed=True), events
 
 
 def items_to_serve(condition: str, side: Side | None) -> pl.Series:

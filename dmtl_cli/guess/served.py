@@ -158,7 +158,7 @@ class Served:
 
     @property
     def condition(self) -> Guess | None:
-        """The condition that is written, and what it serves; None where there is none, or it leaves no item."""
+        """The condition that is written, and what it serves; None where there is none, or guesses leave no item."""
         every = [one.holds for one in self._sure] + ([] if self.holds is None else [self.holds])
         if not every:
             return None

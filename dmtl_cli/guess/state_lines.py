@@ -62,7 +62,7 @@ def _state_line(s: pl.Series, of: str) -> list[str]:
     shares = _shares(s.drop_nulls().value_counts(name="n").rows(), len(s))
     named = ", ".join(f"{sql_text(v)} {rate}" for v, rate in shares)
     is_usual = len(shares) > 1 and int((s == shares[0][0]).sum()) > _HALF * len(s)
-    left = [v for v, _ in shares[is_usual:] if not words.says(v, words.NOT_YET)] or [v for v, _ in shares[is_usual:]]
+    left = [v for v, _ in shares[is_usual:] if not words.says(v, words.DRAFT)] or [v for v, _ in shares[is_usual:]]
     some = ", ".join(map(sql_text, left[:2]))
     rule = f'name those that are good: --conversion "{sql_column(s.name)} IN ({some})"'
     return [f"# {s.name} of {of}: {named}; {rule}"] if shares else []

@@ -108,7 +108,7 @@ def understood(root: str, given: Mapping[str, str], lives: str | None, rules: Ru
     marked = _marked(found, events, days, newest)
     came = {one.name: until for one in later if (until := _marked(found, one.table, days, newest)) is not None}
     day = min((d for d in (marked, *came.values()) if d is not None), default=newest)
-    left = _ruled(rules, events, roles, inputs)
+    left, events = _ruled(rules, events, roles, inputs)
     told = _warnings(events, roles, left) + _sessions(events, roles, days, newest, zone)
     cut = {n: side.table.files for n, side in inputs.sides.items() if side.table.files.form not in LAKES}
     sides = frozenset(n for n, files in cut.items() if day and found.is_marked(files, day))
@@ -136,14 +136,16 @@ def _newest(events: Table, later: Sequence[Outcomes], days: Mapping[dt.date, int
     return complete_day(there.items())
 
 
-def _ruled(rules: Rules, events: Table, roles: Roles, inputs: Inputs) -> list[LeftOut]:
-    """The rows that are left out, of what is guessed and of what a person says; the inputs then know too which items
-    they say may be served."""
+def _ruled(rules: Rules, events: Table, roles: Roles, inputs: Inputs) -> tuple[list[LeftOut], Table]:
+    """The rows that are left out, of what is guessed and of what a person says, and the events without the latter; the
+    inputs then know too which items may be served."""
     if rules.items:
         inputs.served.asked = rules.items
         inputs.served.holds = items_to_serve(rules.items, inputs.sides.get("items"))
-    left = left_out(events, roles, inputs)
-    return [*left, rows_that_count(rules.where, events, inputs)] if rules.where else left
+    if rules.where is None:
+        return left_out(events, roles, inputs), events
+    mine, events = rows_that_count(rules.where, events, inputs)
+    return [*left_out(events, roles, inputs, mine.condition), mine], events
 
 
 def _marked(found: Found, table: Table, days: Mapping[dt.date, int], newest: dt.date | None) -> dt.date | None:

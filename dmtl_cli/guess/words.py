@@ -305,6 +305,11 @@ NOT_YET = any_of(
     " draf konsep ditunda dijeda privat pribadi privé privada privado privato"
 )
 """states of what is not, or not everywhere, to be had for now"""
+DRAFT = any_of(
+    "draft drafts entwurf brouillon borrador rascunho bozza concept draf konsep cancelled canceled aborted storniert"
+    " annulé annulée cancelado cancelada annullato annullata geannuleerd dibatalkan iptal zrušeno anulowane 草稿 取消"
+)
+"""states of what somebody began and did not do"""
 DATABASES = ("", "NULL", "null", "\\N", *ZERO_DATES)
 """texts that databases write for null: in any column of text they are none"""
 SAID = (*DATABASES, "None", "N/A", "n/a", "-")

@@ -33,7 +33,7 @@ from dmtl_cli.student.build import EXPOSURE, build_exposure, build_student
 from dmtl_cli.student.doubts import far_from_teacher
 from dmtl_cli.student.dssm import DSSM
 from dmtl_cli.student.exportable import refuse_unexportable
-from dmtl_cli.student.exposure import ExposureLoss, ShownBatch, shown_batches
+from dmtl_cli.student.exposure import ExposureLoss, ShownBatch, shown_batches, wants_more
 from dmtl_cli.student.hard import log_q
 from dmtl_cli.student.labels import StudentBatch
 from dmtl_cli.student.loss import StudentLoss, freshness, popularity_strata
@@ -284,7 +284,8 @@ def _learn_exposure(
         name = f"student {day}, {EXPOSURE}s of {shown.day}"
         batches = partial(_wanted_batches, beside, shown, n, rows, batcher, rng)
         offered = len(shown) + n * -(-len(shown) // rows)
-        _, learned = train(run, name, [learner], batches, loss, offered, course)
+        more = partial(wants_more, config, -(-len(shown) // rows))
+        _, learned = train(run, name, [learner], batches, loss, offered, course, more)
         learned |= {"rows": float(len(shown))}
     moved = start.moved(learner, f"student.moved.{EXPOSURE}") if learned.get("rows") else []
     (to.path / EXPOSURE).mkdir(exist_ok=True)

@@ -28,6 +28,8 @@ from dmtl_cli.student.dssm import DSSM, batch_heads
 from dmtl_cli.student.hard import sampled_softmax
 
 A = TypeVar("A")
+PASSES, STEPS = 3, 256
+"""passes over a day's rows, at least, where each is no more steps than this; of larger days as many steps"""
 
 
 class Shown(NamedTuple, Generic[A]):
@@ -61,6 +63,18 @@ def shown_batches(
 def _shown_rows(day: Day, rng: np.random.Generator) -> Iterator[ShownRows]:
     for block in day.blocks(rng):
         yield Rows(block.user.astype(np.int64), block.item.astype(np.int64), Shown(block.weight))
+
+
+def wants_more(config: Student, steps: int, epochs: int) -> bool:
+    """Whether one more pass over a day's rows is worth it where the config does not say how many: trials choose those
+    of the preference, which may need one where this block is half learned.
+
+    Args:
+        config: the block's.
+        steps: of an epoch.
+        epochs: passes that are done.
+    """
+    return config.exposure.epochs is None and epochs < PASSES and epochs * steps < PASSES * STEPS
 
 
 class ExposureLoss:

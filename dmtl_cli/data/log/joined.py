@@ -288,11 +288,10 @@ class Outcomes:
         """Raises UserError 65 where the key, or one of the columns, is not there.
 
         Rows that a condition asks for have a key, others of the same files may have none: so a file without any of the
-        former lacks it, and a day without some of them other columns; one without any of them the key too, if the
-        config says its type, which else may be misspelt."""
+        former lacks it, and a day without some of them other columns; one without any of them the key too."""
         section = self.section
         require = table.require if section.where else table.require_everywhere
-        if not section.where or table.has(section.key) or section.key not in self._declared:
+        if not self._has_none(table, columns):
             require(section.key, f"{self.name}.key expects")
             table.require_ids(section.key)
         for column in columns:
@@ -304,6 +303,19 @@ class Outcomes:
         if section.unique:
             require(section.unique, f"{self.name}.unique expects")
             table.require_ids(section.unique)
+
+    def _has_none(self, table: Table, columns: Sequence[str]) -> bool:
+        """Whether a day of a stream has no row that a condition asks for, as JSON then has none of their columns: the
+        config says the key's type, and neither the key nor what is read beside it is there, of a key within an object
+        no other field of it. Else the key is missed: it may be misspelt, or have another name since."""
+        section = self.section
+        if not section.where or table.has(section.key) or section.key not in self._declared:
+            return False
+        names = {name for footer in table.footers.values() for name in footer.schema.names}
+        if of := section.key.rpartition(".")[0]:
+            return not any(name == of or name.startswith(f"{of}.") for name in names)
+        beside = {*columns} - {*sources_of(section.where)}
+        return bool(beside) and not beside & names
 
 
 _ID, _AT, _PLACE = ":id", ":at", ":place"
