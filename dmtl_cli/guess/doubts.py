@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -17,7 +16,7 @@ from dmtl_cli.data.log.types import WORDS
 from dmtl_cli.data.log.written import floats
 from dmtl_cli.guess import words
 from dmtl_cli.guess.files import CSV, JSON, paths_of
-from dmtl_cli.guess.rewrites import quoted, sql_column, sql_text
+from dmtl_cli.guess.rewrites import in_brackets, quoted, sql_column, sql_text
 from dmtl_cli.guess.roles import Roles
 from dmtl_cli.guess.rows import rows_of
 from dmtl_cli.guess.tables import Table
@@ -177,8 +176,7 @@ def _without(condition: str, where: str | None) -> str:
 
 def both(where: str | None, condition: str) -> str:
     """The SQL condition of the rows for which two hold."""
-    first = f"({where})" if where and re.search(r"\bOR\b", where, re.IGNORECASE) else where
-    return f"{first} AND {condition}" if first else condition
+    return f"{in_brackets(where)} AND {condition}" if where else condition
 
 
 def _null(*, text: bool) -> str:

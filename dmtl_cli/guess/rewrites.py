@@ -265,6 +265,11 @@ def sql_texts(values: Sequence[str]) -> str:
     return f"= {texts[0]}" if len(texts) == 1 else f"IN ({', '.join(texts)})"
 
 
+def in_brackets(condition: str) -> str:
+    """A condition as it stands beside others by AND."""
+    return f"({condition})" if re.search(r"\bOR\b", condition, re.IGNORECASE) else condition
+
+
 def where_of(kinds: Kinds) -> str:
     """The SQL condition of the rows of some kinds."""
     if kinds.among:

@@ -11,7 +11,7 @@ from dmtl_cli.config.expressions import is_closed, looked_up, sources_of, unquot
 from dmtl_cli.data.log.computed import Computed
 from dmtl_cli.guess.inputs import Inputs
 from dmtl_cli.guess.left_out import LeftOut
-from dmtl_cli.guess.served import within
+from dmtl_cli.guess.rewrites import in_brackets
 from dmtl_cli.guess.side_tables import Side
 from dmtl_cli.guess.tables import Table
 from dmtl_cli.guess.values import mean
@@ -71,7 +71,7 @@ def rows_that_count(condition: str, events: Table, inputs: Inputs) -> tuple[Left
         why = f"; {unknown:.1%} have no value there, and are left out too" if unknown else ""
         what = f"{what} ({gone:.1%} of rows{why})"
         events = replace(events, frame=events.frame.filter(holds))
-    return LeftOut(within(condition), what, sources_of(condition)[0], is_typed=True), events
+    return LeftOut(in_brackets(condition), what, sources_of(condition)[0], is_typed=True), events
 
 
 def items_to_serve(condition: str, side: Side | None) -> pl.Series:

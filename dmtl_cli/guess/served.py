@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 
 import polars as pl
 
 from dmtl_cli.config.expressions import sources_of
 from dmtl_cli.guess import languages, words
-from dmtl_cli.guess.rewrites import quoted, sql_name, sql_text, sql_texts
+from dmtl_cli.guess.rewrites import in_brackets, quoted, sql_name, sql_text, sql_texts
 from dmtl_cli.guess.roles import Guess
 from dmtl_cli.guess.states import Shown, Value, Withdrawn
 from dmtl_cli.guess.values import share
@@ -165,7 +164,7 @@ class Served:
         holds = pl.DataFrame([one.alias(str(k)) for k, one in enumerate(every)])
         kept = share(holds.select(pl.all_horizontal(pl.all())).to_series())
         why = "; ".join(filter(None, (f"{part(kept)} of the table's items are served", self._lacks)))
-        asked = [within(self.asked)] if self.asked else []
+        asked = [in_brackets(self.asked)] if self.asked else []
         return Guess(" AND ".join([one.condition for one in self._sure] + asked), why) if kept or asked else None
 
     @property
@@ -196,11 +195,6 @@ class Served:
             seen = f"{part(1 - one.shown)} of what was shown last would be left out ({one.column}: {one.left})"
             lines.append(_comment(one.condition, f"not written: {seen}"))
         return lines
-
-
-def within(condition: str) -> str:
-    """A condition that stands beside others by AND."""
-    return f"({condition})" if re.search(r"\bOR\b", condition, re.IGNORECASE) else condition
 
 
 def _comment(condition: str, why: str) -> str:
