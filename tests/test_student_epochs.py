@@ -15,6 +15,7 @@ from dmtl_cli.nn import fit
 from dmtl_cli.runs.ranks import ALONE
 from dmtl_cli.stages import train_student
 from dmtl_cli.stages.train_student import MORE, NEAR, _more
+from dmtl_cli.student.exposure import PASSES
 from dmtl_cli.synth.generate import generate
 from dmtl_cli.tune.search import EPOCHS
 
@@ -74,7 +75,7 @@ def test_only_where_the_log_decides(
     epochs: int,
 ) -> None:
     """Not where the config writes them, where there are no trials, or where labels can be learned by heart; and what
-    is shown is learned as often as was chosen."""
+    is shown is learned as often as was chosen, but three times where the log decides."""
     monkeypatch.setattr(train_student, "NEAR", 2.0)  # nobody is
     project = Project.create(tmp_path, taught.home)
     project.config = copy.deepcopy(taught.config) | {"workspace": str(project.ws), "auto": {"budget": budget}}
@@ -85,9 +86,23 @@ def test_only_where_the_log_decides(
     project.done("train-student", 2)
     (file,) = project.ws.glob("student/day=2026-01-02/run-*/manifest.json")
     assert json.loads(file.read_text())["metrics"]["epochs"] == epochs
-    assert passes == {"student 2026-01-02": epochs} | {
-        name: 1 if epochs != 2 else 2 for name in passes if "expos" in name
-    }
+    shown = {EPOCHS: PASSES, 2: 2, 1: 1}[epochs]
+    assert passes == {"student 2026-01-02": epochs} | {name: shown for name in passes if "expos" in name}
+
+
+def test_what_is_shown_is_learned_as_often_as_is_written(
+    taught: Project, tmp_path: Path, passes: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train_student, "NEAR", 2.0)
+    project = Project.create(tmp_path, taught.home)
+    project.config = copy.deepcopy(taught.config) | {"workspace": str(project.ws), "auto": {"budget": 1}}
+    project.config["student"] = {k: v for k, v in project.config["student"].items() if k != "epochs"}
+    project.config["student"].setdefault("distill", {})["min_age_days"] = 0
+    project.config["student"]["exposure"] = {"epochs": 1}
+    project.write()
+    shutil.copytree(taught.ws, project.ws, dirs_exist_ok=True)
+    project.done("train-student", 2)
+    assert {n for name, n in passes.items() if "expos" in name} == {1}
 
 
 def test_going_on_is_in_the_key_of_a_run(taught: Project, tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ from dmtl_cli.student.build import EXPOSURE, build_exposure, build_student
 from dmtl_cli.student.doubts import far_from_teacher
 from dmtl_cli.student.dssm import DSSM
 from dmtl_cli.student.exportable import refuse_unexportable
-from dmtl_cli.student.exposure import ExposureLoss, ShownBatch, shown_batches, wants_more
+from dmtl_cli.student.exposure import PASSES, ExposureLoss, ShownBatch, shown_batches, wants_more
 from dmtl_cli.student.hard import log_q
 from dmtl_cli.student.labels import StudentBatch
 from dmtl_cli.student.loss import StudentLoss, freshness, popularity_strata
@@ -119,7 +119,7 @@ def _sections(run: Run, chooses: bool) -> dict[str, Any]:
         exposure = {k: v for k, v in exposure.items() if k not in ("kappa", "objective")}
         block = run.config.student.exposure_block  # whose rates an earlier dmtl took from the student
         exposure |= {"learning_rate": block.learning_rate, "embedding_learning_rate": block.table_rate}
-    goes_on = {"near": NEAR} if chooses else {}
+    goes_on = {"near": NEAR, "passes": PASSES} if chooses else {}
     return whole | {"student": whole["student"] | {"exposure": exposure}} | goes_on
 
 
@@ -155,7 +155,8 @@ def _learn(
     course = checkpoints.course(
         "preference", {"model": learner, "agreement": loss.agreement, "distance": loss.distance}, rng
     )
-    with _exposure(run, day, log, shown, read, encoder, before, publication, checkpoints) as beside:
+    chooses = source.as_near_as_can_be and config.exposure.epochs is None
+    with _exposure(run, day, log, shown, read, encoder, before, publication, checkpoints, chooses=chooses) as beside:
         more = partial(_more, run, source, loss, offered)
         name = f"student {day}"
         _, learned = train(run, name, [learner], lambda: beside.while_well(batches()), loss, offered, course, more)
@@ -226,6 +227,8 @@ def _exposure(
     before: Parent | None,
     to: Publication,
     checkpoints: Checkpoints,
+    *,
+    chooses: bool,
 ) -> Beside[_Exposed]:
     """The training of the exposure block: beside the preference where a thread is free, else after it. Beside it has
     checkpoints of its own, as neither training waits for the other.
@@ -234,6 +237,7 @@ def _exposure(
         shown: days whose exposures it learns, one after the other; none: there is no block.
         read: days that are read already. Others are read after the preference is trained, when its batches are gone.
         encoder: the preference's.
+        chooses: whether the log decides how often it learns them.
     """
     now = bool(shown) and thread_is_free(run.ranks, run.device) and read.keys() >= set(shown)
     # built here, as it draws from torch's generator
@@ -244,7 +248,8 @@ def _exposure(
         if not shown:
             return {}, []
         days = (read[d] if d in read else log.read(d, to.tmp, run.ranks) for d in shown)
-        return _learn_exposure(run, day, days, learner or _exposure_learner(run, day, encoder, before), to, own, beside)
+        block = learner or _exposure_learner(run, day, encoder, before)
+        return _learn_exposure(run, day, days, block, to, own, beside, chooses=chooses)
 
     return Beside(learn, now=now)
 
@@ -268,11 +273,14 @@ def _learn_exposure(
     to: Publication,
     checkpoints: Checkpoints,
     beside: Beside[_Exposed],
+    *,
+    chooses: bool,
 ) -> _Exposed:
     """Trains and writes the exposure block, while it is wanted.
 
     Args:
         days: whose exposures it learns, one after the other.
+        chooses: whether the log decides how often.
     """
     config, rng = run.config.student.exposure_block, run.rng("student", day, EXPOSURE)
     course = checkpoints.course(EXPOSURE, {"model": learner}, rng)
@@ -284,8 +292,8 @@ def _learn_exposure(
         name = f"student {day}, {EXPOSURE}s of {shown.day}"
         batches = partial(_wanted_batches, beside, shown, n, rows, batcher, rng)
         offered = len(shown) + n * -(-len(shown) // rows)
-        more = partial(wants_more, config, -(-len(shown) // rows))
-        _, learned = train(run, name, [learner], batches, loss, offered, course, more)
+        more = [partial(wants_more, -(-len(shown) // rows))] if chooses else []
+        _, learned = train(run, name, [learner], batches, loss, offered, course, *more)
         learned |= {"rows": float(len(shown))}
     moved = start.moved(learner, f"student.moved.{EXPOSURE}") if learned.get("rows") else []
     (to.path / EXPOSURE).mkdir(exist_ok=True)

@@ -65,16 +65,15 @@ def _shown_rows(day: Day, rng: np.random.Generator) -> Iterator[ShownRows]:
         yield Rows(block.user.astype(np.int64), block.item.astype(np.int64), Shown(block.weight))
 
 
-def wants_more(config: Student, steps: int, epochs: int) -> bool:
-    """Whether one more pass over a day's rows is worth it where the config does not say how many: trials choose those
-    of the preference, which may need one where this block is half learned.
+def wants_more(steps: int, epochs: int) -> bool:
+    """Whether one more pass over a day's rows is worth it where trials chose how many: they choose those of the
+    preference, which may need one where this block is half learned.
 
     Args:
-        config: the block's.
         steps: of an epoch.
         epochs: passes that are done.
     """
-    return config.exposure.epochs is None and epochs < PASSES and epochs * steps < PASSES * STEPS
+    return epochs < PASSES and epochs * steps < PASSES * STEPS
 
 
 class ExposureLoss:
