@@ -63,7 +63,10 @@ def test_the_stamp_of_an_export_is_no_time_of_rows() -> None:
         "estratto_il": [dt.datetime(2026, 3, 5, 4, 10)] * 3_000, "click": [k % 3 == 0 for k in range(3_000)],
     })  # fmt: skip
     assert roles_of(rows, {}).time is None
-    for other in (rows.head(500), rows.with_columns(pl.col("estratto_il").dt.truncate("1d"))):
+    with_none = rows.with_columns(pl.when(pl.col("click") | (pl.col("user_id") > "u1")).then("estratto_il"))
+    assert roles_of(with_none, {}).time is None
+    day = pl.col("estratto_il").dt.truncate("1d")
+    for other in (rows.head(500), rows.with_columns(day), rows.with_columns(day - pl.duration(minutes=330))):
         time = roles_of(other, {}).time
         assert time is not None and time.column == "estratto_il", "a few rows may be of one moment, and many of one day"
 

@@ -67,11 +67,8 @@ def _parsed(text: str) -> tuple[Any, Any]:
         expression = pl.sql_expr(text)
     except pl.exceptions.PolarsError as e:
         why = str(e).splitlines()[0]
-        for name in sorted({*_DOTTED.findall(_QUOTED.sub(" ", text))}):
-            try:
-                pl.sql_expr(name)
-            except pl.exceptions.PolarsError:
-                why = f'{name} begins with a word of SQL: write "{name}"'
+        for name in _worded(text):
+            why = f'{name} begins with a word of SQL: write "{name}"'
         raise ValueError(f"expected an SQL expression, got {text!r}: {why}") from None
     return expression, json.loads(expression.meta.serialize(format="json"))
 
@@ -79,28 +76,27 @@ def _parsed(text: str) -> tuple[Any, Any]:
 def with_quotes(text: str) -> str:
     """An expression with double quotes around dotted names that begin with a word of SQL, as `user.type = 'x'`: SQL
     asks for them, and whoever reads `user.type` elsewhere does not expect it. As it is where that does not help."""
-    import polars as pl
-
-    def parses(part: str) -> bool:
-        try:
-            pl.sql_expr(part)
-        except pl.exceptions.PolarsError:
-            return False
-        return True
-
-    if parses(text):
+    if _parses(text):
         return text
-    names = [name for name in {*_DOTTED.findall(_QUOTED.sub(" ", text))} if not parses(name)]
-    quoted = renamed(text, {name: f'"{name}"' for name in names})
-    return quoted if parses(quoted) else text
+    quoted = renamed(text, {name: f'"{name}"' for name in _worded(text)})
+    return quoted if _parses(quoted) else text
 
 
 def is_closed(text: str) -> bool:
     """Whether an expression is one within brackets too: without a comment at its end, or another name for it."""
+    return _parses(f"({text}) AND TRUE")
+
+
+def _worded(text: str) -> list[str]:
+    """The dotted names of a text, those in quotes aside, that are no expressions: they begin with a word of SQL."""
+    return sorted(name for name in {*_DOTTED.findall(_QUOTED.sub(" ", text))} if not _parses(name))
+
+
+def _parses(text: str) -> bool:
     import polars as pl
 
     try:
-        pl.sql_expr(f"({text}) AND TRUE")
+        pl.sql_expr(text)
     except pl.exceptions.PolarsError:
         return False
     return True

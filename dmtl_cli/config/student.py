@@ -142,8 +142,8 @@ class Exposure(Section):
     batch_size: Positive | None = None
     """rows a step; default the power of two from 64 to 4096 that makes an epoch nearest to 256 steps"""
     epochs: Positive | None = None
-    """passes over the day's rows; default as the student's, but where the log decides these at least as many as make
-    768 steps, up to three"""
+    """passes over the day's rows; default as the student's, but where the log decides these and no hard loss is learned
+    at least as many as make 768 steps, up to three"""
     embedding_dim: Positive = 16
     """columns of its own embedding table"""
     hidden_units: Units | None = None

@@ -7,7 +7,7 @@ from typing import Literal
 
 from dmtl_cli.config.section import Name, Positive, Rate, Section, Share
 
-_STEPS = 256  # of an epoch
+STEPS = 256  # of an epoch
 
 
 class Training(Section):
@@ -42,4 +42,4 @@ class Training(Section):
 
     def rows_a_step(self, rows: int) -> int:
         """Batch size for an epoch of that many rows: a small log must not be a handful of steps."""
-        return self.batch_size or 1 << min(12, max(6, round(math.log2(max(1, rows) / _STEPS))))
+        return self.batch_size or 1 << min(12, max(6, round(math.log2(max(1, rows) / STEPS))))

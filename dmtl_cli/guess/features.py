@@ -327,9 +327,8 @@ def refusal(s: pl.Series, own: bool, is_time: bool) -> str | None:
 def _named(known: pl.Series) -> str:
     """A few short texts, those of most rows first: what a person needs to know to ask for some of them."""
     counts = known.value_counts(name=":n").sort(":n", known.name, descending=[True, False])
-    texts: list[str] = counts[known.name].head(_SAID + 1).to_list()
-    said = ", ".join(texts)
-    return f" ({said})" if len(texts) <= _SAID and len(said) <= _SHORT and said.isprintable() else ""
+    said = ", ".join(counts[known.name].to_list())
+    return f" ({said})" if len(said) <= _SHORT and said.isprintable() else ""
 
 
 def kind_of(c: str, s: pl.Series, items: pl.Series | None) -> tuple[str, dict[str, Any], str]:
@@ -350,7 +349,7 @@ def kind_of(c: str, s: pl.Series, items: pl.Series | None) -> tuple[str, dict[st
         whole = "; lists as text, each taken as one value: write them as lists" if _is_bracketed(known) else ""
         many, alike = known.n_unique(), known.str.to_lowercase().n_unique()
         cased = f"; {many - alike} of them differ from another in letter case alone" if alike < many else ""
-        return "categorical", {}, f"{many:,} texts{_named(known)}{cased}{whole}"
+        return "categorical", {}, f"{many:,} texts{_named(known) if many <= _SAID else ''}{cased}{whole}"
     if s.dtype == pl.Boolean:
         return "categorical", {}, "yes or no"
     if s.dtype.is_numeric():

@@ -194,8 +194,8 @@ def refuse_given(given: Mapping[str, str], events: Table, roles: Roles, every: S
             raise UserError(what, hint, Exit.USAGE)
 
 
-def refuse_expression(text: str | None, events: Table, inputs: Inputs, roles: Roles) -> None:
-    """Raises UserError 2 where an expression of --conversion names no column, or one of the events or of a side table
+def refuse_expression(option: str, text: str | None, events: Table, inputs: Inputs, roles: Roles) -> None:
+    """Raises UserError 2 where an expression of an option names no column, or one of the events or of a side table
     that is not there."""
     if text is None:
         return
@@ -212,8 +212,8 @@ def refuse_expression(text: str | None, events: Table, inputs: Inputs, roles: Ro
             what = f"{what}, and which ones name the user and the item is not known"
             hint = "kinds of events and other tables are looked for by these: give --user COLUMN and --item COLUMN too"
         named = absent[0] if absent else ""
-        raise UserError(f"--conversion: {what}", hint or _which(named, columns), Exit.USAGE)
-    _refuse_looked_up(text, events, inputs)
+        raise UserError(f"{option}: {what}", hint or _which(named, columns), Exit.USAGE)
+    _refuse_looked_up(option, text, events, inputs)
 
 
 def below_zero(text: str | None, frame: pl.DataFrame, roles: Roles) -> Iterator[str]:
@@ -243,15 +243,15 @@ def _which(column: str, columns: Sequence[str]) -> str:
     return f"write one of {', '.join(ends)}" if ends else f"it has {', '.join(columns)}"
 
 
-def _refuse_looked_up(text: str, events: Table, inputs: Inputs) -> None:
+def _refuse_looked_up(option: str, text: str, events: Table, inputs: Inputs) -> None:
     for name, column in looked_up(text):
         source, side = f"{name}.{column}", inputs.sides.get(name)
         if source in events.frame.columns:
             continue
         if side is None:
             hint = f"it reads columns of the events alone: {', '.join(events.frame.columns)}"
-            raise UserError(f"--conversion: {source}: no table of {name} was found beside the events", hint, Exit.USAGE)
+            raise UserError(f"{option}: {source}: no table of {name} was found beside the events", hint, Exit.USAGE)
         columns = [*side.table.frame.columns, *side.table.other]
         if column not in columns:
-            what = f"--conversion: {path_of(side.table)} has no column {column}{did_you_mean(column, columns)}"
+            what = f"{option}: {path_of(side.table)} has no column {column}{did_you_mean(column, columns)}"
             raise UserError(what, f"it has {', '.join(columns)}", Exit.USAGE)

@@ -32,7 +32,7 @@ def programs_told(config: Config, days: Sequence[Day]) -> list[str]:
     parts = []
     for day in days:
         there = pl.Series(day.user_events > 0)
-        clicks, good = clicks_of_users(config, day)
+        clicks, good = _clicks_of_users(config, day)
         counts = {"id": day.users[ID], "rows": day.user_events, "clicks": clicks, "good": good}
         parts.append(pl.DataFrame(counts).filter(there))
     sums = pl.concat(parts).group_by("id", maintain_order=True).sum()
@@ -40,7 +40,7 @@ def programs_told(config: Config, days: Sequence[Day]) -> list[str]:
     return programs_line(events.user, *sums.get_columns(), where=events.where)
 
 
-def clicks_of_users(config: Config, day: Day) -> tuple[Ints, Ints]:
+def _clicks_of_users(config: Config, day: Day) -> tuple[Ints, Ints]:
     """[users] how many rows of each are clicks, and how many are good ones."""
     clicks, good = (np.zeros(len(day.users), np.int64) for _ in range(2))
     seconds = read_seconds(config, day)

@@ -16,6 +16,7 @@ _MOST, _HALF = (
     0.98,
     0.5,
 )  # of the rows of a clock are within a day of another column's, and of its day in another zone, at least
+_QUARTER = 15 * 60  # seconds: midnights of all zones are at quarters of an hour in UTC
 _TIMES = {
     "s": "seconds since 1970, such as {}",
     "ms": "milliseconds since 1970, such as {}",
@@ -65,10 +66,12 @@ def time_of(s: pl.Series) -> str:
 
 
 def _is_stamp(s: pl.Series, unit: str) -> bool:
-    """Whether many rows have one time, as that of an export, and it is no midnight, as which days are written too."""
-    if len(s) < _AT_ONCE or s.n_unique() > 1 or (at := instants(s.head(1), unit)) is None:
+    """Whether many rows have one time, as that of an export, and it is no midnight of any zone, as which days are
+    written too."""
+    known = s.drop_nulls()
+    if len(known) < _AT_ONCE or known.n_unique() > 1 or (at := instants(known.head(1), unit)) is None:
         return False
-    return bool(at.dt.epoch("s").drop_nulls().item() % 86_400)
+    return bool((at.dt.epoch("s") % _QUARTER != 0).fill_null(False).all())
 
 
 def _is_at_once(s: pl.Series, unit: str) -> bool:

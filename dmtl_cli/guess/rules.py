@@ -7,9 +7,8 @@ from dataclasses import dataclass, replace
 import polars as pl
 
 from dmtl_cli.config.errors import Exit, UserError, did_you_mean
-from dmtl_cli.config.expressions import is_closed, looked_up, sources_of, unquoted, with_quotes
+from dmtl_cli.config.expressions import is_closed, looked_up, sources_of, with_quotes
 from dmtl_cli.data.log.computed import Computed
-from dmtl_cli.guess.inputs import Inputs
 from dmtl_cli.guess.left_out import LeftOut
 from dmtl_cli.guess.rewrites import in_brackets
 from dmtl_cli.guess.side_tables import Side
@@ -18,6 +17,7 @@ from dmtl_cli.guess.values import mean
 from dmtl_cli.guess.writing import path_of
 
 _HOLDS = ":holds"
+_SUCH = "such as \"plan <> 'staff'\""
 WHERE, ITEMS = "--where", "--export-items"
 
 
@@ -35,7 +35,15 @@ class Rules:
         """Conditions as a person types them, before a log is read. Raises UserError 2 where one is no expression."""
         rules = Rules(*(None if text is None else with_quotes(text) for text in (where, items)))
         for option, text in ((WHERE, rules.where), (ITEMS, rules.items)):
-            if text is not None and _sources(option, text) and not is_closed(text):
+            if text is None:
+                continue
+            try:
+                named = sources_of(text)
+            except ValueError as e:
+                raise UserError(f"{option}: {e}", _SUCH, Exit.USAGE) from None
+            if not named:
+                raise UserError(f"{option}: {text} names no column", _SUCH, Exit.USAGE)
+            if not is_closed(text):
                 what = f"{option}: expected a condition that can stand beside others, got {text!r}"
                 raise UserError(what, "leave out comments and AS", Exit.USAGE)
         return rules
@@ -44,28 +52,18 @@ class Rules:
 NONE = Rules()
 
 
-def rows_that_count(condition: str, events: Table, inputs: Inputs) -> tuple[LeftOut, Table]:
+def rows_that_count(condition: str, events: Table) -> tuple[LeftOut, Table]:
     """The rows for which a condition does not hold, and how many these are, and the events without them, as far as the
     events alone tell it.
 
+    Args:
+        condition: whose columns are there.
+
     Raises:
-        UserError: 2 it is no condition, or reads a column that is not there.
+        UserError: 2 it is no condition.
     """
-    beside = _looked_up(condition)
-    absent = [c for c in _sources(WHERE, condition) if c not in events.frame.columns and c not in beside]
-    if absent:
-        sides = [n for n, side in inputs.sides.items() if absent[0] in side.table.frame.columns]
-        told = "; ".join(f"the table of {name} has it: write {name}.{absent[0]}" for name in sides)
-        raise _unknown(WHERE, absent[0], events, unquoted(absent[0]) or told)
-    for name, column in beside.values():
-        side = inputs.sides.get(name)
-        if side is None:
-            what = f"{WHERE}: {name}.{column}: no table of {name} was found beside the events"
-            raise UserError(what, "it reads columns of the events alone", Exit.USAGE)
-        if column not in side.table.frame.columns:
-            raise _unknown(WHERE, column, side.table)
     what = "what --where leaves out"
-    if not beside:
+    if not looked_up(condition):
         holds = _holds(WHERE, condition, events)
         gone, unknown = mean(~holds.fill_null(False)), mean(holds.is_null())
         why = f"; {unknown:.1%} have no value there, and are left out too" if unknown else ""
@@ -83,26 +81,12 @@ def items_to_serve(condition: str, side: Side | None) -> pl.Series:
     if side is None:
         what = f"{ITEMS}: no table of items was found beside the events, whose columns it reads"
         raise UserError(what, "leave it out, or lay the table beside them", Exit.USAGE)
-    if absent := [c for c in _sources(ITEMS, condition) if c not in side.table.frame.columns]:
-        raise _unknown(ITEMS, absent[0], side.table)
+    if absent := [c for c in sources_of(condition) if c not in side.table.frame.columns]:
+        names = side.table.frame.columns
+        what = f"{ITEMS}: {path_of(side.table)} has no column {absent[0]}{did_you_mean(absent[0], names)}"
+        raise UserError(what, f"it has {', '.join(names)}", Exit.USAGE)
     newest = side.table.frame.unique(side.key.column, keep="first", maintain_order=True)  # the newest day is first
     return _holds(ITEMS, condition, replace(side.table, frame=newest)).fill_null(False)
-
-
-def _sources(option: str, condition: str) -> list[str]:
-    try:
-        found = sources_of(condition)
-    except ValueError as e:
-        raise UserError(f"{option}: {e}", "such as \"plan <> 'staff'\"", Exit.USAGE) from None
-    if not found:
-        raise UserError(f"{option}: {condition} names no column", "such as \"plan <> 'staff'\"", Exit.USAGE)
-    return found
-
-
-def _looked_up(condition: str) -> dict[str, tuple[str, str]]:
-    """The columns of side tables, as users.plan: (users, plan)."""
-    _sources(WHERE, condition)
-    return {f"{name}.{column}": (name, column) for name, column in looked_up(condition)}
 
 
 def _holds(option: str, condition: str, table: Table) -> pl.Series:
@@ -115,11 +99,5 @@ def _holds(option: str, condition: str, table: Table) -> pl.Series:
     holds = pl.Series(made.column(_HOLDS))
     if holds.dtype != pl.Boolean:
         what = f"{option}: expected true or false of each row, got {holds.dtype} by {condition}"
-        raise UserError(what, "such as \"plan <> 'staff'\"", Exit.USAGE)
+        raise UserError(what, _SUCH, Exit.USAGE)
     return holds
-
-
-def _unknown(option: str, column: str, table: Table, hint: str = "") -> UserError:
-    names = table.frame.columns
-    what = f"{option}: {path_of(table)} has no column {column}{did_you_mean(column, names)}"
-    return UserError(what, hint or f"it has {', '.join(names)}", Exit.USAGE)

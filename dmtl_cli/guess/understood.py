@@ -44,7 +44,7 @@ from dmtl_cli.guess.repeats import unique_of
 from dmtl_cli.guess.requests import outcomes_of_requests
 from dmtl_cli.guess.roles import Roles, fits_events, is_catalogue, with_names
 from dmtl_cli.guess.rows import BYTES, NOT_UTF8
-from dmtl_cli.guess.rules import NONE, Rules, items_to_serve, rows_that_count
+from dmtl_cli.guess.rules import NONE, WHERE, Rules, items_to_serve, rows_that_count
 from dmtl_cli.guess.seen import of_what_was_seen, unseen
 from dmtl_cli.guess.shown import as_events, of_lone_lists
 from dmtl_cli.guess.streams import again, by_kinds, parted
@@ -99,7 +99,8 @@ def understood(root: str, given: Mapping[str, str], lives: str | None, rules: Ru
     inputs = inputs_of(events, roles, others, partial_columns(found.root, events, roles, zone), zone)
     if (once := unique_of(events.frame, roles, later)) is not None:
         inputs.unused = [g for g in inputs.unused if g.column != once.column]
-    refuse_expression(given.get(EXPRESSION), events, inputs, roles)
+    refuse_expression("--conversion", given.get(EXPRESSION), events, inputs, roles)
+    refuse_expression(WHERE, rules.where, events, inputs, roles)
     inputs.other.extend(found.unreadable)
     inputs.told.extend([*_of_days(days, late), *lost, *unseen(events, roles)])
     inputs.told.extend(below_zero(given.get(EXPRESSION), events.frame, roles))
@@ -144,7 +145,7 @@ def _ruled(rules: Rules, events: Table, roles: Roles, inputs: Inputs) -> tuple[l
         inputs.served.holds = items_to_serve(rules.items, inputs.sides.get("items"))
     if rules.where is None:
         return left_out(events, roles, inputs), events
-    mine, events = rows_that_count(rules.where, events, inputs)
+    mine, events = rows_that_count(rules.where, events)
     return [*left_out(events, roles, inputs, mine.condition), mine], events
 
 

@@ -189,11 +189,8 @@ class Batcher:
         return self._batch(rows, *self._events([rows]))
 
     def _batch(self, rows: Rows[Any], events: _Events) -> Batch[Any]:
-        move, side, share = (
-            partial(to_device, self.device),
-            partial(side_of, device=self.device),
-            self._share(len(rows)),
-        )
+        move, side = partial(to_device, self.device), partial(side_of, device=self.device)
+        share = self._share(len(rows))
         user, user_index, users = self._users(rows, events.user, share)
         items, item_index, mine = self._distinct(rows.item, share)
         item = self._with_oov(self.tables.items.take(items[mine]), "item", len(items), mine)

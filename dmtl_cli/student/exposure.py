@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from dmtl_cli.config.student import Student
+from dmtl_cli.config.training import STEPS
 from dmtl_cli.data.log.day import Day
 from dmtl_cli.data.rows import Rows
 from dmtl_cli.nn.batches import Batch, Batcher
@@ -28,8 +29,8 @@ from dmtl_cli.student.dssm import DSSM, batch_heads
 from dmtl_cli.student.hard import sampled_softmax
 
 A = TypeVar("A")
-PASSES, STEPS = 3, 256
-"""passes over a day's rows, at least, where each is no more steps than this; of larger days as many steps"""
+PASSES = 3
+"""over a day's rows, at least, where each has some STEPS, as those of all but large days; of these as many steps"""
 
 
 class Shown(NamedTuple, Generic[A]):
