@@ -20,7 +20,7 @@ from dmtl_cli.guess.tables import Table
 from dmtl_cli.guess.values import FEW, free, has_several, is_binary, is_constant, is_id, share, time_unit, within
 from dmtl_cli.guess.waits import Wait
 
-_GROWS = 0.99  # of the ids with several rows
+_FALLS, _RISES = 0.05, 0.5  # of the steps from row to row of an id, at most and at least
 ALL = 0.9
 """of the exposures have a row: a row says nothing by itself then"""
 _ROWS_EACH, _ONCE = 1.2, 0.95  # rows a list at least; of the rows of lists have an item for the first time
@@ -307,15 +307,13 @@ def _values_of(by: pl.Series, s: pl.Series) -> pl.Series:
 
 
 def _grows(by: pl.Series, s: pl.Series) -> bool:
-    """Whether a number of an id never falls from row to row and grows, as one that is written again while it lasts."""
+    """Whether a number of an id grows from row to row, as one that is written again while it lasts; hardly ever does it
+    fall, as where a row came late."""
     rows = pl.DataFrame({"k": by, "v": s}).drop_nulls()
-    each = rows.group_by("k", maintain_order=True).agg(pl.len(), _growing(pl.col("v").diff()).alias("grows"))
-    each = each.filter(pl.col("len") > 1)
-    return len(each) >= FEW and share(each["grows"]) >= _GROWS
-
-
-def _growing(steps: pl.Expr) -> pl.Expr:
-    return (steps >= 0).all() & (steps > 0).any()
+    step = pl.col("v").cast(pl.Float64).diff()
+    steps = rows.group_by("k", maintain_order=True).agg(step.drop_nulls()).filter(pl.col("v").list.len() > 0)["v"]
+    each = steps.explode()
+    return len(steps) >= FEW and share(each < 0) <= _FALLS and share(each > 0) >= _RISES
 
 
 def pair_of(one: str, other: str) -> str:

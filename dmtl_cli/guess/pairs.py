@@ -67,7 +67,7 @@ def outcomes_through(
         taken = {*events.frame.columns, *(c for one in (*found, *out) for c in one.columns)}
         name = free(named_after(table), {one.name for one in (*found, *out)})
         for one, c, key in ((way, *ids) for way in ways for ids in _ways(way, table)):
-            rows = _of_exposures(table, key, one, c)
+            rows = of_exposures(table, key, one, c)
             met = reference(exposures, rows)
             chance = met is not None and not met[2] and is_chance(one.rows[c], table.frame[key])
             if met is None or met[:2] != (one.event_key, key) or chance:
@@ -80,7 +80,7 @@ def outcomes_through(
     return with_rows(out, roles, {*events.frame.columns, *(c for one in found for c in one.columns)}, found)
 
 
-def _of_exposures(table: Table, key: str, one: Outcomes, column: str) -> pl.DataFrame:
+def of_exposures(table: Table, key: str, one: Outcomes, column: str) -> pl.DataFrame:
     """The rows of a table with the exposure's id in place of that of the row of another table that they name."""
     named = one.rows.select(pl.col(column).alias(key), pl.col(one.key).alias(_ID)).drop_nulls()
     rows = table.frame.join(named.unique(key, keep="last"), on=key, how="left", maintain_order="left")

@@ -12,8 +12,8 @@ import polars as pl
 from dmtl_cli.guess.exploding import elements, parallel
 from dmtl_cli.guess.keys import by_tables
 from dmtl_cli.guess.labels import roles_of
-from dmtl_cli.guess.outcomes import Outcomes, aggregate_of, pair_of, requests_of
-from dmtl_cli.guess.pairs import pairs_of_day, were_shown
+from dmtl_cli.guess.outcomes import Outcomes, number_of, pair_of, requests_of
+from dmtl_cli.guess.pairs import of_exposures, pairs_of_day, were_shown
 from dmtl_cli.guess.rewrites import BEST, Behaviours, is_seen, sql_column, sql_texts, values_of
 from dmtl_cli.guess.roles import Guess, Roles
 from dmtl_cli.guess.shown import as_events, by_elements
@@ -54,19 +54,69 @@ def parted(table: Table, others: Sequence[Table], given: Mapping[str, str]) -> t
     events = _narrowed(mine_alone)
     lists = events if table.explode else as_events(events, (), {"user": roles.user.column})
     whole = lists.explode == table.explode and roles.item is not None
-    if whole and (keys := _keys(shown, follow, values, roles)) is not None:
-        key, event_key = keys
-        columns, left, good = _columns(
-            follow, values, later, {*table.frame.columns, *table.other}, key, table.written.clocks
-        )
-        named = follow.filter(pl.col(key).is_not_null())[values.column]
-        told = f"of the same files, by {event_key} of what was shown: {_named(named)}"
-        later_rows = replace(table, frame=follow, kinds=rest)
-        return events, [Outcomes("later", later_rows, key, event_key, columns, left, told, good)]
-    if whole and (by_request := _by_requests(events, follow, values, roles, replace(table, kinds=rest), later)):
+    files = replace(table, frame=follow, kinds=rest)
+    if whole and (by_id := _by_id(events, shown, values, roles, files, later)):
+        return events, by_id
+    if whole and (by_request := _by_requests(events, follow, values, roles, files, later)):
         return events, by_request
-    pairs = _by_pairs(lists, follow, values, roles, replace(table, kinds=rest), later)
+    pairs = _by_pairs(lists, follow, values, roles, files, later)
     return (lists, pairs) if pairs else _by_list(table, values, roles)
+
+
+def _by_id(
+    events: Table, shown: pl.DataFrame, values: Behaviours, roles: Roles, files: Table, later: list[str]
+) -> list[Outcomes]:
+    """What came of exposures that rows of clicks and of what is better name by an id; or rows of clicks alone, where
+    those of what is better name the click.
+
+    Args:
+        shown: rows of what was shown, with all columns of the files.
+        files: the rows of the other kinds.
+        later: columns that only such rows have.
+    """
+    follow, kind = files.frame, values.column
+    for kinds in ([*values.click, *values.better], [*values.click]):
+        if (keys := _keys(shown, follow, kind, kinds, roles)) is None:
+            continue
+        key, event_key = keys
+        taken = {*events.frame.columns, *follow.columns, *files.other}
+        columns, left, good = _columns(follow, values, later, taken, (key,), files.written.clocks)
+        told = f"of the same files, by {event_key} of what was shown: {_named(follow.drop_nulls(key)[kind])}"
+        first = Outcomes("later", files, key, event_key, columns, left, told, good)
+        then = _through(first, values, roles, later, {*taken, *columns})
+        lacks = {*values.better}.difference(kinds)
+        if not lacks or any(not lacks.isdisjoint(one.rows[kind]) for one in then):
+            return [first, *then]
+    return []
+
+
+def _through(first: Outcomes, values: Behaviours, roles: Roles, later: list[str], taken: set[str]) -> list[Outcomes]:
+    """What came of clicks, of rows of the same files that name no exposure and have an id that each click has for
+    itself: a game that ends names the play that a click began.
+
+    Args:
+        first: the rows that name exposures.
+        later: columns that only rows of such kinds have.
+    """
+    files, kind = first.table, values.column
+    clicks, rest = (files.frame.filter(pl.col(first.key).is_not_null() == named) for named in (True, False))
+    kinds = rest[kind].drop_nulls().unique().to_list()
+    ids = [c for c in rest.columns if len(rest) and rest[c].count() >= FEW and is_id(rest[c].drop_nulls())]
+    parts = ((rest.drop_nulls(c), c) for c in ids)
+    found = [
+        (len(rows), c, met[1]) for rows, c in parts if (met := _keys(clicks, rows, kind, kinds, roles)) and met[0] == c
+    ]
+    if not found:
+        return []
+    _, key, c = max(found)
+    table = replace(files, frame=rest.drop_nulls(key))
+    mapped = of_exposures(table, key, first, c)
+    columns, left, good = _columns(mapped, values, later, taken, (key,), files.written.clocks, clicks=False)
+    why = f"of the same files, by {c} of the row of {first.name} that their {key} names: {_named(table.frame[kind])}"
+    through = f"{first.name}.{c}"
+    return [
+        Outcomes("after_clicks", table, key, first.event_key, columns, left, why, good, through=through, mapped=mapped)
+    ]
 
 
 def _by_requests(
@@ -92,7 +142,7 @@ def _by_requests(
         shown, told = (frame.select(pl.sql_expr(pair).alias("k"))["k"] for frame in (events.frame, named))
         if share(told.is_in(shown.drop_nulls().unique().implode())) >= _THERE:
             rows = others.drop_nulls([request, item])
-            columns, left, good = _columns(rows, values, later, taken, item, files.written.clocks)
+            columns, left, good = _columns(rows, values, later, taken, (request, item), files.written.clocks)
             why = f"of the same files, by {request} and {item} of what was shown: {_named(rows[values.column])}"
             return [Outcomes("later", replace(files, frame=rows), key, key, columns, left, why, good, (pair, pair))]
     return []
@@ -129,7 +179,7 @@ def _by_pairs(
         rows = rows.filter(pl.col(c).is_not_null())
         viewed = not events.explode and all(map(is_seen, values.exposure))
         columns, left, good = _columns(
-            rows, values, later, taken, c, files.written.clocks, clicks=not (found or viewed)
+            rows, values, later, taken, (user, c), files.written.clocks, clicks=not (found or viewed)
         )
         taken |= {*columns}
         why = f"of the same files, by user and item of a day: {_named(rows[values.column])}"
@@ -162,7 +212,7 @@ def _by_list(table: Table, values: Behaviours | None, roles: Roles) -> tuple[Tab
         mine = Kinds(kind, tuple(sorted(kinds)), True)
         alone = replace(table, kinds=mine, only_of_others=(*later, kind), of_files=(*frame.columns,))
         told, taken = _kinds_of(followed[kind], mine.values, values), {*frame.columns, *table.other}
-        columns, left, good = _columns(followed, told, later, taken, item, table.written.clocks)
+        columns, left, good = _columns(followed, told, later, taken, (request, item), table.written.clocks)
         why = f"of the same files, by {request} and {shown} of what was shown: {_named(followed[kind])}"
         key, rest = free("exposure", taken), replace(table, frame=others, kinds=replace(mine, among=False))
         computed = pair_of(request, shown), pair_of(request, item)
@@ -247,20 +297,21 @@ def _without_followers(frame: pl.DataFrame, values: Behaviours, roles: Roles) ->
     rows = {v: frame.filter(pl.col(values.column) == v) for v in values.exposure}
     found: list[str] = []
     for v in reversed(rows):  # the rarest first: what follows is of some of what was shown
-        alone = replace(values, click=(v,), good={})
         others = [rows[first] for first in rows if first != v and first not in found]
-        if any(_keys(shown, rows[v], alone, roles) for shown in others):
+        if any(_keys(shown, rows[v], values.column, (v,), roles) for shown in others):
             found.append(v)
     exposure = tuple(v for v in values.exposure if v not in found)
     click, left = (values.click, tuple(found)) if values.click else (tuple(found), ())
     return replace(values, exposure=exposure, click=click, left=(*left, *values.left))
 
 
-def _keys(shown: pl.DataFrame, others: pl.DataFrame, values: Behaviours, roles: Roles) -> tuple[str, str] | None:
-    """The column by which others name what was shown, and the one of its id."""
+def _keys(
+    shown: pl.DataFrame, others: pl.DataFrame, kind: str, kinds: Collection[str], roles: Roles
+) -> tuple[str, str] | None:
+    """The column by which rows of some kinds name what was shown, and the one of its id."""
     assert roles.user is not None and roles.item is not None
     ids = {g.column for g in (roles.user, roles.item, roles.time) if g is not None}
-    follows = others.filter(pl.col(values.column).is_in([*values.click, *values.better]))
+    follows = others.filter(pl.col(kind).is_in(kinds))
     if len(follows) < FEW:
         return None
     own = [c for c in shown.columns if c not in ids and _is_own(shown[c])]
@@ -296,20 +347,21 @@ def _columns(
     values: Behaviours,
     later: list[str],
     taken: set[str],
-    key: str,
+    ids: tuple[str, ...],
     lengths: Collection[str],
     *,
     clicks: bool = True,
 ) -> tuple[dict[str, str], tuple[str, ...], tuple[tuple[int, str, str], ...]]:
-    """What is made of the rows of an id, by names that no column of the files has: whether somebody clicked or did what
-    is better, a flag for each other kind, and numbers that only such rows have; the columns of which nothing is made;
-    and the flags of what is better, the best first.
+    """What is made of the rows of an id, or of several together, by names that no column of the files has: whether
+    somebody clicked or did what is better, a flag for each other kind, and numbers that only such rows have; the
+    columns of which nothing is made; and the flags of what is better, the best first.
 
     Args:
+        ids: the columns of the ids; a row without the last is of none.
         lengths: columns of seconds whose texts are lengths of time.
         clicks: whether a click is made of them where no kind says it, of what is better.
     """
-    kind, others = sql_column(values.column), others.filter(pl.col(key).is_not_null())
+    kind, others = sql_column(values.column), others.drop_nulls(ids[-1])
     there = {*others[values.column].to_list()}
     good = [v for some in values.good.values() for v in some if v in there]
     columns, flags = dict[str, str](), dict[str, str]()
@@ -319,11 +371,10 @@ def _columns(
         name = re.sub(r"\W+", "_", v).strip("_") or "other"
         flags[v] = free(name, {*taken, *columns})
         columns[flags[v]] = _counted(kind, [v])
-    left = []
-    for c in (c for c in later if others[c].null_count() < len(others)):
-        made = None if c == key else aggregate_of(others[c], is_length=c in lengths)
-        if made is None:
-            left += [c] if c != key else []
+    left, by = [], others.select(pl.struct(ids)).to_series()
+    for c in (c for c in later if c not in ids and others[c].null_count() < len(others)):
+        if (made := number_of(others[c], by, is_length=c in lengths)) is None:
+            left.append(c)
             continue
         word = "total" if made.startswith("SUM") else "most"
         columns[free(f"{word}_{c.replace('.', '_')}", {*taken, *columns})] = made
