@@ -149,8 +149,8 @@ DURATION: Patterns = (
     (_READING + "(ed|ing)? s$", 3),
     (r"(^| )(ms|millis|s|sec|secs|seconds) (played|watched|listened|read)$", 3),
     (r"(播放|停留|阅读|观看|收听)(时长|时间|秒数?|毫秒)", 3),
-    (r"^" + any_of("dwell time_spent seconds time_on_page duration_played") + _UNIT, 3),
-    (r"^(duration|时长)" + _UNIT, 1),
+    (r"^((most|total) )?" + any_of("dwell time_spent seconds time_on_page duration_played") + _UNIT, 3),
+    (r"^((most|total) )?(duration|时长)" + _UNIT, 1),
 )
 SPENT = any_of(
     "duration dwell stay watched listened played read runtime length dauer lesedauer duree durée duracion duración"
