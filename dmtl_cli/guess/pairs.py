@@ -32,7 +32,10 @@ from dmtl_cli.guess.zones import is_naive
 _MET = 0.3  # of the rows of a user and item have one that was shown, in a sample that may lack it
 _ID = ":exposure"
 _BEHIND = 0.9  # of the rows of what was shown on their day come at most a day after it
-_LACK, _FAR_MORE = 0.1, 1.1  # of a table's rows lack an id; as many rows are of an exposure by another way
+_LACK, _AS_OFTEN = (
+    0.1,
+    0.5,
+)  # of a table's rows lack an id; as often as others these are of what was shown to their user
 _SOME_MET = 0.2  # of the ids of a column with the events' name are in a sample of them
 _CHANCE = 0.5  # as many at most, were the items those of other rows
 
@@ -132,7 +135,8 @@ def rather_by_pair(
     events: Table, others: Sequence[tuple[Table, Roles]], roles: Roles, found: Sequence[Outcomes]
 ) -> list[Outcomes]:
     """What was found, but a table whose rows name exposures by an id that many of them lack by the user and the item of
-    what was shown before them, where far more of its rows are so of an exposure: a booking at the desk names no card.
+    what was shown before them, where those without an id mostly are of what was shown to their user: a booking at the
+    desk names no card, what began at a bookshelf or in a search was no exposure's.
 
     Args:
         others: tables beside the events, each with the roles of its own columns.
@@ -147,7 +151,7 @@ def rather_by_pair(
         taken = {*events.frame.columns, *(c for each in rest for c in (*each.columns, each.event_key))}
         pair = _of_pair(one.table, events, roles, taken)
         wait = None if pair is None else _wait(pair, one.table, mine, events, roles, behind=0.0)
-        if pair is None or wait is None or not _meets_more(pair, wait, one, events):
+        if pair is None or wait is None or not _meet_too(pair, wait, one, events):
             continue
         made = _waiting(pair, wait, one.table, mine)
         why = f"{made.why}; {lack:.0%} of its rows have no {one.key}"
@@ -182,13 +186,14 @@ def _of_pair(table: Table, events: Table, roles: Roles, taken: set[str]) -> Outc
     return of_pairs(table, rows, (user, item), named[0], _met(*ids), taken)
 
 
-def _meets_more(pair: Outcomes, wait: Wait, one: Outcomes, events: Table) -> bool:
-    """Whether far more rows of a table are of an exposure of their pair than name one."""
+def _meet_too(pair: Outcomes, wait: Wait, one: Outcomes, events: Table) -> bool:
+    """Whether the rows that name no exposure are of one of their pair nearly as often as those that name one."""
     assert pair.computed is not None
     frames = (events.frame, pair.table.frame.with_row_index(":row"))
     shown, came = (f.with_columns(pl.sql_expr(t).alias(_ID)) for f, t in zip(frames, pair.computed, strict=True))
-    met = wait.pairs(shown, came, _ID)[":row"].n_unique()
-    return met >= _FAR_MORE * int(one.rows[one.key].is_in(events.frame[one.event_key].implode()).sum())
+    met = pl.int_range(len(came), eager=True).is_in(wait.pairs(shown, came, _ID)[":row"].implode())
+    lacks = one.rows[one.key].is_null()
+    return share(met.filter(lacks)) >= _AS_OFTEN * share(met.filter(~lacks))
 
 
 def _by_day(table: Table, mine: Roles, events: Table, roles: Roles, taken: set[str]) -> Outcomes | None:
