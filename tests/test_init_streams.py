@@ -128,15 +128,27 @@ def test_how_long_they_stayed_tells_a_good_one(tmp_path: Path) -> None:
 
 
 def test_a_kind_that_names_no_exposure_is_of_a_user_and_item(tmp_path: Path) -> None:
-    """Applications without the id: then all that followed is of the user's and item's exposure of the day."""
+    """Applications without the id: they are of what was shown to their user within some time before them."""
     for day in DAYS:
         frame = flat(drawn(day)[0]).with_columns(
             impression_id=pl.when(pl.col("type") == "apply").then(None).otherwise("impression_id")
         )
         write(frame, tmp_path / "log", f"events_{day}", "parquet")
-    events, _ = config_of(tmp_path / "log")
-    assert (events["unique"], events["joined"]["later"]["key"]) == ("exposure", "exposure")
-    assert {"clicked", "apply", "leave"} <= events["joined"]["later"]["columns"].keys()
+    events, _ = config_of(tmp_path / "log", "--conversion", '"apply"')
+    later, beside = events["joined"]["later"], events["joined"]["beside"]
+    assert (later["key"], {"clicked", "leave"} <= later["columns"].keys()) == ("impression_id", True)
+    assert (beside["where"], beside["columns"]) == (
+        "type = 'apply'",
+        {"apply": "COUNT(CASE WHEN type = 'apply' THEN 1 END) > 0"},
+    )
+    assert (beside["time"], beside["within"]) == ("ts", "1h")
+    found, truth = checked(tmp_path / "log"), drawn(DAYS[1])[1]
+    assert (found["rows"], found["labels"]["click_rate"]) == (
+        truth["exposures"],
+        pytest.approx(truth["clicks"] / truth["exposures"], abs=1e-4),
+    )
+    rate = truth["good"] / truth["clicks"]  # and some more, of items that were shown to their user twice in the hour
+    assert rate <= found["labels"]["conversion_rate"] < 1.2 * rate
 
 
 def test_numbers_that_meet_by_chance_name_nothing(tmp_path: Path) -> None:

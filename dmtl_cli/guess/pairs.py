@@ -125,8 +125,8 @@ def outcomes_by_day(
             taken = {*every, *beside, *(c for one in found for c in one.columns)}
             if (one := _by_day(table, mine, events, roles, taken)) is not None:
                 once = roles.click is None and not later
-                wait = None if once else _wait(one, table, mine, events, roles)
-                found.append(replace(_waiting(one, wait, other, mine), once=once))
+                wait = None if once else wait_of(one, table, mine, events, roles)
+                found.append(replace(waiting(one, wait, other, mine), once=once))
                 break
     return with_rows(found, roles, every, later)
 
@@ -150,16 +150,16 @@ def rather_by_pair(
         rest = [each for n, each in enumerate(out) if n != k]
         taken = {*events.frame.columns, *(c for each in rest for c in (*each.columns, each.event_key))}
         pair = _of_pair(one.table, events, roles, taken)
-        wait = None if pair is None else _wait(pair, one.table, mine, events, roles, behind=0.0)
+        wait = None if pair is None else wait_of(pair, one.table, mine, events, roles, behind=0.0)
         if pair is None or wait is None or not _meet_too(pair, wait, one, events):
             continue
-        made = _waiting(pair, wait, one.table, mine)
+        made = waiting(pair, wait, one.table, mine)
         why = f"{made.why}; {lack:.0%} of its rows have no {one.key}"
         out[k : k + 1] = with_rows([replace(made, name=one.name, why=why)], roles, taken, rest)
     return out
 
 
-def _waiting(one: Outcomes, wait: Wait | None, table: Table, mine: Roles) -> Outcomes:
+def waiting(one: Outcomes, wait: Wait | None, table: Table, mine: Roles) -> Outcomes:
     """A table by user and item, with how its rows wait, and the column of their days where its files have none."""
     assert mine.time is not None
     dated = None if table.files.days or table.files.partition else mine.time.column
@@ -220,7 +220,7 @@ def _by_day(table: Table, mine: Roles, events: Table, roles: Roles, taken: set[s
     return one
 
 
-def _wait(
+def wait_of(
     one: Outcomes, table: Table, mine: Roles, events: Table, roles: Roles, behind: float = _BEHIND
 ) -> Wait | None:
     """How long rows of a user and an item are of what was shown before them; None where times do not tell it, as of

@@ -23,6 +23,7 @@ LOOKS = "looks like one row a behaviour"
 _MOST = 30  # behaviours
 _BEFORE = 0.3  # of the rows that are no exposure have one of their user and item before them, where words tell it
 _ORDERED = 0.8  # where no word tells it
+_OF_ITEMS = 0.05  # of the rows of a kind have an item, of what is done with items
 _CHANCE = 0.5  # as many at most, by chance
 _READ = 0.99  # of the texts of times are read as such
 _UNDONE = words.any_of(
@@ -55,12 +56,12 @@ _GOOD = {
 BEST = ("buy", "cart", "like", "finish", "share", "good")
 """what is good, from what is wanted most"""
 _CLICK = words.any_of(
-    "cli[ckq]\\w* kli[ck]\\w* tap taps tapped tıkla\\w* tikla\\w* open opened select selected"
+    "cli[ckq]\\w* clk\\w* kli[ck]\\w* tap taps tapped tıkla\\w* tikla\\w* open opened select selected enter[a-z]*"
     " клик\\w* нажат\\w* 点击\\w* 點擊\\w* クリック\\w* 클릭"
 )
 _EXPOSURE = words.any_of(
-    "pv view views viewed pageview impression[a-z]* imp impr expos[a-z]* show shown"
-    " display[a-z]* serve[a-z]* vista vistas visto visualiz\\w* impres\\w* mostrad\\w*"
+    "pv view views viewed pageview impression[a-z]* imp impr exp expos[a-z]* show shown"
+    " display[a-z]* serve[a-z]* deliver[a-z]* vista vistas visto visualiz\\w* impres\\w* mostrad\\w*"
     " exibi\\w* vue vues vu affich\\w* ansicht\\w* anzeige\\w* angezeigt gezeigt gesehen"
     " ausgespielt einblendung\\w* weergave\\w* getoond bekeken görüntül\\w* goruntul\\w*"
     " gösteri\\w* gosteri\\w* показ\\w* просмотр\\w* 曝光\\w* 展示\\w* 浏览\\w* 表示\\w* 閲覧\\w*"
@@ -133,14 +134,19 @@ def values_of(frame: pl.DataFrame, column: str, roles: Roles) -> Behaviours | No
     all."""
     counts = frame[column].drop_nulls().value_counts(sort=True)
     every = [str(v) for v in counts[column]]
-    kinds = {v: _kind(v) for v in every}
-    if not {"exposure", "click", *_GOOD} & {*kinds.values()}:
+    bare = _without_items(frame, column, roles)
+    kinds = {v: "" if v in bare and kind != "exposure" else kind for v in every for kind in [_kind(v)]}
+    told = {*kinds.values()} - {""}
+    if not told:
         kinds = dict.fromkeys(every, "good") | dict(zip(every, ("exposure", "click"), strict=False))
-    elif "exposure" not in kinds.values() and "click" in kinds.values():
-        if not kinds[every[0]] and _precedes(frame, column, every, roles):
-            kinds[every[0]] = "exposure"
-        else:  # each click is an exposure
-            kinds = {v: "exposure" if kind == "click" else kind for v, kind in kinds.items()}
+    elif "exposure" not in told and not kinds[every[0]] and _precedes(frame, column, every[1:], every[:1], roles):
+        kinds[every[0]] = "exposure"
+    elif "exposure" not in told and "click" in told:  # each click is an exposure
+        kinds = {v: "exposure" if kind == "click" else kind for v, kind in kinds.items()}
+    shown, left = ([v for v in every if kinds[v] == kind and v not in bare] for kind in ("exposure", ""))
+    among = left and not any(kinds[v] in BEST for v in every[: every.index(left[0])])
+    if "click" not in kinds.values() and among and _precedes(frame, column, left[:1], shown, roles):
+        kinds[left[0]] = "click"
     of = {kind: tuple(v for v in every if kinds[v] == kind) for kind in ("exposure", "click", "", *_GOOD, "good")}
     good = {name: of[name] for name in (*_GOOD, "good") if of[name]}
     if not of["exposure"] or not (of["click"] or good):
@@ -148,9 +154,19 @@ def values_of(frame: pl.DataFrame, column: str, roles: Roles) -> Behaviours | No
     return Behaviours(column, of["exposure"], of["click"], good, of[""])
 
 
-def _precedes(frame: pl.DataFrame, column: str, every: Sequence[str], roles: Roles) -> bool:
-    """Whether the kind of most rows, in a word that nobody knows, comes before the others of the same user and item."""
-    before = _before(frame, Behaviours(column, (every[0],), tuple(every[1:]), {}, ()), roles)
+def _without_items(frame: pl.DataFrame, column: str, roles: Roles) -> set[str]:
+    """The kinds of rows that have no item, as of an app that was opened."""
+    if roles.item is None:
+        return set()
+    each = frame.group_by(column).agg(pl.col(roles.item.column).is_not_null().mean().alias("there"))
+    return {*each.filter(pl.col("there") < _OF_ITEMS)[column].drop_nulls().cast(pl.String)}
+
+
+def _precedes(frame: pl.DataFrame, column: str, later: Sequence[str], shown: Sequence[str], roles: Roles) -> bool:
+    """Whether rows of some kinds come before some rows of others, of the same user and item, where no word says what
+    they are."""
+    rows = frame.filter(pl.col(column).is_in([*shown, *later]))
+    before = _before(rows, Behaviours(column, (*shown,), (*later,), {}, ()), roles)
     return before is not None and before >= _BEFORE
 
 

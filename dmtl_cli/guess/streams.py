@@ -13,7 +13,7 @@ from dmtl_cli.guess.exploding import elements, parallel
 from dmtl_cli.guess.keys import by_tables
 from dmtl_cli.guess.labels import roles_of
 from dmtl_cli.guess.outcomes import Outcomes, number_of, pair_of, requests_of
-from dmtl_cli.guess.pairs import of_exposures, pairs_of_day, were_shown
+from dmtl_cli.guess.pairs import of_exposures, pairs_of_day, wait_of, waiting, were_shown
 from dmtl_cli.guess.rewrites import BEST, Behaviours, is_seen, sql_column, sql_texts, values_of
 from dmtl_cli.guess.roles import Guess, Roles
 from dmtl_cli.guess.shown import as_events, by_elements
@@ -21,7 +21,7 @@ from dmtl_cli.guess.tables import Table, filled
 from dmtl_cli.guess.values import FEW, Kinds, free, is_id, share, time_unit, within
 
 _OWN = 0.95  # of the rows of what was shown have an id of their own; others came twice
-_NAME = 0.8  # of the rows of what follows name one
+_NAME, _SOME = 0.8, 0.3  # of the rows of what follows name one; of clicks alone, which may begin elsewhere
 _THERE = 0.5  # of these ids are in the sample, which begins and ends within a session
 _SAME = 0.95  # of them are of the same user
 
@@ -55,10 +55,11 @@ def parted(table: Table, others: Sequence[Table], given: Mapping[str, str]) -> t
     lists = events if table.explode else as_events(events, (), {"user": roles.user.column})
     whole = lists.explode == table.explode and roles.item is not None
     files = replace(table, frame=follow, kinds=rest)
-    if whole and (by_id := _by_id(events, shown, values, roles, files, later)):
-        return events, by_id
-    if whole and (by_request := _by_requests(events, follow, values, roles, files, later)):
-        return events, by_request
+    if whole and (
+        named := _by_id(events, shown, values, roles, files, later)
+        or _by_requests(events, follow, values, roles, files, later)
+    ):
+        return events, [*named, *_beside(table, events, named, values, roles, files, later)]
     pairs = _by_pairs(lists, follow, values, roles, files, later)
     return (lists, pairs) if pairs else _by_list(table, values, roles)
 
@@ -66,8 +67,8 @@ def parted(table: Table, others: Sequence[Table], given: Mapping[str, str]) -> t
 def _by_id(
     events: Table, shown: pl.DataFrame, values: Behaviours, roles: Roles, files: Table, later: list[str]
 ) -> list[Outcomes]:
-    """What came of exposures that rows of clicks and of what is better name by an id; or rows of clicks alone, where
-    those of what is better name the click.
+    """What came of exposures that rows of clicks and of what is better name by an id, or rows of clicks alone; and what
+    came of these, where rows name the click.
 
     Args:
         shown: rows of what was shown, with all columns of the files.
@@ -75,18 +76,15 @@ def _by_id(
         later: columns that only such rows have.
     """
     follow, kind = files.frame, values.column
-    for kinds in ([*values.click, *values.better], [*values.click]):
-        if (keys := _keys(shown, follow, kind, kinds, roles)) is None:
+    for kinds, least in (([*values.click, *values.better], _NAME), ([*values.click], _SOME)):
+        if (keys := _keys(shown, follow, kind, kinds, roles, least)) is None:
             continue
         key, event_key = keys
         taken = {*events.frame.columns, *follow.columns, *files.other}
         columns, left, good = _columns(follow, values, later, taken, (key,), files.written.clocks)
         told = f"of the same files, by {event_key} of what was shown: {_named(follow.drop_nulls(key)[kind])}"
         first = Outcomes("later", files, key, event_key, columns, left, told, good)
-        then = _through(first, values, roles, later, {*taken, *columns})
-        lacks = {*values.better}.difference(kinds)
-        if not lacks or any(not lacks.isdisjoint(one.rows[kind]) for one in then):
-            return [first, *then]
+        return [first, *_through(first, values, roles, later, {*taken, *columns})]
     return []
 
 
@@ -104,7 +102,9 @@ def _through(first: Outcomes, values: Behaviours, roles: Roles, later: list[str]
     ids = [c for c in rest.columns if len(rest) and rest[c].count() >= FEW and is_id(rest[c].drop_nulls())]
     parts = ((rest.drop_nulls(c), c) for c in ids)
     found = [
-        (len(rows), c, met[1]) for rows, c in parts if (met := _keys(clicks, rows, kind, kinds, roles)) and met[0] == c
+        (len(rows), c, met[1])
+        for rows, c in parts
+        if (met := _keys(clicks, rows, kind, kinds, roles, _NAME)) and met[0] == c
     ]
     if not found:
         return []
@@ -131,12 +131,14 @@ def _by_requests(
     """
     assert roles.user is not None and roles.item is not None
     item = roles.item.column
-    follows = others.filter(pl.col(values.column).is_in([*values.click, *values.better])).drop_nulls(item)
+    ways = [([*values.click, *values.better], _NAME), ([*values.click], _SOME)]
     taken = {*events.frame.columns, *others.columns, *files.other}
     key = free("exposure", taken)
-    for request in requests_of(events.frame, roles.user.column, item):
-        named = follows.drop_nulls(request) if request in others.columns else follows.clear()
-        if len(named) < max(FEW, _NAME * len(follows)):
+    requests = [c for c in requests_of(events.frame, roles.user.column, item) if c in others.columns]
+    for (kinds, least), request in ((way, request) for way in ways for request in requests):
+        follows = others.filter(pl.col(values.column).is_in(kinds)).drop_nulls(item)
+        named = follows.drop_nulls(request)
+        if len(named) < max(FEW, least * len(follows)):
             continue
         pair = pair_of(request, item)
         shown, told = (frame.select(pl.sql_expr(pair).alias("k"))["k"] for frame in (events.frame, named))
@@ -148,8 +150,48 @@ def _by_requests(
     return []
 
 
+def _beside(
+    every: Table,
+    events: Table,
+    named: list[Outcomes],
+    values: Behaviours,
+    roles: Roles,
+    files: Table,
+    later: list[str],
+) -> list[Outcomes]:
+    """What came of a user and an item after these were shown, of kinds of rows that name no exposure: what was bought
+    of a basket, where clicks name what was shown. Of kinds in words that nobody knows those that follow clicks.
+
+    Args:
+        every: rows of all kinds.
+        named: by rows of other kinds.
+        files, later: as `_by_pairs` takes them.
+    """
+    assert roles.user is not None and roles.item is not None
+    kind, user, item = values.column, roles.user.column, roles.item.column
+    clicks = pl.concat([one.rows.filter(one.ids(one.rows).is_not_null()).select(files.frame.columns) for one in named])
+    there = {*clicks[kind]}
+    clicked = pairs_of_day(clicks, user, item, roles).unique().implode()
+    parts = {v: files.frame.filter(pl.col(kind) == v) for v in values.left if v not in there}
+    follow = [v for v, rows in parts.items() if share(pairs_of_day(rows, user, item, roles).is_in(clicked)) >= _THERE]
+    kinds = (*(v for v in values.better if v not in there), *follow)
+    rows = files.frame.filter(pl.col(kind).is_in(kinds))
+    if roles.time is None or len(rows) < FEW:
+        return []
+    part = _narrowed(replace(every, kinds=Kinds(kind, kinds, True)))
+    found = _by_pairs(events, rows, replace(values, click=()), roles, part, later, named)
+    timed = ((one, wait_of(one, one.table, roles, events, roles)) for one in found[:1])
+    return [replace(waiting(one, wait, one.table, roles), once=False) for one, wait in timed if wait is not None]
+
+
 def _by_pairs(
-    events: Table, others: pl.DataFrame, values: Behaviours, roles: Roles, files: Table, later: list[str]
+    events: Table,
+    others: pl.DataFrame,
+    values: Behaviours,
+    roles: Roles,
+    files: Table,
+    later: list[str],
+    named: Sequence[Outcomes] = (),
 ) -> list[Outcomes]:
     """What came of a user and item on a day, where rows name no exposure: none where these are mostly of items that
     were not shown to their user.
@@ -157,6 +199,7 @@ def _by_pairs(
     Args:
         others: rows of the other kinds, of `files`.
         later: columns that only such rows have.
+        named: what came of exposures by their ids, the click among it.
     """
     assert roles.user is not None
     user = roles.user.column
@@ -164,6 +207,7 @@ def _by_pairs(
     if shown is None:
         return []
     item, taken = shown.column, {*events.frame.columns, *others.columns, *files.other}
+    taken |= {c for one in named for c in (*one.columns, one.key, one.event_key)}
     key = free("exposure", taken)
     shown_pairs = pairs_of_day(events.frame, user, item, roles)
     parts = [(files, others)]
@@ -172,20 +216,20 @@ def _by_pairs(
         parts.append((replace(files, explode=events.explode), rows))
     found: list[Outcomes] = []
     for table, rows in parts:
-        named = [item] if table.explode == events.explode else _names_items(rows, user, events.frame[item])
-        told = ((c, pairs_of_day(rows, user, c, roles)) for c in named)
+        names = [item] if table.explode == events.explode else _names_items(rows, user, events.frame[item])
+        told = ((c, pairs_of_day(rows, user, c, roles)) for c in names)
         if (c := next((c for c, pairs in told if were_shown(pairs, shown_pairs)), None)) is None:
             continue
         rows = rows.filter(pl.col(c).is_not_null())
         viewed = not events.explode and all(map(is_seen, values.exposure))
         columns, left, good = _columns(
-            rows, values, later, taken, (user, c), files.written.clocks, clicks=not (found or viewed)
+            rows, values, later, taken, (user, c), files.written.clocks, clicks=not (found or viewed or named)
         )
         taken |= {*columns}
         why = f"of the same files, by user and item of a day: {_named(rows[values.column])}"
         one = replace(table, frame=rows)
         computed = pair_of(user, item), pair_of(user, c)
-        name = "later" if not found else "later_lists"
+        name = "beside" if named else "later_lists" if found else "later"
         found.append(Outcomes(name, one, key, key, columns, left, why, good, computed, once=True))
     return found
 
@@ -298,7 +342,7 @@ def _without_followers(frame: pl.DataFrame, values: Behaviours, roles: Roles) ->
     found: list[str] = []
     for v in reversed(rows):  # the rarest first: what follows is of some of what was shown
         others = [rows[first] for first in rows if first != v and first not in found]
-        if any(_keys(shown, rows[v], values.column, (v,), roles) for shown in others):
+        if any(_keys(shown, rows[v], values.column, (v,), roles, _SOME) for shown in others):
             found.append(v)
     exposure = tuple(v for v in values.exposure if v not in found)
     click, left = (values.click, tuple(found)) if values.click else (tuple(found), ())
@@ -306,9 +350,9 @@ def _without_followers(frame: pl.DataFrame, values: Behaviours, roles: Roles) ->
 
 
 def _keys(
-    shown: pl.DataFrame, others: pl.DataFrame, kind: str, kinds: Collection[str], roles: Roles
+    shown: pl.DataFrame, others: pl.DataFrame, kind: str, kinds: Collection[str], roles: Roles, least: float
 ) -> tuple[str, str] | None:
-    """The column by which rows of some kinds name what was shown, and the one of its id."""
+    """The column by which rows of some kinds, a share of them at least, name what was shown, and the one of its id."""
     assert roles.user is not None and roles.item is not None
     ids = {g.column for g in (roles.user, roles.item, roles.time) if g is not None}
     follows = others.filter(pl.col(kind).is_in(kinds))
@@ -317,7 +361,7 @@ def _keys(
     own = [c for c in shown.columns if c not in ids and _is_own(shown[c])]
     fits: list[tuple[bool, float, str, str]] = []
     for key in follows.columns:
-        if key in ids or not is_id(follows[key]) or share(follows[key].is_not_null()) < _NAME:
+        if key in ids or not is_id(follows[key]) or share(follows[key].is_not_null()) < least:
             continue
         there = [(within(follows[key], shown[c]), c) for c in own]
         there = [(rate, c) for rate, c in there if rate >= _THERE and _of_same_user(follows, shown, key, c, roles)]

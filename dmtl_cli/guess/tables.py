@@ -358,4 +358,6 @@ def rows_of_day(root: str, table: Table, day: dt.date, rows: int) -> pl.DataFram
     """The first rows of some files of a day, as guesses look at them. Raises what `tables` does."""
     store, paths = Store(root), spread([f for f, _ in table.files.files if table.files.day_of(f) == day], _MOST)
     found = [head(store.file(path), rows, table.text)[0] for path in paths]
-    return looked_at(replace(table, frame=joined(found))).frame
+    frame = joined(found)
+    frame = frame.rename(dict(zip(frame.columns, table.names or (), strict=False)))
+    return looked_at(replace(table, frame=frame)).frame
