@@ -20,6 +20,8 @@ from dmtl_cli.guess.rewrites import values_of
 from dmtl_cli.guess.roles import Roles
 
 PAGES, WIDE = 300, 6
+IDS = ("page", "mark")
+"""what clicks name, and what comes later does not"""
 LANGUAGES = {
     "spanish": ("vista", "clic", "carrito", "compra"),
     "portuguese": ("visualização", "clique", "carrinho", "comprou"),
@@ -90,12 +92,11 @@ def agrees(found: dict[str, Any], truth: pl.DataFrame, good: pl.Expr) -> None:
     assert found["labels"]["conversion_rate"] == pytest.approx(told, abs=1e-4)
 
 
-@pytest.mark.parametrize("mark", [True, False])
 @pytest.mark.parametrize("language", [x for x in LANGUAGES if x != "none"])
-def test_a_row_an_action_is_read_as_an_exposure(tmp_path: Path, language: str, mark: bool) -> None:
-    """What follows names no exposure, or only clicks do: a user and item have one a day, and all that came of it."""
+def test_a_row_an_action_is_read_as_an_exposure(tmp_path: Path, language: str) -> None:
+    """What follows names no exposure: a user and item have one a day, and all that came of it."""
     log, _ = drawn(language)
-    log = log if mark else log.drop("mark")
+    log = log.drop(IDS)
     write = lambda home: unseen.by_day(home / "log", log, {"at": log["ts"].to_numpy()})  # noqa: E731
     ended, raw, text = made(tmp_path, write, "--user", "who", "--item", "prod")
     shown = LANGUAGES[language][0]
@@ -110,11 +111,33 @@ def test_a_row_an_action_is_read_as_an_exposure(tmp_path: Path, language: str, m
     bought = later["columns"][events["conversion"]]
     assert LANGUAGES[language][3] in bought and "EDIT" not in text
     agrees(read_of(tmp_path, "2026-03-02"), by_pair(log, language), pl.col("buy"))
-    assert not {"what", "mark", "page"} & {f["name"] for f in raw["features"] if f != "auto"}
+    assert "what" not in {f["name"] for f in raw["features"] if f != "auto"}
+
+
+@pytest.mark.parametrize(("named", "key"), [("mark", "mark"), ("page", "page || '/' || prod")])
+def test_clicks_alone_name_what_was_shown(tmp_path: Path, named: str, key: str) -> None:
+    """By an id of its own, or by the page and the item; some clicks came from a search. What was bought is of what was
+    shown to its user within some time before it."""
+    log, truth = drawn("german")
+    log = log.drop({*IDS} - {named})
+    write = lambda home: unseen.by_day(home / "log", log, {"at": log["ts"].to_numpy()})  # noqa: E731
+    ended, raw, _ = made(tmp_path, write, "--user", "who", "--item", "prod", "--conversion", "Warenkorb")
+    assert ended.code == 0, ended.err
+    later, beside = (raw["data"]["events"]["joined"][name] for name in ("later", "beside"))
+    assert later["columns"] == {"clicked": "COUNT(CASE WHEN what = 'Klick' THEN 1 END) > 0"}
+    assert later.get("computed", {"": later["key"]}).popitem()[1] == key
+    assert (beside["where"], beside["time"], beside["within"]) == ("what IN ('Warenkorb', 'gekauft')", "ts", "6h")
+    found, of_day = read_of(tmp_path, "2026-03-02"), truth.filter(pl.col("ts") >= unseen.START.timestamp() + 86_400)
+    of_day = of_day.filter(pl.col("ts") < unseen.START.timestamp() + 2 * 86_400)
+    assert found["rows"] == len(of_day)
+    assert found["labels"]["click_rate"] == pytest.approx(of_day["click"].mean(), abs=1e-4)
+    told = of_day.filter(pl.col("click") == 1)["cart"].mean()
+    assert told == pytest.approx(found["labels"]["conversion_rate"], abs=0.03)  # some were shown an item twice
 
 
 def test_an_order_tells_where_no_word_does(tmp_path: Path) -> None:
     log, _ = drawn("none")
+    log = log.drop(IDS)
     write = lambda home: unseen.by_day(home / "log", log, {"at": log["ts"].to_numpy()})  # noqa: E731
     ended, raw, _ = made(tmp_path, write, "--user", "who", "--item", "prod")
     events = raw["data"]["events"]
@@ -136,7 +159,7 @@ def test_times_as_the_log_has_them(tmp_path: Path, when: str, files: str) -> Non
     }[when]  # fmt: skip
     if made_of is None and files == "one file":
         pytest.skip("nothing tells a day")
-    rows = log.drop("ts", "mark")
+    rows = log.drop("ts", *IDS)
     rows = rows if made_of is None else rows.with_columns(made_of.alias("moment"))
     rows = rows.with_columns(pl.struct(pl.col("prod").alias("code"), "arm").alias("thing")).drop("prod", "arm")
 
@@ -172,7 +195,7 @@ def test_a_view_is_the_click_where_nothing_else_is(tmp_path: Path) -> None:
 def test_what_followed_of_items_that_were_not_shown(tmp_path: Path) -> None:
     log, _ = drawn("english")
     other = pl.when(pl.col("what") == "ITEM_IMPRESSION").then("prod").otherwise(pl.lit("z") + pl.col("prod"))
-    rows = log.with_columns(other.alias("prod")).rename({"what": "action"})
+    rows = log.with_columns(other.alias("prod")).rename({"what": "action"}).drop(IDS)
     write = lambda home: unseen.by_day(home / "log", rows, {"at": rows["ts"].to_numpy()})  # noqa: E731
     ended, _, _ = made(tmp_path, write, "--user", "who", "--item", "prod")
     assert ended.code == Exit.CONFIG and "few of the others are of a user and item that were shown" in ended.err

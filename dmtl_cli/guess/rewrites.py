@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -143,15 +143,25 @@ def values_of(frame: pl.DataFrame, column: str, roles: Roles) -> Behaviours | No
         kinds[every[0]] = "exposure"
     elif "exposure" not in told and "click" in told:  # each click is an exposure
         kinds = {v: "exposure" if kind == "click" else kind for v, kind in kinds.items()}
-    shown, left = ([v for v in every if kinds[v] == kind and v not in bare] for kind in ("exposure", ""))
-    among = left and not any(kinds[v] in BEST for v in every[: every.index(left[0])])
-    if "click" not in kinds.values() and among and _precedes(frame, column, left[:1], shown, roles):
-        kinds[left[0]] = "click"
     of = {kind: tuple(v for v in every if kinds[v] == kind) for kind in ("exposure", "click", "", *_GOOD, "good")}
     good = {name: of[name] for name in (*_GOOD, "good") if of[name]}
-    if not of["exposure"] or not (of["click"] or good):
-        return None
-    return Behaviours(column, of["exposure"], of["click"], good, of[""])
+    found = Behaviours(column, of["exposure"], of["click"], good, of[""])
+    found = found if of["click"] or good else with_click(frame, found, roles)
+    return found if of["exposure"] and (found.click or good) else None
+
+
+def with_click(frame: pl.DataFrame, values: Behaviours, roles: Roles) -> Behaviours:
+    """The kinds, of which none is a click by its words, with the one of most rows, in words that nobody knows, where it
+    follows exposures and is not rarer than what is good."""
+    counts = dict(frame[values.column].drop_nulls().value_counts().iter_rows())
+    bare = _without_items(frame, values.column, roles)
+    left = [v for v in values.left if v not in bare and not words.says(v, _UNDONE)]
+    first = max(left, key=lambda v: counts[v], default=None)
+    if first is None or counts[first] < max((counts[v] for v in values.better), default=0):
+        return values
+    if not _precedes(frame, values.column, [first], values.exposure, roles):
+        return values
+    return replace(values, click=(first,), left=tuple(v for v in values.left if v != first))
 
 
 def _without_items(frame: pl.DataFrame, column: str, roles: Roles) -> set[str]:

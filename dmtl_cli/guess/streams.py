@@ -14,7 +14,7 @@ from dmtl_cli.guess.keys import by_tables
 from dmtl_cli.guess.labels import roles_of
 from dmtl_cli.guess.outcomes import Outcomes, number_of, pair_of, requests_of
 from dmtl_cli.guess.pairs import of_exposures, pairs_of_day, wait_of, waiting, were_shown
-from dmtl_cli.guess.rewrites import BEST, Behaviours, is_seen, sql_column, sql_texts, values_of
+from dmtl_cli.guess.rewrites import BEST, Behaviours, is_seen, sql_column, sql_texts, values_of, with_click
 from dmtl_cli.guess.roles import Guess, Roles
 from dmtl_cli.guess.shown import as_events, by_elements
 from dmtl_cli.guess.tables import Table, filled
@@ -46,6 +46,7 @@ def parted(table: Table, others: Sequence[Table], given: Mapping[str, str]) -> t
     if values is None:
         return _by_list(table, None, roles)
     values = _without_followers(table.frame, values, roles) if roles.item else values
+    values = values if values.click else with_click(table.frame, values, roles)
     kinds = Kinds(values.column, values.exposure, True)
     rest = replace(kinds, among=False)
     shown, follow = kinds.of(table.frame), rest.of(table.frame)
@@ -55,13 +56,14 @@ def parted(table: Table, others: Sequence[Table], given: Mapping[str, str]) -> t
     lists = events if table.explode else as_events(events, (), {"user": roles.user.column})
     whole = lists.explode == table.explode and roles.item is not None
     files = replace(table, frame=follow, kinds=rest)
-    if whole and (
-        named := _by_id(events, shown, values, roles, files, later)
-        or _by_requests(events, follow, values, roles, files, later)
-    ):
-        return events, [*named, *_beside(table, events, named, values, roles, files, later)]
-    pairs = _by_pairs(lists, follow, values, roles, files, later)
-    return (lists, pairs) if pairs else _by_list(table, values, roles)
+    named = _by_id(events, shown, values, roles, files, later) if whole else []
+    named = named or (_by_requests(events, follow, values, roles, files, later) if whole else [])
+    named += _beside(table, events, named, values, roles, files, later) if named else []
+    if named and not {*values.better}.difference(*(one.rows[values.column] for one in named)):
+        return events, named
+    if pairs := _by_pairs(lists, follow, values, roles, files, later):
+        return lists, pairs
+    return (events, named) if named else _by_list(table, values, roles)
 
 
 def _by_id(
