@@ -174,7 +174,7 @@ def _is_whole(frame: pl.DataFrame, c: str, rest: Sequence[str]) -> bool:
 def _key(frame: pl.DataFrame, table: Table, others: Sequence[Table], roles: Roles) -> _Key | None:
     sure = {g.column for g in roles.named.values() if not g.is_left_over}
     after = {g.column for g in roles.outcomes}
-    fits: list[tuple[bool, bool, float, str, str]] = []
+    fits: list[tuple[bool, bool, float, bool, bool, str, str]] = []
     for k, key in enumerate(table.frame.columns):
         s = table.frame[key]
         if not (_is_key(s) or (table.files.days and is_id(s))):
@@ -188,18 +188,25 @@ def _key(frame: pl.DataFrame, table: Table, others: Sequence[Table], roles: Role
             joined = within(frame[c], s)
             if joined >= _IN and (same or within(s, frame[c]) >= _USED):
                 # of accounts and profiles each row has a profile of its own, and some have one account
-                fits.append((same, s.n_unique() == len(s), joined, c, key))
+                fits.append((same, s.n_unique() == len(s), joined, _says(key, table), k == 0, c, key))
     if not fits:
         return None
     # of two, a row of the table is of the finer one: it has the other as an attribute
-    finest = [one for one in fits if not any(_is_finer(table.frame, other[4], one[4]) for other in fits)]
-    *_, joined, c, _ = max(finest)
+    finest = [one for one in fits if not any(_is_finer(table.frame, other[-1], one[-1]) for other in fits)]
+    _, _, joined, _, _, c, _ = max(finest)
     path = table.files.path if table.files.days else table.files.files[0][0]
     why = f"{joined:.0%} of its {frame[c].n_unique():,} ids are in {path}"
     if (named := _named(table)) is not None:
         return _Key(c, named, f"{why}, which is named like a table of {named}s")
     role, how = _turn(frame, c, roles)
     return _Key(c, role, f"{why}; {how}" if how else why)
+
+
+def _says(key: str, table: Table) -> bool:
+    """Whether a key has the name of its table, as room_id of dim_room has."""
+    place = PurePosixPath(table.files.path if table.files.days else table.files.files[0][0])
+    parts = {p.removesuffix("s") for p in words.words(place.stem).split()}
+    return not parts.isdisjoint(p.removesuffix("s") for p in words.words(key.rpartition(".")[2]).split())
 
 
 def _is_of_another(c: str, key: str, table: Table, others: Sequence[Table]) -> bool:

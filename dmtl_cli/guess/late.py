@@ -30,6 +30,7 @@ from dmtl_cli.guess.served import told
 from dmtl_cli.guess.states import LOOSELY, Shown, rank_correlation, total, withdrawn
 from dmtl_cli.guess.tables import Table
 from dmtl_cli.guess.values import FEW, instants, numbers, share, short, time_unit
+from dmtl_cli.guess.zones import is_naive
 from dmtl_cli.runs.ranks import ALONE
 
 Array = npt.NDArray[Any]
@@ -71,10 +72,14 @@ def written_late(times: Mapping[str, pl.Series], at: pl.Series) -> tuple[str, dt
     return max(late.items(), key=lambda one: one[1]) if late else None
 
 
-def clocks(frame: pl.DataFrame) -> dict[str, pl.Series]:
-    """The instants of a table's columns of times; a day without a clock does not say when in it a table was written."""
-    found = {c: instants(frame[c], unit) for c, unit in times_of(frame).items()}
-    return {c: s.dt.convert_time_zone("UTC") for c, s in found.items() if s is not None}
+def clocks(frame: pl.DataFrame, zone: str = "UTC") -> dict[str, pl.Series]:
+    """The instants of a table's columns of times; a day without a clock does not say when in it a table was written.
+
+    Args:
+        zone: of times that name none.
+    """
+    found = {c: _instants(frame[c], zone) for c in times_of(frame)}
+    return {c: s for c, s in found.items() if s is not None}
 
 
 def lagging(table: Table, events: Table, roles: Roles, zone: str) -> tuple[int, str] | None:
@@ -84,6 +89,8 @@ def lagging(table: Table, events: Table, roles: Roles, zone: str) -> tuple[int, 
     if at is None:
         return None
     of = None if events.files.days else roles.days(events.frame, zone)
+    assert roles.time is not None
+    local = "UTC" if is_naive(events.frame[roles.time.column], str(roles.time_unit)) else zone
     for day, _, _ in reversed(table.pieces):
         rows = table.of_day(day)
         if of is None:
@@ -93,26 +100,27 @@ def lagging(table: Table, events: Table, roles: Roles, zone: str) -> tuple[int, 
             there = at.filter((of == day).fill_null(False))
         if rows is None or there is None or before(day) not in dict(table.files.days):
             continue
-        if (found := written_late(clocks(rows), there)) is not None:
-            lag = _lag(table, day, there, found)
+        if (found := written_late(clocks(rows, local), there)) is not None:
+            lag = _lag(table, day, there, found, local)
             why = f"its {found[0]} of {day} reaches {said(found[1])}: it is written when its day has passed"
             return lag, why + " and events of the next have come" * (lag > 1)
     return None
 
 
-def _lag(table: Table, day: dt.date, at: pl.Series, written: tuple[str, dt.datetime]) -> int:
+def _lag(table: Table, day: dt.date, at: pl.Series, written: tuple[str, dt.datetime], zone: str) -> int:
     """How many days before a day its side table is that was written before the day's events, as `check` asks it too: a
     table of yesterday may be written when half of today is over.
 
     Args:
         at: instants of the day's events.
         written: column and newest time of the day's own table, which stand for those of days that no sample has.
+        zone: of times that name none.
     """
     there = dict(table.files.days)
     for lag in range(1, _LONGEST):
         rows = table.of_day(before(day, lag))
         shifted = {written[0]: pl.Series([written[1] - lag * _A_DAY])}
-        if before(day, lag + 1) not in there or not written_late(shifted if rows is None else clocks(rows), at):
+        if before(day, lag + 1) not in there or not written_late(shifted if rows is None else clocks(rows, zone), at):
             return lag
     return _LONGEST
 
@@ -233,7 +241,7 @@ def _of_day(config: Config, log: Log, day: Day, table: LogTable, side: str, feat
     lag = getattr(config.data, f"{side}s").lag_days + 1
     eve = "the day before" if lag == 1 else f"{lag} days before"
     fix = f"set data.{side}s.lag_days: {lag}, and a day reads the table of {eve}"
-    if (found := _last_written(table, day)) is not None:
+    if (found := _last_written(table, day, config.data.timezone or "UTC")) is not None:
         column, at, gone = found
         seen = f"the table of {side}s has times up to {said(at)}, after {gone:.0%} of the day's events"
         yield f"{column}: {seen}: it knows what it is to predict: {fix}"
@@ -414,7 +422,7 @@ def _over_days(config: Config, log: Log, day: Day, side: str, counts: Counts) ->
     return counts, days
 
 
-def _last_written(table: LogTable, day: Day) -> tuple[str, dt.datetime, float] | None:
+def _last_written(table: LogTable, day: Day, zone: str) -> tuple[str, dt.datetime, float] | None:
     """(column, its newest time, share of the day's events before it) where a table's times say that it was written when
     the day had passed."""
     times = [block.time for block in day.blocks() if block.time is not None]
@@ -423,13 +431,17 @@ def _last_written(table: LogTable, day: Day) -> tuple[str, dt.datetime, float] |
         return None
     columns = sorted(names_of(table))
     heads = {c: s for c in columns if (s := head_of(table, c)) is not None and not s.dtype.is_nested()}
-    clocks = {c: _instants(whole(table, c)) for c, s in heads.items() if _instants(s) is not None}
+    local = "UTC" if is_naive(times[0], time_unit(times[0]) or "") else zone
+    clocks = {c: _instants(whole(table, c), local) for c, s in heads.items() if _instants(s) is not None}
     found = written_late({c: s for c, s in clocks.items() if s is not None}, at)
     return None if found is None else (*found, share(at < found[1]))
 
 
-def _instants(s: pl.Series) -> pl.Series | None:
-    """Times as instants in UTC; None for what has no clock."""
+def _instants(s: pl.Series, zone: str = "UTC") -> pl.Series | None:
+    """Times as instants in UTC, those that name no zone of this one; None for what has no clock."""
     unit = time_unit(s)
     found = None if unit is None else instants(s, unit)
-    return None if found is None else found.dt.convert_time_zone("UTC")
+    if found is None or unit is None:
+        return None
+    local = found.dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null") if is_naive(s, unit) else found
+    return local.dt.convert_time_zone("UTC")

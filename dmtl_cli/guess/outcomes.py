@@ -200,12 +200,12 @@ def requests_of(frame: pl.DataFrame, user: str, item: str) -> list[str]:
     several = [c for c in ids if FEW < many[c] <= len(frame) / _ROWS_EACH]
     pairs = {c: frame.select(c, item).drop_nulls() for c in several}
     found = [c for c, rows in pairs.items() if len(rows) and rows.n_unique() >= _ONCE * len(rows)]
-    return sorted(found, key=lambda c: -many[c])
+    return sorted(found, key=lambda c: (-many[c], -words.by_name(c, words.REQUEST)))
 
 
 def _by_pair(table: Table, events: Table, requests: Sequence[str], item: str, taken: set[str]) -> Outcomes | None:
     frame = table.frame
-    ids = [c for c in frame.columns if is_id(frame[c]) and frame[c].n_unique() > FEW]
+    ids = [c for c in frame.columns if is_id(frame[c].drop_nulls()) and frame[c].n_unique() > FEW]
     items = [c for c in ids if not is_own(frame[c]) and within(frame[c], events.frame[item]) >= MET]
     for request in requests if items else ():
         shown = events.frame[request].unique()

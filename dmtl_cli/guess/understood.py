@@ -86,7 +86,7 @@ def understood(root: str, given: Mapping[str, str], lives: str | None, rules: Ru
     if late is not None and late.is_of_events:
         events = by_times(events, late.place or "")
     fits = _zone(events, roles, late, lives)
-    days, zone = dict(events.files.days), "UTC"
+    days, zone = dict(events.files.days), fits[0] if fits else "UTC"
     if not days and roles.time is not None and roles.time_unit is not None:
         zone, _ = fits or zone_of(events.frame[roles.time.column], roles.time_unit)
         events, later, days = _whole(found.root, events, later, roles, others, given, zone)

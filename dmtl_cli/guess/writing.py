@@ -159,10 +159,9 @@ def _zone(log: Log) -> list[str]:
     if zone is None:
         return []
     if log.events.files.days or log.roles.time_unit in DAYS:
-        instants = instants_of(log)
-        if not (instants or log.lives) and (log.arrival is None or not log.arrival.is_told):
+        needed = instants_of(log) or log.lives or zone != "UTC"  # times of tables beside it may name no zone
+        if not needed and (log.arrival is None or not log.arrival.is_told):
             return []
-        needed = instants or log.lives
         return [f"timezone: {zone}  # {why}" if needed else f"# timezone: {zone}  # {why}: for the lines below"]
     return [f"timezone: {zone}  # {why}: it decides which day a row is of"]
 
