@@ -193,6 +193,9 @@ def _hold_totals(
     ids = events[getattr(roles, side).column]
     for c in totals_of(frame, key, [i.column for i in used], ids, states.clicks_of(events, roles)):
         found.hold(c, side, "it follows the log's own counts: its value is that of the end of the log")
+    for i in [i for i in found.used[before:] if frame.schema[i.column].is_numeric()]:
+        if words.says(i.column, words.WINDOW):
+            found.hold(i.column, side, "named like what some days count: its value is that of the end of the log")
     for i in [i for i in found.used[before:] if i.kind == "numeric"]:
         read = words.by_name(i.column, words.DURATION) >= _READ  # by its readers, and no length of its own
         if words.says(i.column, words.TOTAL) and (read or not states.is_measure(i.column)):

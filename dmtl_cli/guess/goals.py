@@ -16,6 +16,7 @@ from dmtl_cli.guess.side_tables import Side
 from dmtl_cli.guess.values import clicks, is_binary, is_constant, is_there, middle, numbers, share
 
 _WHOLE = 100  # percent
+_PERCENTS = 20  # distinct values of a percentage that no name tells
 _BROKEN = 0.02  # of the values may be outside of a share's range
 _LEVELS = (0.9, 0.75, 0.5, 0.25)  # of an item, above which it was read: the first that enough clicks are above
 _GOOD = 0.3  # of the clicks are enough
@@ -68,16 +69,24 @@ def goal_lines(found: Sequence[Goal], name: str) -> list[str]:
 def _shares(frame: pl.DataFrame, roles: Roles) -> Iterator[Goal]:
     for c in _outcomes(frame, roles):
         s = frame[c]
-        named = words.by_name(c, words.PORTION) or words.says(c, words.RATIO) or words.says(c, languages.PORTION)
-        if not s.dtype.is_numeric() or is_binary(s) or not named:
+        if not s.dtype.is_numeric() or is_binary(s):
             continue
         x = roles.of_clicks(frame, c)
+        named = words.by_name(c, words.PORTION) or words.says(c, words.RATIO) or words.says(c, languages.PORTION)
+        if not (named or _is_percent(x)):
+            continue
         usual = middle(x.filter(x > 0))
         if not 0 < usual <= _WHOLE or share(x > 2 * _WHOLE) > _BROKEN or share(x < 0) > _BROKEN:
             continue
         of = 1 if usual <= 1 and s.dtype.is_float() else _WHOLE
         least = next((of * level for level in _LEVELS if share(x >= of * level) >= _GOOD), of * _LEVELS[-1])
         yield Goal(f"{sql_name(c)} >= {least:g}", f"{share(x >= least):.0%} of clicks")
+
+
+def _is_percent(x: pl.Series) -> bool:
+    """Whether numbers of clicks are how much of something in percent, whatever they are called: many, up to 100."""
+    known = x.drop_nulls()
+    return known.n_unique() >= _PERCENTS and known.min() == 0 and known.max() == _WHOLE
 
 
 def _lengths(frame: pl.DataFrame, roles: Roles, items: Side | None) -> Iterator[Goal]:

@@ -328,6 +328,11 @@ GONE = (
     spelled(
         "retirado retirada oculto oculta ocultado eliminado eliminada borrado borrada archivado archivada"
         " inactivo inactiva dado_de_baja de_baja caducado vencido vendido vendida agotado bloqueado desactivado"
+        " reservado reservada alugado alugada arrendado arrendada alquilado alquilada suspendido suspensa suspenso"
+        " loué louée réservé réservée vermietet reserviert verhuurd gereserveerd affittato affittata riservato"
+        " wynajęt+ zarezerwowan+ rezervováno pronajat+ kiadva lefoglalt închiriat rezervat uthyrd reserverad udlejet"
+        " reserveret utleid reservert vuokrattu varattu kiralandı rezerve disewa dipesan đã_thuê сдан+ зарезервирован+"
+        " здан+ зарезервован+ отдаден+ резервиран+"
         " despublicado removido removida excluído arquivado inativo expirado esgotado desativado ocultado rimosso"
         " rimossa ritirato ritirata archiviato nascosto scaduto scaduta venduto venduta esaurito bloccato"
         " disattivato retiré retirée supprimé supprimée archivé archivée masqué expiré expirée vendu vendue"

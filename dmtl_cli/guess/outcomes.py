@@ -68,8 +68,10 @@ class Outcomes:
     """when exposures were shown and rows came, where an id is of no single exposure"""
     dated: str | None = None
     """the column that tells the day of its rows, where its files do not and the key is of a day"""
+    said_of_days: str = ""
+    """what a person should know of rows in later days' files"""
     reaches: int = 0
-    """how many days' files after its own a day of the users lies in, whenever its rows come"""
+    """how many days' files after its own a day reads, as one of the users lies in these, or what came of it"""
 
     @property
     def days_after(self) -> int:

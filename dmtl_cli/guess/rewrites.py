@@ -193,6 +193,11 @@ def rank_of(name: str) -> int | None:
     return BEST.index(kind) if kind in _GOOD else None
 
 
+def is_no_more(value: str) -> bool:
+    """Whether a kind says a click by its word, or that it came to nothing."""
+    return _kind(value) == "click" or words.says(value, words.NOT_GOOD) or words.says(value, _UNDONE)
+
+
 def is_seen(value: str) -> bool:
     """Whether a kind says that somebody opened the item, as a view of its page does, where no other says a click."""
     return words.says(value, _SEEN)

@@ -9,8 +9,9 @@ import polars as pl
 from dmtl_cli.config.expressions import sources_of
 from dmtl_cli.guess import words
 from dmtl_cli.guess.outcomes import Outcomes, is_state
-from dmtl_cli.guess.rewrites import sql_column, sql_text
+from dmtl_cli.guess.rewrites import is_no_more, sql_column, sql_text
 from dmtl_cli.guess.roles import Roles
+from dmtl_cli.guess.values import share
 
 _SURE = 0.98  # of the rows of a state are clicks, or are none
 _HALF = 0.5  # of the clicks have a state: it is what a click alone makes
@@ -45,7 +46,7 @@ def state_lines(events: pl.DataFrame, roles: Roles, later: Iterable[Outcomes], *
 
 def _is_stage(s: pl.Series, clicked: pl.Series) -> bool:
     """Whether texts say how far an exposure came: several of them are of clicks alone, and any other is of other rows
-    alone, or the column is named like a state."""
+    alone, or nearly each click has one and no other row, or the column is named like a state."""
     if not is_state(s):
         return False
     rows = pl.DataFrame({"v": s, "clicked": clicked}).drop_nulls()
@@ -53,16 +54,18 @@ def _is_stage(s: pl.Series, clicked: pl.Series) -> bool:
     of_clicks, of_others = (each.filter(by)["len"] for by in (pl.col("rate") >= _SURE, pl.col("rate") <= 1 - _SURE))
     if len(of_clicks) < 2 or int(of_clicks.sum()) + int(of_others.sum()) < _SURE * len(rows):
         return False
-    return len(of_others) > 0 or words.says(s.name, words.STATE)
+    every = share(s.filter(clicked).is_not_null()) >= _SURE
+    return len(of_others) > 0 or every or words.says(s.name, words.STATE)
 
 
 def _state_line(s: pl.Series, of: str) -> list[str]:
     """A comment of the states that such rows have, with a rule of the most frequent two: that of most rows, as a click
-    alone makes it, is hardly good, nor is what is a draft. Empty where none has one."""
+    alone makes it, is hardly good, nor is a click by its word, or what is a draft. Empty where none has one."""
     shares = _shares(s.drop_nulls().value_counts(name="n").rows(), len(s))
     named = ", ".join(f"{sql_text(v)} {rate}" for v, rate in shares)
     is_usual = len(shares) > 1 and int((s == shares[0][0]).sum()) > _HALF * len(s)
-    left = [v for v, _ in shares[is_usual:] if not words.says(v, words.DRAFT)] or [v for v, _ in shares[is_usual:]]
+    left = [v for v, _ in shares[is_usual:] if not (words.says(v, words.DRAFT) or is_no_more(v))]
+    left = left or [v for v, _ in shares[is_usual:]]
     some = ", ".join(map(sql_text, left[:2]))
     rule = f'name those that are good: --conversion "{sql_column(s.name)} IN ({some})"'
     return [f"# {s.name} of {of}: {named}; {rule}"] if shares else []

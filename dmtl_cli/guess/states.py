@@ -39,7 +39,7 @@ _GONE = (
     "("
     + words.any_of(
         "deleted removed withdrawn archived discontinued delisted retired unpublished deactivated inactive disabled"
-        " blocked banned expired closed sold soldout sold_out out_of_stock hidden"
+        " blocked banned expired closed sold soldout sold_out out_of_stock hidden reserved rented let leased suspended"
     )
     + f"|{languages.GONE})"
 )

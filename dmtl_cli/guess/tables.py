@@ -304,6 +304,10 @@ def exploded(table: Table, frames: Sequence[pl.DataFrame]) -> Table:
     if text is not None and table.files.form == JSON:
         frame, text = of_elements(frame, lists, text)
         frame = plain(frame)[0]
+    elif text is None:
+        rows, frame = frame, plain(frame)[0]
+        told = {s.name: _yes(rows[s.name], s) for s in frame if s.dtype == pl.Boolean and s.name not in table.yes}
+        table = replace(table, yes=table.yes | {c: texts for c, texts in told.items() if texts})
     return replace(table, frame=frame, text=text)
 
 

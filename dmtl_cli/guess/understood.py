@@ -52,7 +52,7 @@ from dmtl_cli.guess.tables import LAKES, ROWS, Found, Table, tables
 from dmtl_cli.guess.texts import in_seconds
 from dmtl_cli.guess.values import DAYS, local_days
 from dmtl_cli.guess.whole import by_days, read_whole
-from dmtl_cli.guess.windows import with_windows
+from dmtl_cli.guess.windows import with_days_after, with_windows
 from dmtl_cli.guess.writing import path_of
 from dmtl_cli.guess.zones import of_users, zone_of
 
@@ -102,7 +102,7 @@ def understood(root: str, given: Mapping[str, str], lives: str | None, rules: Ru
     refuse_expression("--conversion", given.get(EXPRESSION), events, inputs, roles)
     refuse_expression(WHERE, rules.where, events, inputs, roles)
     inputs.other.extend(found.unreadable)
-    inputs.told.extend([*_of_days(days, late), *lost, *unseen(events, roles)])
+    inputs.told.extend([*_of_days(days, late if len(events.files.files) > 1 else None), *lost, *unseen(events, roles)])
     inputs.told.extend(below_zero(given.get(EXPRESSION), events.frame, roles))
     inputs.told.extend(_of_files(found, events, whole, inputs))
     newest = _newest(events, later, days)
@@ -257,7 +257,7 @@ def _joined(
             events, later = _came_of(table, of(k), found[k], others[k], given)
         if later:
             later = with_lengths(later, events.frame.columns)
-            later = with_windows(later, root, events, _click(of(k), events))
+            later = with_days_after(with_windows(later, root, events, _click(of(k), events)), root, events)
             gone = {file for t in (table, *(one.table for one in later)) for file in t.files.files}
             left = [t for t in named if gone.isdisjoint(t.files.files)]
             return [with_outcomes(events, later), *left], {table.files.files: later}

@@ -1,5 +1,5 @@
 """Within how long of what was shown its rows are read, where they name a user and an item: nearly all that come of it,
-by how many more there are than by chance."""
+by how many more there are than by chance; and how many days' files a day reads, where they name what was shown."""
 
 from __future__ import annotations
 
@@ -10,20 +10,25 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from dmtl_cli.config.days import before
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.expressions import sources_of
 from dmtl_cli.guess.outcomes import Outcomes
+from dmtl_cli.guess.rewrites import sql_column
 from dmtl_cli.guess.tables import ROWS, Table, rows_of_day
 from dmtl_cli.guess.values import clicks
 from dmtl_cli.guess.waits import DAY, Wait, microseconds
+from dmtl_cli.guess.words import count
 
 WINDOWS = (1, 6, DAY, 3 * DAY, 7 * DAY)
 """hours"""
 _ALL = 0.98  # of the rows that come of what was shown are within the window
-_LATER = 0.1  # of them are later than a day before the served model is to wait for them
+_LATER = 0.1  # of them are later, than a day or in later days' files, before the served model is to wait for them
+_SOME = 0.02  # of them, before it is told
+_AFTER = 3  # days' files after its own that a day may read
 _DAYS, _FILES, _ROWS = 10, 8, 100_000
 """that are read, files and rows of each: of larger ones a part would lack what was shown before"""
 _LEAST = 100  # rows that are more than chance
@@ -68,6 +73,58 @@ def with_windows(found: Sequence[Outcomes], root: str, events: Table, click: str
         click: its column of clicks, where it has one.
     """
     return [replace(one, **_told(one, root, events, click)) if one.wait else one for one in found]  # type: ignore[arg-type]
+
+
+def with_days_after(found: Sequence[Outcomes], root: str, events: Table) -> list[Outcomes]:
+    """The tables of days whose rows name what was shown, each with the number of later days' files in which a tenth of
+    what came of a day lies, at least: mails are read on the next day. Arguments as of `with_windows`."""
+    return [_over_days(one, root, events) if one.through is None and one.wait is None else one for one in found]
+
+
+def _over_days(one: Outcomes, root: str, events: Table) -> Outcomes:
+    if one.once or one.reaches or not (events.files.days and one.table.files.days):
+        return one
+    with suppress(UserError):  # a file of another day that cannot be read
+        lags = _lags(one, root, events, sorted(_days(events)))
+        if lags is None or lags.sum() < _LEAST:
+            return one
+        rest = 1 - np.cumsum(lags) / lags.sum()
+        if rest[0] > _LATER:
+            days = int((rest > _LATER).sum())
+            behind = f"the served model is then {count(days, 'day')} behind"
+            why = f"{rest[0]:.0%} of what came of a day's exposures lies in later days' files, and {behind}"
+            return replace(one, reaches=days, said_of_days=why)
+        if rest[0] > _SOME:
+            why = f"{rest[0]:.0%} of what came of a day's exposures lies in later days' files"
+            return replace(one, said_of_days=f"{why}: days_after: 1 reads the next one, and waits for it")
+    return one
+
+
+def _lags(one: Outcomes, root: str, events: Table, days: Sequence[dt.date]) -> npt.NDArray[np.float64] | None:
+    """[_AFTER + 1] rows of what was shown on some days by how many days after it their file is; None where days cannot
+    be read whole."""
+    columns = [sorted(sources_of(text)) for text in one.computed] if one.computed else [[one.event_key], [one.key]]
+    shown, came = (
+        {day: _read(root, table, [day], [c for c in of if c in table.frame.columns], 1) for day in days}
+        for table, of in ((events, columns[0]), (one.table, columns[1]))
+    )
+    texts = one.computed or tuple(sql_column(c) for (c,) in columns)
+    ids = [
+        {
+            day: rows.select(pl.sql_expr(text).alias("k"))["k"].drop_nulls()
+            for day, rows in of.items()
+            if rows is not None
+        }
+        for of, text in zip((shown, came), texts, strict=True)
+    ]
+    if any(len(of) < len(days) for of in ids) or len(days) < 2:
+        return None
+    known = [of.unique().implode() for of in (ids[0][day] for day in days)]
+    out = np.zeros(_AFTER + 1)
+    for lag in range(min(_AFTER + 1, len(days))):
+        met = [int(ids[1][after].is_in(of).sum()) for of, after in zip(known, days[lag:], strict=False)]
+        out[lag] = np.mean(met)
+    return out * len(days)
 
 
 def _told(one: Outcomes, root: str, events: Table, click: str | None) -> dict[str, object]:
@@ -162,15 +219,17 @@ def _days(events: Table) -> list[dt.date]:
     return out
 
 
-def _read(root: str, table: Table, days: Sequence[dt.date], columns: Sequence[str]) -> pl.DataFrame | None:
+def _read(
+    root: str, table: Table, days: Sequence[dt.date], columns: Sequence[str], least: int = 2
+) -> pl.DataFrame | None:
     """These columns of the rows of some days, or of all where files have no days; None where not all rows are read, or
-    those of other days are of other types."""
+    those of other days are of other types, or fewer days are there."""
     of, known = table.files, table.frame.select([*dict.fromkeys(columns)])
     if not of.days:
         return known if len(of.files) <= 2 and len(known) < ROWS // 2 else None
     files = Counter(of.day_of(path) for path, _ in of.files)
     there = [day for day in days if files[day]]
-    if len(there) < 2 or max(files[day] for day in there) > _FILES:
+    if len(there) < least or max(files[day] for day in there) > _FILES:
         return None
     parts = [rows_of_day(root, table, day, _ROWS) for day in there]
     if any(len(part) >= _ROWS or not {*columns} <= {*part.columns} for part in parts):

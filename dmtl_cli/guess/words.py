@@ -175,7 +175,7 @@ CONVERSION: Patterns = (
     (rf"(^| ){languages.BASKET}( |$)|{languages.BASKET_WITHIN}", 2),
     (rf"(^| ){languages.SHARE}( |$)|{languages.SHARE_WITHIN}", 1),
 )
-NOT_GOOD = any_of("dislike unlike hate skip report block refund cancel 不喜欢")
+NOT_GOOD = any_of("dislike unlike hate skip report block refund cancel bounce dismiss 不喜欢")
 """no conversion: the contrary of one"""
 POSITION: Patterns = ((r"(^| )(position|pos|rank|slot|index)$|位置$", 1),)
 REQUEST: Patterns = (
@@ -228,6 +228,11 @@ TOTAL = any_of(
     " 累计 总 数量 gesamt klicks acumulado toplam ruikei"
 )
 """a running total, or another value that later days change"""
+WINDOW = (
+    r"(^| )(last |past )?[1-9][0-9]{0,2} ?"
+    r"(d|g|t|j|days?|tage|jours|dias|días|giorni|dni|dagar|dager|dagen|gün|日|天)( |$)"
+)
+"""what is counted over some days, as views_30d is"""
 PRICE = any_of(
     "price cost amount 价格 preis [^ ]*preis kosten precio monto importe preço preco prix montant prezzo prijs fiyat"
     " fiyatı цена kakaku 価格"
