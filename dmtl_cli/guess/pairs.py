@@ -36,6 +36,7 @@ _LACK, _AS_OFTEN = (
     0.1,
     0.5,
 )  # of a table's rows lack an id; as often as others these are of what was shown to their user
+_EACH = 10  # rows of a basket, at most
 _SOME_MET = 0.2  # of the ids of a column with the events' name are in a sample of them
 _CHANCE = 0.5  # as many at most, were the items those of other rows
 
@@ -69,7 +70,7 @@ def outcomes_through(
     for table, mine in ((table, mine) for table, mine in others if not table.has_no_path):
         taken = {*events.frame.columns, *(c for one in (*found, *out) for c in one.columns)}
         name = free(named_after(table), {one.name for one in (*found, *out)})
-        for one, c, key in ((way, *ids) for way in ways for ids in _ways(way, table)):
+        for one, c, key in ((way, *ids) for way in ways for ids in _ways(way, table, exposures.frame.columns)):
             rows = of_exposures(table, key, one, c)
             met = reference(exposures, rows)
             chance = met is not None and not met[2] and is_chance(one.rows[c], table.frame[key])
@@ -84,19 +85,27 @@ def outcomes_through(
 
 
 def of_exposures(table: Table, key: str, one: Outcomes, column: str) -> pl.DataFrame:
-    """The rows of a table with the exposure's id in place of that of the row of another table that they name."""
+    """The rows of a table with the exposure's id in place of that of the row of another table that they name; one that
+    names several is there for each."""
     named = one.rows.select(pl.col(column).alias(key), pl.col(one.key).alias(_ID)).drop_nulls()
-    rows = table.frame.join(named.unique(key, keep="last"), on=key, how="left", maintain_order="left")
+    rows = table.frame.join(named.unique(maintain_order=True), on=key, how="left", maintain_order="left")
     return rows.drop(key).rename({_ID: key}).select(table.frame.columns)
 
 
-def _ways(one: Outcomes, table: Table) -> Iterator[tuple[str, str]]:
-    """(column of the ids of its rows, column of another table that has half of its ids, at least, among them)."""
-    own = [c for c in one.rows.columns if c != one.key and is_own(one.rows[c])]
-    for key in (key for key in table.frame.columns if own and is_id(table.frame[key])):
+def _ways(one: Outcomes, table: Table, shown: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """(column of the ids of its rows, column of another table that has half of its ids, at least, among them); or of
+    ids that some of its rows share, as a basket's, which the events do not have and the other table has one row each.
+
+    Args:
+        shown: the events' columns.
+    """
+    ids = [c for c in one.rows.columns if c != one.key and is_id(one.rows[c])]
+    own = [c for c in ids if is_own(one.rows[c])]
+    shared = [c for c in ids if c not in (*own, *shown) and one.rows[c].count() <= _EACH * one.rows[c].n_unique()]
+    for key in (key for key in table.frame.columns if ids and is_id(table.frame[key])):
         if one.key == key or not words.is_named_id(key):
             continue
-        for c in own:
+        for c in (*own, *(shared if is_own(table.frame[key]) else ())):
             alike = one.rows.schema[c] == table.frame.schema[key]
             if alike and within(table.frame[key], one.rows[c]) >= MET:
                 yield c, key

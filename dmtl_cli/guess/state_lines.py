@@ -15,6 +15,7 @@ from dmtl_cli.guess.values import share
 
 _SURE = 0.98  # of the rows of a state are clicks, or are none
 _HALF = 0.5  # of the clicks have a state: it is what a click alone makes
+_ALL = 0.9  # of them have any
 
 
 def state_lines(events: pl.DataFrame, roles: Roles, later: Iterable[Outcomes], *, by_name: bool = False) -> list[str]:
@@ -59,11 +60,12 @@ def _is_stage(s: pl.Series, clicked: pl.Series) -> bool:
 
 
 def _state_line(s: pl.Series, of: str) -> list[str]:
-    """A comment of the states that such rows have, with a rule of the most frequent two: that of most rows, as a click
-    alone makes it, is hardly good, nor is a click by its word, or what is a draft. Empty where none has one."""
+    """A comment of the states that such rows have, with a rule of the most frequent two: that of most rows, where
+    all have one, as a click alone makes it, is hardly good, nor is a click by its word, or what is a draft. Empty where none has one."""
     shares = _shares(s.drop_nulls().value_counts(name="n").rows(), len(s))
     named = ", ".join(f"{sql_text(v)} {rate}" for v, rate in shares)
-    is_usual = len(shares) > 1 and int((s == shares[0][0]).sum()) > _HALF * len(s)
+    every = s.null_count() <= (1 - _ALL) * len(s)
+    is_usual = every and len(shares) > 1 and int((s == shares[0][0]).sum()) > _HALF * len(s)
     left = [v for v, _ in shares[is_usual:] if not (words.says(v, words.DRAFT) or is_no_more(v))]
     left = left or [v for v, _ in shares[is_usual:]]
     some = ", ".join(map(sql_text, left[:2]))

@@ -64,7 +64,7 @@ class Outcomes:
         self.clocks = clocks
         self.name, self.section, self._files, self._groups = f"data.events.joined.{name}", section, files, groups
         self._days, self._timezone, self._check, self._declared = days, timezone, check, declared
-        self._through, self._left_out, self._astray = through, Counter[str](), 0
+        self._through, self._left_out, self._astray, self._nameless = through, Counter[str](), 0, 0
 
     def values(self, exposures: pl.DataFrame, columns: Sequence[str], file: File) -> pl.DataFrame:
         """[n] rows of the columns: what came of each exposure.
@@ -131,25 +131,25 @@ class Outcomes:
             raise UserError(what, _AS_BOTH)
         return places(self.keys, ids) if self._texts is None else self._texts.places(ids)
 
-    def exposures(self, column: str, ids: pl.Series, by: Outcomes) -> pl.Series:
-        """[n] the exposure's id of the row that each id names by a column; null where none has it.
+    def exposures(self, column: str, ids: pl.Series, by: Outcomes) -> pl.DataFrame:
+        """[m] `row`, the place of an id, and the id of an exposure whose row it names by a column: of several, as of a
+        basket's, one each; null where none has it.
 
         Args:
             by: the table that names it, for messages.
         """
         frame = self._frame([column], f"{by.name}.through expects")
         Table(self._files).require_ids(column)
-        known = pl.DataFrame(
-            [_ids(frame[column], self.where, named=True).alias("id"), self._ids_of(frame).alias(_ID)]
-        ).drop_nulls()
+        rows, own = self._of_exposures(frame)
+        known = pl.DataFrame([_ids(rows[column], self.where, named=True).alias("id"), own]).drop_nulls()
         if ids.dtype != known["id"].dtype:
             if len(known) and ids.null_count() < len(ids):
                 mine, others = _kind(by._type(by.section.key)), _kind(self._type(column))
                 what = f"{by.section.key} of {by.where} are {mine}, but {column} of {self.where} {others}"
                 raise UserError(what, _AS_BOTH)
-            return pl.Series(_ID, [None], known[_ID].dtype).new_from_index(0, len(ids))  # one side has no id at all
-        named = pl.DataFrame([ids.alias("id")])
-        return named.join(known.unique("id", keep="last"), on="id", how="left", maintain_order="left")[_ID]
+            known = known.clear().cast({"id": ids.dtype})  # one side has no id at all
+        named = pl.DataFrame([ids.alias("id")]).with_row_index("row")
+        return named.join(known.unique(maintain_order=True), on="id", how="left", maintain_order="left").drop("id")
 
     def _type(self, column: str) -> pa.DataType:
         return Table(self._files).type(column)
@@ -178,7 +178,7 @@ class Outcomes:
     def without_id(self) -> int:
         """Rows without an id, less those of kinds that never have one: a kind is what the one column of a condition
         says, as in a stream of which everything but the exposures is read."""
-        if self.read_rows == self.rows.sum():
+        if not (self._read and self._nameless):
             return 0
         table, section = Table(self._files), self.section
         kinds = sources_of(section.where) if section.where else []
@@ -222,7 +222,7 @@ class Outcomes:
     def _read(self) -> tuple[pl.Series, pl.Series, pl.DataFrame, int, pl.DataFrame]:
         section = self.section
         frame = self._frame(sorted(section.read_columns - {section.key}))
-        ids = self._ids_of(frame).alias(_ID)
+        read, (frame, ids) = len(frame), self._of_exposures(frame)
         roots = [root for text in section.columns.values() for root in aggregated_roots_of(text).items()]
         named: dict[str, set[str]] = {}
         for root, fields in roots:
@@ -243,7 +243,7 @@ class Outcomes:
             place = pl.DataFrame([counted[_ID]]).with_row_index(_PLACE)
             timed = rows.drop_nulls(_AT).join(place, on=_ID, maintain_order="left")
             timed = timed.sort(_PLACE, _AT, maintain_order=True)
-        return counted[_ID], counted["len"], pl.DataFrame(columns), len(frame), timed
+        return counted[_ID], counted["len"], pl.DataFrame(columns), read, timed
 
     def _came(self, frame: pl.DataFrame) -> list[pl.Series]:
         """When each row came, where that is asked."""
@@ -262,14 +262,15 @@ class Outcomes:
             raise UserError(what, of_types(self.where)) from None
         return some.append(none)
 
-    def _ids_of(self, frame: pl.DataFrame) -> pl.Series:
-        """[n] the exposure's id of each row of the table."""
-        ids = _ids(frame[self.section.key], self.where)
+    def _of_exposures(self, frame: pl.DataFrame) -> tuple[pl.DataFrame, pl.Series]:
+        """Rows of the table, and the id of the exposure that each is of; a row that names several is there for each."""
+        ids = _ids(frame[self.section.key], self.where).alias(_ID)
+        self._nameless = ids.null_count()
         if self._through is None or self.section.way is None:
-            return ids
+            return frame, ids
         found = self._through.exposures(self.section.way[1], ids, self)
-        self._astray = int((found.is_null() & ids.is_not_null()).sum())
-        return found
+        self._astray = found[_ID].null_count() - self._nameless
+        return frame[found["row"]], found[_ID]
 
     def _frame(self, columns: Sequence[str], asked: str = "") -> pl.DataFrame:
         """The key and these columns, of the rows that are asked for; `asked` as of `Table.require`."""
