@@ -355,6 +355,21 @@ GONE = (
     )
 )
 """of a state: what was withdrawn"""
+THERE = either(
+    spelled(
+        "active new live published online available listed on_sale for_sale enabled open current activo"
+        " activa publicado publicada disponible en_venta vigente ativo ativa disponível disponivel no_ar"
+        " actif active publié publiée en_ligne aktiv veröffentlicht veroeffentlicht verfügbar verfuegbar"
+        " freigegeben actief beschikbaar gepubliceerd attivo attiva pubblicato pubblicata disponibile"
+        " aktywn+ dostępn+ opublikowan+ aktivn+ dostupn+ zveřejněn+ objavljen+ elérhető közzétett aktív"
+        " activă disponibil publicat publicerad tillgänglig tilgængelig udgivet tilgjengelig publisert"
+        " saatavilla julkaistu aktiivinen yayında aktif satışta tayang terbit tersedia đang_hoạt_động"
+        " hoạt_động đang_bán активн+ опубликован+ доступн+ опубліковано активно доступно публикуван+"
+        " активен налич+ ενεργ+ δημοσιευμέν+ διαθέσιμ+"
+    ),
+    within("在售 上架 已发布 正常 公開 公開中 配信中 販売中 掲載中 판매중 공개 서비스중 연재중"),
+)
+"""of a state: what is there"""
 STATE = either(
     spelled(
         "estado situación situação estatus stato zustand état statut staat stan stav állapot státusz stare"

@@ -179,7 +179,7 @@ def outcomes_by_pairs(
     requests = requests_of(events.frame, roles.user.column, roles.item.column)
     for other in (table for table in others if requests and not table.has_no_path):
         for table in rows_or_elements(other):
-            taken = {*events.frame.columns, *(c for one in (*later, *found) for c in one.columns)}
+            taken = {*events.frame.columns, *(c for one in (*later, *found) for c in (*one.columns, one.event_key))}
             if (one := _by_pair(table, events, requests, roles.item.column, taken)) is not None:
                 found.append(one)
                 break
@@ -323,15 +323,12 @@ def pair_of(one: str, other: str) -> str:
     return f"{sql_column(one)} || '/' || {sql_column(other)}"
 
 
-def with_outcomes(events: Table, found: Iterable[Outcomes]) -> Table:
+def with_outcomes(events: Table, found: Sequence[Outcomes]) -> Table:
     """The events with these columns, of the rows of the tables' samples."""
-    frame = events.frame
+    frame = with_keys(events.frame, found)
     for one in found:
         made = [pl.sql_expr(text).alias(c) for c, text in one.columns.items()]
-        rows = one.rows
-        if one.computed:
-            mine, others = (pl.sql_expr(text).alias(one.key) for text in one.computed)
-            frame, rows = frame.with_columns(mine), rows.with_columns(others)
+        rows = one.rows.with_columns(one.ids(one.rows).alias(one.key))
         rows = rows.filter(pl.col(one.key).is_not_null())
         if one.wait is not None:
             by_row = one.wait.pairs(frame, rows, one.key).group_by(":of", maintain_order=True).agg(made)
@@ -341,8 +338,13 @@ def with_outcomes(events: Table, found: Iterable[Outcomes]) -> Table:
             frame = frame.join(by_id, on=one.event_key, how="left", maintain_order="left")
         counts = [c for c, text in one.columns.items() if text.startswith(("COUNT(", "COALESCE("))]
         frame = frame.with_columns(pl.col(c).fill_null(False) for c in counts)
-        frame = frame.drop(one.event_key) if one.computed else frame
-    return replace(events, frame=frame)
+    return replace(events, frame=frame.drop({one.event_key for one in found if one.computed}))
+
+
+def with_keys(frame: pl.DataFrame, found: Iterable[Outcomes]) -> pl.DataFrame:
+    """Events with the ids that are made of several columns."""
+    made = {one.event_key: one.computed[0] for one in found if one.computed}
+    return frame.with_columns(pl.sql_expr(text).alias(c) for c, text in made.items())
 
 
 def tell_made(roles: Roles, events: pl.DataFrame, later: Sequence[Outcomes]) -> None:
@@ -417,7 +419,9 @@ def number_of(s: pl.Series, by: pl.Series, *, is_length: bool) -> str | None:
     made = aggregate_of(s, is_length=is_length)
     if made is None or not made.startswith("SUM"):
         return made
-    own = aggregate_of(s) != made and is_constant(pl.DataFrame({"k": by, "v": s}), "k", "v")
+    rows = pl.DataFrame({"k": by, "v": s}).filter(by.is_duplicated() & s.is_not_null())
+    lasts = aggregate_of(s) == made and rows["v"].n_unique() <= FEW  # a heartbeat is as long as another
+    own = not lasts and is_constant(rows if aggregate_of(s) == made else pl.DataFrame({"k": by, "v": s}), "k", "v")
     return made.replace("SUM", "MAX", 1) if own or _grows(by, s) else made
 
 

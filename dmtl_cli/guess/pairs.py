@@ -19,6 +19,7 @@ from dmtl_cli.guess.outcomes import (
     of_reference,
     pair_of,
     rows_or_elements,
+    with_keys,
     with_rows,
 )
 from dmtl_cli.guess.references import MET, exposures_of, is_chance, is_own, reference
@@ -60,12 +61,12 @@ def outcomes_through(
 
     Args:
         others: tables beside the events, each with the roles of its own columns.
-        found: tables that name exposures by an id.
+        found: tables that name exposures by an id, or by a list and an item.
     """
     if roles.user is None or roles.item is None or not found:
         return []
-    exposures = exposures_of(events.frame, roles.user.column, roles.item.column)
-    ways = [one for one in found if one.computed is None]
+    ways = [one for one in found if one.wait is None and not one.once and one.through is None]
+    exposures = exposures_of(with_keys(events.frame, ways), roles.user.column, roles.item.column)
     out: list[Outcomes] = []
     for table, mine in ((table, mine) for table, mine in others if not table.has_no_path):
         taken = {*events.frame.columns, *(c for one in (*found, *out) for c in one.columns)}
@@ -87,7 +88,7 @@ def outcomes_through(
 def of_exposures(table: Table, key: str, one: Outcomes, column: str) -> pl.DataFrame:
     """The rows of a table with the exposure's id in place of that of the row of another table that they name; one that
     names several is there for each."""
-    named = one.rows.select(pl.col(column).alias(key), pl.col(one.key).alias(_ID)).drop_nulls()
+    named = pl.DataFrame([one.rows[column].alias(key), one.ids(one.rows).alias(_ID)]).drop_nulls()
     rows = table.frame.join(named.unique(maintain_order=True), on=key, how="left", maintain_order="left")
     return rows.drop(key).rename({_ID: key}).select(table.frame.columns)
 

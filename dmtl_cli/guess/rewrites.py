@@ -134,8 +134,10 @@ def values_of(frame: pl.DataFrame, column: str, roles: Roles) -> Behaviours | No
     all."""
     counts = frame[column].drop_nulls().value_counts(sort=True)
     every = [str(v) for v in counts[column]]
-    bare = _without_items(frame, column, roles)
-    kinds = {v: "" if v in bare and kind != "exposure" else kind for v in every for kind in [_kind(v)]}
+    kinds = {v: _kind(v) for v in every}
+    done = {v for v, kind in kinds.items() if kind not in ("", "exposure")}
+    if not done <= (bare := _without_items(frame, column, roles)):  # else the rows of clicks name exposures alone
+        kinds |= dict.fromkeys(done & bare, "")
     told = {*kinds.values()} - {""}
     if not told:
         kinds = dict.fromkeys(every, "good") | dict(zip(every, ("exposure", "click"), strict=False))
@@ -157,7 +159,11 @@ def with_click(frame: pl.DataFrame, values: Behaviours, roles: Roles) -> Behavio
     bare = _without_items(frame, values.column, roles)
     left = [v for v in values.left if v not in bare and not words.says(v, _UNDONE)]
     first = max(left, key=lambda v: counts[v], default=None)
-    if first is None or counts[first] < max((counts[v] for v in values.better), default=0):
+    if (
+        first is None
+        or not bare.isdisjoint(values.exposure)
+        or counts[first] < max((counts[v] for v in values.better), default=0)
+    ):
         return values
     if not _precedes(frame, values.column, [first], values.exposure, roles):
         return values
@@ -193,9 +199,14 @@ def rank_of(name: str) -> int | None:
     return BEST.index(kind) if kind in _GOOD else None
 
 
+def is_click(value: str) -> bool:
+    """Whether a kind says a click by its word."""
+    return _kind(value) == "click"
+
+
 def is_no_more(value: str) -> bool:
     """Whether a kind says a click by its word, or that it came to nothing."""
-    return _kind(value) == "click" or words.says(value, words.NOT_GOOD) or words.says(value, _UNDONE)
+    return is_click(value) or words.says(value, words.NOT_GOOD) or words.says(value, _UNDONE)
 
 
 def is_seen(value: str) -> bool:

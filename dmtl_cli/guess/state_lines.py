@@ -9,7 +9,7 @@ import polars as pl
 from dmtl_cli.config.expressions import sources_of
 from dmtl_cli.guess import words
 from dmtl_cli.guess.outcomes import Outcomes, is_state
-from dmtl_cli.guess.rewrites import is_no_more, sql_column, sql_text
+from dmtl_cli.guess.rewrites import is_no_more, rank_of, sql_column, sql_text
 from dmtl_cli.guess.roles import Roles
 from dmtl_cli.guess.values import share
 
@@ -47,21 +47,23 @@ def state_lines(events: pl.DataFrame, roles: Roles, later: Iterable[Outcomes], *
 
 def _is_stage(s: pl.Series, clicked: pl.Series) -> bool:
     """Whether texts say how far an exposure came: several of them are of clicks alone, and any other is of other rows
-    alone, or nearly each click has one and no other row, or the column is named like a state."""
+    alone, or nearly each click has one, of which some say what is good, or the column is named like a state."""
     if not is_state(s):
         return False
     rows = pl.DataFrame({"v": s, "clicked": clicked}).drop_nulls()
+    of_values = rows["v"].unique().to_list()
     each = rows.group_by("v").agg(pl.len(), pl.col("clicked").mean().alias("rate"))
     of_clicks, of_others = (each.filter(by)["len"] for by in (pl.col("rate") >= _SURE, pl.col("rate") <= 1 - _SURE))
     if len(of_clicks) < 2 or int(of_clicks.sum()) + int(of_others.sum()) < _SURE * len(rows):
         return False
-    every = share(s.filter(clicked).is_not_null()) >= _SURE
+    good = any(rank_of(v) is not None for v in of_values)
+    every = good and share(s.filter(clicked).is_not_null()) >= _SURE
     return len(of_others) > 0 or every or words.says(s.name, words.STATE)
 
 
 def _state_line(s: pl.Series, of: str) -> list[str]:
-    """A comment of the states that such rows have, with a rule of the most frequent two: that of most rows, where
-    all have one, as a click alone makes it, is hardly good, nor is a click by its word, or what is a draft. Empty where none has one."""
+    """A comment of the states that such rows have, with a rule of the most frequent two. Hardly good are that of most
+    rows, where all have one, as a click alone makes it, a click by its word, and a draft. Empty where none has one."""
     shares = _shares(s.drop_nulls().value_counts(name="n").rows(), len(s))
     named = ", ".join(f"{sql_text(v)} {rate}" for v, rate in shares)
     every = s.null_count() <= (1 - _ALL) * len(s)

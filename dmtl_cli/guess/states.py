@@ -34,6 +34,7 @@ _LETTERS = 4  # that two forms of a word begin with
 _PLAIN = ("label", "target", "flag", "good", "event", "action", "acted", "value", "response")
 """words of an act's column that do not say which act it is"""
 _STOP, _GO_ON = 0.5, 0.05  # of the ids that go on by chance have no row on the last day: of what stops, of all others
+_AS_OFTEN = 0.5  # as often as what is there, a state is shown on
 _SOME, _SIGMAS = 20, 6.0  # such ids; standard deviations of their number
 _GONE = (
     "("
@@ -114,10 +115,24 @@ def still(s: pl.Series) -> tuple[Value, ...] | None:
             is_mark = gone and s.null_count() > 0 and not (known == no).any()  # what is there has none
             return (yes,) if there else (None,) if is_mark else (no,)
     if s.dtype == pl.String and _says(s.name, _STATUS) and known.n_unique() <= _CLASSES:
-        out = _says_so(known, _GONE)
-        if out.any() and not out.all():
-            return _by_number(known.filter(~(out | _says_so(known, words.NOT_YET))))
+        out, is_live = _says_so(known, _GONE), _says_so(known, languages.THERE)
+        if (out.any() or is_live.any()) and not (out.all() or is_live.all()):
+            left = _by_number(known.filter(~(out | _says_so(known, words.NOT_YET))))
+            told = _by_number(known.filter(is_live))
+            return told if told and left[:1] == told[:1] else left
     return None
+
+
+def _going_on(s: pl.Series, there: tuple[Value, ...], shown: Shown) -> tuple[str, ...]:
+    """The states in words that nobody knows whose items are shown on as those of what is there are."""
+    before, last = shown
+    rows = pl.DataFrame({"v": s, "before": before, "last": last}).drop_nulls("v")
+    mine = rows.filter(pl.col("v").is_in(there))
+    each = rows.filter(~(pl.col("v").is_in(there) | _says_so(rows["v"], f"({_GONE}|{words.NOT_YET})")))
+    by = each.group_by("v").agg(pl.col("before", "last").sum()).filter(pl.col("before") >= _SOME)
+    usual = int(mine["last"].sum()) / max(1, int(mine["before"].sum()))
+    on = by.filter(pl.col("last") >= _AS_OFTEN * usual * pl.col("before")).sort("v")["v"]
+    return tuple(str(v) for v in on)
 
 
 def _says_so(texts: pl.Series, pattern: str) -> pl.Series:
@@ -139,6 +154,9 @@ def withdrawn(s: pl.Series, shown: Callable[[], Shown | None] = lambda: None) ->
         shown: gives how often each of these ids was shown, asked where no word tells it.
     """
     values, seen = still(s), ""
+    told = s.dtype == pl.String and values is not None and None not in values
+    if values and told and _says_so(pl.Series([values[0]]), languages.THERE).all() and (rows := shown()) is not None:
+        values = (*values, *_going_on(s, values, rows))
     if values is None and may_stop(s) and (rows := shown()) is not None and (found := _stopped(s, rows)) is not None:
         values, seen = found
     if values is None:

@@ -14,7 +14,7 @@ from dmtl_cli.guess.keys import by_tables
 from dmtl_cli.guess.labels import roles_of
 from dmtl_cli.guess.outcomes import Outcomes, number_of, pair_of, requests_of
 from dmtl_cli.guess.pairs import of_exposures, pairs_of_day, wait_of, waiting, were_shown
-from dmtl_cli.guess.rewrites import BEST, Behaviours, is_seen, sql_column, sql_texts, values_of, with_click
+from dmtl_cli.guess.rewrites import BEST, Behaviours, is_click, is_seen, sql_column, sql_texts, values_of, with_click
 from dmtl_cli.guess.roles import Guess, Roles
 from dmtl_cli.guess.shown import as_events, by_elements
 from dmtl_cli.guess.tables import Table, filled
@@ -86,27 +86,31 @@ def _by_id(
         columns, left, good = _columns(follow, values, later, taken, (key,), files.written.clocks)
         told = f"of the same files, by {event_key} of what was shown: {_named(follow.drop_nulls(key)[kind])}"
         first = Outcomes("later", files, key, event_key, columns, left, told, good)
-        return [first, *_through(first, values, roles, later, {*taken, *columns})]
+        return [first, *_through(first, follow, values, roles, later, {*taken, *columns})]
     return []
 
 
-def _through(first: Outcomes, values: Behaviours, roles: Roles, later: list[str], taken: set[str]) -> list[Outcomes]:
+def _through(
+    first: Outcomes, every: pl.DataFrame, values: Behaviours, roles: Roles, later: list[str], taken: set[str]
+) -> list[Outcomes]:
     """What came of clicks, of rows of the same files that name no exposure and have an id that each click has for
     itself: a game that ends names the play that a click began.
 
     Args:
         first: the rows that name exposures.
+        every: those, and those of which some name clicks.
         later: columns that only rows of such kinds have.
     """
-    files, kind = first.table, values.column
-    clicks, rest = (files.frame.filter(pl.col(first.key).is_not_null() == named) for named in (True, False))
+    files, kind = replace(first.table, frame=every), values.column
+    named = first.ids(every).is_not_null()
+    clicks, rest = every.filter(named), every.filter(~named)
     kinds = rest[kind].drop_nulls().unique().to_list()
     ids = [c for c in rest.columns if len(rest) and rest[c].count() >= FEW and is_id(rest[c].drop_nulls())]
     parts = ((rest.drop_nulls(c), c) for c in ids)
     found = [
         (len(rows), c, met[1])
         for rows, c in parts
-        if (met := _keys(clicks, rows, kind, kinds, roles, _NAME)) and met[0] == c
+        if (met := _keys(clicks, rows, kind, kinds, roles, _NAME, some=True)) and met[0] == c
     ]
     if not found:
         return []
@@ -148,7 +152,8 @@ def _by_requests(
             rows = others.drop_nulls([request, item])
             columns, left, good = _columns(rows, values, later, taken, (request, item), files.written.clocks)
             why = f"of the same files, by {request} and {item} of what was shown: {_named(rows[values.column])}"
-            return [Outcomes("later", replace(files, frame=rows), key, key, columns, left, why, good, (pair, pair))]
+            one = Outcomes("later", replace(files, frame=rows), key, key, columns, left, why, good, (pair, pair))
+            return [one, *_through(one, others, values, roles, later, {*taken, *columns, key})]
     return []
 
 
@@ -270,7 +275,7 @@ def _by_list(table: Table, values: Behaviours | None, roles: Roles) -> tuple[Tab
 def _kinds_of(followed: pl.Series, shown: tuple[str, ...], values: Behaviours | None) -> Behaviours:
     """The kinds of what follows: clicks are those that words tell, else the kind of most rows."""
     every = tuple(followed.drop_nulls().value_counts(sort=True)[followed.name].to_list())
-    clicks = tuple(v for v in (values.click if values else ()) if v in every) or every[:1]
+    clicks = tuple(v for v in (values.click if values else ()) if v in every and is_click(v)) or every[:1]
     named = values.good.items() if values else ()
     good = {name: kept for name, of in named if (kept := tuple(v for v in of if v in every and v not in clicks))}
     left = tuple(v for v in every if v not in clicks and not any(v in of for of in good.values()))
@@ -347,20 +352,35 @@ def _without_followers(frame: pl.DataFrame, values: Behaviours, roles: Roles) ->
         if any(_keys(shown, rows[v], values.column, (v,), roles, _SOME) for shown in others):
             found.append(v)
     exposure = tuple(v for v in values.exposure if v not in found)
-    click, left = (values.click, tuple(found)) if values.click else (tuple(found), ())
+    shown = frame.filter(pl.col(values.column).is_in(exposure))
+    clicks = frame.filter(pl.col(values.column).is_in(values.click))
+    named = not found or _keys(shown, clicks, values.column, values.click, roles, _SOME) is not None
+    click, left = (values.click, tuple(found)) if values.click and named else (tuple(found), values.click)
     return replace(values, exposure=exposure, click=click, left=(*left, *values.left))
 
 
 def _keys(
-    shown: pl.DataFrame, others: pl.DataFrame, kind: str, kinds: Collection[str], roles: Roles, least: float
+    shown: pl.DataFrame,
+    others: pl.DataFrame,
+    kind: str,
+    kinds: Collection[str],
+    roles: Roles,
+    least: float,
+    *,
+    some: bool = False,
 ) -> tuple[str, str] | None:
-    """The column by which rows of some kinds, a share of them at least, name what was shown, and the one of its id."""
+    """The column by which rows of some kinds, a share of them at least, name what was shown, and the one of its id.
+
+    Args:
+        some: whether only some of what was shown may have an id of its own, as clicks that began something.
+    """
     assert roles.user is not None and roles.item is not None
     ids = {g.column for g in (roles.user, roles.item, roles.time) if g is not None}
     follows = others.filter(pl.col(kind).is_in(kinds))
     if len(follows) < FEW:
         return None
-    own = [c for c in shown.columns if c not in ids and _is_own(shown[c])]
+    known = {c: shown[c].drop_nulls() if some else shown[c] for c in shown.columns if c not in ids}
+    own = [c for c, s in known.items() if len(s) >= FEW and _is_own(s)]
     fits: list[tuple[bool, float, str, str]] = []
     for key in follows.columns:
         if key in ids or not is_id(follows[key]) or share(follows[key].is_not_null()) < least:

@@ -288,7 +288,9 @@ def _came_of(
 
     found = rather_by_pair(table, others, roles, found)
     later = [*found, *outcomes_through(table, rest(found), roles, found)]
-    later += outcomes_by_pairs(table, [other for other, _ in rest(later)], roles, later)
+    if pairs := outcomes_by_pairs(table, [other for other, _ in rest(later)], roles, later):
+        later += pairs
+        later += outcomes_through(table, rest(later), roles, later)
     later += outcomes_by_day(table, rest(later), roles, later)
     for shown, mine in of_lone_lists(table, given) if others and not later else ():
         if came_of := outcomes_by_pairs(shown, [other for other, _ in others], mine):

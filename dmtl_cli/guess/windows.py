@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -78,32 +78,42 @@ def with_windows(found: Sequence[Outcomes], root: str, events: Table, click: str
 def with_days_after(found: Sequence[Outcomes], root: str, events: Table) -> list[Outcomes]:
     """The tables of days whose rows name what was shown, each with the number of later days' files in which a tenth of
     what came of a day lies, at least: mails are read on the next day. Arguments as of `with_windows`."""
-    return [_over_days(one, root, events) if one.through is None and one.wait is None else one for one in found]
+    tables = {one.name: one.table for one in found}
+    return [_over_days(one, root, events, tables) if one.wait is None else one for one in found]
 
 
-def _over_days(one: Outcomes, root: str, events: Table) -> Outcomes:
+def _over_days(one: Outcomes, root: str, events: Table, tables: Mapping[str, Table]) -> Outcomes:
     if one.once or one.reaches or not (events.files.days and one.table.files.days):
         return one
+    way, _, column = (one.through or "").partition(".")
     with suppress(UserError):  # a file of another day that cannot be read
-        lags = _lags(one, root, events, sorted(_days(events)))
+        days = sorted(_days(events))
+        lags = _lags(one, root, tables.get(way, events), column or None, days)
         if lags is None or lags.sum() < _LEAST:
             return one
         rest = 1 - np.cumsum(lags) / lags.sum()
         if rest[0] > _LATER:
-            days = int((rest > _LATER).sum())
-            behind = f"the served model is then {count(days, 'day')} behind"
+            wait = int((rest > _LATER).sum())
+            behind = f"the served model is then {count(wait, 'day')} behind"
             why = f"{rest[0]:.0%} of what came of a day's exposures lies in later days' files, and {behind}"
-            return replace(one, reaches=days, said_of_days=why)
+            return replace(one, reaches=wait, said_of_days=why)
         if rest[0] > _SOME:
             why = f"{rest[0]:.0%} of what came of a day's exposures lies in later days' files"
             return replace(one, said_of_days=f"{why}: days_after: 1 reads the next one, and waits for it")
     return one
 
 
-def _lags(one: Outcomes, root: str, events: Table, days: Sequence[dt.date]) -> npt.NDArray[np.float64] | None:
-    """[_AFTER + 1] rows of what was shown on some days by how many days after it their file is; None where days cannot
-    be read whole."""
-    columns = [sorted(sources_of(text)) for text in one.computed] if one.computed else [[one.event_key], [one.key]]
+def _lags(
+    one: Outcomes, root: str, events: Table, column: str | None, days: Sequence[dt.date]
+) -> npt.NDArray[np.float64] | None:
+    """[_AFTER + 1] exposures of some days by how many days later the file of the last row of each is; None where days
+    cannot be read whole.
+
+    Args:
+        events: what the rows name, by `column` where these are rows of another table of what came of it.
+    """
+    named = [[column or one.event_key], [one.key]]
+    columns = [sorted(sources_of(text)) for text in one.computed] if one.computed else named
     shown, came = (
         {day: _read(root, table, [day], [c for c in of if c in table.frame.columns], 1) for day in days}
         for table, of in ((events, columns[0]), (one.table, columns[1]))
@@ -119,12 +129,14 @@ def _lags(one: Outcomes, root: str, events: Table, days: Sequence[dt.date]) -> n
     ]
     if any(len(of) < len(days) for of in ids) or len(days) < 2:
         return None
-    known = [of.unique().implode() for of in (ids[0][day] for day in days)]
-    out = np.zeros(_AFTER + 1)
-    for lag in range(min(_AFTER + 1, len(days))):
-        met = [int(ids[1][after].is_in(of).sum()) for of, after in zip(known, days[lag:], strict=False)]
-        out[lag] = np.mean(met)
-    return out * len(days)
+    known, told = [of.unique() for of in (ids[0][day] for day in days)], [ids[1][day].unique() for day in days]
+    lags, out = range(min(_AFTER + 1, len(days))), np.zeros(_AFTER + 1)
+    for lag in lags:  # of an id the last day on which it has a row, of days that have so many days after them
+        for of, after in zip(known, range(len(days) - len(lags) + 1), strict=False):
+            later = [told[after + k] for k in lags if k > lag]
+            met = of.filter(of.is_in(told[after + lag].implode()))
+            out[lag] += len(met) - len(met.filter(met.is_in(pl.concat(later).implode()))) if later else len(met)
+    return out
 
 
 def _told(one: Outcomes, root: str, events: Table, click: str | None) -> dict[str, object]:

@@ -24,7 +24,7 @@ from dmtl_cli.guess.left_out import condition_of
 from dmtl_cli.guess.outcomes import Outcomes
 from dmtl_cli.guess.repeats import unique_of
 from dmtl_cli.guess.rewrites import may_be_shown, one_row_an_item, quoted, sql_name, where_of
-from dmtl_cli.guess.roles import Guess, candidates
+from dmtl_cli.guess.roles import Guess, candidates, times_of
 from dmtl_cli.guess.side_tables import Side
 from dmtl_cli.guess.state_lines import state_lines
 from dmtl_cli.guess.tables import Table
@@ -32,7 +32,7 @@ from dmtl_cli.guess.texts import Text
 from dmtl_cli.guess.type_lines import Types, tables_of, types_of
 from dmtl_cli.guess.unclicked import acted
 from dmtl_cli.guess.values import DAYS, free
-from dmtl_cli.guess.zones import AS_SAID
+from dmtl_cli.guess.zones import AS_SAID, is_naive
 
 EDIT = "EDIT"
 """begins the comment of a line that a person has to write"""
@@ -152,6 +152,16 @@ def _zoneless(side: Side) -> str | None:
     return "its times name no zone: they are read as those of data.timezone (of another: version_timezone)"
 
 
+def _has_naive(log: Log) -> bool:
+    """Whether a table of a day has times that name no zone, beside events whose times do: check asks when it was
+    written."""
+    time = log.roles.time
+    if time is None or is_naive(log.events.frame[time.column], str(log.roles.time_unit)):
+        return False
+    tables = [side.table for side in log.inputs.sides.values() if side.table.files.days]
+    return any(is_naive(t.frame[c], unit) for t in tables for c, unit in times_of(t.frame).items())
+
+
 def _zone(log: Log) -> list[str]:
     """data.timezone where a time gives the day, of the events or of what came of them, or tells since when a row of a
     side table holds, as far as values tell it; and where a person names it."""
@@ -159,7 +169,7 @@ def _zone(log: Log) -> list[str]:
     if zone is None:
         return []
     if log.events.files.days or log.roles.time_unit in DAYS:
-        needed = instants_of(log) or log.lives or zone != "UTC"  # times of tables beside it may name no zone
+        needed = instants_of(log) or log.lives or (zone != "UTC" and _has_naive(log))
         if not needed and (log.arrival is None or not log.arrival.is_told):
             return []
         return [f"timezone: {zone}  # {why}" if needed else f"# timezone: {zone}  # {why}: for the lines below"]
