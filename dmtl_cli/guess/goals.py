@@ -98,7 +98,7 @@ def _lengths(frame: pl.DataFrame, roles: Roles, items: Side | None) -> Iterator[
     kind = pl.Int64 if rows["id"].dtype.is_integer() and table[key].dtype.is_integer() else pl.String
     for c in table.columns:
         named = words.by_name(c, words.DURATION) or words.says(c, words.SPENT)
-        if c == key or not named or not table[c].dtype.is_numeric():
+        if c == key or not named or not table[c].dtype.is_numeric() or words.says(c, words.TOTAL):
             continue
         mine = table.select(pl.col(key).cast(kind).alias("id"), pl.col(c).cast(pl.Float64).alias("length"))
         both = rows.with_columns(pl.col("id").cast(kind)).join(mine, on="id", how="inner")

@@ -299,7 +299,7 @@ def find_ids(frame: pl.DataFrame, roles: Roles) -> None:
     roles.user = roles.user or best(frame, users, words.USER, "a user")
     rest = [c for c in ids if c not in roles.taken]
     items = _in_no_other(_many(frame, rest, words.ITEM), words.ITEM, words.USER)
-    roles.item = roles.item or best(frame, items, words.ITEM, "an item")
+    roles.item = roles.item or best(frame, _finest(frame, items), words.ITEM, "an item")
     called = [c for c in ids if words.words(c).endswith(_IDS) and frame[c].n_unique() > FEW]
     called = [c for c in called if not words.by_name(c, words.REQUEST) and c not in roles.taken]
     called = [c for c in called if not words.says(c, words.PIPELINE)]
@@ -312,6 +312,14 @@ def find_ids(frame: pl.DataFrame, roles: Roles) -> None:
             why = f"the id with most values that is left, {count_of(frame[called[0]])}"
             setattr(roles, role, Guess(called[0], why, tuple(called[1:]), is_left_over=True))
             called = called[1:]
+
+
+def _finest(frame: pl.DataFrame, items: list[str]) -> list[str]:
+    """Those that are not what another one, named as surely, has one of: of lessons and courses the lessons."""
+    sure = {c: words.by_name(c, words.ITEM) for c in items}
+    several = {c: frame[c].n_unique() for c in items}
+    finer = [(c, x) for c in items for x in items if c != x and several[c] > several[x] and sure[c] >= sure[x]]
+    return [x for x in items if not any(x == of and is_constant(frame, c, x) for c, of in finer)]
 
 
 def _is_of_user(frame: pl.DataFrame, c: str, roles: Roles) -> bool:

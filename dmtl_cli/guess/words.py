@@ -76,7 +76,9 @@ ITEM: Patterns = (
             " course podcast title media pin tweet story hotel property artikel angebot angebots vare varer"
             " wenzhang shipin shangpin barang produk berita oferta produkt artykuł artykul artículo articulo produto"
             " ürün товар cikk termék comic manga webtoon ebook audiobook isbn ean gtin upc album recept recette receta"
-            " ricetta"
+            " ricetta lesson chapter articolo notizia annuncio prodotto immobile libro livro imóvel imovel inmueble"
+            " anuncio anúncio annonce annonse annons woning nieuws inzerát ogłoszenie ogloszenie hirdetés ilan haber"
+            " статья новость урок фильм трек объявление"
         )
         + _ID,
         2,
