@@ -112,7 +112,8 @@ def _flags(frame: pl.DataFrame, roles: Roles, text: bool) -> Iterator[Goal]:
     """Flags, alone or beside a long read. A label that is a flag itself has its further ones in `conversions`."""
     if roles.duration is None:
         return
-    long = f"{sql_name(roles.duration.column)} >= {_SECONDS * (1000 if roles.unit == 'ms' else 1)}"
+    of_second = 1000 if roles.unit == "ms" else 1 / 60 if words.says(roles.duration.column, languages.MINUTES) else 1
+    long = f"{sql_name(roles.duration.column)} >= {_SECONDS * of_second:g}"
     for c in _outcomes(frame, roles):
         s = frame[c]
         typed = text and c in {g.column for g in roles.further.values()}

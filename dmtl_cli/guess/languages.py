@@ -370,6 +370,10 @@ THERE = either(
     within("在售 上架 已发布 正常 公開 公開中 配信中 販売中 掲載中 판매중 공개 서비스중 연재중"),
 )
 """of a state: what is there"""
+MINUTES = (
+    r"(^| )(min|mins|minutes?|minutos?|minuten|minuti|minut[a-zęyů]*|минут\w*|хвилин\w*|dakika|menit|phút)( |$)|分"
+)
+"""of a length of time"""
 STATE = either(
     spelled(
         "estado situación situação estatus stato zustand état statut staat stan stav állapot státusz stare"

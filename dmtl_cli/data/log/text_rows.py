@@ -20,6 +20,7 @@ import pyarrow.csv as arrow_csv
 
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.table import Csv
+from dmtl_cli.data.log.arrays import as_lines
 from dmtl_cli.data.log.envelopes import unwrapped
 from dmtl_cli.data.log.row_ends import end_of_rows, row_of
 from dmtl_cli.data.log.source import File
@@ -280,8 +281,9 @@ def _require_utf8(file: File, text: bytes, number: int, hint: str) -> None:
 
 
 def json_rows(file: File, typed: Typed, *, finished: bool = False, invalid: Invalid = None) -> Iterator[Rows]:
-    """Rows of a file with a JSON object a line. Fields of an object are columns, `a.b`. A column of numbers and texts
-    is text, and of a list of objects each field is a column of lists. What carries rows is unwrapped (`envelopes`).
+    """Rows of a file with a JSON object a line, or that is one array of them. Fields of an object are columns, `a.b`. A
+    column of numbers and texts is text; of a list of objects each field is a column of lists. What carries rows is
+    unwrapped (`envelopes`).
 
     Args:
         typed: is given the columns as they are written.
@@ -293,11 +295,10 @@ def json_rows(file: File, typed: Typed, *, finished: bool = False, invalid: Inva
             is empty and not `finished`, gone or changed; 74 the storage fails.
     """
     number = 1
-    for text in _slices(file, lambda text: text.rfind(b"\n") + 1, finished):
+    for text in as_lines(file, _slices(file, lambda text: text.rfind(b"\n") + 1, finished)):
         _require_utf8(file, text, number, "write it in UTF-8, e.g. iconv -f LATIN1 -t UTF-8")
         lines = text.split(b"\n")[:-1]
-        numbers: Sequence[int] = range(number, number + len(lines))
-        number += len(lines)
+        numbers: Sequence[int] = range(number, number := number + len(lines))
         if blank := [k for k, line in enumerate(lines) if not line.strip()]:
             lines, numbers = _but(lines, blank), _but(numbers, blank)
         if lines:
