@@ -154,6 +154,10 @@ class Events(Table):
                 raise ValueError(
                     f"joined.{name}.through: {table.way[0]} has no single exposure of a row: it has within"
                 )
+            if other.item:
+                raise ValueError(
+                    f"joined.{name}.through: {table.way[0]} has item: name a table whose rows name exposures"
+                )
             if table.id_column != other.id_column:
                 raise ValueError(f"joined.{name}.event_key: expected {other.id_column}, as joined.{table.way[0]} has")
         return self

@@ -245,6 +245,9 @@ class Joined(Beside):
     """another table of `joined`, named before this one, and its column of the ids that `key` has, where rows name a row
     of that table in place of an exposure: clicks.click_id of orders that name the click. They are of that row's
     exposure, so `event_key` is that of the other table"""
+    item: Column | None = None
+    """its column of the item, beside `through`: of the exposures that a row names it is of those of this item
+    (data.events.item), as a line of an order of one product of the basket"""
     time: Column | None = None
     """when each row came, for `within`: a time, or seconds or milliseconds since 1970. Where neither this nor
     data.events.time names a zone both are of one clock; beside one that does, this is of data.timezone and that of
@@ -271,7 +274,9 @@ class Joined(Beside):
 
     @model_serializer(mode="wrap")
     def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return without_new(self, dump(self), (*NEW, "date_column", "unique", "explode", "through", "time", "within"))
+        return without_new(
+            self, dump(self), (*NEW, "date_column", "unique", "explode", "through", "item", "time", "within")
+        )
 
     @property
     def way(self) -> tuple[str, str] | None:
@@ -299,13 +304,15 @@ class Joined(Beside):
         """The table's columns that are read."""
         roots = [aggregated_roots_of(text) for text in self.columns.values()]
         named = {n for one in roots for r, fields in one.items() for n in ([f"{r}.{f}" for f in fields] or [r])}
-        return {self.key, *named, *([self.time] if self.time else [])}
+        return {self.key, *named, *(c for c in (self.time, self.item) if c)}
 
     @model_validator(mode="after")
     def _is_of_days(self) -> Joined:
         if (self.time is None) != (self.within is None):
             given, lacks = ("within", "time") if self.time is None else ("time", "within")
             raise ValueError(f"{given} has no effect without {lacks}")
+        if self.item and not self.through:
+            raise ValueError("item has no effect without through: key names one exposure, which has one item")
         if self.within and self.through:
             raise ValueError("within has no effect beside through: an id of another row names one exposure")
         if self.date_column and (self.partition or self.is_dated):

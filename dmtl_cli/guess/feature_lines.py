@@ -249,6 +249,7 @@ def joined_lines(found: Sequence[Outcomes], place: Callable[[Outcomes], list[str
         keys.append(f"key: {scalar(one.key)}")
         keys += [f"event_key: {scalar(one.event_key)}"] if one.key != one.event_key else []
         keys += [f"through: {scalar(one.through)}"] if one.through else []
+        keys += [f"item: {scalar(one.item)}"] if one.item else []
         if (wait := one.wait) is not None:
             why = (
                 "a row is of each of its user and item that was shown at most so long before it: say it otherwise here"

@@ -51,8 +51,7 @@ def joined_rows(log: Log, found: DayFiles, events: Table) -> dict[str, Any]:
         pair = pair_of(log.data.events, table.section)
         said: dict[str, Any] = {"days_after": table.section.days_after, "rows": table.read_rows, "shared": shared}
         if table.section.is_daily:
-            matched = int(table.units[times > 0].sum())
-            said["unmatched"] = int(table.units.sum()) - matched + table.astray
+            said["unmatched"] = table.unmatched(times) + table.astray
             if table.section.within or log.data.events.user not in pair:  # a pair may come again on the next day
                 said["later"] = _later(log, found, events, name, tables)
         said |= {"without_id": table.without_id} if table.without_id else {}
@@ -67,16 +66,15 @@ def _times(log: Log, found: DayFiles, events: Table, table: Outcomes) -> tuple[I
     """([units] exposures of the day that have each id of the table, or each of its rows; of a table with a clock where
     the rows of each exposure that has some begin, and end)."""
     column, date = table.section.id_column, log.data.events.date_column
-    clock = [table.clocks[0].column] if table.clocks else []
     spans, change = [np.zeros((2, 0), np.int64)], np.zeros(len(table.units) + 1, np.int64)
     for file in (file for file in events.files if events.has_in(file, column)):
-        wanted = list(dict.fromkeys([column, *([date] if date else []), *clock]))
+        wanted = list(dict.fromkeys([*table.event_columns, *([date] if date else [])]))
         for frame in frames(events, file, wanted, sizes.BLOCK, found.groups.get(file)):
             rows = frame
             if date:
                 days = Checked(frame, file, 0).date(date, log.data.timezone, nulls=True)
                 rows = frame.filter((days == found.day).fill_null(False))
-            begin, end = table.spans(rows.select(plain(rows[c]) for c in dict.fromkeys([column, *clock])), file)
+            begin, end = table.spans(rows.select(plain(rows[c]) for c in table.event_columns), file)
             some = end > begin
             change += np.bincount(begin[some], minlength=len(change)) - np.bincount(end[some], minlength=len(change))
             spans += [np.stack([begin, end])[:, some]] if table.clocks else []

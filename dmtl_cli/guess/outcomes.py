@@ -62,6 +62,8 @@ class Outcomes:
     """share of the sample's exposures that have a row"""
     through: str | None = None
     """TABLE.COLUMN of what `key` names in place of an exposure, as `data.events.joined` has it"""
+    item: str | None = None
+    """the column of its rows' items, of which alone they are then, where their `through` names several exposures"""
     mapped: pl.DataFrame | None = field(default=None, compare=False)
     """the table's rows with the exposure's id for `key` then"""
     wait: Wait | None = None
@@ -93,6 +95,7 @@ class Outcomes:
         keys = sources_of(self.computed[1]) if self.computed else [self.key]
         keys += [self.through.partition(".")[2]] if self.through else []
         keys += [self.wait.came[0]] if self.wait else []
+        keys += [self.item] if self.item else []
         return {*keys, *(c for text in self.columns.values() for c in aggregated_roots_of(text))}
 
     @property

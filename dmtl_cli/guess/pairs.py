@@ -22,7 +22,7 @@ from dmtl_cli.guess.outcomes import (
     with_keys,
     with_rows,
 )
-from dmtl_cli.guess.references import MET, exposures_of, is_chance, is_own, reference
+from dmtl_cli.guess.references import MET, Exposures, exposures_of, is_chance, is_own, reference
 from dmtl_cli.guess.remembered import remembered
 from dmtl_cli.guess.roles import Roles
 from dmtl_cli.guess.tables import LAKES, Table
@@ -82,7 +82,39 @@ def outcomes_through(
                 why = f"{made.why} of the row of {one.name} that its {key} names"
                 out.append(replace(made, table=table, mapped=rows, through=f"{one.name}.{c}", why=why))
                 break
-    return with_rows(out, roles, {*events.frame.columns, *(c for one in found for c in one.columns)}, found)
+    taken = {*events.frame.columns, *(c for one in found for c in one.columns)}
+    return with_rows([*out, *_lines(exposures, others, roles.item.column, out, taken)], roles, taken, found)
+
+
+def _lines(
+    events: Exposures, others: Sequence[tuple[Table, Roles]], item: str, out: Sequence[Outcomes], taken: set[str]
+) -> Iterator[Outcomes]:
+    """Tables whose rows name, by an id of its own, a row of a table of baskets, and an item: of an order the lines,
+    each of the exposures of its item alone.
+
+    Args:
+        out: tables of what came of exposures through another.
+        taken: columns of the events and of other tables.
+    """
+    left = [table for table, _ in others if not any(table is one.table for one in out) and not table.has_no_path]
+    for one, table in ((one, table) for one in out for table in left):
+        items = _names(table.frame, events.frame[item], words.ITEM)
+        mine = [c for c in one.table.frame.columns if c != one.key and is_own(one.table.frame[c])]
+        keys = [c for c in _ids_of_several(table.frame) if c not in items and words.is_named_id(c)] if items else []
+        for c, key in ((c, key) for key in keys for c in mine):
+            if within(table.frame[key], one.table.frame[c]) < MET:
+                continue
+            rows = of_exposures(table, key, one, c)
+            shown = events.frame.select(pl.col(one.event_key).alias(key), pl.col(item).alias(items[0]))
+            rows = rows.join(shown.drop_nulls().unique(), on=[key, items[0]], how="semi", maintain_order="left")
+            names = {*taken, *(c for each in out for c in each.columns)}
+            name = free(named_after(table), {each.name for each in out})
+            if (made := of_reference(events, replace(table, frame=rows), None, names, name)) is None:
+                continue
+            why = f"{made.why} of the row of {one.name} that its {key} names, and its {items[0]}"
+            through = f"{one.name}.{c}"
+            yield replace(made, table=table, mapped=rows, through=through, item=items[0], why=why)
+            return
 
 
 def of_exposures(table: Table, key: str, one: Outcomes, column: str) -> pl.DataFrame:

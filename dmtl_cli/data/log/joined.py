@@ -46,6 +46,7 @@ class Outcomes:
         declared: columns that are null where no file of the day has them, and the section has a condition.
         through: the table of which its rows name rows in place of exposures.
         clocks: of the events and of its own rows, where `within` asks when these are.
+        item: the events' column of the item, where the section has one.
     """
 
     def __init__(
@@ -60,8 +61,12 @@ class Outcomes:
         declared: Collection[str] = (),
         through: Outcomes | None = None,
         clocks: tuple[Clock, Clock] | None = None,
+        item: str | None = None,
     ) -> None:
-        self.clocks = clocks
+        self.clocks, self._item = clocks, item if section.item else None
+        self._named: pl.DataFrame | None = (
+            None  # the row, and an id of each exposure that it is of, where `through` tells it
+        )
         self.name, self.section, self._files, self._groups = f"data.events.joined.{name}", section, files, groups
         self._days, self._timezone, self._check, self._declared = days, timezone, check, declared
         self._through, self._left_out, self._astray, self._nameless = through, Counter[str](), 0, 0
@@ -70,13 +75,13 @@ class Outcomes:
         """[n] rows of the columns: what came of each exposure.
 
         Args:
-            exposures: their ids in `section.id_column`, and the column of the events' clock where there is one.
+            exposures: their `event_columns`.
 
         Raises:
             UserError: 65 ids are integers in one of the tables and text in the other, or what reading the table raises.
         """
         if self.clocks is None:
-            at = self.places(exposures[self.section.id_column], file)
+            at = self.places(self._ids_in(exposures), file)
             return self._columns.select(columns)[np.where(at < 0, len(self.keys), at)]
         begin, end = self.spans(exposures, file)
         texts, found = {c: self.section.columns[c] for c in columns}, list[pl.DataFrame]()
@@ -91,13 +96,25 @@ class Outcomes:
 
     def spans(self, exposures: pl.DataFrame, file: File) -> tuple[Ints, Ints]:
         """([n] begin, [n] end) of the `units` that are of each exposure, as `values` takes and raises."""
-        at = self.places(exposures[self.section.id_column], file).astype(np.int64)
+        at = self.places(self._ids_in(exposures), file).astype(np.int64)
         if self.clocks is None or self.section.window is None:
             return np.where(at < 0, 0, at), np.where(at < 0, 0, at + 1)
         shown = self.clocks[0].of(exposures, file, f"{self.name}.within")
         is_naive = shown.dtype == self._rows[_AT].dtype == pl.Datetime("us")
         shown, came = (shown, self._as_they_stand) if is_naive else (aware(shown, "UTC"), self._as_instants)
         return came.within(at, shown.to_physical(), self.section.window // dt.timedelta(microseconds=1))
+
+    @property
+    def event_columns(self) -> list[str]:
+        """The events' columns that tell what came of an exposure: of its id, its item where that is asked, and when it
+        was shown."""
+        beside = (self._item, self.clocks[0].column if self.clocks else None)
+        return list(dict.fromkeys([self.section.id_column, *(c for c in beside if c)]))
+
+    def _ids_in(self, exposures: pl.DataFrame) -> pl.Series:
+        """[n] the id by which each is known here."""
+        ids = exposures[self.section.id_column]
+        return ids if self._item is None else _with_items(ids, exposures[self._item])
 
     @cached_property
     def _as_they_stand(self) -> Came:
@@ -189,6 +206,18 @@ class Outcomes:
         every = pl.concat(parts, how="vertical_relaxed")
         return int(every.filter(~pl.col(_ID).all().over(kinds))[_ID].sum()) if kinds else int(every[_ID].sum())
 
+    def unmatched(self, times: Ints) -> int:
+        """Rows with an id of which no exposure has one, less those `astray`.
+
+        Args:
+            times: [units] exposures that have each.
+        """
+        if self._named is None:
+            return int(self.units[times == 0].sum())
+        named = self._named.drop_nulls()
+        met = named.filter(named[_ID].is_in(self.keys.filter(pl.Series(times > 0)).implode()))
+        return int(named["row"].n_unique() - met["row"].n_unique())
+
     @property
     def astray(self) -> int:
         """Rows that name a row of another table which is not there."""
@@ -270,7 +299,10 @@ class Outcomes:
             return frame, ids
         found = self._through.exposures(self.section.way[1], ids, self)
         self._astray = found[_ID].null_count() - self._nameless
-        return frame[found["row"]], found[_ID]
+        rows, ids = frame[found["row"]], found[_ID]
+        ids = ids if self._item is None else _with_items(ids, rows[str(self.section.item)])
+        self._named = pl.DataFrame([found["row"], ids.alias(_ID)])
+        return rows, ids
 
     def _frame(self, columns: Sequence[str], asked: str = "") -> pl.DataFrame:
         """The key and these columns, of the rows that are asked for; `asked` as of `Table.require`."""
@@ -357,6 +389,11 @@ def _ids(s: pl.Series, where: object, *, named: bool = False) -> pl.Series:
         raise UserError(f"{where}: column {s.name}: expected ids, got {words_of(s)}", _AS_BOTH) from None
 
 
+def _with_items(ids: pl.Series, items: pl.Series) -> pl.Series:
+    """[n] ids of exposures with their items as one; null where either is."""
+    return ids.cast(pl.String) + "/" + items.cast(pl.String)
+
+
 def _kind(kind: pa.DataType | pl.DataType) -> str:
     """The type of ids for messages."""
     kind = kind if isinstance(kind, pa.DataType) else pl.Series(dtype=kind).to_arrow().type
@@ -392,8 +429,8 @@ class Joined(Computed):
         return self._sources(table.section.id_column)
 
     def _needed_by(self, table: Outcomes) -> list[str]:
-        """The files' columns of the ids, and of when exposures were shown where that is asked."""
-        return self._ids_of(table) + (self._sources(table.clocks[0].column) if table.clocks else [])
+        """The files' columns of its `event_columns`."""
+        return [source for c in table.event_columns for source in self._sources(c)]
 
     def schema(self, stored: pa.Schema, file: object) -> pa.Schema:
         for column, table in self._tables_of.items():
@@ -418,8 +455,7 @@ class Joined(Computed):
         names, arrays = [*rows.schema.names], [*rows.columns]
         for table in dict.fromkeys(self._tables_of[c] for c in asked):
             mine = [c for c in asked if self._tables_of[c] is table]
-            named = [table.section.id_column, *([table.clocks[0].column] if table.clocks else [])]
-            exposures = pl.DataFrame([self._column(rows, c, columns, file) for c in named])
+            exposures = pl.DataFrame([self._column(rows, c, columns, file) for c in table.event_columns])
             values = table.values(exposures, mine, file)
             names += mine
             arrays += [values[c].to_arrow(compat_level=pl.CompatLevel.oldest()) for c in mine]

@@ -209,7 +209,19 @@ class Log:
         days = day, before(day, -after)
         through = beside[section.way[0]] if section.way else None
         clocks = (self._clock(self.data.events, events), self._clock(section, files)) if section.within else None
-        return Outcomes(name, section, files, groups, days, self.data.timezone, check, declared, through, clocks)
+        return Outcomes(
+            name,
+            section,
+            files,
+            groups,
+            days,
+            self.data.timezone,
+            check,
+            declared,
+            through,
+            clocks,
+            self.data.events.item,
+        )
 
     def _clock(self, section: Events | JoinedSection, files: Sequence[File]) -> Clock:
         assert section.time is not None
