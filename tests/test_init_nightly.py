@@ -34,13 +34,13 @@ def initiated(home: Path, *more: str, houses: int = HOUSES, hour: float = 33.2) 
             click = rng.random(ROWS) < 0.2
             events = {
                 "user_id": [f"usr_{k}" for k in np.repeat(rng.integers(USERS, size=ROWS // 5), 5)],
-                "lesson_id": [lesson[k] for k in shown], "house_id": [house[of[k]] for k in shown],
+                "etude_id": [lesson[k] for k in shown], "house_id": [house[of[k]] for k in shown],
                 "event_ts": [begin + dt.timedelta(seconds=int(s)) for s in np.sort(rng.integers(86_400, size=ROWS))],
                 "clicked": click.astype(int), "dwell_ms": np.where(click, rng.integers(999, 90_000, ROWS), 0),
             }  # fmt: skip
             written = begin + dt.timedelta(hours=hour)
             lessons = {
-                "lesson_id": lesson, "house_id": [house[k] for k in of], "level": ["easy", "hard"] * (LESSONS // 2),
+                "etude_id": lesson, "house_id": [house[k] for k in of], "level": ["easy", "hard"] * (LESSONS // 2),
                 "snapshot_ts": [written] * LESSONS,
             }  # fmt: skip
             for name, table in (("events", events), ("lessons", lessons)):
@@ -58,11 +58,9 @@ def initiated(home: Path, *more: str, houses: int = HOUSES, hour: float = 33.2) 
 def test_the_item_is_the_finer_of_two_ids_that_a_table_has(tmp_path: Path, houses: int) -> None:
     ended, raw, _ = initiated(tmp_path, houses=houses)
     assert ended.code == 0, ended.err
-    assert raw["data"]["events"]["item"] == "lesson_id" and raw["data"]["items"]["path"] == "lessons"
+    assert raw["data"]["events"]["item"] == "etude_id" and raw["data"]["items"]["path"] == "lessons"
     said = " ".join(ended.out.split())
-    assert (
-        "house_id has a table too, and each lesson_id has one house_id: --item house_id takes it in its place" in said
-    )
+    assert "house_id has a table too, and each etude_id has one house_id: --item house_id takes it in its place" in said
 
 
 def test_the_other_is_taken_where_a_person_says_so(tmp_path: Path) -> None:

@@ -357,7 +357,7 @@ GONE = (
 """of a state: what was withdrawn"""
 THERE = either(
     spelled(
-        "active new live published online available listed on_sale for_sale enabled open current activo"
+        "active live ongoing published online available listed on_sale for_sale enabled open current activo"
         " activa publicado publicada disponible en_venta vigente ativo ativa disponível disponivel no_ar"
         " actif active publié publiée en_ligne aktiv veröffentlicht veroeffentlicht verfügbar verfuegbar"
         " freigegeben actief beschikbaar gepubliceerd attivo attiva pubblicato pubblicata disponibile"
@@ -370,6 +370,11 @@ THERE = either(
     within("在售 上架 已发布 正常 公開 公開中 配信中 販売中 掲載中 판매중 공개 서비스중 연재중"),
 )
 """of a state: what is there"""
+NEW = either(
+    spelled("new neu nuevo nueva novo nova nouveau nowy nový nové nuovo nieuw ny uusi yeni baru mới нов+ νέο"),
+    within("新着 新商品 신규"),
+)
+"""of a state: what is there for a while"""
 MINUTES = (
     r"(^| )(min|mins|minutes?|minutos?|minuten|minuti|minut[a-zęyů]*|минут\w*|хвилин\w*|dakika|menit|phút)( |$)|分"
 )

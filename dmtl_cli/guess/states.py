@@ -118,8 +118,8 @@ def still(s: pl.Series) -> tuple[Value, ...] | None:
         out, is_live = _says_so(known, _GONE), _says_so(known, languages.THERE)
         if (out.any() or is_live.any()) and not (out.all() or is_live.all()):
             left = _by_number(known.filter(~(out | _says_so(known, words.NOT_YET))))
-            told = _by_number(known.filter(is_live))
-            return told if told and left[:1] == told[:1] else left
+            told = _by_number(known.filter(is_live | _says_so(known, languages.NEW)))
+            return told if is_live.any() and left[:1] == told[:1] else left
     return None
 
 

@@ -1,0 +1,233 @@
+"""init: which rows came of what was shown, in logs as firms write them: mails that are read on the next day, apps that
+are opened from elsewhere, applications that name the page they began at, reads that began at a bookshelf."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import yaml
+from worlds import dmtl
+
+from dmtl_cli.guess.outcomes import number_of
+
+DAYS = [dt.date(2026, 3, 1) + dt.timedelta(days=k) for k in range(4)]
+LAST = DAYS[-1]
+Rows = list[dict[str, Any]]
+
+
+class World:
+    """What was shown on four days, 1,200 exposures each, with what came of it: rows by table and day."""
+
+    def __init__(self, seed: int = 0) -> None:
+        self.rng = np.random.default_rng(seed)
+        self.tables: dict[str, dict[dt.date, Rows]] = {}
+        self.truth = {"rows": 0, "clicks": 0, "good": 0}
+
+    def add(self, table: str, day: dt.date, **row: Any) -> None:
+        self.tables.setdefault(table, {}).setdefault(day, []).append(row)
+
+    def exposures(self) -> Any:
+        """(day, number, user, item, list, place, when) of each, in the order of times."""
+        number = 0
+        for day in DAYS:
+            start = dt.datetime.combine(day, dt.time())
+            for page in range(150):
+                user, at = f"u{self.rng.integers(110)}", start + dt.timedelta(minutes=9 * page)
+                for place, item in enumerate(self.rng.choice(60, 8, replace=False).tolist()):
+                    number += 1
+                    yield day, number, user, item, f"l{(number - 1) // 8}", place, at
+
+    def count(self, day: dt.date, click: bool, good: bool) -> None:
+        if day == LAST:
+            self.truth["rows"] += 1
+            self.truth["clicks"] += click
+            self.truth["good"] += click and good
+
+    def write(self, home: Path, form: str = "parquet") -> None:
+        for table, by_day in self.tables.items():
+            for day, rows in by_day.items():
+                file = home / table / f"{day}.{form}"
+                file.parent.mkdir(parents=True, exist_ok=True)
+                if form == "parquet":
+                    pl.DataFrame(rows, infer_schema_length=None).write_parquet(file)
+                else:
+                    file.write_text("".join(json.dumps(row, default=str) + "\n" for row in rows))
+
+
+def guessed(home: Path, *more: str) -> tuple[dict[str, Any], str, str]:
+    ended = dmtl("init", home, "-o", home.parent / "mine.yaml", "--force", *more)
+    assert ended.code == 0, ended.err
+    text = (home.parent / "mine.yaml").read_text()
+    return yaml.safe_load(text), text, ended.out
+
+
+def agrees(home: Path, truth: dict[str, int], day: dt.date = LAST) -> None:
+    ended = dmtl("check", "--config", home.parent / "mine.yaml", "--day", day, "--json")
+    assert ended.code == 0, ended.err
+    labels = ended.json["labels"]
+    assert ended.json["rows"] == truth["rows"]
+    assert labels["click_rate"] == pytest.approx(truth["clicks"] / truth["rows"], abs=1e-4)
+    assert labels["conversion_rate"] == pytest.approx(truth["good"] / truth["clicks"], abs=1e-4)
+
+
+def test_reads_that_began_at_a_bookshelf_are_of_no_exposure(tmp_path: Path) -> None:
+    """A third of the reads name none, of whatever item: what a few of them were shown before is chance."""
+    world = World()
+    for day, number, user, item, page, place, at in world.exposures():
+        own = f"imp{number}"
+        world.add("shown", day, id=own, user_id=user, title_id=item, ts=at, page_id=page, slot=place)
+        read = world.rng.random() < 0.25
+        pages = int(world.rng.integers(1, 20))
+        if read:
+            world.add(
+                "reads", day, imp_id=own, user_id=user, title_id=item, ts=at + dt.timedelta(minutes=1), page=pages
+            )
+        if world.rng.random() < 0.12:
+            shelf = {"imp_id": None, "user_id": user, "title_id": int(world.rng.integers(60))}
+            world.add("reads", day, **shelf, ts=at + dt.timedelta(minutes=3), page=19)
+        world.count(day, read, pages >= 15)
+    world.write(tmp_path / "log")
+    raw, _, _ = guessed(tmp_path / "log", "--conversion", "page >= 15")
+    reads = raw["data"]["events"]["joined"]["reads"]
+    assert (reads["key"], "within" in reads) == ("imp_id", False)
+    agrees(tmp_path / "log", world.truth)
+
+
+@pytest.mark.parametrize(("late", "written"), [(0.3, True), (0.05, False), (0.0, None)])
+def test_what_is_read_on_the_next_day(tmp_path: Path, late: float, written: bool | None) -> None:
+    """Of mails: a day reads the next file too where a tenth of what came lies there, and a comment says so of less."""
+    world = World()
+    for day, number, user, item, mail, place, at in world.exposures():
+        world.add("sent", day, line_id=number, mail_id=mail, user_id=user, article_id=item, place=place, ts=at)
+        if world.rng.random() < 0.3:
+            on = day + dt.timedelta(days=1) if world.rng.random() < late and day != LAST else day
+            world.add("reads", on, mail_id=mail, article_id=item, seconds=int(world.rng.integers(5, 300)))
+    world.write(tmp_path / "log")
+    raw, text, _ = guessed(tmp_path / "log", "--conversion", "its_seconds >= 60")
+    reads = raw["data"]["events"]["joined"]["reads"]
+    assert reads.get("days_after") == (1 if written else None)
+    assert ("lies in later days' files" in text) == (written is not None)
+    assert ("# days_after: 1" in text) == (written is False)
+
+
+def test_applications_name_the_page_they_began_at(tmp_path: Path) -> None:
+    """Pages name a list and an ad, applications a page."""
+    world = World()
+    for day, number, user, item, page, place, at in world.exposures():
+        world.add("lists", day, list_id=page, user_id=user, ad_id=item, place=place, ts=at)
+        opened, sent = world.rng.random() < 0.3, world.rng.random() < 0.4
+        when = at + dt.timedelta(seconds=40)
+        if opened:
+            view = {"view_id": 70_000 + number, "list_id": page, "user_id": user, "ad_id": item}
+            world.add("ad_views", day, **view, opened_at=when, seconds=int(world.rng.integers(1, 99)))
+        if opened and sent:
+            state = "sent" if world.rng.random() < 0.7 else "begun"
+            application = {"application_id": number, "view_id": 70_000 + number, "user_id": user}
+            world.add("applications", day, **application, state=state, begun_at=when)
+            sent = state == "sent"
+        world.count(day, opened, opened and sent)
+    world.write(tmp_path / "log")
+    raw, _, _ = guessed(tmp_path / "log", "--conversion", "its_state = 'sent'")
+    tables = raw["data"]["events"]["joined"]
+    assert (tables["applications"]["key"], tables["applications"]["through"]) == ("view_id", "ad_views.view_id")
+    agrees(tmp_path / "log", world.truth)
+
+
+def stream(world: World, first_open: str, page: str) -> None:
+    """One stream, whose pages name the impression that led there, if one did; first opens know user and item alone."""
+    for day, number, user, item, page_id, place, at in world.exposures():
+        base = {"did": user, "app": item, "ts": at.isoformat()}
+        world.add("events", day, **base, ev="imp", imp_id=f"i{number}", list_id=page_id, slot=place, ref=None)
+        opened, used = world.rng.random() < 0.3, world.rng.random() < 0.4
+        if opened:
+            later = base | {"ts": (at + dt.timedelta(seconds=9)).isoformat(), "ref": f"i{number}"}
+            world.add("events", day, **later, ev=page, imp_id=None)
+        if world.rng.random() < 0.1:  # a page from a search
+            found = {"did": user, "app": int(world.rng.integers(60)), "ts": at.isoformat(), "ref": None}
+            world.add("events", day, **found, ev=page, imp_id=None)
+        if opened and used:
+            world.add("events", day, **base | {"ts": (at + dt.timedelta(minutes=2)).isoformat()}, ev=first_open)
+        world.count(day, opened, used)
+
+
+@pytest.mark.parametrize(("first_open", "page"), [("first_open", "page_view"), ("launched", "detail"), ("q7", "q5")])
+def test_pages_that_name_what_was_shown_are_clicks_whatever_they_are_called(
+    tmp_path: Path, first_open: str, page: str
+) -> None:
+    world = World()
+    stream(world, first_open, page)
+    world.write(tmp_path / "log", "jsonl")
+    raw, _, _ = guessed(tmp_path / "log", "--conversion", first_open)
+    tables = raw["data"]["events"]["joined"]
+    assert (tables["later"]["key"], tables["later"]["event_key"]) == ("ref", "imp_id")
+    assert tables["later"]["columns"] == {"clicked": f"COUNT(CASE WHEN ev = '{page}' THEN 1 END) > 0"}
+    assert (tables["beside"]["time"], tables["beside"]["within"]) == ("ts", "1h")
+    found = dmtl("check", "--config", tmp_path / "mine.yaml", "--day", LAST, "--json").json
+    rate = world.truth["good"] / world.truth["clicks"]
+    assert found["labels"]["click_rate"] == pytest.approx(world.truth["clicks"] / world.truth["rows"], abs=1e-4)
+    assert rate <= found["labels"]["conversion_rate"] < 1.1 * rate  # some were shown twice in the hour
+
+
+def test_kinds_that_have_no_item_are_no_clicks(tmp_path: Path) -> None:
+    """As an app that is opened: what names an exposure is told without it."""
+    world = World()
+    for day, number, user, item, page, place, at in world.exposures():
+        base = {"user_id": user, "item_id": item, "ts": at.isoformat(), "msg": f"m{number}"}
+        world.add("events", day, **base, event="card_shown", list_id=page, slot=place)
+        tapped, saved = world.rng.random() < 0.3, world.rng.random() < 0.3
+        if tapped:
+            world.add("events", day, **base, event="card_tap")
+        if tapped and saved:
+            world.add("events", day, **base, event="card_save")
+        if place == 0:
+            for _ in range(3):
+                world.add("events", day, user_id=user, item_id=None, ts=at.isoformat(), msg=None, event="app_open")
+        world.count(day, tapped, saved)
+    world.write(tmp_path / "log", "jsonl")
+    raw, _, _ = guessed(tmp_path / "log", "--conversion", "card_save")
+    later = raw["data"]["events"]["joined"]["later"]
+    assert (later["key"], "app_open" in str(later["columns"])) == ("msg", False)
+    agrees(tmp_path / "log", world.truth)
+
+
+def test_a_stream_without_a_header(tmp_path: Path) -> None:
+    """Clicks of a search have no list; what was bought names user and item alone."""
+    world = World()
+    for day, _, user, item, page, place, at in world.exposures():
+        start = int(at.replace(tzinfo=dt.UTC).timestamp())
+        base = {"a": 5_000 + int(user[1:]), "b": 90_000 + item}
+        world.add("log", day, **base, kind="exp", ts=start, place=place, page=page)
+        clicked, bought = world.rng.random() < 0.3, world.rng.random() < 0.4
+        if clicked:
+            world.add("log", day, **base, kind="clk", ts=start + 5, place=place, page=page)
+        if world.rng.random() < 0.05:
+            world.add("log", day, a=base["a"], b=int(world.rng.integers(60)) + 90_000, kind="clk", ts=start, page="")
+        if clicked and bought:
+            world.add("log", day, **base, kind="buy", ts=start + 90, page="")
+        world.count(day, clicked, bought)
+    (tmp_path / "log").mkdir()
+    for day, rows in world.tables["log"].items():
+        columns = ["a", "b", "kind", "ts", "place", "page"]
+        table = pl.DataFrame(rows, infer_schema_length=None).select(columns).sort("ts", maintain_order=True)
+        table.write_csv(tmp_path / "log" / f"behavior_{day:%Y%m%d}.csv", include_header=False)
+    raw, _, said = guessed(tmp_path / "log", "--conversion", "buy")
+    tables = raw["data"]["events"]["joined"]
+    assert set(tables) == {"later", "beside"} and tables["beside"]["within"] == "1h", said
+    assert tables["later"]["columns"] == {"clicked": "COUNT(CASE WHEN column_3 = 'clk' THEN 1 END) > 0"}
+    found = dmtl("check", "--config", tmp_path / "mine.yaml", "--day", LAST, "--json").json
+    assert found["rows"] == world.truth["rows"]
+    assert found["labels"]["click_rate"] == pytest.approx(world.truth["clicks"] / world.truth["rows"], abs=1e-4)
+
+
+def test_a_length_that_all_rows_of_an_id_have_is_no_sum() -> None:
+    """The film's, which each heartbeat has; where all heartbeats are as long as each other they are summed."""
+    by = pl.Series(np.repeat(np.arange(200), 4))
+    film = pl.Series("duration_sec", np.repeat(np.random.default_rng(0).integers(3_000, 9_000, 200), 4))
+    assert number_of(film, by, is_length=False) == "MAX(duration_sec)"
+    assert number_of(pl.Series("play_seconds", [10] * 800), by, is_length=False) == "SUM(play_seconds)"
