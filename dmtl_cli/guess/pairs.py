@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 
-from dmtl_cli.guess import words
+from dmtl_cli.guess import languages, words
 from dmtl_cli.guess.outcomes import (
     ALL,
     Outcomes,
@@ -71,7 +71,7 @@ def outcomes_through(
     for table, mine in ((table, mine) for table, mine in others if not table.has_no_path):
         taken = {*events.frame.columns, *(c for one in (*found, *out) for c in one.columns)}
         name = free(named_after(table), {one.name for one in (*found, *out)})
-        for one, c, key in ((way, *ids) for way in ways for ids in _ways(way, table, exposures.frame.columns)):
+        for one, c, key in ((way, *ids) for way in ways for ids in _ways(way, table, exposures)):
             rows = of_exposures(table, key, one, c)
             met = reference(exposures, rows)
             chance = met is not None and not met[2] and is_chance(one.rows[c], table.frame[key])
@@ -125,16 +125,20 @@ def of_exposures(table: Table, key: str, one: Outcomes, column: str) -> pl.DataF
     return rows.drop(key).rename({_ID: key}).select(table.frame.columns)
 
 
-def _ways(one: Outcomes, table: Table, shown: Sequence[str]) -> Iterator[tuple[str, str]]:
+def _ways(one: Outcomes, table: Table, events: Exposures) -> Iterator[tuple[str, str]]:
     """(column of the ids of its rows, column of another table that has half of its ids, at least, among them); or of
-    ids that some of its rows share, as a basket's, which the events do not have and the other table has one row each.
-
-    Args:
-        shown: the events' columns.
+    ids that some of its rows share, as a basket's, of which the other table has one row each: no session's, and none
+    that the events have, as a user or an item.
     """
+
+    def shows(c: str) -> bool:
+        alike = (x for x in (events.user, events.item) if events.frame.schema[x] == one.rows.schema[c])
+        return c in events.frame.columns or any(within(one.rows[c], events.frame[x]) >= MET for x in alike)
+
     ids = [c for c in one.rows.columns if c != one.key and is_id(one.rows[c])]
     own = [c for c in ids if is_own(one.rows[c])]
-    shared = [c for c in ids if c not in (*own, *shown) and one.rows[c].count() <= _EACH * one.rows[c].n_unique()]
+    shared = [c for c in ids if c not in own and not words.says(c, languages.SESSION) and not shows(c)]
+    shared = [c for c in shared if one.rows[c].count() <= _EACH * one.rows[c].n_unique()]
     for key in (key for key in table.frame.columns if ids and is_id(table.frame[key])):
         if one.key == key or not words.is_named_id(key):
             continue
@@ -249,12 +253,15 @@ def _by_day(table: Table, mine: Roles, events: Table, roles: Roles, taken: set[s
     day = _shared_day(table, events)
     frame = _of_day(events, day)
     rows = _while(_of_day(table, day), mine, frame, roles)
+    mixed = lambda of: of.with_columns(of[named[1]].gather(np.random.default_rng(0).permutation(len(of))))  # noqa: E731
     shown, told = pairs_of_day(frame, user, item, roles), pairs_of_day(rows, *named, mine)
     rate, met = _met(shown, told), _met(told, shown)
-    if not were_shown(told, shown) or met <= rate:
-        return None
-    mixed = rows.with_columns(rows[named[1]].gather(np.random.default_rng(0).permutation(len(rows))))
-    if _met(pairs_of_day(mixed, *named, mine), shown) > _CHANCE * met:
+    chance = _met(pairs_of_day(mixed(rows), *named, mine), shown)
+    if not were_shown(told, shown):  # a stay is booked a day or two later
+        anywhere = lambda of, pair: of.select(pl.sql_expr(pair_of(*pair)).alias("k"))["k"].drop_nulls()  # noqa: E731
+        shown, told = anywhere(events.frame, (user, item)), anywhere(table.frame, named)
+        rate, met, chance = _met(shown, told), _met(told, shown), _met(anywhere(mixed(table.frame), named), shown)
+    if not were_shown(told, shown) or met <= rate or chance > _CHANCE * met:
         return None
     one = of_pairs(table, table.frame.drop_nulls([*named]), (user, item), named, rate, taken)
     if rate > ALL and not any(words.by_name(c, words.CLICK + words.DURATION) for c in one.columns):

@@ -24,6 +24,7 @@ _OWN = 0.95  # of the rows of what was shown have an id of their own; others cam
 _NAME, _SOME = 0.8, 0.3  # of the rows of what follows name one; of clicks alone, which may begin elsewhere
 _THERE = 0.5  # of these ids are in the sample, which begins and ends within a session
 _SAME = 0.95  # of them are of the same user
+_MORE = 1.2  # as many exposures have what comes before a click
 
 
 def parted(table: Table, others: Sequence[Table], given: Mapping[str, str]) -> tuple[Table, list[Outcomes]] | None:
@@ -82,6 +83,7 @@ def _by_id(
         if (keys := _keys(shown, follow, kind, kinds, roles, least)) is None:
             continue
         key, event_key = keys
+        values = _first_kind(values, follow.select(pl.col(key).alias("k"), kind))
         taken = {*events.frame.columns, *follow.columns, *files.other}
         columns, left, good = _columns(follow, values, later, taken, (key,), files.written.clocks)
         told = f"of the same files, by {event_key} of what was shown: {_named(follow.drop_nulls(key)[kind])}"
@@ -141,7 +143,7 @@ def _by_requests(
     taken = {*events.frame.columns, *others.columns, *files.other}
     key = free("exposure", taken)
     requests = [c for c in requests_of(events.frame, roles.user.column, item) if c in others.columns]
-    for (kinds, least), request in ((way, request) for way in ways for request in requests):
+    for request, (kinds, least) in ((request, way) for request in requests for way in ways):
         follows = others.filter(pl.col(values.column).is_in(kinds)).drop_nulls(item)
         named = follows.drop_nulls(request)
         if len(named) < max(FEW, least * len(follows)):
@@ -150,6 +152,7 @@ def _by_requests(
         shown, told = (frame.select(pl.sql_expr(pair).alias("k"))["k"] for frame in (events.frame, named))
         if share(told.is_in(shown.drop_nulls().unique().implode())) >= _THERE:
             rows = others.drop_nulls([request, item])
+            values = _first_kind(values, rows.select(pl.sql_expr(pair).alias("k"), values.column))
             columns, left, good = _columns(rows, values, later, taken, (request, item), files.written.clocks)
             why = f"of the same files, by {request} and {item} of what was shown: {_named(rows[values.column])}"
             one = Outcomes("later", replace(files, frame=rows), key, key, columns, left, why, good, (pair, pair))
@@ -307,6 +310,24 @@ def _names_items(rows: pl.DataFrame, user: str, items: pl.Series) -> list[str]:
     """The columns that may name items, the one of their name first."""
     ids = [c for c in rows.columns if c != user and is_id(rows[c]) and within(rows[c], items) >= _THERE]
     return sorted(ids, key=lambda c: c != items.name)
+
+
+def _first_kind(values: Behaviours, rows: pl.DataFrame) -> Behaviours:
+    """The kinds, where one in words that nobody knows is there for nearly every click, as an exercise is started before
+    its hint is opened, and for more exposures: that is the click.
+
+    Args:
+        rows: `k`, the id of the exposure, and the kind of what followed.
+    """
+    of = {v: rows.filter(pl.col(values.column) == v)["k"].drop_nulls().unique() for v in (*values.click, *values.left)}
+    clicked = pl.concat([of[v] for v in values.click]).unique() if values.click else pl.Series("k", [])
+    first = max(values.left, key=lambda v: len(of[v]), default=None)
+    if first is None or not len(clicked) or len(of[first]) < _MORE * len(clicked):
+        return values
+    if share(clicked.is_in(of[first].implode())) < _OWN:
+        return values
+    left = tuple(v for v in (*values.click, *values.left) if v != first)
+    return replace(values, click=(first,), left=left)
 
 
 def _named(kinds: pl.Series) -> str:
