@@ -169,9 +169,12 @@ def outcomes_by_day(
             continue
         for table in rows_or_elements(other):
             taken = {*every, *beside, *(c for one in found for c in one.columns)}
-            if (one := _by_day(table, mine, events, roles, taken)) is not None:
+            if (met := _by_day(table, mine, events, roles, taken)) is not None:
+                one, is_of_day = met
                 once = roles.click is None and not later
                 wait = None if once else wait_of(one, table, mine, events, roles)
+                if wait is None and not is_of_day:  # nor does a time tell what was shown before its rows
+                    continue
                 found.append(replace(waiting(one, wait, other, mine), once=once))
                 break
     return with_rows(found, roles, every, later)
@@ -242,7 +245,8 @@ def _meet_too(pair: Outcomes, wait: Wait, one: Outcomes, events: Table) -> bool:
     return share(met.filter(lacks)) >= _AS_OFTEN * share(met.filter(~lacks))
 
 
-def _by_day(table: Table, mine: Roles, events: Table, roles: Roles, taken: set[str]) -> Outcomes | None:
+def _by_day(table: Table, mine: Roles, events: Table, roles: Roles, taken: set[str]) -> tuple[Outcomes, bool] | None:
+    """A table's outcomes by user and item, and whether most of its rows are of what was shown on their day."""
     assert roles.user is not None and roles.item is not None
     user, item = roles.user.column, roles.item.column
     users = _names(table.frame, events.frame[user], words.USER)
@@ -253,20 +257,21 @@ def _by_day(table: Table, mine: Roles, events: Table, roles: Roles, taken: set[s
     day = _shared_day(table, events)
     frame = _of_day(events, day)
     rows = _while(_of_day(table, day), mine, frame, roles)
-    mixed = lambda of: of.with_columns(of[named[1]].gather(np.random.default_rng(0).permutation(len(of))))  # noqa: E731
-    shown, told = pairs_of_day(frame, user, item, roles), pairs_of_day(rows, *named, mine)
+    shown, told, mixed = (
+        pairs_of_day(frame, user, item, roles),
+        *(pairs_of_day(of, *named, mine) for of in (rows, _mixed(rows, named[1]))),
+    )
+    is_of_day = were_shown(told, shown)
+    if not (is_of_day or table.files.days):  # a stay may be booked a day or two later
+        shown = _pairs(events.frame, (user, item))
+        told, mixed = (_pairs(of, named) for of in (table.frame, _mixed(table.frame, named[1])))
     rate, met = _met(shown, told), _met(told, shown)
-    chance = _met(pairs_of_day(mixed(rows), *named, mine), shown)
-    if not were_shown(told, shown):  # a stay is booked a day or two later
-        anywhere = lambda of, pair: of.select(pl.sql_expr(pair_of(*pair)).alias("k"))["k"].drop_nulls()  # noqa: E731
-        shown, told = anywhere(events.frame, (user, item)), anywhere(table.frame, named)
-        rate, met, chance = _met(shown, told), _met(told, shown), _met(anywhere(mixed(table.frame), named), shown)
-    if not were_shown(told, shown) or met <= rate or chance > _CHANCE * met:
+    if not were_shown(told, shown) or met <= rate or _met(mixed, shown) > _CHANCE * met:
         return None
     one = of_pairs(table, table.frame.drop_nulls([*named]), (user, item), named, rate, taken)
     if rate > ALL and not any(words.by_name(c, words.CLICK + words.DURATION) for c in one.columns):
         return None  # what is there for every exposure may be known before it
-    return one
+    return one, is_of_day
 
 
 def wait_of(
@@ -333,6 +338,16 @@ def _instants(frame: pl.DataFrame, roles: Roles) -> pl.Series | None:
         return None
     at = instants(frame[roles.time.column], str(roles.time_unit))
     return None if at is None else at.dt.convert_time_zone("UTC").dt.cast_time_unit("us")
+
+
+def _pairs(rows: pl.DataFrame, pair: tuple[str, str]) -> pl.Series:
+    """The two ids of each row that has both."""
+    return rows.select(pl.sql_expr(pair_of(*pair)).alias("k"))["k"].drop_nulls()
+
+
+def _mixed(rows: pl.DataFrame, item: str) -> pl.DataFrame:
+    """The rows with the items of others."""
+    return rows.with_columns(rows[item].gather(np.random.default_rng(0).permutation(len(rows))))
 
 
 def _met(told: pl.Series, shown: pl.Series) -> float:

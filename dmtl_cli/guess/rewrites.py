@@ -56,9 +56,11 @@ _GOOD = {
 BEST = ("buy", "cart", "like", "finish", "share", "good")
 """what is good, from what is wanted most"""
 _CLICK = words.any_of(
-    "cli[ckq]\\w* clk\\w* kli[ck]\\w* tap taps tapped tıkla\\w* tikla\\w* open opened select selected enter[a-z]*"
+    "cli[ckq]\\w* clk\\w* kli[ck]\\w* tap taps tapped tıkla\\w* tikla\\w* select selected"
     " клик\\w* нажат\\w* 点击\\w* 點擊\\w* クリック\\w* 클릭"
 )
+_OPENED = words.any_of("open opened enter[a-z]*")
+"""a click too, but of an app, a hint or a menu as well as of what was shown"""
 _EXPOSURE = words.any_of(
     "pv view views viewed pageview impression[a-z]* imp impr exp expos[a-z]* show shown"
     " display[a-z]* serve[a-z]* deliver[a-z]* vista vistas visto visualiz\\w* impres\\w* mostrad\\w*"
@@ -190,7 +192,8 @@ def _kind(value: str) -> str:
     if words.says(value, _UNDONE):
         return ""
     good = next((name for name, pattern in _GOOD.items() if words.says(value, pattern)), None)
-    return good or ("click" if words.says(value, _CLICK) else "exposure" if words.says(value, _EXPOSURE) else "")
+    clicked = is_click(value) or words.says(value, _OPENED)
+    return good or ("click" if clicked else "exposure" if words.says(value, _EXPOSURE) else "")
 
 
 def rank_of(name: str) -> int | None:
@@ -200,13 +203,13 @@ def rank_of(name: str) -> int | None:
 
 
 def is_click(value: str) -> bool:
-    """Whether a kind says a click by its word."""
-    return _kind(value) == "click"
+    """Whether a kind says a click by its word, and not that something was opened."""
+    return words.says(value, _CLICK)
 
 
 def is_no_more(value: str) -> bool:
     """Whether a kind says a click by its word, or that it came to nothing."""
-    return is_click(value) or words.says(value, words.NOT_GOOD) or words.says(value, _UNDONE)
+    return _kind(value) == "click" or words.says(value, words.NOT_GOOD) or words.says(value, _UNDONE)
 
 
 def is_seen(value: str) -> bool:

@@ -3,28 +3,34 @@ what was shown, and one of what came of it."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import polars as pl
 
 from dmtl_cli.guess.exploding import elements, parallel
+from dmtl_cli.guess.followers import (
+    NAME,
+    THERE,
+    columns_of,
+    first_kind,
+    is_own_of,
+    keys_of,
+    named_kinds,
+    ways,
+    without_followers,
+)
 from dmtl_cli.guess.keys import by_tables
 from dmtl_cli.guess.labels import roles_of
-from dmtl_cli.guess.outcomes import Outcomes, number_of, pair_of, requests_of
+from dmtl_cli.guess.outcomes import Outcomes, pair_of, requests_of
 from dmtl_cli.guess.pairs import of_exposures, pairs_of_day, wait_of, waiting, were_shown
-from dmtl_cli.guess.rewrites import BEST, Behaviours, is_click, is_seen, sql_column, sql_texts, values_of, with_click
+from dmtl_cli.guess.rewrites import Behaviours, is_click, is_seen, values_of, with_click
 from dmtl_cli.guess.roles import Guess, Roles
 from dmtl_cli.guess.shown import as_events, by_elements
 from dmtl_cli.guess.tables import Table, filled
 from dmtl_cli.guess.values import FEW, Kinds, free, is_id, share, time_unit, within
 
-_OWN = 0.95  # of the rows of what was shown have an id of their own; others came twice
-_NAME, _SOME = 0.8, 0.3  # of the rows of what follows name one; of clicks alone, which may begin elsewhere
-_THERE = 0.5  # of these ids are in the sample, which begins and ends within a session
-_SAME = 0.95  # of them are of the same user
-_MORE = 1.2  # as many exposures have what comes before a click
+_FEW = 0.02  # of the rows of what follows may be of kinds that tell nothing
 
 
 def parted(table: Table, others: Sequence[Table], given: Mapping[str, str]) -> tuple[Table, list[Outcomes]] | None:
@@ -46,7 +52,7 @@ def parted(table: Table, others: Sequence[Table], given: Mapping[str, str]) -> t
     values = values_of(table.frame, roles.behaviour.column, roles)
     if values is None:
         return _by_list(table, None, roles)
-    values = _without_followers(table.frame, values, roles) if roles.item else values
+    values = without_followers(table.frame, values, roles) if roles.item else values
     values = values if values.click else with_click(table.frame, values, roles)
     kinds = Kinds(values.column, values.exposure, True)
     rest = replace(kinds, among=False)
@@ -60,7 +66,8 @@ def parted(table: Table, others: Sequence[Table], given: Mapping[str, str]) -> t
     named = _by_id(events, shown, values, roles, files, later) if whole else []
     named = named or (_by_requests(events, follow, values, roles, files, later) if whole else [])
     named += _beside(table, events, named, values, roles, files, later) if named else []
-    if named and not {*values.better}.difference(*(one.rows[values.column] for one in named)):
+    lost = {*values.better}.difference(*map(_kinds_in, named))
+    if named and int(follow[values.column].is_in(lost).sum()) <= _FEW * len(follow):
         return events, named
     if pairs := _by_pairs(lists, follow, values, roles, files, later):
         return lists, pairs
@@ -79,17 +86,24 @@ def _by_id(
         later: columns that only such rows have.
     """
     follow, kind = files.frame, values.column
-    for kinds, least in (([*values.click, *values.better], _NAME), ([*values.click], _SOME)):
-        if (keys := _keys(shown, follow, kind, kinds, roles, least)) is None:
+    for kinds, least in ways(values):
+        if (keys := keys_of(shown, follow, kind, kinds, roles, least)) is None:
             continue
         key, event_key = keys
-        values = _first_kind(values, follow.select(pl.col(key).alias("k"), kind))
+        values = first_kind(values, follow.select(pl.col(key).alias("k"), kind))
+        mine = follow.filter(pl.col(kind).is_in(named_kinds(follow[kind], follow[key])))
         taken = {*events.frame.columns, *follow.columns, *files.other}
-        columns, left, good = _columns(follow, values, later, taken, (key,), files.written.clocks)
-        told = f"of the same files, by {event_key} of what was shown: {_named(follow.drop_nulls(key)[kind])}"
+        columns, left, good = columns_of(mine, values, later, taken, (key,), files.written.clocks)
+        told = f"of the same files, by {event_key} of what was shown: {_named(mine.drop_nulls(key)[kind])}"
         first = Outcomes("later", files, key, event_key, columns, left, told, good)
         return [first, *_through(first, follow, values, roles, later, {*taken, *columns})]
     return []
+
+
+def _kinds_in(one: Outcomes) -> list[str]:
+    """The kinds of which it has enough rows."""
+    assert one.table.kinds is not None
+    return named_kinds(one.rows[one.table.kinds.column], one.ids(one.rows))
 
 
 def _through(
@@ -106,20 +120,22 @@ def _through(
     files, kind = replace(first.table, frame=every), values.column
     named = first.ids(every).is_not_null()
     clicks, rest = every.filter(named), every.filter(~named)
-    kinds = rest[kind].drop_nulls().unique().to_list()
-    ids = [c for c in rest.columns if len(rest) and rest[c].count() >= FEW and is_id(rest[c].drop_nulls())]
+    rest = rest.filter(~pl.col(kind).is_in(values.click))
+    kinds = sorted(rest[kind].drop_nulls().unique())
+    ids = [c for c in rest.columns if rest[c].count() >= FEW and is_id(rest[c].drop_nulls())]
     parts = ((rest.drop_nulls(c), c) for c in ids)
     found = [
         (len(rows), c, met[1])
         for rows, c in parts
-        if (met := _keys(clicks, rows, kind, kinds, roles, _NAME, some=True)) and met[0] == c
+        if (met := keys_of(clicks, rows, kind, kinds, roles, NAME, some=True)) and met[0] == c
     ]
     if not found:
         return []
     _, key, c = max(found)
-    table = replace(files, frame=rest.drop_nulls(key))
+    rows = rest.drop_nulls(key)
+    table = replace(files, frame=rows, kinds=Kinds(kind, tuple(sorted(rows[kind].drop_nulls().unique())), True))
     mapped = of_exposures(table, key, first, c)
-    columns, left, good = _columns(mapped, values, later, taken, (key,), files.written.clocks, clicks=False)
+    columns, left, good = columns_of(mapped, values, later, taken, (key,), files.written.clocks, clicks=False)
     why = f"of the same files, by {c} of the row of {first.name} that their {key} names: {_named(table.frame[kind])}"
     through = f"{first.name}.{c}"
     return [
@@ -139,21 +155,20 @@ def _by_requests(
     """
     assert roles.user is not None and roles.item is not None
     item = roles.item.column
-    ways = [([*values.click, *values.better], _NAME), ([*values.click], _SOME)]
     taken = {*events.frame.columns, *others.columns, *files.other}
     key = free("exposure", taken)
     requests = [c for c in requests_of(events.frame, roles.user.column, item) if c in others.columns]
-    for request, (kinds, least) in ((request, way) for request in requests for way in ways):
+    for request, (kinds, least) in ((request, way) for request in requests for way in ways(values)):
         follows = others.filter(pl.col(values.column).is_in(kinds)).drop_nulls(item)
         named = follows.drop_nulls(request)
         if len(named) < max(FEW, least * len(follows)):
             continue
         pair = pair_of(request, item)
         shown, told = (frame.select(pl.sql_expr(pair).alias("k"))["k"] for frame in (events.frame, named))
-        if share(told.is_in(shown.drop_nulls().unique().implode())) >= _THERE:
+        if share(told.is_in(shown.drop_nulls().unique().implode())) >= THERE:
             rows = others.drop_nulls([request, item])
-            values = _first_kind(values, rows.select(pl.sql_expr(pair).alias("k"), values.column))
-            columns, left, good = _columns(rows, values, later, taken, (request, item), files.written.clocks)
+            values = first_kind(values, rows.select(pl.sql_expr(pair).alias("k"), values.column))
+            columns, left, good = columns_of(rows, values, later, taken, (request, item), files.written.clocks)
             why = f"of the same files, by {request} and {item} of what was shown: {_named(rows[values.column])}"
             one = Outcomes("later", replace(files, frame=rows), key, key, columns, left, why, good, (pair, pair))
             return [one, *_through(one, others, values, roles, later, {*taken, *columns, key})]
@@ -179,11 +194,12 @@ def _beside(
     """
     assert roles.user is not None and roles.item is not None
     kind, user, item = values.column, roles.user.column, roles.item.column
-    clicks = pl.concat([one.rows.filter(one.ids(one.rows).is_not_null()).select(files.frame.columns) for one in named])
-    there = {*clicks[kind]}
+    told = [kind, user, item, *([roles.time.column] if roles.time else [])]
+    clicks = pl.concat([one.rows.filter(one.ids(one.rows).is_not_null()).select(told) for one in named])
+    there = {v for one in named for v in _kinds_in(one)}
     clicked = pairs_of_day(clicks, user, item, roles).unique().implode()
     parts = {v: files.frame.filter(pl.col(kind) == v) for v in values.left if v not in there}
-    follow = [v for v, rows in parts.items() if share(pairs_of_day(rows, user, item, roles).is_in(clicked)) >= _THERE]
+    follow = [v for v, rows in parts.items() if share(pairs_of_day(rows, user, item, roles).is_in(clicked)) >= THERE]
     kinds = (*(v for v in values.better if v not in there), *follow)
     rows = files.frame.filter(pl.col(kind).is_in(kinds))
     if roles.time is None or len(rows) < FEW:
@@ -232,7 +248,7 @@ def _by_pairs(
             continue
         rows = rows.filter(pl.col(c).is_not_null())
         viewed = not events.explode and all(map(is_seen, values.exposure))
-        columns, left, good = _columns(
+        columns, left, good = columns_of(
             rows, values, later, taken, (user, c), files.written.clocks, clicks=not (found or viewed or named)
         )
         taken |= {*columns}
@@ -266,7 +282,7 @@ def _by_list(table: Table, values: Behaviours | None, roles: Roles) -> tuple[Tab
         mine = Kinds(kind, tuple(sorted(kinds)), True)
         alone = replace(table, kinds=mine, only_of_others=(*later, kind), of_files=(*frame.columns,))
         told, taken = _kinds_of(followed[kind], mine.values, values), {*frame.columns, *table.other}
-        columns, left, good = _columns(followed, told, later, taken, (request, item), table.written.clocks)
+        columns, left, good = columns_of(followed, told, later, taken, (request, item), table.written.clocks)
         why = f"of the same files, by {request} and {shown} of what was shown: {_named(followed[kind])}"
         key, rest = free("exposure", taken), replace(table, frame=others, kinds=replace(mine, among=False))
         computed = pair_of(request, shown), pair_of(request, item)
@@ -291,43 +307,25 @@ def _of_elements(
     """(column of a list's id, column that names an element, rows that name both) of rows of other kinds."""
     pairs = rows.explode(shown)
     items = [c for c in others.columns if is_id(others[c].drop_nulls()) and c in rows.columns]
-    items = [c for c in items if rows[c].null_count() == len(rows) and within(others[c], pairs[shown]) >= _NAME]
-    requests = [c for c in rows.columns if _is_own(rows[c]) and time_unit(rows[c]) is None]
+    items = [c for c in items if rows[c].null_count() == len(rows) and within(others[c], pairs[shown]) >= NAME]
+    requests = [c for c in rows.columns if is_own_of(rows[c]) and time_unit(rows[c]) is None]
     for item in sorted(items, key=lambda c: roles.item is None or c != roles.item.column):
         for request in requests:
             named = others.filter(pl.col(request).is_not_null() & pl.col(item).is_not_null())
-            if within(named[request], rows[request]) < _THERE:
+            if within(named[request], rows[request]) < THERE:
                 continue
             known = pairs.select(pl.struct(pl.col(request, shown).cast(pl.String)).hash())[request]
             told = named.select(pl.struct(pl.col(request, item).cast(pl.String)).hash())[request]
             followed = named.filter(told.is_in(known.implode()))
-            if len(followed) >= max(FEW, _THERE * len(named)):
+            if len(followed) >= max(FEW, THERE * len(named)):
                 return request, item, followed
     return None
 
 
 def _names_items(rows: pl.DataFrame, user: str, items: pl.Series) -> list[str]:
     """The columns that may name items, the one of their name first."""
-    ids = [c for c in rows.columns if c != user and is_id(rows[c]) and within(rows[c], items) >= _THERE]
+    ids = [c for c in rows.columns if c != user and is_id(rows[c]) and within(rows[c], items) >= THERE]
     return sorted(ids, key=lambda c: c != items.name)
-
-
-def _first_kind(values: Behaviours, rows: pl.DataFrame) -> Behaviours:
-    """The kinds, where one in words that nobody knows is there for nearly every click, as an exercise is started before
-    its hint is opened, and for more exposures: that is the click.
-
-    Args:
-        rows: `k`, the id of the exposure, and the kind of what followed.
-    """
-    of = {v: rows.filter(pl.col(values.column) == v)["k"].drop_nulls().unique() for v in (*values.click, *values.left)}
-    clicked = pl.concat([of[v] for v in values.click]).unique() if values.click else pl.Series("k", [])
-    first = max(values.left, key=lambda v: len(of[v]), default=None)
-    if first is None or not len(clicked) or len(of[first]) < _MORE * len(clicked):
-        return values
-    if share(clicked.is_in(of[first].implode())) < _OWN:
-        return values
-    left = tuple(v for v in (*values.click, *values.left) if v != first)
-    return replace(values, click=(first,), left=left)
 
 
 def _named(kinds: pl.Series) -> str:
@@ -361,117 +359,6 @@ def by_kinds(roles: Roles, later: Sequence[Outcomes]) -> None:
     if roles.duration is None and kinds and (roles.conversion is None or roles.conversion.column in kinds):
         best, *others = kinds
         roles.conversion, roles.further = kinds[best], {c: kinds[c] for c in others}
-
-
-def _without_followers(frame: pl.DataFrame, values: Behaviours, roles: Roles) -> Behaviours:
-    """The kinds, where those that are exposures by their words and yet name one, as a view of what was shown does, are
-    clicks if no others are."""
-    rows = {v: frame.filter(pl.col(values.column) == v) for v in values.exposure}
-    found: list[str] = []
-    for v in reversed(rows):  # the rarest first: what follows is of some of what was shown
-        others = [rows[first] for first in rows if first != v and first not in found]
-        if any(_keys(shown, rows[v], values.column, (v,), roles, _SOME) for shown in others):
-            found.append(v)
-    exposure = tuple(v for v in values.exposure if v not in found)
-    shown = frame.filter(pl.col(values.column).is_in(exposure))
-    clicks = frame.filter(pl.col(values.column).is_in(values.click))
-    named = not found or _keys(shown, clicks, values.column, values.click, roles, _SOME) is not None
-    click, left = (values.click, tuple(found)) if values.click and named else (tuple(found), values.click)
-    return replace(values, exposure=exposure, click=click, left=(*left, *values.left))
-
-
-def _keys(
-    shown: pl.DataFrame,
-    others: pl.DataFrame,
-    kind: str,
-    kinds: Collection[str],
-    roles: Roles,
-    least: float,
-    *,
-    some: bool = False,
-) -> tuple[str, str] | None:
-    """The column by which rows of some kinds, a share of them at least, name what was shown, and the one of its id.
-
-    Args:
-        some: whether only some of what was shown may have an id of its own, as clicks that began something.
-    """
-    assert roles.user is not None and roles.item is not None
-    ids = {g.column for g in (roles.user, roles.item, roles.time) if g is not None}
-    follows = others.filter(pl.col(kind).is_in(kinds))
-    if len(follows) < FEW:
-        return None
-    known = {c: shown[c].drop_nulls() if some else shown[c] for c in shown.columns if c not in ids}
-    own = [c for c, s in known.items() if len(s) >= FEW and _is_own(s)]
-    fits: list[tuple[bool, float, str, str]] = []
-    for key in follows.columns:
-        if key in ids or not is_id(follows[key]) or share(follows[key].is_not_null()) < least:
-            continue
-        there = [(within(follows[key], shown[c]), c) for c in own]
-        there = [(rate, c) for rate, c in there if rate >= _THERE and _of_same_user(follows, shown, key, c, roles)]
-        fits += [(time_unit(shown[c]) is None, rate, key, c) for rate, c in there]
-    if not fits:
-        return None
-    *_, key, c = max(fits)
-    return key, c
-
-
-def _is_own(s: pl.Series) -> bool:
-    return is_id(s) and s.null_count() <= (1 - _OWN) * len(s) and s.n_unique() >= _OWN * len(s)
-
-
-def _of_same_user(follows: pl.DataFrame, shown: pl.DataFrame, key: str, c: str, roles: Roles) -> bool:
-    """Whether what follows is of the user of what it names, as a number that is there by chance is not."""
-    assert roles.user is not None
-    user = pl.col(roles.user.column)
-    one = shown.select(pl.col(c).cast(pl.String).alias("k"), user.alias("of")).unique("k", keep="first")
-    met = follows.select(pl.col(key).cast(pl.String).alias("k"), user.alias("u")).join(one, on="k")
-    met = met.filter(pl.col("u").is_not_null() | pl.col("of").is_not_null())  # of guests it says nothing
-    return len(met) > 0 and share(met["u"] == met["of"]) >= _SAME
-
-
-def _columns(
-    others: pl.DataFrame,
-    values: Behaviours,
-    later: list[str],
-    taken: set[str],
-    ids: tuple[str, ...],
-    lengths: Collection[str],
-    *,
-    clicks: bool = True,
-) -> tuple[dict[str, str], tuple[str, ...], tuple[tuple[int, str, str], ...]]:
-    """What is made of the rows of an id, or of several together, by names that no column of the files has: whether
-    somebody clicked or did what is better, a flag for each other kind, and numbers that only such rows have; the
-    columns of which nothing is made; and the flags of what is better, the best first.
-
-    Args:
-        ids: the columns of the ids; a row without the last is of none.
-        lengths: columns of seconds whose texts are lengths of time.
-        clicks: whether a click is made of them where no kind says it, of what is better.
-    """
-    kind, others = sql_column(values.column), others.drop_nulls(ids[-1])
-    there = {*others[values.column].to_list()}
-    good = [v for some in values.good.values() for v in some if v in there]
-    columns, flags = dict[str, str](), dict[str, str]()
-    if clicks or there.intersection(values.click):
-        columns[free("clicked", taken)] = _counted(kind, [*values.click, *good])
-    for v in dict.fromkeys([*good, *(v for v in values.left if v in there)]):
-        name = re.sub(r"\W+", "_", v).strip("_") or "other"
-        flags[v] = free(name, {*taken, *columns})
-        columns[flags[v]] = _counted(kind, [v])
-    left, by = [], others.select(pl.struct(ids)).to_series()
-    for c in (c for c in later if c not in ids and others[c].null_count() < len(others)):
-        if (made := number_of(others[c], by, is_length=c in lengths)) is None:
-            left.append(c)
-            continue
-        word = "total" if made.startswith("SUM") else "most"
-        columns[free(f"{word}_{c.replace('.', '_')}", {*taken, *columns})] = made
-    best = [(k, v) for k, name in enumerate(BEST) for v in values.good.get(name, ()) if v in flags]
-    return columns, tuple(left), tuple((k, flags[v], f"whether there is a row of {v}") for k, v in best)
-
-
-def _counted(kind: str, values: list[str]) -> str:
-    """Whether there is a row of one of these kinds."""
-    return f"COUNT(CASE WHEN {kind} {sql_texts(values)} THEN 1 END) > 0"
 
 
 def _narrowed(table: Table) -> Table:
