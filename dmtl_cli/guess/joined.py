@@ -51,7 +51,7 @@ def joined_rows(log: Log, found: DayFiles, events: Table) -> dict[str, Any]:
         pair = pair_of(log.data.events, table.section)
         said: dict[str, Any] = {"days_after": table.section.days_after, "rows": table.read_rows, "shared": shared}
         if table.section.is_daily:
-            said["unmatched"] = table.unmatched(times) + table.astray
+            said["unmatched"] = table.unmatched(times)
             if table.section.within or log.data.events.user not in pair:  # a pair may come again on the next day
                 said["later"] = _later(log, found, events, name, tables)
         said |= {"without_id": table.without_id} if table.without_id else {}
@@ -97,7 +97,7 @@ def _later(log: Log, found: DayFiles, events: Table, name: str, beside: Mapping[
         if e.code != Exit.NO_INPUT:
             raise
         return 0
-    return int(table.units[_times(log, found, events, table)[0] > 0].sum())
+    return table.met(_times(log, found, events, table)[0])
 
 
 def joined_lines(found: dict[str, Any], *, brief: bool = False) -> Iterator[str]:

@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 import polars as pl
 
 from dmtl_cli.guess import words
+from dmtl_cli.guess.outcomes import named_after
 from dmtl_cli.guess.roles import Guess, Roles, candidates, count_of, is_quantity, may_be_ids
 from dmtl_cli.guess.tables import Table
 from dmtl_cli.guess.values import FEW, is_constant, is_id, returning, share, within
@@ -204,8 +205,8 @@ def _key(frame: pl.DataFrame, table: Table, others: Sequence[Table], roles: Role
 
 def _says(key: str, table: Table) -> bool:
     """Whether a key has the name of its table, as room_id of dim_room has."""
-    place = PurePosixPath(table.files.path if table.files.days else table.files.files[0][0])
-    parts = {p.removesuffix("s") for p in words.words(place.stem).split()}
+    name = named_after(table)
+    parts = {p.removesuffix("s") for p in words.words(name).split()} - {"id", "key", "sk", "part", "dt", "data"}
     return not parts.isdisjoint(p.removesuffix("s") for p in words.words(key.rpartition(".")[2]).split())
 
 

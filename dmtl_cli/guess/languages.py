@@ -375,9 +375,7 @@ NEW = either(
     within("新着 新商品 신규"),
 )
 """of a state: what is there for a while"""
-MINUTES = (
-    r"(^| )(min|mins|minutes?|minutos?|minuten|minuti|minut[a-zęyů]*|минут\w*|хвилин\w*|dakika|menit|phút)( |$)|分"
-)
+MINUTES = r"(min|mins|minutes?|minutos?|minuten|minuti|minut[a-zęyů]*|минут\w*|хвилин\w*|dakika|menit|phút)"
 """of a length of time"""
 STATE = either(
     spelled(

@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 
+from dmtl_cli.data.log.joined import BASKET
 from dmtl_cli.guess import languages, words
 from dmtl_cli.guess.outcomes import (
     ALL,
@@ -37,7 +38,7 @@ _LACK, _AS_OFTEN = (
     0.1,
     0.5,
 )  # of a table's rows lack an id; as often as others these are of what was shown to their user
-_EACH = 10  # rows of a basket, at most
+_EACH, _ALL_BUT_FEW = 10, 0.95  # rows of a basket, at most; of the rows have such an id
 _SOME_MET = 0.2  # of the ids of a column with the events' name are in a sample of them
 _CHANCE = 0.5  # as many at most, were the items those of other rows
 
@@ -79,6 +80,10 @@ def outcomes_through(
                 continue
             user = mine.user.column if mine.user else None
             if (made := of_reference(exposures, replace(table, frame=rows), user, taken, name)) is not None:
+                if not is_own(one.rows[c]):  # a basket's sums are those of several exposures
+                    sums = {x for x, text in made.columns.items() if text.startswith("SUM(")}
+                    columns = {x: text for x, text in made.columns.items() if x not in sums}
+                    made = replace(made, columns=columns, left=(*made.left, *sorted(sums)))
                 why = f"{made.why} of the row of {one.name} that its {key} names"
                 out.append(replace(made, table=table, mapped=rows, through=f"{one.name}.{c}", why=why))
                 break
@@ -120,8 +125,9 @@ def _lines(
 def of_exposures(table: Table, key: str, one: Outcomes, column: str) -> pl.DataFrame:
     """The rows of a table with the exposure's id in place of that of the row of another table that they name; one that
     names several is there for each."""
-    named = pl.DataFrame([one.rows[column].alias(key), one.ids(one.rows).alias(_ID)]).drop_nulls()
-    rows = table.frame.join(named.unique(maintain_order=True), on=key, how="left", maintain_order="left")
+    named = pl.DataFrame([one.rows[column].alias(key), one.ids(one.rows).alias(_ID)]).drop_nulls().unique()
+    named = named.filter(pl.len().over(key) <= BASKET)
+    rows = table.frame.join(named, on=key, how="left", maintain_order="left")
     return rows.drop(key).rename({_ID: key}).select(table.frame.columns)
 
 
@@ -138,7 +144,7 @@ def _ways(one: Outcomes, table: Table, events: Exposures) -> Iterator[tuple[str,
     ids = [c for c in one.rows.columns if c != one.key and is_id(one.rows[c])]
     own = [c for c in ids if is_own(one.rows[c])]
     shared = [c for c in ids if c not in own and not words.says(c, languages.SESSION) and not shows(c)]
-    shared = [c for c in shared if one.rows[c].count() <= _EACH * one.rows[c].n_unique()]
+    shared = [c for c in shared if _of_few(one.rows[c].drop_nulls())]
     for key in (key for key in table.frame.columns if ids and is_id(table.frame[key])):
         if one.key == key or not words.is_named_id(key):
             continue
@@ -146,6 +152,12 @@ def _ways(one: Outcomes, table: Table, events: Exposures) -> Iterator[tuple[str,
             alike = one.rows.schema[c] == table.frame.schema[key]
             if alike and within(table.frame[key], one.rows[c]) >= MET:
                 yield c, key
+
+
+def _of_few(ids: pl.Series) -> bool:
+    """Whether nearly each row has an id that few others have."""
+    counts = ids.value_counts(name=":n")[":n"]
+    return int(counts.filter(counts <= _EACH).sum()) >= _ALL_BUT_FEW * len(ids)
 
 
 def outcomes_by_day(

@@ -116,8 +116,9 @@ def still(s: pl.Series) -> tuple[Value, ...] | None:
             return (yes,) if there else (None,) if is_mark else (no,)
     if s.dtype == pl.String and _says(s.name, _STATUS) and known.n_unique() <= _CLASSES:
         out, is_live = _says_so(known, _GONE), _says_so(known, languages.THERE)
-        if (out.any() or is_live.any()) and not (out.all() or is_live.all()):
-            left = _by_number(known.filter(~(out | _says_so(known, words.NOT_YET))))
+        ended = out | _says_so(known, words.NOT_YET)
+        if ended.any() and not ended.all():
+            left = _by_number(known.filter(~ended))
             told = _by_number(known.filter(is_live | _says_so(known, languages.NEW)))
             return told if is_live.any() and left[:1] == told[:1] else left
     return None
@@ -159,7 +160,7 @@ def withdrawn(s: pl.Series, shown: Callable[[], Shown | None] = lambda: None) ->
         values = (*values, *_going_on(s, values, rows))
     if values is None and may_stop(s) and (rows := shown()) is not None and (found := _stopped(s, rows)) is not None:
         values, seen = found
-    if values is None:
+    if values is None or {*s.unique()} <= {*values}:
         return None
     why = f"{seen}it tells what was withdrawn by the end of the log, which earlier days did not know"
     return Withdrawn(s.name, why, values)
@@ -307,7 +308,7 @@ def rates(ids: pl.Series, events: pl.Series, clicked: pl.Series, outcomes: Mappi
     """
     if ids.dtype != events.dtype:
         return []
-    named = {f":{name}": x & clicked for name, x in outcomes.items()}
+    named = {f"::{name}": x & clicked for name, x in outcomes.items()}
     rows = pl.DataFrame({"id": events, ":click": clicked, **named}).drop_nulls("id")
     of = rows.group_by("id").agg(pl.len().alias(":n"), pl.col(":click", *named).sum())
     clicks, n = pl.col(":click"), pl.col(":n")

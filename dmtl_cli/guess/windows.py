@@ -78,17 +78,26 @@ def with_windows(found: Sequence[Outcomes], root: str, events: Table, click: str
 def with_days_after(found: Sequence[Outcomes], root: str, events: Table) -> list[Outcomes]:
     """The tables of days whose rows name what was shown, each with the number of later days' files in which a tenth of
     what came of a day lies, at least: mails are read on the next day. Arguments as of `with_windows`."""
-    tables = {one.name: one.table for one in found}
-    return [_over_days(one, root, events, tables) if one.wait is None else one for one in found]
+    out = dict[str, Outcomes]()
+    for one in found:
+        made = _over_days(one, root, events, out) if one.wait is None else one
+        way = out.get((one.through or "").partition(".")[0])
+        if way is not None and way.reaches:  # what names a row of a later file lies there too, or still later
+            made = replace(made, reaches=made.reaches + way.reaches)
+        out[one.name] = made
+    return [*out.values()]
 
 
-def _over_days(one: Outcomes, root: str, events: Table, tables: Mapping[str, Table]) -> Outcomes:
+def _over_days(one: Outcomes, root: str, events: Table, before: Mapping[str, Outcomes]) -> Outcomes:
+    """Args:
+    before: tables by name, of which one may be named by `through`.
+    """
     if one.once or one.reaches or not (events.files.days and one.table.files.days):
         return one
     way, _, column = (one.through or "").partition(".")
     with suppress(UserError):  # a file of another day that cannot be read
         days = sorted(_days(events))
-        lags = _lags(one, root, tables.get(way, events), column or None, days)
+        lags = _lags(one, root, before[way].table if way in before else events, column or None, days)
         if lags is None or lags.sum() < _LEAST:
             return one
         rest = 1 - np.cumsum(lags) / lags.sum()

@@ -231,8 +231,8 @@ TOTAL = any_of(
 )
 """a running total, or another value that later days change"""
 WINDOW = (
-    r"(^| )(last |past )?[1-9][0-9]{0,2} ?"
-    r"(d|g|t|j|days?|tage|jours|dias|días|giorni|dni|dagar|dager|dagen|gün|日|天)( |$)"
+    r"(7|14|15|21|28|30|60|90|180|365) ?"
+    r"(d|g|t|j|days?|tage|tagen|jours|dias|días|giorni|dni|dní|dagar|dager|dagen|dage|gün|nap|日|天)"
 )
 """what is counted over some days, as views_30d is"""
 PRICE = any_of(

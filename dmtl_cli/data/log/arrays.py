@@ -10,35 +10,44 @@ from typing import Any
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.data.log.source import File
 
-MOST = 1 << 28
+MOST = 64 << 20
 """bytes of such a file: it is parsed as a whole"""
+_HINT = "correct it, or write one object a line"
 
 
 def as_lines(file: File, slices: Iterator[bytes]) -> Iterator[bytes]:
-    """Text in whole lines as it is, but where all of it is one array of objects: then an object a line.
+    """Text in whole lines as it is, but where all of it is one array of objects: then an object a line, so that what is
+    said of line n is of its n-th element.
 
     Raises:
-        UserError: 65 text that begins as an array does is larger than `MOST`; what reading it raises.
+        UserError: 65 an array is larger than `MOST`, does not parse, or an element of it is no object; what reading the
+            text raises.
     """
     first = next(slices, b"")
-    if not first.lstrip().startswith(b"["):
+    if not first.lstrip().startswith(b"[") or (_is_value(first.split(b"\n", 1)[0]) and first.count(b"\n") > 1):
         yield from itertools.chain([first] if first else [], slices)
         return
     text = bytearray(first)
     for part in slices:
         text += part
         if len(text) > MOST:
-            what = f"{file}: an array of more than {MOST >> 20} MB, which is parsed as a whole"
-            raise UserError(what, "write one object a line")
-    yield _lines(bytes(text)) or bytes(text)
-
-
-def _lines(text: bytes) -> bytes | None:
-    """None of what is no array of objects: what is wrong with it is told as of any line."""
+            raise UserError(f"{file}: an array of more than {MOST >> 20} MiB, which is parsed as a whole", _HINT)
     try:
-        found: Any = json.loads(text)
+        found: Any = json.loads(bytes(text))
+    except (ValueError, RecursionError) as e:
+        raise UserError(f"{file}: expected an array of JSON objects: {e}", _HINT) from None
+    wrong = next((k for k, one in enumerate(found) if not isinstance(one, dict)), None)
+    if wrong is not None:
+        got = json.dumps(found[wrong])[:40]
+        raise UserError(f"{file}: expected an array of JSON objects, element {wrong + 1} is {got}", _HINT)
+    if found:
+        yield b"".join(json.dumps(one).encode() + b"\n" for one in found)
+
+
+def _is_value(line: bytes) -> bool:
+    """Whether a line is JSON by itself: then the file has a value a line."""
+    try:
+        json.loads(line)
     except (ValueError, RecursionError):
-        return None
-    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
-        return None
-    return b"".join(json.dumps(one, ensure_ascii=False).encode() + b"\n" for one in found)
+        return False
+    return True

@@ -158,7 +158,9 @@ class Outcomes:
         frame = self._frame([column], f"{by.name}.through expects")
         Table(self._files).require_ids(column)
         rows, own = self._of_exposures(frame)
-        known = pl.DataFrame([_ids(rows[column], self.where, named=True).alias("id"), own]).drop_nulls()
+        known = pl.DataFrame([_ids(rows[column], self.where, named=True).alias("id"), own]).drop_nulls().unique()
+        many = known["id"].value_counts(name="n").filter(pl.col("n") > BASKET)["id"]  # 'none' is nobody's basket
+        known = known.filter(~known["id"].is_in(many.implode()))
         if ids.dtype != known["id"].dtype:
             if len(known) and ids.null_count() < len(ids):
                 mine, others = _kind(by._type(by.section.key)), _kind(self._type(column))
@@ -166,7 +168,7 @@ class Outcomes:
                 raise UserError(what, _AS_BOTH)
             known = known.clear().cast({"id": ids.dtype})  # one side has no id at all
         named = pl.DataFrame([ids.alias("id")]).with_row_index("row")
-        return named.join(known.unique(maintain_order=True), on="id", how="left", maintain_order="left").drop("id")
+        return named.join(known, on="id", how="left", maintain_order="left").drop("id")
 
     def _type(self, column: str) -> pa.DataType:
         return Table(self._files).type(column)
@@ -206,17 +208,21 @@ class Outcomes:
         every = pl.concat(parts, how="vertical_relaxed")
         return int(every.filter(~pl.col(_ID).all().over(kinds))[_ID].sum()) if kinds else int(every[_ID].sum())
 
-    def unmatched(self, times: Ints) -> int:
-        """Rows with an id of which no exposure has one, less those `astray`.
+    def met(self, times: Ints) -> int:
+        """Rows of which one of these exposures, at least, has an id.
 
         Args:
             times: [units] exposures that have each.
         """
         if self._named is None:
-            return int(self.units[times == 0].sum())
-        named = self._named.drop_nulls()
-        met = named.filter(named[_ID].is_in(self.keys.filter(pl.Series(times > 0)).implode()))
-        return int(named["row"].n_unique() - met["row"].n_unique())
+            return int(self.units[times > 0].sum())
+        ids = self.keys.filter(pl.Series(times > 0)).implode()
+        return int(self._named.filter(self._named[_ID].is_in(ids))["row"].n_unique())
+
+    def unmatched(self, times: Ints) -> int:
+        """Rows with an id that are of none of these exposures, as `met` takes them."""
+        rows = int(self.units.sum()) + self.astray if self._named is None else self.read_rows - self._nameless
+        return rows - self.met(times)
 
     @property
     def astray(self) -> int:
@@ -365,6 +371,8 @@ def _parts(n: Ints) -> Iterator[slice]:
         begin = end
 
 
+BASKET = 1_000
+"""exposures of one id of another table, above which it is none"""
 _AS_BOTH = "write both as integers, or both as text"
 
 
