@@ -23,8 +23,13 @@ def as_lines(file: File, slices: Iterator[bytes]) -> Iterator[bytes]:
         UserError: 65 an array is larger than `MOST`, does not parse, or an element of it is no object; what reading the
             text raises.
     """
-    first = next(slices, b"")
-    if not first.lstrip().startswith(b"[") or (_is_value(first.split(b"\n", 1)[0]) and first.count(b"\n") > 1):
+    first = b""
+    for part in slices:
+        first += part
+        if first.strip():
+            break
+    line, _, rest = first.lstrip().partition(b"\n")
+    if not line.startswith(b"[") or (rest.strip() and _is_value(line)):
         yield from itertools.chain([first] if first else [], slices)
         return
     text = bytearray(first)
