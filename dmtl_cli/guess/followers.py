@@ -6,12 +6,15 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 from dataclasses import replace
+from typing import Any, NamedTuple
 
 import polars as pl
 
-from dmtl_cli.guess.outcomes import number_of
+from dmtl_cli.guess.aggregates import is_state, number_of, states_of
+from dmtl_cli.guess.outcomes import Outcomes
 from dmtl_cli.guess.rewrites import BEST, Behaviours, is_click, sql_column, sql_texts
 from dmtl_cli.guess.roles import Roles
+from dmtl_cli.guess.tables import Table
 from dmtl_cli.guess.values import FEW, free, is_id, share, time_unit, within
 
 OWN = 0.95
@@ -124,6 +127,20 @@ def _of_same_user(follows: pl.DataFrame, shown: pl.DataFrame, key: str, c: str, 
     return len(met) > 0 and share(met["u"] == met["of"]) >= _SAME
 
 
+class Made(NamedTuple):
+    """What rows of several kinds make, as `Outcomes` has it."""
+
+    columns: dict[str, str]
+    left: tuple[str, ...]
+    good: tuple[tuple[int, str, str], ...]
+    states: dict[str, dict[str, str]]
+
+    def of(self, name: str, table: Table, key: str, event_key: str, why: str, **more: Any) -> Outcomes:
+        """The outcomes of a table, with what else `Outcomes` has."""
+        named = {"states": self.states, **more}
+        return Outcomes(name, table, key, event_key, self.columns, self.left, why, self.good, **named)
+
+
 def columns_of(
     others: pl.DataFrame,
     values: Behaviours,
@@ -133,10 +150,9 @@ def columns_of(
     lengths: Collection[str],
     *,
     clicks: bool = True,
-) -> tuple[dict[str, str], tuple[str, ...], tuple[tuple[int, str, str], ...]]:
+) -> Made:
     """What is made of the rows of an id, or of several together, by names that no column of the files has: whether
-    somebody clicked or did what is better, a flag for each other kind, and numbers that only such rows have; the
-    columns of which nothing is made; and the flags of what is better, the best first.
+    somebody clicked or did what is better, a flag for each other kind, and numbers and states that only such rows have.
 
     Args:
         ids: the columns of the ids; a row without the last is of none.
@@ -153,15 +169,22 @@ def columns_of(
         name = re.sub(r"\W+", "_", v).strip("_") or "other"
         flags[v] = free(name, {*taken, *columns})
         columns[flags[v]] = _counted(kind, [v])
-    left, by = [], others.select(pl.struct(ids)).to_series()
+    left, by, states = list[str](), others.select(pl.struct(ids)).to_series(), dict[str, dict[str, str]]()
     for c in (c for c in later if c not in ids and others[c].null_count() < len(others)):
+        if is_state(others[c]):
+            made_of, each = states_of(others[c], by, {*taken, *columns}, plain=True)
+            columns |= made_of
+            states |= {c: each} if each else {}
+            left += [] if made_of else [c]
+            continue
         if (made := number_of(others[c], by, is_length=c in lengths)) is None:
             left.append(c)
             continue
         word = "total" if made.startswith("SUM") else "most"
         columns[free(f"{word}_{c.replace('.', '_')}", {*taken, *columns})] = made
     best = [(k, v) for k, name in enumerate(BEST) for v in values.good.get(name, ()) if v in flags]
-    return columns, tuple(left), tuple((k, flags[v], f"whether there is a row of {v}") for k, v in best)
+    told = tuple((k, flags[v], f"whether there is a row of {v}") for k, v in best)
+    return Made(columns, tuple(left), told, states)
 
 
 def _counted(kind: str, values: list[str]) -> str:

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import polars as pl
 
+from dmtl_cli.guess.aggregates import number_of
 from dmtl_cli.guess.files import CSV, JSON
-from dmtl_cli.guess.outcomes import Outcomes, number_of
+from dmtl_cli.guess.outcomes import Outcomes
 from dmtl_cli.guess.roles import times_of
 from dmtl_cli.guess.texts import in_seconds
 from dmtl_cli.guess.values import FEW, free, has_long_tail, instants, seconds_of, share

@@ -12,29 +12,25 @@ import polars as pl
 
 from dmtl_cli.config.expressions import aggregated_roots_of, sources_of
 from dmtl_cli.guess import words
+from dmtl_cli.guess.aggregates import are_codes, is_state, number_of, states_of
 from dmtl_cli.guess.exploding import elements, parallel
 from dmtl_cli.guess.references import MET, THERE, Exposures, exposures_of, is_own, reference
-from dmtl_cli.guess.rewrites import rank_of, sql_column, sql_text
+from dmtl_cli.guess.rewrites import rank_of, sql_column
 from dmtl_cli.guess.roles import Guess, Roles, share_of
 from dmtl_cli.guess.tables import Table
-from dmtl_cli.guess.values import FEW, free, has_several, is_binary, is_constant, is_id, share, time_unit, within
+from dmtl_cli.guess.values import FEW, free, has_several, is_id, share, time_unit, within
 from dmtl_cli.guess.waits import Wait
 
-_FALLS, _RISES = 0.05, 0.5  # of the steps from row to row of an id, at most and at least
 ALL = 0.9
 """of the exposures have a row: a row says nothing by itself then"""
 _ROWS_EACH, _ONCE = 1.2, 0.95  # rows a list at least; of the rows of lists have an item for the first time
-_STATES = 20  # values of a text that says how far an order is
-_FLAGS = 8  # of these, where an exposure may have several
 ROW = "COUNT(*) > 0"
 """makes the column that tells whether an exposure has a row"""
 _COUNTED = re.compile(r"COUNT\((?:\*|CASE WHEN (.*) THEN 1 END)\) > 0")
 _NAMED = ", named like "  # of what `roles.best` says
 _UNKNOWN = 0.5  # of the clicks a rule is null: then null is no
-_ONE = 0.01  # of the exposures may have several values of a text that has one each
 _ANY = words.any_of("all data part export full dump rows out file table alle todo tutti tout")
 """names of files that say nothing"""
-_KIND = r"^[\pL\pN_:/.+-]{1,40}( [\pL\pN_:/.+-]{1,40}){0,2}$"
 
 
 @dataclass(frozen=True)
@@ -262,63 +258,17 @@ def _of_rows(
         names = {*taken, *frame.columns, *columns}
         if s.name.startswith("before.") and s.name.replace("before.", "after.", 1) in frame.columns:
             left.append(s.name)  # what a change stream has of the row before
-        elif is_state(s) or _are_codes(s, by):
-            last = s.name.rpartition(".")[2].replace("$", "")
-            values, most = sorted(s.drop_nulls().unique()), _values_of(by, s)
-            if share(most > 1) <= _ONE:
-                name = f"its_{last if plain else s.name.replace('.', '_').replace('$', '')}"
-                columns[free(name, names)] = f"MAX({sql_column(s.name)})"
-            elif len(values) <= _FLAGS and share(most < len(values)) > _ONE:
-                states[s.name] = flags = dict[str, str]()
-                for v in values:
-                    flag = free(re.sub(r"\W+", "_", f"{last}_{v}").strip("_"), {*names, *columns})
-                    said, flags[f"{v}"] = f"{v}" if s.dtype.is_integer() else sql_text(v), flag
-                    columns[flag] = f"COUNT(CASE WHEN {sql_column(s.name)} = {said} THEN 1 END) > 0"
-            else:
-                left.append(s.name)
-        elif (made := number_of(s, by, is_length=s.name in lengths)) is None:
+        elif is_state(s) or are_codes(s, by):
+            made, flags = states_of(s, by, names, plain=plain)
+            columns |= made
+            states |= {s.name: flags} if flags else {}
+            left += [] if made else [s.name]
+        elif (text := number_of(s, by, is_length=s.name in lengths)) is None:
             left.append(s.name)
         else:
             name = s.name if plain else free(f"its_{s.name.replace('.', '_').replace('$', '')}", names)
-            columns[name] = made
+            columns[name] = text
     return columns, left, states
-
-
-def is_state(s: pl.Series) -> bool:
-    """Whether texts are of few kinds, each a name of few words, as those that say how far an order is."""
-    if s.dtype != pl.String or time_unit(s) is not None:
-        return False
-    values = s.drop_nulls().unique()
-    return 1 < len(values) <= _STATES and values.str.contains(_KIND).all()
-
-
-def _are_codes(s: pl.Series, by: pl.Series) -> bool:
-    """Whether whole numbers are codes of what was done: few, of which an id has several, in no order, and that are
-    neither named like a number nor like how long or how good something was."""
-    if (
-        not s.dtype.is_integer()
-        or is_binary(s)
-        or time_unit(s) is not None
-        or not 2 < s.drop_nulls().n_unique() <= _FLAGS
-    ):
-        return False
-    measured = words.says(s.name, words.NUMBER) or words.by_name(s.name, words.DURATION + words.RATING)
-    return not measured and share(_values_of(by, s) > 1) > _ONE and not _grows(by, s)
-
-
-def _values_of(by: pl.Series, s: pl.Series) -> pl.Series:
-    """How many values the rows of each id have."""
-    return pl.DataFrame({"k": by, "v": s}).drop_nulls().group_by("k").agg(pl.col("v").n_unique())["v"]
-
-
-def _grows(by: pl.Series, s: pl.Series) -> bool:
-    """Whether a number of an id grows from row to row, as one that is written again while it lasts; hardly ever does it
-    fall, as where a row came late."""
-    rows = pl.DataFrame({"k": by, "v": s}).drop_nulls()
-    step = pl.col("v").cast(pl.Float64).diff()
-    steps = rows.group_by("k", maintain_order=True).agg(step.drop_nulls()).filter(pl.col("v").list.len() > 0)["v"]
-    each = steps.explode()
-    return len(steps) >= FEW and share(each < 0) <= _FALLS and share(each > 0) >= _RISES
 
 
 def pair_of(one: str, other: str) -> str:
@@ -410,41 +360,6 @@ def of_reference(events: Exposures, table: Table, user: str | None, taken: set[s
         return None  # what is there for every exposure may be known before it
     why = f"{rate:.0%} of the sample's exposures have a row, by {c}"
     return Outcomes(name, table, key, c, columns, tuple(left), why, states=states, rate=rate)
-
-
-def number_of(s: pl.Series, by: pl.Series, *, is_length: bool) -> str | None:
-    """The same as `aggregate_of` of a column that has no parts of one number: the greatest where the number grows from
-    row to row of an id, or is a length of the id itself, which all of its rows have.
-
-    Args:
-        by: [n] the id of each row.
-    """
-    made = aggregate_of(s, is_length=is_length)
-    if made is None or not made.startswith("SUM"):
-        return made
-    rows = pl.DataFrame({"k": by, "v": s}).filter(by.is_duplicated() & s.is_not_null())
-    alike = rows["v"].n_unique() <= FEW or words.says(s.name, words.PRICE)
-    lasts = aggregate_of(s) == made and alike  # a heartbeat is as long as another, and a price as high
-    own = not lasts and is_constant(rows if aggregate_of(s) == made else pl.DataFrame({"k": by, "v": s}), "k", "v")
-    return made.replace("SUM", "MAX", 1) if own or _grows(by, s) else made
-
-
-def aggregate_of(s: pl.Series, *, is_length: bool = False) -> str | None:
-    """What one value of an id's rows is made by: the sum of what lasts, the greatest of another number, of yes and no
-    whether there is a yes, which without a row there is not; None of what is none of these.
-
-    Args:
-        is_length: whether it is known to be a length of time, whatever it is called.
-    """
-    if not (s.dtype.is_numeric() or s.dtype == pl.Boolean) or time_unit(s) is not None or s.null_count() == len(s):
-        return None
-    if words.is_named_id(s.name):
-        return None
-    if s.dtype == pl.Boolean:
-        return f"COALESCE(MAX({sql_column(s.name)}), FALSE)"
-    named = words.by_name(s.name, words.DURATION) or words.says(s.name, words.SPENT)
-    lasts = is_length or (named and not is_binary(s))
-    return f"{'SUM' if lasts else 'MAX'}({sql_column(s.name)})"
 
 
 def named_after(table: Table) -> str:

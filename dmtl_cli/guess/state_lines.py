@@ -8,7 +8,8 @@ import polars as pl
 
 from dmtl_cli.config.expressions import sources_of
 from dmtl_cli.guess import words
-from dmtl_cli.guess.outcomes import Outcomes, is_state
+from dmtl_cli.guess.aggregates import is_state
+from dmtl_cli.guess.outcomes import Outcomes
 from dmtl_cli.guess.rewrites import is_no_more, rank_of, sql_column, sql_text
 from dmtl_cli.guess.roles import Roles
 from dmtl_cli.guess.values import share

@@ -93,10 +93,10 @@ def _by_id(
         values = first_kind(values, follow.select(pl.col(key).alias("k"), kind))
         mine = follow.filter(pl.col(kind).is_in(named_kinds(follow[kind], follow[key])))
         taken = {*events.frame.columns, *follow.columns, *files.other}
-        columns, left, good = columns_of(mine, values, later, taken, (key,), files.written.clocks)
+        made = columns_of(mine, values, later, taken, (key,), files.written.clocks)
         told = f"of the same files, by {event_key} of what was shown: {_named(mine.drop_nulls(key)[kind])}"
-        first = Outcomes("later", files, key, event_key, columns, left, told, good)
-        return [first, *_through(first, follow, values, roles, later, {*taken, *columns})]
+        first = made.of("later", files, key, event_key, told)
+        return [first, *_through(first, follow, values, roles, later, {*taken, *made.columns})]
     return []
 
 
@@ -135,12 +135,10 @@ def _through(
     rows = rest.drop_nulls(key)
     table = replace(files, frame=rows, kinds=Kinds(kind, tuple(sorted(rows[kind].drop_nulls().unique())), True))
     mapped = of_exposures(table, key, first, c)
-    columns, left, good = columns_of(mapped, values, later, taken, (key,), files.written.clocks, clicks=False)
+    made = columns_of(mapped, values, later, taken, (key,), files.written.clocks, clicks=False)
     why = f"of the same files, by {c} of the row of {first.name} that their {key} names: {_named(table.frame[kind])}"
     through = f"{first.name}.{c}"
-    return [
-        Outcomes("after_clicks", table, key, first.event_key, columns, left, why, good, through=through, mapped=mapped)
-    ]
+    return [made.of("after_clicks", table, key, first.event_key, why, through=through, mapped=mapped)]
 
 
 def _by_requests(
@@ -168,10 +166,10 @@ def _by_requests(
         if share(told.is_in(shown.drop_nulls().unique().implode())) >= THERE:
             rows = others.drop_nulls([request, item])
             values = first_kind(values, rows.select(pl.sql_expr(pair).alias("k"), values.column))
-            columns, left, good = columns_of(rows, values, later, taken, (request, item), files.written.clocks)
+            made = columns_of(rows, values, later, taken, (request, item), files.written.clocks)
             why = f"of the same files, by {request} and {item} of what was shown: {_named(rows[values.column])}"
-            one = Outcomes("later", replace(files, frame=rows), key, key, columns, left, why, good, (pair, pair))
-            return [one, *_through(one, others, values, roles, later, {*taken, *columns, key})]
+            one = made.of("later", replace(files, frame=rows), key, key, why, computed=(pair, pair))
+            return [one, *_through(one, others, values, roles, later, {*taken, *made.columns, key})]
     return []
 
 
@@ -248,15 +246,15 @@ def _by_pairs(
             continue
         rows = rows.filter(pl.col(c).is_not_null())
         viewed = not events.explode and all(map(is_seen, values.exposure))
-        columns, left, good = columns_of(
+        made = columns_of(
             rows, values, later, taken, (user, c), files.written.clocks, clicks=not (found or viewed or named)
         )
-        taken |= {*columns}
+        taken |= {*made.columns}
         why = f"of the same files, by user and item of a day: {_named(rows[values.column])}"
         one = replace(table, frame=rows)
         computed = pair_of(user, item), pair_of(user, c)
         name = "beside" if named else "later_lists" if found else "later"
-        found.append(Outcomes(name, one, key, key, columns, left, why, good, computed, once=True))
+        found.append(made.of(name, one, key, key, why, computed=computed, once=True))
     return found
 
 
@@ -282,12 +280,12 @@ def _by_list(table: Table, values: Behaviours | None, roles: Roles) -> tuple[Tab
         mine = Kinds(kind, tuple(sorted(kinds)), True)
         alone = replace(table, kinds=mine, only_of_others=(*later, kind), of_files=(*frame.columns,))
         told, taken = _kinds_of(followed[kind], mine.values, values), {*frame.columns, *table.other}
-        columns, left, good = columns_of(followed, told, later, taken, (request, item), table.written.clocks)
+        made = columns_of(followed, told, later, taken, (request, item), table.written.clocks)
         why = f"of the same files, by {request} and {shown} of what was shown: {_named(followed[kind])}"
         key, rest = free("exposure", taken), replace(table, frame=others, kinds=replace(mine, among=False))
         computed = pair_of(request, shown), pair_of(request, item)
         events = by_elements(_narrowed(alone), (shown,))
-        return events, [Outcomes("later", rest, key, key, columns, left, why, good, computed)]
+        return events, [made.of("later", rest, key, key, why, computed=computed)]
     return None
 
 

@@ -36,7 +36,8 @@ from dmtl_cli.data.log.day import FEATURE, ID, TIME, Day, Ints
 from dmtl_cli.data.log.day_files import DayFiles, DayFinder, changed_error
 from dmtl_cli.data.log.entities import Entities
 from dmtl_cli.data.log.inline import Inline
-from dmtl_cli.data.log.joined import Joined, Outcomes
+from dmtl_cli.data.log.joined import Outcomes
+from dmtl_cli.data.log.joined_columns import Joined
 from dmtl_cli.data.log.labels import FURTHER
 from dmtl_cli.data.log.numbering import Cursor, Numbering
 from dmtl_cli.data.log.numbering import Rows as Ints32
