@@ -7,7 +7,7 @@ import datetime as dt
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +28,7 @@ WINDOWS = (1, 6, DAY, 3 * DAY, 7 * DAY)
 _ALL = 0.98  # of the rows that come of what was shown are within the window
 _LATER = 0.1  # of them are later, than a day or in later days' files, before the served model is to wait for them
 _SOME = 0.02  # of them, before it is told
-_AFTER = 3  # days' files after its own that a day may read
+_AFTER, _WEEK = 3, 5  # days' files after its own that a day may read; days that are looked at for them
 _DAYS, _FILES, _ROWS = 10, 8, 100_000
 """that are read, files and rows of each: of larger ones a part would lack what was shown before"""
 _LEAST = 100  # rows that are more than chance
@@ -78,9 +78,9 @@ def with_windows(found: Sequence[Outcomes], root: str, events: Table, click: str
 def with_days_after(found: Sequence[Outcomes], root: str, events: Table) -> list[Outcomes]:
     """The tables of days whose rows name what was shown, each with the number of later days' files in which a tenth of
     what came of a day lies, at least: mails are read on the next day. Arguments as of `with_windows`."""
-    out = dict[str, Outcomes]()
+    out, read = dict[str, Outcomes](), _Days(root, sorted(_days(events)[:_WEEK]))
     for one in found:
-        made = _over_days(one, root, events, out) if one.wait is None else one
+        made = _over_days(one, read, events, out) if one.wait is None else one
         way = out.get((one.through or "").partition(".")[0])
         if way is not None and way.reaches:  # what names a row of a later file lies there too, or still later
             made = replace(made, reaches=made.reaches + way.reaches)
@@ -88,16 +88,39 @@ def with_days_after(found: Sequence[Outcomes], root: str, events: Table) -> list
     return [*out.values()]
 
 
-def _over_days(one: Outcomes, root: str, events: Table, before: Mapping[str, Outcomes]) -> Outcomes:
-    """Args:
-    before: tables by name, of which one may be named by `through`.
-    """
+@dataclass(frozen=True)
+class _Days:
+    """Rows of whole days, those of files that several tables have read once."""
+
+    root: str
+    days: list[dt.date]
+    known: dict[tuple[object, ...], pl.DataFrame] = field(default_factory=dict)
+
+    def ids(self, table: Table, text: str, columns: Sequence[str]) -> list[pl.Series] | None:
+        """What an expression of some columns makes of each day, without nulls; None where one cannot be read whole."""
+        every, of = replace(table, kinds=None, only_of_others=()), table.files
+        out: list[pl.Series] = []
+        for day in self.days:
+            files = sum(of.day_of(path) == day for path, _ in of.files)
+            key = (of.files, table.explode, day)
+            if not files or files > _FILES:
+                return None
+            if key not in self.known:
+                self.known[key] = rows_of_day(self.root, every, day, _ROWS)
+            rows = table.asked(self.known[key])
+            if len(self.known[key]) >= _ROWS or not {*columns} <= {*rows.columns}:
+                return None
+            out.append(rows.select(pl.sql_expr(text).alias("k"))["k"].drop_nulls().unique())
+        return out if len(out) > 1 and len({ids.dtype for ids in out}) == 1 else None
+
+
+def _over_days(one: Outcomes, read: _Days, events: Table, before: Mapping[str, Outcomes]) -> Outcomes:
+    """A table with what `with_days_after` says of it, after those of which it may name rows."""
     if one.once or one.reaches or not (events.files.days and one.table.files.days):
         return one
     way, _, column = (one.through or "").partition(".")
     with suppress(UserError):  # a file of another day that cannot be read
-        days = sorted(_days(events))
-        lags = _lags(one, root, before[way].table if way in before else events, column or None, days)
+        lags = _lags(one, read, before[way].table if way in before else events, column or None)
         if lags is None or lags.sum() < _LEAST:
             return one
         rest = 1 - np.cumsum(lags) / lags.sum()
@@ -112,33 +135,22 @@ def _over_days(one: Outcomes, root: str, events: Table, before: Mapping[str, Out
     return one
 
 
-def _lags(
-    one: Outcomes, root: str, events: Table, column: str | None, days: Sequence[dt.date]
-) -> npt.NDArray[np.float64] | None:
+def _lags(one: Outcomes, read: _Days, events: Table, column: str | None) -> npt.NDArray[np.float64] | None:
     """[_AFTER + 1] exposures of some days by how many days later the file of the last row of each is; None where days
     cannot be read whole.
 
     Args:
         events: what the rows name, by `column` where these are rows of another table of what came of it.
     """
-    named = [[column or one.event_key], [one.key]]
-    columns = [sorted(sources_of(text)) for text in one.computed] if one.computed else named
-    shown, came = (
-        {day: _read(root, table, [day], [c for c in of if c in table.frame.columns], 1) for day in days}
-        for table, of in ((events, columns[0]), (one.table, columns[1]))
+    columns = (
+        [sorted(sources_of(text)) for text in one.computed] if one.computed else [[column or one.event_key], [one.key]]
     )
     texts = one.computed or tuple(sql_column(c) for (c,) in columns)
-    ids = [
-        {
-            day: rows.select(pl.sql_expr(text).alias("k"))["k"].drop_nulls()
-            for day, rows in of.items()
-            if rows is not None
-        }
-        for of, text in zip((shown, came), texts, strict=True)
-    ]
-    if any(len(of) < len(days) for of in ids) or len(days) < 2:
+    known = read.ids(events, texts[0], columns[0])
+    told = None if known is None else read.ids(one.table, texts[1], columns[1])
+    if known is None or told is None or known[0].dtype != told[0].dtype:
         return None
-    known, told = [of.unique() for of in (ids[0][day] for day in days)], [ids[1][day].unique() for day in days]
+    days = read.days
     lags, out = range(min(_AFTER + 1, len(days))), np.zeros(_AFTER + 1)
     for lag in lags:  # of an id the last day on which it has a row, of days that have so many days after them
         for of, after in zip(known, range(len(days) - len(lags) + 1), strict=False):
@@ -240,17 +252,15 @@ def _days(events: Table) -> list[dt.date]:
     return out
 
 
-def _read(
-    root: str, table: Table, days: Sequence[dt.date], columns: Sequence[str], least: int = 2
-) -> pl.DataFrame | None:
+def _read(root: str, table: Table, days: Sequence[dt.date], columns: Sequence[str]) -> pl.DataFrame | None:
     """These columns of the rows of some days, or of all where files have no days; None where not all rows are read, or
-    those of other days are of other types, or fewer days are there."""
+    those of other days are of other types."""
     of, known = table.files, table.frame.select([*dict.fromkeys(columns)])
     if not of.days:
         return known if len(of.files) <= 2 and len(known) < ROWS // 2 else None
     files = Counter(of.day_of(path) for path, _ in of.files)
     there = [day for day in days if files[day]]
-    if len(there) < least or max(files[day] for day in there) > _FILES:
+    if len(there) < 2 or max(files[day] for day in there) > _FILES:
         return None
     parts = [rows_of_day(root, table, day, _ROWS) for day in there]
     if any(len(part) >= _ROWS or not {*columns} <= {*part.columns} for part in parts):
