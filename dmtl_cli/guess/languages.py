@@ -44,8 +44,8 @@ CLICK = spelled(
 )
 CLICK_WITHIN = within("クリック 클릭 點擊 คลิก نقر کلیک הקלקה הוקלק קליק לחיצה क्लिक nhấp bấm")
 STARTED = spelled(
-    "izlendi okundu açıldı görüntülendi geöffnet gelesen gesehen abierto leído aberto visualizou visualizado"
-    " ouvert aperto otwart+ obejrzan+ przeczytan+ otevřen+ přečten+ megnyitott megnézett olvasott deschis citit"
+    "izlendi okundu açıldı görüntülendi geöffnet gelesen gesehen abierto abrió leído aberto abriu visualizou"
+    " visualizado ouvert aperto otwart+ obejrzan+ przeczytan+ otevřen+ přečten+ megnyitott megnézett olvasott deschis citit"
     " vizionat geopend bekeken gelezen åbnet læst åpnet öppnad öppnat läst avattu luettu katsottu dibuka dibaca"
     " ditonton відкрит+ прочитан+ переглянут+ открыт+ просмотрен+ άνοιξε διάβασε"
 )
@@ -329,6 +329,7 @@ GONE = (
         "retirado retirada oculto oculta ocultado eliminado eliminada borrado borrada archivado archivada"
         " inactivo inactiva dado_de_baja de_baja caducado vencido vendido vendida agotado bloqueado desactivado"
         " reservado reservada alugado alugada arrendado arrendada alquilado alquilada suspendido suspensa suspenso"
+        " trukket trukket_tilbage tilbagetrukket tilbakekalt avpublisert avpublicerad indragen"
         " loué louée réservé réservée vermietet reserviert verhuurd gereserveerd affittato affittata riservato"
         " wynajęt+ zarezerwowan+ rezervováno pronajat+ kiadva lefoglalt închiriat rezervat uthyrd reserverad udlejet"
         " reserveret utleid reservert vuokrattu varattu kiralandı rezerve disewa dipesan đã_thuê сдан+ зарезервирован+"
@@ -357,12 +358,12 @@ GONE = (
 """of a state: what was withdrawn"""
 THERE = either(
     spelled(
-        "active live ongoing published online available listed on_sale for_sale enabled open current activo"
+        "active live ongoing cleared published online available listed on_sale for_sale enabled open current activo"
         " activa publicado publicada disponible en_venta vigente ativo ativa disponível disponivel no_ar"
         " actif active publié publiée en_ligne aktiv veröffentlicht veroeffentlicht verfügbar verfuegbar"
         " freigegeben actief beschikbaar gepubliceerd attivo attiva pubblicato pubblicata disponibile"
         " aktywn+ dostępn+ opublikowan+ aktivn+ dostupn+ zveřejněn+ objavljen+ elérhető közzétett aktív"
-        " activă disponibil publicat publicerad tillgänglig tilgængelig udgivet tilgjengelig publisert"
+        " activă disponibil publicat publicerad tillgänglig tilgængelig udgivet publiceret tilgjengelig publisert"
         " saatavilla julkaistu aktiivinen yayında aktif satışta tayang terbit tersedia đang_hoạt_động"
         " hoạt_động đang_bán активн+ опубликован+ доступн+ опубліковано активно доступно публикуван+"
         " активен налич+ ενεργ+ δημοσιευμέν+ διαθέσιμ+"

@@ -193,7 +193,11 @@ def outcomes_by_day(
 
 
 def rather_by_pair(
-    events: Table, others: Sequence[tuple[Table, Roles]], roles: Roles, found: Sequence[Outcomes]
+    events: Table,
+    others: Sequence[tuple[Table, Roles]],
+    roles: Roles,
+    found: Sequence[Outcomes],
+    beside: Sequence[Outcomes] = (),
 ) -> list[Outcomes]:
     """What was found, but a table whose rows name exposures by an id that many of them lack by the user and the item of
     what was shown before them, where those without an id mostly are of what was shown to their user: a booking at the
@@ -201,14 +205,15 @@ def rather_by_pair(
 
     Args:
         others: tables beside the events, each with the roles of its own columns.
+        beside: other tables that were found, with the click perhaps.
     """
     out = list(found)
     for k, one in enumerate(found):
         mine = next((mine for table, mine in others if table is one.table), None)
-        lack = share(one.rows[one.key].is_null()) if one.computed is None and one.through is None else 0.0
+        lack = share(one.table.frame[one.key].is_null()) if one.computed is None else 0.0
         if lack < _LACK or mine is None or mine.time is None or roles.time is None:
             continue
-        rest = [each for n, each in enumerate(out) if n != k]
+        rest = [*beside, *(each for n, each in enumerate(out) if n != k)]
         taken = {*events.frame.columns, *(c for each in rest for c in (*each.columns, each.event_key))}
         pair = _of_pair(one.table, events, roles, taken)
         wait = None if pair is None else wait_of(pair, one.table, mine, events, roles, behind=0.0)
@@ -253,7 +258,7 @@ def _meet_too(pair: Outcomes, wait: Wait, one: Outcomes, events: Table) -> bool:
     frames = (events.frame, pair.table.frame.with_row_index(":row"))
     shown, came = (f.with_columns(pl.sql_expr(t).alias(_ID)) for f, t in zip(frames, pair.computed, strict=True))
     met = pl.int_range(len(came), eager=True).is_in(wait.pairs(shown, came, _ID)[":row"].implode())
-    lacks = one.rows[one.key].is_null()
+    lacks = one.table.frame[one.key].is_null()
     return share(met.filter(lacks)) >= _AS_OFTEN * share(met.filter(~lacks))
 
 

@@ -41,6 +41,7 @@ _GONE = (
     + words.any_of(
         "deleted removed withdrawn archived discontinued delisted retired unpublished deactivated inactive disabled"
         " blocked banned expired closed sold soldout sold_out out_of_stock hidden reserved rented let leased suspended"
+        " takedown taken_down disputed revoked"
     )
     + f"|{languages.GONE})"
 )
@@ -168,7 +169,8 @@ def withdrawn(s: pl.Series, shown: Callable[[], Shown | None] = lambda: None) ->
 
 def may_stop(s: pl.Series) -> bool:
     """Whether a column has a few values, as a state has, whatever it is called."""
-    return not (s.dtype.is_nested() or s.dtype.is_temporal()) and 2 <= s.n_unique() <= _CLASSES
+    is_time = s.dtype.is_nested() or s.dtype.is_temporal() or time_unit(s) is not None
+    return not is_time and 2 <= s.n_unique() <= _CLASSES
 
 
 def _stopped(s: pl.Series, shown: Shown) -> tuple[tuple[Value, ...], str] | None:

@@ -293,7 +293,8 @@ def _came_of(
         return [of for of in others if not any(of[0].files is one.table.files for one in later)]
 
     found = rather_by_pair(table, others, roles, found)
-    later = [*found, *outcomes_through(table, rest(found), roles, found)]
+    through = rather_by_pair(table, others, roles, outcomes_through(table, rest(found), roles, found), found)
+    later = [*found, *through]
     if pairs := outcomes_by_pairs(table, [other for other, _ in rest(later)], roles, later):
         later += pairs
         later += outcomes_through(table, rest(later), roles, later)
