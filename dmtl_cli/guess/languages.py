@@ -45,9 +45,9 @@ CLICK = spelled(
 CLICK_WITHIN = within("クリック 클릭 點擊 คลิก نقر کلیک הקלקה הוקלק קליק לחיצה क्लिक nhấp bấm")
 STARTED = spelled(
     "izlendi okundu açıldı görüntülendi geöffnet gelesen gesehen abierto abrió leído aberto abriu visualizou"
-    " visualizado ouvert aperto otwart+ obejrzan+ przeczytan+ otevřen+ přečten+ megnyitott megnézett olvasott deschis citit"
-    " vizionat geopend bekeken gelezen åbnet læst åpnet öppnad öppnat läst avattu luettu katsottu dibuka dibaca"
-    " ditonton відкрит+ прочитан+ переглянут+ открыт+ просмотрен+ άνοιξε διάβασε"
+    " visualizado ouvert aperto otwart+ obejrzan+ przeczytan+ otevřen+ přečten+ megnyitott megnézett olvasott"
+    " deschis citit vizionat geopend bekeken gelezen åbnet læst åpnet öppnad öppnat läst avattu luettu katsottu"
+    " dibuka dibaca ditonton відкрит+ прочитан+ переглянут+ открыт+ просмотрен+ άνοιξε διάβασε"
 )
 ORDER = spelled(
     "sipariş siparişi satın_al+ satınalma ödendi kupion+ zakup zakupion+ zamówien+ zamówion+ opłacon+ koupen+ zakoupen+"
