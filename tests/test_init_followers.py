@@ -139,6 +139,32 @@ def test_applications_name_the_page_they_began_at(tmp_path: Path) -> None:
     agrees(tmp_path / "log", world.truth)
 
 
+def test_calls_that_name_no_page_are_of_their_user_and_item(tmp_path: Path) -> None:
+    """Messages name the page they began at, calls do not."""
+    world = World(5)
+    for day, number, user, item, page, place, at in world.exposures():
+        world.add("shown", day, shown_id=f"s{number}", user_id=user, car_id=item, page_id=page, place=place, ts=at)
+        opened, asked = world.rng.random() < 0.3, world.rng.random() < 0.4
+        when = at + dt.timedelta(seconds=30)
+        if opened:
+            view = {"view_id": f"v{number}", "shown_id": f"s{number}", "user_id": user, "car_id": item}
+            world.add("views", day, **view, opened_at=when, seconds=int(world.rng.integers(1, 99)))
+        if opened and asked:
+            named = f"v{number}" if world.rng.random() < 0.6 else None
+            contact = {"contact_id": number, "view_id": named, "user_id": user, "car_id": item}
+            world.add("contacts", day, **contact, sent_at=when + dt.timedelta(minutes=3))
+        world.count(day, opened, opened and asked)
+    world.write(tmp_path / "log")
+    raw, text, _ = guessed(tmp_path / "log", "--conversion", "contacts")
+    tables = raw["data"]["events"]["joined"]
+    assert "clicked" in tables["views"]["columns"] and "clicked" not in tables["contacts"]["columns"]
+    assert (tables["contacts"]["time"], tables["contacts"]["within"]) == ("sent_at", "1h")
+    assert "of its rows have no view_id" in text
+    found = dmtl("check", "--config", tmp_path / "mine.yaml", "--day", LAST, "--json").json
+    rate = world.truth["good"] / world.truth["clicks"]
+    assert rate <= found["labels"]["conversion_rate"] < 1.1 * rate  # some were shown twice in the hour
+
+
 def stream(world: World, first_open: str, page: str) -> None:
     """One stream, whose pages name the impression that led there, if one did; first opens know user and item alone."""
     for day, number, user, item, page_id, place, at in world.exposures():

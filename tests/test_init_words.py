@@ -65,6 +65,15 @@ def test_a_state_that_nobody_knows_and_that_is_shown_on_is_served() -> None:
     assert found is not None and found.still == ("active", "promoted")
 
 
+def test_a_time_is_no_state() -> None:
+    """When a card was changed last, as most were on one day and those that are shown no more before it."""
+    times = ["2024-11-17 00:00:00+01"] * 80 + ["2024-10-02 00:00:00+01"] * 40
+    before, last = np.full(120, 10), np.array([3] * 80 + [0] * 40)
+    assert withdrawn(pl.Series("changed", times), lambda: (before, last)) is None
+    found = withdrawn(pl.Series("kind", ["a"] * 80 + ["b"] * 40), lambda: (before, last))
+    assert found is not None and found.still == ("a",)
+
+
 @pytest.mark.parametrize("value", ["click", "card_tap", "Klick", "点击", "clk"])
 def test_a_click_by_its_word(value: str) -> None:
     assert is_click(value) and is_no_more(value)
