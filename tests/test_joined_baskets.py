@@ -40,7 +40,7 @@ def by_hand(home: Path) -> tuple[Any, pl.DataFrame]:
         "events": pl.DataFrame({"shown_id": [1, 2, 3, 4], "user_id": [7, 7, 8, 8], "sku": ["a", "b", "a", "c"]}),
         "carts": pl.DataFrame({"shown_id": [1, 2, 3, None], "cart_id": ["k1", "k1", "k2", "k1"]}),
         "orders": pl.DataFrame({"order_no": [11, 19], "cart_id": ["k1", "k9"], "state": ["sent", "void"]}),
-        "lines": pl.DataFrame({"order_no": [11, 11, 19], "product": ["a", "z", "a"]}),
+        "lines": pl.DataFrame({"order_no": [11, 11, 19, 11], "product": ["a", "z", "a", None]}),
     }
     for name, table in tables.items():
         (home / name).mkdir(parents=True)
@@ -63,7 +63,15 @@ def test_each_exposure_of_a_basket_has_its_order_and_a_line_is_of_its_item(tmp_p
     assert rows["good"].to_list() == [True, False, False, False]
     assert (said["carts"]["rows"], said["carts"]["without_id"], said["carts"]["unmatched"]) == (4, 1, 0)
     assert (said["orders"]["rows"], said["orders"]["unmatched"]) == (2, 1)  # that of basket 9
-    assert (said["lines"]["rows"], said["lines"]["unmatched"]) == (3, 2)
+    assert (said["lines"]["rows"], said["lines"]["unmatched"]) == (4, 3)  # of another item, basket, of no item
+
+
+def test_an_id_that_very_many_exposures_have_is_no_basket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `none`, or 0: each of its orders would be of each of them."""
+    monkeypatch.setattr("dmtl_cli.data.log.joined.BASKET", 1)
+    said, rows = by_hand(tmp_path)
+    assert not rows["good"].any() and rows["click"].to_list() == [True, True, True, False]
+    assert (said["orders"]["unmatched"], said["lines"]["unmatched"]) == (2, 4)
 
 
 @pytest.mark.parametrize(

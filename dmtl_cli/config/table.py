@@ -244,7 +244,8 @@ class Joined(Beside):
     through: Annotated[str, Field(pattern=r"^[^.]+\..+$")] | None = None
     """another table of `joined`, named before this one, and its column of the ids that `key` has, where rows name a row
     of that table in place of an exposure: clicks.click_id of orders that name the click. They are of that row's
-    exposure, so `event_key` is that of the other table"""
+    exposure, or of each of several that have the id, as of what lies in a basket; so `event_key` is that of the other
+    table"""
     item: Column | None = None
     """its column of the item, beside `through`: of the exposures that a row names it is of those of this item
     (data.events.item), as a line of an order of one product of the basket"""
@@ -314,7 +315,7 @@ class Joined(Beside):
         if self.item and not self.through:
             raise ValueError("item has no effect without through: key names one exposure, which has one item")
         if self.within and self.through:
-            raise ValueError("within has no effect beside through: an id of another row names one exposure")
+            raise ValueError("within has no effect beside through: rows of the other table name their exposures")
         if self.date_column and (self.partition or self.is_dated):
             raise ValueError(f"give {'partition' if self.partition else '{day} in path'} or date_column, not both")
         if self.date_column in self.computed:

@@ -87,10 +87,11 @@ def number_of(s: pl.Series, by: pl.Series, *, is_length: bool) -> str | None:
     made = aggregate_of(s, is_length=is_length)
     if made is None or not made.startswith("SUM"):
         return made
-    rows = pl.DataFrame({"k": by, "v": s}).filter(by.is_duplicated() & s.is_not_null())
-    alike = rows["v"].n_unique() <= FEW or words.says(s.name, words.PRICE)
-    lasts = aggregate_of(s) == made and alike  # a heartbeat is as long as another, and a price as high
-    own = not lasts and is_constant(rows if aggregate_of(s) == made else pl.DataFrame({"k": by, "v": s}), "k", "v")
+    rows, named = pl.DataFrame({"k": by, "v": s}), aggregate_of(s) == made
+    if named:  # a heartbeat is as long as another, and a price as high: only what differs between ids is theirs
+        rows = rows.filter(by.is_duplicated() & s.is_not_null())
+    alike = named and (rows["v"].n_unique() <= FEW or words.says(s.name, words.PRICE))
+    own = not alike and is_constant(rows, "k", "v")
     return made.replace("SUM", "MAX", 1) if own or _grows(by, s) else made
 
 

@@ -256,12 +256,9 @@ def joined_lines(found: Sequence[Outcomes], place: Callable[[Outcomes], list[str
             )
             told = f"; {comment(wait.told)}" if wait.told else ""
             keys += [f"time: {scalar(wait.came[0])}", f"within: {wait.within}  # {why}{told}"]
-        said = f"  # {comment(one.said_of_days)}" if one.said_of_days else ""
-        keys += (
-            [f"{'' if one.days_after else '# '}days_after: {one.days_after or 1}{said}"]
-            if one.days_after or said
-            else []
-        )
+        if one.days_after or one.said_of_days:
+            said = f"  # {comment(one.said_of_days)}" if one.said_of_days else ""
+            keys.append(f"days_after: {one.days_after}{said}" if one.days_after else f"# days_after: 1{said}")
         lines += [f"  {one.name}:  # {comment(one.why)}", *(f"    {key}" for key in keys)]
         lines += ["    columns:", *(f"      {scalar(c)}: {quoted(text)}" for c, text in one.columns.items())]
         lines += [f"    # not used: {comment(', '.join(one.left))}"] if one.left else []

@@ -114,6 +114,7 @@ def keys_of(
 
 
 def is_own_of(s: pl.Series) -> bool:
+    """Whether nearly each row has an id, and one of its own; of two fits one that is a time is the worse."""
     return is_id(s) and s.null_count() <= (1 - OWN) * len(s) and s.n_unique() >= OWN * len(s)
 
 

@@ -161,20 +161,17 @@ def with_click(frame: pl.DataFrame, values: Behaviours, roles: Roles) -> Behavio
     bare = _without_items(frame, values.column, roles)
     left = [v for v in values.left if v not in bare and not words.says(v, _UNDONE)]
     first = max(left, key=lambda v: counts[v], default=None)
-    if (
-        first is None
-        or not bare.isdisjoint(values.exposure)
-        or counts[first] < max((counts[v] for v in values.better), default=0)
-    ):
+    if first is None or not bare.isdisjoint(values.exposure):
         return values
-    if not _precedes(frame, values.column, [first], values.exposure, roles):
+    rarer = counts[first] < max((counts[v] for v in values.better), default=0)
+    if rarer or not _precedes(frame, values.column, [first], values.exposure, roles):
         return values
     return replace(values, click=(first,), left=tuple(v for v in values.left if v != first))
 
 
 def _without_items(frame: pl.DataFrame, column: str, roles: Roles) -> set[str]:
     """The kinds of rows that have no item, as of an app that was opened."""
-    if roles.item is None:
+    if roles.item is None or not frame[roles.item.column].null_count():
         return set()
     each = frame.group_by(column).agg(pl.col(roles.item.column).is_not_null().mean().alias("there"))
     return {*each.filter(pl.col("there") < _OF_ITEMS)[column].drop_nulls().cast(pl.String)}

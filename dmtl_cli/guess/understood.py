@@ -241,17 +241,7 @@ def _joined(
     listed = {k for k in others if is_listed(named[k], others[k])}
     found = {k: [] if k in listed else outcomes_of(named[k], others[k], of(k)) for k in others}
     by_day = {k: outcomes_by_day(named[k], others[k], of(k)) for k in others if k not in listed}
-    pairs = {(id(named[k]), id(one.table)) for mine in (found, by_day) for k in mine for one in mine[k]}
-    rates = {(id(named[k]), id(one.table)): one.rate for k in found for one in found[k]}
-    sizes = {id(table): table.files.bytes for table in named}
-
-    def came_of(b: int, a: int) -> bool:
-        """Of two of each other that one of which fewer rows of the other have one, as a tenth of what was shown is
-        clicked; where no id tells it, the smaller."""
-        there, back = rates.get((a, b)), rates.get((b, a))
-        return there < back if there and back and there != back else sizes[b] <= sizes[a]
-
-    came = {b for a, b in pairs if (b, a) not in pairs or came_of(b, a)}
+    came = _came(named, found, by_day)
     for k in sorted(first, key=lambda k: id(named[k]) in came):
         table = named[k]
         if (parts := None if id(table) in came else parted(table, named, given)) is not None:
@@ -268,6 +258,26 @@ def _joined(
             left = [t for t in named if gone.isdisjoint(t.files.files)]
             return [with_outcomes(events, later), *left], {table.files.files: later}
     return named, {}
+
+
+def _came(
+    named: Sequence[Table], found: Mapping[int, Sequence[Outcomes]], by_day: Mapping[int, Sequence[Outcomes]]
+) -> set[int]:
+    """Which tables, by their place in memory, came of another. Of two of each other that one did of which fewer rows of
+    the other have one, as a tenth of what was shown is clicked; where no id tells it, the smaller.
+
+    Args:
+        found, by_day: what came of tables, by their numbers: by an id, and by user and item of a day.
+    """
+    pairs = {(id(named[k]), id(one.table)) for mine in (found, by_day) for k in mine for one in mine[k]}
+    rates = {(id(named[k]), id(one.table)): one.rate for k in found for one in found[k]}
+    sizes = {id(table): table.files.bytes for table in named}
+
+    def is_rarer(b: int, a: int) -> bool:
+        there, back = rates.get((a, b)), rates.get((b, a))
+        return there < back if there and back and there != back else sizes[b] <= sizes[a]
+
+    return {b for a, b in pairs if (b, a) not in pairs or is_rarer(b, a)}
 
 
 def _click(roles: Roles, events: Table) -> str | None:
@@ -293,11 +303,8 @@ def _came_of(
         return [of for of in others if not any(of[0].files is one.table.files for one in later)]
 
     found = rather_by_pair(table, others, roles, found)
-    through = rather_by_pair(table, others, roles, outcomes_through(table, rest(found), roles, found), found)
-    later = [*found, *through]
-    if pairs := outcomes_by_pairs(table, [other for other, _ in rest(later)], roles, later):
-        later += pairs
-        later += outcomes_through(table, rest(later), roles, later)
+    later = [*found, *outcomes_by_pairs(table, [other for other, _ in rest(found)], roles, found)]
+    later += rather_by_pair(table, others, roles, outcomes_through(table, rest(later), roles, later), later)
     later += outcomes_by_day(table, rest(later), roles, later)
     for shown, mine in of_lone_lists(table, given) if others and not later else ():
         if came_of := outcomes_by_pairs(shown, [other for other, _ in others], mine):

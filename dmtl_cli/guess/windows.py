@@ -31,6 +31,7 @@ _SOME = 0.02  # of them, before it is told
 _AFTER, _WEEK = 3, 5  # days' files after its own that a day may read; days that are looked at for them
 _DAYS, _FILES, _ROWS = 10, 8, 100_000
 """that are read, files and rows of each: of larger ones a part would lack what was shown before"""
+_BYTES = 64 << 20  # of a day's files: no large log is read for it
 _LEAST = 100  # rows that are more than chance
 _MIXED = 4  # times that items are given to other rows
 _SURE = 2  # standard errors
@@ -88,7 +89,7 @@ def with_days_after(found: Sequence[Outcomes], root: str, events: Table) -> list
     return [*out.values()]
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Days:
     """Rows of whole days, those of files that several tables have read once."""
 
@@ -101,9 +102,9 @@ class _Days:
         every, of = replace(table, kinds=None, only_of_others=()), table.files
         out: list[pl.Series] = []
         for day in self.days:
-            files = sum(of.day_of(path) == day for path, _ in of.files)
+            sizes = [size for path, size in of.files if of.day_of(path) == day]
             key = (of.files, table.explode, day)
-            if not files or files > _FILES:
+            if not 0 < len(sizes) <= _FILES or sum(sizes) > _BYTES:
                 return None
             if key not in self.known:
                 self.known[key] = rows_of_day(self.root, every, day, _ROWS)
@@ -150,10 +151,9 @@ def _lags(one: Outcomes, read: _Days, events: Table, column: str | None) -> npt.
     told = None if known is None else read.ids(one.table, texts[1], columns[1])
     if known is None or told is None or known[0].dtype != told[0].dtype:
         return None
-    days = read.days
-    lags, out = range(min(_AFTER + 1, len(days))), np.zeros(_AFTER + 1)
+    lags, out = range(min(_AFTER + 1, len(known))), np.zeros(_AFTER + 1)
     for lag in lags:  # of an id the last day on which it has a row, of days that have so many days after them
-        for of, after in zip(known, range(len(days) - len(lags) + 1), strict=False):
+        for of, after in zip(known, range(len(known) - len(lags) + 1), strict=False):
             later = [told[after + k] for k in lags if k > lag]
             met = of.filter(of.is_in(told[after + lag].implode()))
             out[lag] += len(met) - len(met.filter(met.is_in(pl.concat(later).implode()))) if later else len(met)

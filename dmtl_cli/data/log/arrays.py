@@ -38,7 +38,7 @@ def as_lines(file: File, slices: Iterator[bytes]) -> Iterator[bytes]:
         if len(text) > MOST:
             raise UserError(f"{file}: an array of more than {MOST >> 20} MiB, which is parsed as a whole", _HINT)
     try:
-        found: Any = json.loads(bytes(text))
+        found: Any = json.loads(text)
     except (ValueError, RecursionError) as e:
         raise UserError(f"{file}: expected an array of JSON objects: {e}", _HINT) from None
     wrong = next((k for k, one in enumerate(found) if not isinstance(one, dict)), None)

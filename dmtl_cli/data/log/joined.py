@@ -63,9 +63,6 @@ class Outcomes:
         item: str | None = None,
     ) -> None:
         self.clocks, self._item = clocks, item if section.item else None
-        self._named: pl.DataFrame | None = (
-            None  # the row, and an id of each exposure that it is of, where `through` tells it
-        )
         self.name, self.section, self._files, self._groups = f"data.events.joined.{name}", section, files, groups
         self._days, self._timezone, self._check, self._declared = days, timezone, check, declared
         self._through, self._left_out, self._astray, self._nameless = through, Counter[str](), 0, 0
@@ -156,8 +153,9 @@ class Outcomes:
         """
         frame = self._frame([column], f"{by.name}.through expects")
         Table(self._files).require_ids(column)
-        rows, own = self._of_exposures(frame)
-        known = pl.DataFrame([_ids(rows[column], self.where, named=True).alias("id"), own]).drop_nulls().unique()
+        row, own = self._of_exposures(frame)
+        named = _ids(frame[column], self.where, named=True).alias("id")
+        known = pl.DataFrame([named.gather(row), own]).drop_nulls().unique()
         many = known["id"].value_counts(name="n").filter(pl.col("n") > BASKET)["id"]  # 'none' is nobody's basket
         known = known.filter(~known["id"].is_in(many.implode()))
         if ids.dtype != known["id"].dtype:
@@ -166,8 +164,8 @@ class Outcomes:
                 what = f"{by.section.key} of {by.where} are {mine}, but {column} of {self.where} {others}"
                 raise UserError(what, _AS_BOTH)
             known = known.clear().cast({"id": ids.dtype})  # one side has no id at all
-        named = pl.DataFrame([ids.alias("id")]).with_row_index("row")
-        return named.join(known, on="id", how="left", maintain_order="left").drop("id")
+        asked = pl.DataFrame([ids.alias("id")]).with_row_index("row")
+        return asked.join(known, on="id", how="left", maintain_order="left").drop("id")
 
     def _type(self, column: str) -> pa.DataType:
         return Table(self._files).type(column)
@@ -213,15 +211,22 @@ class Outcomes:
         Args:
             times: [units] exposures that have each.
         """
-        if self._named is None:
+        if self._through is None:
             return int(self.units[times > 0].sum())
         ids = self.keys.filter(pl.Series(times > 0)).implode()
         return int(self._named.filter(self._named[_ID].is_in(ids))["row"].n_unique())
 
     def unmatched(self, times: Ints) -> int:
         """Rows with an id that are of none of these exposures, as `met` takes them."""
-        rows = int(self.units.sum()) + self.astray if self._named is None else self.read_rows - self._nameless
+        rows = int(self.units.sum()) if self._through is None else self.read_rows - self._nameless
         return rows - self.met(times)
+
+    @cached_property
+    def _named(self) -> pl.DataFrame:
+        """The row, and the id of each exposure that it is of, where `through` tells it: read again, as `check` alone
+        asks for it."""
+        row, ids = self._of_exposures(self._frame([self.section.item] if self.section.item else []))
+        return pl.DataFrame([row, ids])
 
     @property
     def astray(self) -> int:
@@ -256,7 +261,8 @@ class Outcomes:
     def _read(self) -> tuple[pl.Series, pl.Series, pl.DataFrame, int, pl.DataFrame]:
         section = self.section
         frame = self._frame(sorted(section.read_columns - {section.key}))
-        read, (frame, ids) = len(frame), self._of_exposures(frame)
+        read, (row, ids) = len(frame), self._of_exposures(frame)
+        frame = frame if self._through is None else frame[row]
         roots = [root for text in section.columns.values() for root in aggregated_roots_of(text).items()]
         named: dict[str, set[str]] = {}
         for root, fields in roots:
@@ -296,18 +302,19 @@ class Outcomes:
             raise UserError(what, of_types(self.where)) from None
         return some.append(none)
 
-    def _of_exposures(self, frame: pl.DataFrame) -> tuple[pl.DataFrame, pl.Series]:
-        """Rows of the table, and the id of the exposure that each is of; a row that names several is there for each."""
+    def _of_exposures(self, frame: pl.DataFrame) -> tuple[pl.Series, pl.Series]:
+        """([m] the place of a row of the table, [m] the id of an exposure that it is of): a row that names several is
+        there for each."""
         ids = _ids(frame[self.section.key], self.where).alias(_ID)
         self._nameless = ids.null_count()
         if self._through is None or self.section.way is None:
-            return frame, ids
+            return pl.int_range(len(ids), dtype=pl.UInt32, eager=True).alias("row"), ids
         found = self._through.exposures(self.section.way[1], ids, self)
         self._astray = found[_ID].null_count() - self._nameless
-        rows, ids = frame[found["row"]], found[_ID]
-        ids = ids if self._item is None else _with_items(ids, rows[str(self.section.item)])
-        self._named = pl.DataFrame([found["row"], ids.alias(_ID)])
-        return rows, ids
+        row, ids = found["row"], found[_ID]
+        if self._item is not None:
+            ids = _with_items(ids, frame[str(self.section.item)].gather(row)).alias(_ID)
+        return row, ids
 
     def _frame(self, columns: Sequence[str], asked: str = "") -> pl.DataFrame:
         """The key and these columns, of the rows that are asked for; `asked` as of `Table.require`."""

@@ -298,7 +298,8 @@ def json_rows(file: File, typed: Typed, *, finished: bool = False, invalid: Inva
     for text in as_lines(file, _slices(file, lambda text: text.rfind(b"\n") + 1, finished)):
         _require_utf8(file, text, number, "write it in UTF-8, e.g. iconv -f LATIN1 -t UTF-8")
         lines = text.split(b"\n")[:-1]
-        numbers: Sequence[int] = range(number, number := number + len(lines))
+        numbers: Sequence[int] = range(number, number + len(lines))
+        number += len(lines)
         if blank := [k for k, line in enumerate(lines) if not line.strip()]:
             lines, numbers = _but(lines, blank), _but(numbers, blank)
         if lines:
