@@ -19,7 +19,7 @@ from pydantic import (
 from dmtl_cli.config.expressions import roots_of, sources_of
 from dmtl_cli.config.secrets import has_credentials
 from dmtl_cli.config.section import Column, Folder, Name, Section
-from dmtl_cli.config.table import DEEP, OBJECT, Beside, Csv, Format, Joined, Table, Type, as_tuple, without_new
+from dmtl_cli.config.table import DEEP, OBJECT, TEXT, Beside, Csv, Format, Joined, Table, Type, as_tuple, without_new
 from dmtl_cli.config.tasks import is_reserved
 
 NO_CREDENTIALS = "credentials belong in the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY)"
@@ -272,11 +272,13 @@ class SideTable(Beside):
 
 _TAKE = {"csv": ("csv",), "null_values": ("csv", "json"), "types": ("csv", "json")}
 """formats by the options that they take"""
+_OF_TYPED = frozenset({OBJECT, TEXT})
+"""what `types` says of columns whose format has types"""
 
 
 def _has_effect(option: str, form: str, given: Any) -> bool:
-    """Whether an option of a table or the log says something of a format: of one with types, which are objects."""
-    return form in _TAKE[option] or (option == "types" and {*given.values()} == {OBJECT})
+    """Whether an option of a table or the log says something of a format."""
+    return form in _TAKE[option] or (option == "types" and {*given.values()} <= _OF_TYPED)
 
 
 class Data(Section):
@@ -306,8 +308,9 @@ class Data(Section):
     seconds: 3:45, 1:02:03, 1.00:23:33 with days, 1h 20m, 90 min, 45s, or ISO 8601, PT1H20M; one below 0 is null);
     list<text>, list<int64> or list<float64> of a text that is a JSON array (or a Python list or numpy array, as pandas
     writes them); json of a text that is a JSON object or a list of objects, in parquet too: its fields are columns, `b`
-    of the object in `a` is `a.b`. Absent: labels (click, conversions: bool; duration, weight: float64) have their own,
-    other columns of a csv are text, those of json as they are written"""
+    of the object in `a` is `a.b`. In parquet text is also what integers are read as, for ids beyond int64, as hashes
+    are. Absent: labels (click, conversions: bool; duration, weight: float64) have their own, other columns of a csv are
+    text, those of json as they are written"""
     events: Events
     users: SideTable | None = None
     items: SideTable | None = None
@@ -345,6 +348,12 @@ class Data(Section):
     def objects_of(self, table: Table) -> list[str]:
         """The columns of a table whose texts are JSON objects."""
         return [c for c, kind in (self.types | table.types).items() if kind == OBJECT]
+
+    def texts_of(self, table: Table) -> frozenset[str]:
+        """The columns of a table whose integers are read as text; those of csv and json were converted so."""
+        if self.format_of(table) in _TAKE["types"]:
+            return frozenset()
+        return frozenset(c for c, kind in (self.types | table.types).items() if kind == TEXT)
 
     def is_converted(self, table: Table) -> bool:
         """Whether a table is read from what is made of its files in the workspace."""

@@ -29,10 +29,10 @@ def as_tuple(value: object) -> object:
 
 
 Format = Literal["parquet", "csv", "json", "avro", "delta", "iceberg"]
-OBJECT = "json"
-"""the type of texts that are JSON objects, whose fields are columns"""
+OBJECT, TEXT = "json", "text"
+"""the types of texts that are JSON objects, whose fields are columns, and of what is text itself"""
 _LISTS = ("list<text>", "list<int64>", "list<float64>")
-TYPES = ("text", "int64", "float64", "bool", "date", "datetime", "clock", *_LISTS, OBJECT)
+TYPES = (TEXT, "int64", "float64", "bool", "date", "datetime", "clock", *_LISTS, OBJECT)
 _FORM = "^(date|datetime):.+"
 WHERE = ":where"
 """the column that `where` makes: no file has one of that name, and nothing but the reading of rows sees it"""

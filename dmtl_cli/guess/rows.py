@@ -15,6 +15,7 @@ import pyarrow as pa
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.table import WHERE, Csv
 from dmtl_cli.data.log import avro
+from dmtl_cli.data.log.checks import LARGEST
 from dmtl_cli.data.log.rows import frames
 from dmtl_cli.data.log.source import File
 from dmtl_cli.data.log.table import Table
@@ -35,6 +36,7 @@ _SCANNED = 64 << 20  # bytes of a CSV in which quotes are looked for
 _HEAD = 64 << 10  # bytes by which a CSV's separator and header are told
 _BROKEN = 0.1  # of the lines of a table may be none of its rows
 _ROWS = 20_000
+_LISTS = pl.List(pl.UInt64)
 _FIRST = 100  # rows by which the columns of a file are told
 _FOLLOWED = 200_000  # rows by which what came of others is told
 _OWN, _WITHIN = 0.9, 0.5  # of the rows have a value of their own; of what came of others have the ids of one of these
@@ -370,7 +372,22 @@ def of_group(file: File, group: int | None, rows: int) -> pl.DataFrame:
             raise file.refusal(e, "damaged Parquet") from None
         frame = pl.from_arrow(pa.Table.from_batches(batches, parquet.schema_arrow))
     assert isinstance(frame, pl.DataFrame)
-    return frame.head(rows)
+    hashes = [s.cast(pl.List(pl.String) if s.dtype == _LISTS else pl.String) for s in frame if _is_beyond(s)]
+    return frame.with_columns(hashes).head(rows)
+
+
+def _is_beyond(s: pl.Series) -> bool:
+    """Whether a column, or its lists, has integers beyond int64: ids, as hashes are, which are read as text."""
+    values = s.explode() if s.dtype == _LISTS else s
+    return values.dtype == pl.UInt64 and (values > LARGEST).any()
+
+
+def hashes_in(file: File, frame: pl.DataFrame) -> tuple[str, ...]:
+    """The columns that rows of a Parquet file have as text, and it as integers. Raises UserError as `File.open`."""
+    with file.open() as parquet:
+        schema = parquet.schema_arrow.empty_table()
+    stored = pl.DataFrame(schema).schema
+    return tuple(c for c, kind in frame.schema.items() if kind != stored.get(c) in (pl.UInt64, _LISTS))
 
 
 def names_of(table: Table) -> set[str]:

@@ -21,6 +21,7 @@ from dmtl_cli.guess.files import (
     DELTA,
     ICEBERG,
     JSON,
+    PARQUET,
     Files,
     base_of,
     complete_day,
@@ -33,7 +34,7 @@ from dmtl_cli.guess.files import (
     root_of,
 )
 from dmtl_cli.guess.objects import OBJECT, is_field, nulls_of, opened
-from dmtl_cli.guess.rows import ALIKE, are_alike, are_of, first, form_of, head, is_followed
+from dmtl_cli.guess.rows import ALIKE, are_alike, are_of, first, form_of, hashes_in, head, is_followed
 from dmtl_cli.guess.texts import Text, joined, of_elements, plain, settled, unguessed
 from dmtl_cli.guess.values import FEW, Kinds
 
@@ -67,6 +68,8 @@ class Table:
     only_of_others: tuple[str, ...] = ()
     """columns that only other rows of the file have, which are not in `frame`"""
     of_files: tuple[str, ...] = ()  # all columns of the files, where `frame` has others
+    hashes: tuple[str, ...] = ()
+    """integers beyond int64, which `frame` has as text"""
     yes: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """texts of columns that `frame` has as true, where files have types and these columns texts"""
 
@@ -263,7 +266,9 @@ def _read(root: str, store: Store, files: Files, ddl: Sequence[Declared]) -> Tab
         frames.append((of, frame))
     if missing is not None and not frames:
         raise missing
-    table = looked_at(Table(files, joined([frame for _, frame in frames]), text, day))
+    rows = joined([frame for _, frame in frames])
+    hashes = hashes_in(store.file(files.files[-1][0]), rows) if files.form == PARQUET else ()
+    table = looked_at(Table(files, rows, text, day, hashes=hashes))
     return replace(table, pieces=_pieces([(of, len(frame)) for of, frame in frames], table.frame))
 
 

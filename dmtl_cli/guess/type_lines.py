@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from dmtl_cli.config.expressions import sources_of
-from dmtl_cli.config.table import OBJECT
+from dmtl_cli.config.table import OBJECT, TEXT
 from dmtl_cli.data.log.types import LISTS
 from dmtl_cli.guess.feature_lines import scalar
 from dmtl_cli.guess.files import CSV, JSON
@@ -72,6 +72,7 @@ def types_of(log: Log) -> Types:
                 first.setdefault(c, table)
                 found.setdefault(c, f"{kind}{order_of(kind, table.frame[c])}")
     own = _own(log, texts, found, first, made)
+    found |= {c: f"{TEXT}  # integers beyond int64" for table in tables for c in table.hashes if c in used}
     if forms == {CSV}:  # what is read as text anyway; labels are not
         labels = (log.roles.click, log.roles.duration, log.roles.conversion, *log.roles.further.values())
         kept = {g.column for g in labels if g}

@@ -27,7 +27,7 @@ INSTANT = 1_000_000_000
 
 LONGEST = 1 << 20
 """bytes of an id"""
-_LARGEST = 2**63 - 1  # of int64
+LARGEST = 2**63 - 1  # of int64
 _DAYS = 19_000_101, 21_001_231  # of numbers as yyyymmdd
 _TEXT = (pl.String, pl.Categorical, pl.Enum)
 NOTHING: Mapping[str, str] = MappingProxyType({})
@@ -109,11 +109,10 @@ class Checked:
         s = self._values(column)
         if s.dtype.is_integer() or s.dtype == pl.Null:
             self._refuse(column, s.is_null(), "an id within int64, never null")
-            if s.dtype == pl.UInt64 and len(large := (s > _LARGEST).arg_true()):
+            if s.dtype == pl.UInt64 and len(large := (s > LARGEST).arg_true()):
                 at = int(large[0])
                 what = f"{self._where(column, at)}: expected an id within int64, got {s[at]}"
-                made = f'computed: {{{column}_text: "CAST({column} AS VARCHAR)"}}'
-                raise UserError(what, f"make it text in each table that has it, {made}, and name {column}_text there")
+                raise UserError(what, f"set data.types.{column}: text, and so in each table that has these ids")
             return s.cast(pl.Int64)
         if s.dtype in (pl.String, pl.Categorical, pl.Enum):
             text = s.cast(pl.String)

@@ -294,7 +294,8 @@ class DayFinder:
         explode = self._exploded.get(name)
         if explode is not None and any(file.origin for file in files):
             files = _with_lists(files, explode)
-        return [replace(file, computed=self._computed.get(name), explode=explode) for file in files], lost
+        made, texts = self._computed.get(name), self.data.texts_of(self.tables[name])
+        return [replace(file, computed=made, explode=explode, texts=texts) for file in files], lost
 
     def _parquet(self, name: str, day: dt.date) -> tuple[list[File], Mapping[str, int]]:
         table, kind = self.tables[name], self.data.format_of(self.tables[name])

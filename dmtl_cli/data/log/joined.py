@@ -396,7 +396,7 @@ def _ids(s: pl.Series, where: object, *, named: bool = False) -> pl.Series:
     made = s.cast(pl.Int64, strict=False) if s.dtype.is_integer() else None
     if named and made is not None and made.null_count() > s.null_count():
         what = f"{where}: column {s.name}: the id {s.filter(made.is_null() & s.is_not_null())[0]} is beyond int64"
-        raise UserError(what, "write ids as text in both tables")
+        raise UserError(what, f"set data.types.{s.name}: text, or write ids as text in both tables")
     try:
         return s.cast(pl.String) if made is None else made
     except pl.exceptions.PolarsError:

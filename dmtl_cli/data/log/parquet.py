@@ -3,7 +3,7 @@ of a list of objects is a column of lists, and what a config computes from other
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -32,6 +32,7 @@ class Parquet:
         name: for messages.
         nested: whether objects become columns; else they stay.
         explode: which lists are exploded.
+        texts: columns whose integers are text, those in their lists too.
         row_of: names a row of the file, from 0, for messages.
     """
 
@@ -43,6 +44,7 @@ class Parquet:
         nested: bool = True,
         computed: Computed | None = None,
         explode: Exploded | None = None,
+        texts: Collection[str] = (),
         row_of: Callable[[int], str] = "row {}".format,
     ) -> None:
         schema = file.schema_arrow
@@ -57,7 +59,8 @@ class Parquet:
         if explode:
             self._lists = explode.lists(flattened, name)
             flattened = explode.schema(flattened, self._lists)
-        flattened = pa.schema([pa.field(f.name, _number(f.type)) for f in flattened])
+        self._texts = frozenset(texts)
+        flattened = pa.schema([pa.field(f.name, _read_as(f, self._texts)) for f in flattened])
         self.schema_arrow: pa.Schema = computed.schema(flattened, name) if computed else flattened
 
     @property
@@ -122,7 +125,7 @@ class Parquet:
         asked = self.schema_arrow.names if columns is None else columns
         if self._explode is not None:
             rows = self._explode.of(rows, self._lists, lambda k: f"{self._name}: {self._row_of(at + k)}")
-        rows = with_numbers(rows, self._name)
+        rows = with_numbers(rows, self._name, self._texts)
         rows = self._computed.of(rows, asked, self._name) if self._computed else rows
         return rows if self._explode is None else rows.select([c for c in rows.schema.names if c in asked])
 
@@ -148,14 +151,16 @@ def flat(rows: Any) -> Any:
     return type(rows).from_arrays(columns, schema=_flat_schema(rows.schema))
 
 
-def with_numbers(rows: Any, where: object) -> Any:
-    """Decimals of a RecordBatch or Table as numbers. Raises UserError 65 where one has more than 64 bits."""
-    if not any(map(_is_decimal, rows.schema.types)):
+def with_numbers(rows: Any, where: object, texts: Collection[str] = ()) -> Any:
+    """Decimals of a RecordBatch or Table as numbers, and integers of columns in `texts` as text. Raises UserError 65
+    where a decimal has more than 64 bits."""
+    kinds = [_read_as(f, texts) for f in rows.schema]
+    if kinds == rows.schema.types:
         return rows
     columns = []
-    for name, column in zip(rows.schema.names, rows.columns, strict=True):
+    for name, column, kind in zip(rows.schema.names, rows.columns, kinds, strict=True):
         try:
-            columns.append(column.cast(_number(column.type)))
+            columns.append(column.cast(kind))
         except pa.ArrowInvalid:
             what = f"{where}: column {name} is {column.type}, with numbers of more than 64 bits"
             raise UserError(what, "write them as text") from None
@@ -192,20 +197,22 @@ def _is_object(kind: pa.DataType) -> bool:
     return bool(types.is_struct(kind) or (_is_list(kind) and types.is_struct(kind.value_type)))
 
 
-def _is_decimal(kind: pa.DataType) -> bool:
-    return bool(types.is_decimal(kind) or (_is_list(kind) and types.is_decimal(kind.value_type)))
-
-
 def _is_list(kind: pa.DataType) -> bool:
     return bool(types.is_list(kind) or types.is_large_list(kind))
 
 
-def _number(kind: pa.DataType) -> pa.DataType:
-    """What a decimal is read as, as warehouses write every number so: int64 without decimals, else float64; any other
-    type as it is."""
-    if _is_list(kind) and types.is_decimal(kind.value_type):
-        return (pa.large_list if types.is_large_list(kind) else pa.list_)(_number(kind.value_type))
-    return kind if not types.is_decimal(kind) else pa.int64() if kind.scale <= 0 else pa.float64()
+def _read_as(field: pa.Field, texts: Collection[str]) -> pa.DataType:
+    """What a column, or what its lists hold, is read as. A decimal is a number, as warehouses write every number so:
+    int64 without decimals, else float64; an integer of a column in `texts` is text; any other type is as it is."""
+    kind, is_list = field.type, _is_list(field.type)
+    held = kind.value_type if is_list else kind
+    if types.is_decimal(held):
+        held = pa.int64() if held.scale <= 0 else pa.float64()
+    if types.is_integer(held) and field.name in texts:
+        held = pa.string()
+    if held == (kind.value_type if is_list else kind):
+        return kind
+    return (pa.large_list if types.is_large_list(kind) else pa.list_)(held) if is_list else held
 
 
 def _has_objects(schema: pa.Schema) -> bool:

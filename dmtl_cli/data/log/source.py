@@ -58,6 +58,8 @@ class File:
     """columns that the config makes of others"""
     explode: Exploded | None = field(default=None, compare=False)
     """lists whose elements are its rows"""
+    texts: frozenset[str] = field(default=frozenset(), compare=False)
+    """columns whose integers are read as text"""
 
     def __str__(self) -> str:
         return self.origin or self.store.where(self.path)
@@ -147,8 +149,9 @@ class File:
             except (pa.ArrowException, OSError) as e:
                 raise self.refusal(e, _UNREADABLE) from None
             nested = not self.origin  # what was converted is flat
-            made, row_of = self.computed, self.own_row
-            flat = Parquet(parquet, self, nested=nested, computed=made, explode=self.explode, row_of=row_of)
+            made, row_of, texts = self.computed, self.own_row, self.texts
+            explode = self.explode
+            flat = Parquet(parquet, self, nested=nested, computed=made, explode=explode, texts=texts, row_of=row_of)
             flat.require_names()
             yield flat
 
