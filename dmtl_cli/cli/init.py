@@ -28,6 +28,7 @@ def _column(what: str, expression: str = "") -> Any:
 _GOOD = "The column of a good click, 0 and 1, in place of a duration, or an SQL expression: 'scroll >= 75'."
 _WHERE = "Rows that count, an SQL expression beside what init leaves out: \"plan <> 'staff'\"."
 _ITEMS = "Items that may be served, an SQL expression over their table: 'sponsored = 0'."
+_WITHIN = "How long after what was shown a row of its user and item is of it, where rows name no exposure: 24h."
 _LIVES = "Where the users live, such as Asia/Shanghai: days end at their midnight."
 
 
@@ -47,6 +48,7 @@ def init(
     timezone: Annotated[str | None, _option("ZONE", _LIVES)] = None,
     where: Annotated[str | None, _option("RULE", _WHERE)] = None,
     export_items: Annotated[str | None, _option("RULE", _ITEMS)] = None,
+    within: Annotated[str | None, _option("TIME", _WITHIN)] = None,
     force: Annotated[bool, typer.Option("--force", metavar="", help="Write over a file that somebody edited.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -58,7 +60,7 @@ def init(
 
     given = {"user": user, "item": item, "time": time, "click": click, "duration": duration, "conversion": conversion}
     named = {role: column for role, column in given.items() if column is not None}
-    found = init(log, out, named, lives=_zone(timezone), rules=Rules.of(where, export_items), force=force)
+    found = init(log, out, named, lives=_zone(timezone), rules=Rules.of(where, export_items, within), force=force)
     complete = found["day"] is not None and not found["edits"]
     found["check"], refused = _checked(out, found["day"], lives=timezone is not None) if complete else (None, None)
     if refused is not None:

@@ -41,6 +41,8 @@ _LACK, _AS_OFTEN = (
 _EACH, _ALL_BUT_FEW = 10, 0.8  # rows of a basket, at most; of the rows have such an id
 _SOME_MET = 0.2  # of the ids of a column with the events' name are in a sample of them
 _CHANCE = 0.5  # as many at most, were the items those of other rows
+_SURE_MET, _SURE_CHANCE = 0.05, 0.4  # the same of a shop's orders, most of which nothing that was shown led to
+_MOST = 0.01  # of the times of what was shown, at each end, may be of a wrong clock
 
 
 def pairs_of_day(rows: pl.DataFrame, user: str, item: str, roles: Roles) -> pl.Series:
@@ -50,9 +52,13 @@ def pairs_of_day(rows: pl.DataFrame, user: str, item: str, roles: Roles) -> pl.S
     return (pairs if days is None else pairs + "/" + days.cast(pl.String)).drop_nulls()
 
 
-def were_shown(told: pl.Series, shown: pl.Series) -> bool:
-    """Whether pairs of what followed are mostly among those of what was shown."""
-    return len(told) >= FEW and _met(told, shown) >= _MET
+def were_shown(told: pl.Series, shown: pl.Series, mixed: pl.Series | None = None) -> bool:
+    """Whether pairs of what followed are mostly among those of what was shown; or some of them are, and few of `mixed`,
+    with the items of others."""
+    met = _met(told, shown)
+    if mixed is not None and _met(mixed, shown) <= _SURE_CHANCE * met:
+        return len(told) >= FEW and met >= _SURE_MET
+    return len(told) >= FEW and met >= _MET
 
 
 def outcomes_through(
@@ -278,12 +284,12 @@ def _by_day(table: Table, mine: Roles, events: Table, roles: Roles, taken: set[s
         pairs_of_day(frame, user, item, roles),
         *(pairs_of_day(of, *named, mine) for of in (rows, _mixed(rows, named[1]))),
     )
-    is_of_day = were_shown(told, shown)
+    is_of_day = were_shown(told, shown, mixed)
     if not (is_of_day or table.files.days):  # a stay may be booked a day or two later
         shown = _pairs(events.frame, (user, item))
         told, mixed = (_pairs(of, named) for of in (table.frame, _mixed(table.frame, named[1])))
     rate, met = _met(shown, told), _met(told, shown)
-    if not were_shown(told, shown) or met <= rate or _met(mixed, shown) > _CHANCE * met:
+    if not were_shown(told, shown, mixed) or met <= rate or _met(mixed, shown) > _CHANCE * met:
         return None
     one = of_pairs(table, table.frame.drop_nulls([*named]), (user, item), named, rate, taken)
     if rate > ALL and not any(words.by_name(c, words.CLICK + words.DURATION) for c in one.columns):
@@ -345,8 +351,10 @@ def _of_day(table: Table, day: dt.date | None) -> pl.DataFrame:
 
 def _while(rows: pl.DataFrame, mine: Roles, shown: pl.DataFrame, roles: Roles) -> pl.DataFrame:
     """The rows of the time in which a sample of what was shown lies, which may end before theirs."""
-    at, until = (_instants(frame, of) for frame, of in ((rows, mine), (shown, roles)))
-    return rows if at is None or until is None else rows.filter(at.is_between(until.min(), until.max()))
+    at, of = (_instants(frame, of) for frame, of in ((rows, mine), (shown, roles)))
+    if at is None or of is None:
+        return rows
+    return rows.filter(at.is_between(of.quantile(_MOST), of.quantile(1 - _MOST)))
 
 
 def _instants(frame: pl.DataFrame, roles: Roles) -> pl.Series | None:

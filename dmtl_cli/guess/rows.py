@@ -256,7 +256,7 @@ def dialect(content: bytes, *, quoted: bool = True) -> Text:
     A header has no number and no value of another line where the other lines have numbers.
     """
     lines = [line for line in content.decode("utf-8-sig", "replace").splitlines()[:50] if line.strip()]
-    separator = max(_SEPARATORS, key=lambda s: (_even(lines, s, quoted), s == ","))
+    separator = max(_SEPARATORS, key=lambda s: (_even(lines, s, quoted), _even(lines, s, quoted, 0.5), s == ","))
     for signs in _SEVERAL:
         n, one = _even(lines, signs, False), _even(lines, separator, quoted)
         if n and (one <= n or (separator in signs and one == 2 * n - 1)):  # 1||2 has a value between two |
@@ -348,12 +348,13 @@ def _is_number(cell: str) -> bool:
     return bool(cell.strip()) and re.match(NUMBER, cell.strip()) is not None
 
 
-def _even(lines: Sequence[str], separator: str, quoted: bool) -> int:
-    """Columns where all lines have as many, as they stand or else without separators behind a backslash; else 0."""
+def _even(lines: Sequence[str], separator: str, quoted: bool, most: float = 0.9) -> int:
+    """Columns where such a share of lines has as many as the first, as they stand or else without separators behind a
+    backslash; else 0."""
     bare = [line.replace("\\" + separator, "") for line in lines]
     for some in dict.fromkeys((tuple(lines), tuple(bare))):
         counts = [len(row) for row in _cells(some, separator, quoted)]
-        if counts and counts[0] > 1 and counts.count(counts[0]) >= 0.9 * len(counts):
+        if counts and counts[0] > 1 and counts.count(counts[0]) >= most * len(counts):
             return counts[0]
     return 0
 

@@ -1,15 +1,19 @@
-"""What a person says beside columns: which rows of the events count, and which items may be served."""
+"""What a person says beside columns: which rows of the events count, which items may be served, and within how long of
+what was shown a good click comes."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import polars as pl
 
 from dmtl_cli.config.errors import Exit, UserError, did_you_mean
-from dmtl_cli.config.expressions import is_closed, looked_up, sources_of, with_quotes
+from dmtl_cli.config.expressions import is_closed, looked_up, renamed, sources_of, with_quotes
 from dmtl_cli.data.log.computed import Computed
 from dmtl_cli.guess.left_out import LeftOut
+from dmtl_cli.guess.outcomes import Outcomes
 from dmtl_cli.guess.rewrites import in_brackets
 from dmtl_cli.guess.side_tables import Side
 from dmtl_cli.guess.tables import Table
@@ -17,23 +21,29 @@ from dmtl_cli.guess.values import mean
 from dmtl_cli.guess.writing import path_of
 
 _HOLDS = ":holds"
+_LENGTH = re.compile(r"[1-9][0-9]{0,5}[smhd]")
 _SUCH = "such as \"plan <> 'staff'\""
-WHERE, ITEMS = "--where", "--export-items"
+WHERE, ITEMS, WITHIN = "--where", "--export-items", "--within"
 
 
 @dataclass(frozen=True)
 class Rules:
-    """SQL conditions that a person gives; None: none."""
+    """What a person gives; None: nothing."""
 
     where: str | None = None
-    """of the events' rows that count: `data.events.where`"""
+    """SQL condition of the events' rows that count: `data.events.where`"""
     items: str | None = None
-    """of the items that may be served: `export.items`"""
+    """SQL condition of the items that may be served: `export.items`"""
+    within: str | None = None
+    """how long after what was shown a row of its user and item is of it: `data.events.joined.TABLE.within`"""
 
     @staticmethod
-    def of(where: str | None, items: str | None) -> Rules:
-        """Conditions as a person types them, before a log is read. Raises UserError 2 where one is no expression."""
-        rules = Rules(*(None if text is None else with_quotes(text) for text in (where, items)))
+    def of(where: str | None, items: str | None, within: str | None) -> Rules:
+        """Rules as a person types them, before a log is read. Raises UserError 2 where one is none."""
+        where, items = (None if text is None else with_quotes(text) for text in (where, items))
+        rules = Rules(where, items, within)
+        if within is not None and not _LENGTH.fullmatch(within):
+            raise UserError(f"{WITHIN}: {within} is no length of time", "such as 30m, 24h or 2d", Exit.USAGE)
         for option, text in ((WHERE, rules.where), (ITEMS, rules.items)):
             if text is None:
                 continue
@@ -47,6 +57,24 @@ class Rules:
                 what = f"{option}: expected a condition that can stand beside others, got {text!r}"
                 raise UserError(what, "leave out comments and AS", Exit.USAGE)
         return rules
+
+    def beside(self, events: Table, sides: Mapping[str, Side]) -> Rules:
+        """The same, of a column of `where` that the events lack and one table beside them has that one."""
+        there = [(name, {*side.table.frame.columns}) for name, side in sides.items()]
+        found = dict[str, str]()
+        if self.where is None:
+            return self
+        for c in set(sources_of(self.where)) - {*events.frame.columns}:
+            tables = [name for name, columns in there if c in columns]
+            if len(tables) == 1:
+                found[c] = f"{tables[0]}.{c}"
+        return replace(self, where=renamed(self.where, found))
+
+    def refuse_within(self, later: Sequence[Outcomes]) -> None:
+        """Raises UserError 2 where `within` is said of no table."""
+        if self.within is not None and not any(one.wait for one in later):
+            what = f"{WITHIN}: no table was found whose rows are of a user and an item, and name no exposure"
+            raise UserError(what, "leave it out", Exit.USAGE)
 
 
 NONE = Rules()

@@ -134,7 +134,7 @@ class Served:
     of_the_end: bool = False
     """whether the table is one state for all days, by which past days are measured with what was withdrawn since"""
     asked: str | None = None
-    """a condition that a person gives beside those of columns"""
+    """a condition that a person gives beside those of other columns"""
     holds: pl.Series | None = None
     """[items] whether that one does"""
 
@@ -153,7 +153,13 @@ class Served:
     @property
     def _sure(self) -> list[Live]:
         """Those that are written: none where most of the log's items are not in the table."""
-        return [one for one in self.columns if one.is_sure] if self.listed >= _HALF else []
+        return [one for one in self._guessed if one.is_sure] if self.listed >= _HALF else []
+
+    @property
+    def _guessed(self) -> list[Live]:
+        """Those of columns of which a person says nothing."""
+        told = sources_of(self.asked) if self.asked else []
+        return [one for one in self.columns if one.column not in told]
 
     @property
     def condition(self) -> Guess | None:
@@ -183,7 +189,7 @@ class Served:
             other = f"or items: all{', as to measure past days' * self.of_the_end}"
             why = "; ".join(filter(None, (serves, f"{self._lacks}, nor served" * bool(self._lacks), other)))
             lines = ["export:", f"  items: {quoted(found.column)}  # {_plain(why)}"]
-        if self.listed < _HALF and (sure := [one for one in self.columns if one.is_sure]):
+        if self.listed < _HALF and (sure := [one for one in self._guessed if one.is_sure]):
             condition = " AND ".join(one.condition for one in sure)
             lacks = f"not written: {self._lacks}, and would not be served"
             lines.append(_comment(condition, lacks))
@@ -191,7 +197,7 @@ class Served:
             left = f"of {part(self.stock.none)} none is left ({self.stock.column}), which some sell on order"
             both = f"{found.column} AND {self.stock.condition}" if found else self.stock.condition
             lines.append(f"  # items: {quoted(both)}  # {_plain(left)}" if found else _comment(both, left))
-        for one in [one for one in self.columns if not one.is_sure]:
+        for one in [one for one in self._guessed if not one.is_sure]:
             seen = f"{part(1 - one.shown)} of what was shown last would be left out ({one.column}: {one.left})"
             lines.append(_comment(one.condition, f"not written: {seen}"))
         return lines

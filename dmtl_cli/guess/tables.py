@@ -35,7 +35,7 @@ from dmtl_cli.guess.files import (
 )
 from dmtl_cli.guess.objects import OBJECT, is_field, nulls_of, opened
 from dmtl_cli.guess.rows import ALIKE, are_alike, are_of, first, form_of, hashes_in, head, is_followed
-from dmtl_cli.guess.texts import Text, joined, of_elements, plain, settled, unguessed
+from dmtl_cli.guess.texts import Text, joined, of_elements, plain, settled, timed, unguessed
 from dmtl_cli.guess.values import FEW, Kinds
 
 ROWS, ENOUGH = 200_000, 5_000
@@ -369,4 +369,4 @@ def rows_of_day(root: str, table: Table, day: dt.date, rows: int) -> pl.DataFram
     found = [head(store.file(path), rows, table.text)[0] for path in paths]
     frame = joined(found)
     frame = frame.rename(dict(zip(frame.columns, table.names or (), strict=False)))
-    return looked_at(replace(table, frame=frame)).frame
+    return looked_at(replace(table, frame=timed(frame, table.written))).frame

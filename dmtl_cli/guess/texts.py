@@ -88,6 +88,12 @@ def settled(rows: pl.DataFrame, form: str, text: Text, fields: Sequence[str] = (
     return in_seconds(rows, clocks).with_columns(times), replace(text, clocks=clocks, formats=formats)
 
 
+def timed(rows: pl.DataFrame, text: Text) -> pl.DataFrame:
+    """The rows with times of the formats that are known, which those of a day may not tell: it may be 05/05/2025."""
+    known = {c: kind for c, kind in text.formats.items() if rows.schema.get(c) == pl.String}
+    return rows.with_columns(_time(rows[c].set(rows[c] == "", None), kind) for c, kind in known.items())
+
+
 def _time(s: pl.Series, kind: str) -> pl.Series:
     """Texts of a format as days or times, without a zone where it names none."""
     made = formatted(s, kind)

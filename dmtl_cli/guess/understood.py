@@ -73,7 +73,7 @@ def understood(root: str, given: Mapping[str, str], lives: str | None, rules: Ru
         UserError: 2 no table has a given column; 66 nothing of a known format is there; 65 a file is damaged.
     """
     found = tables(root)
-    named, apart = _joined(found.root, _of_rows(found.tables, given), given)
+    named, apart = _joined(found.root, _of_rows(found.tables, given), given, rules.within)
     given = told_of(given, named, [one for later in apart.values() for one in later])
     named = [with_clicks(table, given) for table in named]
     events, roles = _likeliest(named, given)
@@ -100,7 +100,9 @@ def understood(root: str, given: Mapping[str, str], lives: str | None, rules: Ru
     if (once := unique_of(events.frame, roles, later)) is not None:
         inputs.unused = [g for g in inputs.unused if g.column != once.column]
     refuse_expression("--conversion", given.get(EXPRESSION), events, inputs, roles)
+    rules = rules.beside(events, inputs.sides)
     refuse_expression(WHERE, rules.where, events, inputs, roles)
+    rules.refuse_within(later)
     inputs.other.extend(found.unreadable)
     inputs.told.extend([*_of_days(days, late if len(events.files.files) > 1 else None), *lost, *unseen(events, roles)])
     inputs.told.extend(below_zero(given.get(EXPRESSION), events.frame, roles))
@@ -222,7 +224,7 @@ def _is_stream(table: Table, named: Sequence[Table], given: Mapping[str, str]) -
 
 
 def _joined(
-    root: str, named: list[Table], given: Mapping[str, str]
+    root: str, named: list[Table], given: Mapping[str, str], within: str | None
 ) -> tuple[list[Table], dict[tuple[tuple[str, int], ...], list[Outcomes]]]:
     """The tables, those of events with what came of their exposures where that is a table of its own, which is none of
     them then; and such tables by the files of the events. Events have the given users and items, where a table has
@@ -253,7 +255,8 @@ def _joined(
             events, later = _came_of(table, of(k), found[k], others[k], given)
         if later:
             later = with_lengths(later, events.frame.columns)
-            later = with_days_after(with_windows(later, root, events, _click(of(k), events)), root, events)
+            later = with_windows(later, root, events, _click(of(k), events), within)
+            later = with_days_after(later, root, events)
             gone = {file for t in (table, *(one.table for one in later)) for file in t.files.files}
             left = [t for t in named if gone.isdisjoint(t.files.files)]
             return [with_outcomes(events, later), *left], {table.files.files: later}

@@ -23,21 +23,25 @@ class Wait:
     """the events' column of times, and its unit"""
     came: tuple[str, str]
     """the table's"""
-    hours: int
+    hours: float
     days_after: int = 0
     """how many days' files after its own a day reads too"""
     told: str = ""
     """what a person should know of it: see `windows`"""
+    given: str = ""
+    """how long it is, where a person says it"""
 
     @property
     def within(self) -> str:
         """As `data.events.joined` has it."""
-        return f"{self.hours}h" if self.hours <= DAY else f"{self.hours // DAY}d"
+        return self.given or (f"{self.hours}h" if self.hours <= DAY else f"{int(self.hours // DAY)}d")
 
     @property
     def said(self) -> str:
+        if self.given:
+            return f"at most {self.given} behind, as --within says"
         one = DAY if self.hours > DAY else 1
-        return f"at most {count(self.hours // one, 'hour' if one == 1 else 'day')} behind"
+        return f"at most {count(int(self.hours // one), 'hour' if one == 1 else 'day')} behind"
 
     def pairs(self, frame: pl.DataFrame, rows: pl.DataFrame, key: str) -> pl.DataFrame:
         """Rows with the number of an exposure, `:of`, that has their key and was shown so long before them at most."""

@@ -4,6 +4,7 @@ by how many more there are than by chance; and how many days' files a day reads,
 from __future__ import annotations
 
 import datetime as dt
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -19,7 +20,7 @@ from dmtl_cli.config.expressions import sources_of
 from dmtl_cli.guess.outcomes import Outcomes
 from dmtl_cli.guess.rewrites import sql_column
 from dmtl_cli.guess.tables import ROWS, Table, rows_of_day
-from dmtl_cli.guess.values import clicks
+from dmtl_cli.guess.values import clicks, share
 from dmtl_cli.guess.waits import DAY, Wait, microseconds
 from dmtl_cli.guess.words import count
 
@@ -36,6 +37,7 @@ _LEAST = 100  # rows that are more than chance
 _MIXED = 4  # times that items are given to other rows
 _SURE = 2  # standard errors
 _HOUR = 3_600_000_000  # microseconds
+_DAY = ":day"
 
 
 @dataclass(frozen=True)
@@ -65,15 +67,18 @@ class _Waits:
         return self.total >= max(_LEAST, 2 * _SURE * self.error)
 
 
-def with_windows(found: Sequence[Outcomes], root: str, events: Table, click: str | None) -> list[Outcomes]:
-    """The tables, each that waits with the window that its rows tell, as far as they do.
+def with_windows(
+    found: Sequence[Outcomes], root: str, events: Table, click: str | None, within: str | None = None
+) -> list[Outcomes]:
+    """The tables, each that waits with the window that its rows tell, as far as they do, or a person.
 
     Args:
         root: where the log lies.
         events: what was shown.
         click: its column of clicks, where it has one.
+        within: the window, as `data.events.joined.TABLE.within` has it, where a person says it.
     """
-    return [replace(one, **_told(one, root, events, click)) if one.wait else one for one in found]  # type: ignore[arg-type]
+    return [replace(one, **_told(one, root, events, click, within)) if one.wait else one for one in found]  # type: ignore[arg-type]
 
 
 def with_days_after(found: Sequence[Outcomes], root: str, events: Table) -> list[Outcomes]:
@@ -160,13 +165,33 @@ def _lags(one: Outcomes, read: _Days, events: Table, column: str | None) -> npt.
     return out
 
 
-def _told(one: Outcomes, root: str, events: Table, click: str | None) -> dict[str, object]:
+def _told(one: Outcomes, root: str, events: Table, click: str | None, within: str | None) -> dict[str, object]:
     assert one.wait is not None
-    wait = one.wait
+    wait = one.wait if within is None else replace(one.wait, hours=_hours(within), given=within)
     with suppress(UserError):  # a file of another day that cannot be read
         if (both := _both(one, root, events, click)) is not None:
-            wait = _chosen(one, *both, "clicked" if click else "shown")
+            of = replace(one, wait=wait)
+            wait = _chosen(of, *both, "clicked" if click else "shown") if within is None else _given(of, *both)
     return {"wait": wait, "why": one.why.replace(one.wait.said, wait.said)}
+
+
+def _hours(within: str) -> float:
+    return int(within[:-1]) * {"s": 1 / 3600, "m": 1 / 60, "h": 1, "d": 24}[within[-1]]
+
+
+def _given(one: Outcomes, shown: pl.DataFrame, rows: pl.DataFrame) -> Wait:
+    """The window that a person gives, and as many later days' files as it reaches, where some of its rows lie there."""
+    assert one.wait is not None and one.computed is not None
+    window, days = int(one.wait.hours * _HOUR), math.ceil(one.wait.hours / DAY)
+    came = rows.select(pl.sql_expr(one.computed[1]).alias("k"), "t", at="t", on="d").sort("t")
+    met = shown.join_asof(came, on="t", by="k", strategy="forward", check_sortedness=False)
+    met = met.filter(pl.col("at") - pl.col("t") <= window)
+    later = share(met["on"] > met["d"]) if len(met) else 0.0
+    if later <= _SOME:
+        return one.wait
+    waits = f"a day waits for {count(days, 'day')}, and the served model is then as much behind"
+    why = f"{later:.0%} of what came of a day's exposures lies in later days' files: so {waits}"
+    return replace(one.wait, days_after=days, told=f"{why} (without days_after it does not wait)")
 
 
 def _chosen(one: Outcomes, shown: pl.DataFrame, rows: pl.DataFrame, what: str) -> Wait:
@@ -211,8 +236,11 @@ def _both(one: Outcomes, root: str, events: Table, click: str | None) -> tuple[p
     shown = shown.filter(clicks(shown[click])) if click else shown
     at, came = (microseconds(f, *of) for f, of in ((shown, one.wait.shown), (rows, one.wait.came)))
     at = at if (came % 1_000_000 != 0).any() else at // 1_000_000 * 1_000_000
-    shown = shown.select(pl.sql_expr(one.computed[0]).alias("k"), at.alias("t")).drop_nulls().sort("t")
-    return shown, rows.select(pl.col(named), came.alias("t")).drop_nulls()
+    on, since = shown[_DAY], rows[_DAY]
+    if on.null_count() or since.null_count():  # files of all days: by their own clocks
+        on, since = at // (DAY * _HOUR), came // (DAY * _HOUR)
+    shown = shown.select(pl.sql_expr(one.computed[0]).alias("k"), at.alias("t"), on.alias("d"))
+    return shown.drop_nulls().sort("t"), rows.select(pl.col(named), came.alias("t"), since.alias("d")).drop_nulls()
 
 
 def _named(one: Outcomes) -> list[str]:
@@ -253,11 +281,12 @@ def _days(events: Table) -> list[dt.date]:
 
 
 def _read(root: str, table: Table, days: Sequence[dt.date], columns: Sequence[str]) -> pl.DataFrame | None:
-    """These columns of the rows of some days, or of all where files have no days; None where not all rows are read, or
-    those of other days are of other types."""
+    """These columns of the rows of some days, with the day of their files, or of all where files have no days; None
+    where not all rows are read, or those of other days are of other types."""
     of, known = table.files, table.frame.select([*dict.fromkeys(columns)])
     if not of.days:
-        return known if len(of.files) <= 2 and len(known) < ROWS // 2 else None
+        whole = len(of.files) <= 2 and len(known) < ROWS // 2
+        return known.with_columns(pl.lit(None, pl.Date).alias(_DAY)) if whole else None
     files = Counter(of.day_of(path) for path, _ in of.files)
     there = [day for day in days if files[day]]
     if len(there) < 2 or max(files[day] for day in there) > _FILES:
@@ -266,4 +295,6 @@ def _read(root: str, table: Table, days: Sequence[dt.date], columns: Sequence[st
     if any(len(part) >= _ROWS or not {*columns} <= {*part.columns} for part in parts):
         return None
     parts = [part.select(known.columns) for part in parts]
-    return pl.concat(parts) if all(part.schema == known.schema for part in parts) else None
+    if any(part.schema != known.schema for part in parts):
+        return None
+    return pl.concat(part.with_columns(pl.lit(day).alias(_DAY)) for part, day in zip(parts, there, strict=True))
