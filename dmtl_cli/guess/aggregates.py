@@ -109,5 +109,5 @@ def aggregate_of(s: pl.Series, *, is_length: bool = False) -> str | None:
     if s.dtype == pl.Boolean:
         return f"COALESCE(MAX({sql_column(s.name)}), FALSE)"
     named = words.by_name(s.name, words.DURATION) or words.says(s.name, words.SPENT)
-    lasts = is_length or (named and not is_binary(s))
+    lasts = is_length or (named and not is_binary(s) and not words.says(s.name, words.RATIO))
     return f"{'SUM' if lasts else 'MAX'}({sql_column(s.name)})"

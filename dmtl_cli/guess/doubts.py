@@ -299,7 +299,7 @@ class Broken:
     refused: tuple[str, ...]
     """why files cannot be read at all"""
     zeros: tuple[str, ...] = ()
-    """words for a time that is not known: see `words.ZERO_DATES`"""
+    """words for a time that is not known, as those of `words.ZERO_DATES`"""
     timeless: int = 0
     """rows whose time is one of them"""
     of: str = ""
@@ -373,7 +373,8 @@ def broken_lines(
 
 
 def _zero_dates(rows: pl.DataFrame, time: str | None) -> list[tuple[str, int]]:
-    """(word, rows) of a column of times that are text."""
+    """(word, rows) of a column of times that are text: of zeros, or without a digit, as `Invalid date` is."""
     if time is None or rows.schema.get(time) != pl.String:
         return []
-    return rows[time].filter(rows[time].is_in(words.ZERO_DATES)).value_counts().rows()
+    none = rows[time].is_in(words.ZERO_DATES) | (rows[time].str.strip_chars().str.contains(r"^[^\d]+$"))
+    return rows[time].filter(none).value_counts().rows()

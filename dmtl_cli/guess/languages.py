@@ -371,6 +371,19 @@ THERE = either(
     within("在售 上架 已发布 正常 公開 公開中 配信中 販売中 掲載中 판매중 공개 서비스중 연재중"),
 )
 """of a state: what is there"""
+SERIAL = either(
+    spelled("ongoing serializing serialising en_curso en_emisión em_andamento in_corso en_cours laufend đang_ra"),
+    within("连载 連載 연재"),
+)
+"""of a state: a series of which more is to come"""
+COMPLETE = either(
+    spelled(
+        "complete completed finished concluded hiatus on_hiatus paused on_break completo completa completado completada"
+        " finalizado finalizada concluído concluída completato terminé terminée abgeschlossen hoàn_thành tạm_ngưng"
+    ),
+    within("完结 完結 완결 휴재 休載 休刊"),
+)
+"""of a series beside those of which more is to come, which is there for as long"""
 NEW = either(
     spelled("new neu nuevo nueva novo nova nouveau nowy nový nové nuovo nieuw ny uusi yeni baru mới нов+ νέο"),
     within("新着 新商品 신규"),

@@ -300,7 +300,8 @@ def find_ids(frame: pl.DataFrame, roles: Roles) -> None:
     rest = [c for c in ids if c not in roles.taken]
     items = _in_no_other(_many(frame, rest, words.ITEM), words.ITEM, words.USER)
     roles.item = roles.item or best(frame, _finest(frame, items), words.ITEM, "an item")
-    called = [c for c in ids if words.words(c).endswith(_IDS) and frame[c].n_unique() > FEW]
+    named = {c: words.words(c) for c in ids}
+    called = [c for c in ids if (named[c].endswith(_IDS) or named[c].startswith("id ")) and frame[c].n_unique() > FEW]
     called = [c for c in called if not words.by_name(c, words.REQUEST) and c not in roles.taken]
     called = [c for c in called if not words.says(c, words.PIPELINE)]
     called = [c for c in called if frame[c].n_unique() < _OWN * len(frame) and not _is_of_user(frame, c, roles)]

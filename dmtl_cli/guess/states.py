@@ -120,6 +120,8 @@ def still(s: pl.Series) -> tuple[Value, ...] | None:
         ended = out | _says_so(known, words.NOT_YET)
         if ended.any() and not ended.all():
             left = _by_number(known.filter(~ended))
+            if _says_so(known, languages.SERIAL).any():
+                is_live |= _says_so(known, f"({languages.SERIAL}|{languages.COMPLETE})")
             told = _by_number(known.filter(is_live | _says_so(known, languages.NEW)))
             return told if is_live.any() and left[:1] == told[:1] else left
     return None

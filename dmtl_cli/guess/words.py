@@ -46,7 +46,7 @@ USER: Patterns = (
         + any_of(
             "client account guest listener person profile human player gamer subscriber learner student pupil patient"
             " passenger jogador jugador spieler joueur giocatore suscriptor abonnent abonné"
-            " schüler élève leser lecteur lettore lector usuario usuário utente utilisateur nutzer benutzer"
+            " visitante visiteur visitatore besucher schüler élève leser lecteur lettore lector usuario usuário utente utilisateur nutzer benutzer"
             " kunde kunden kund klant klanten klient asiakas zakaznik zákazník cliente gebruiker bruger bruker"
             " användare anvandare kullanıcı kullanici müşteri пользователь клиент користувач клієнт kaiin"
             " 顾客 账号 访客 yonghu huiyuan pengguna pelanggan użytkownik uzytkownik uživatel felhasználó vásárló"
@@ -77,7 +77,7 @@ ITEM: Patterns = (
             " wenzhang shipin shangpin barang produk berita oferta produkt artykuł artykul artículo articulo produto"
             " ürün товар cikk termék comic manga webtoon ebook audiobook isbn ean gtin upc album recept recette receta"
             " ricetta lesson chapter articolo notizia annuncio prodotto immobile libro livro imóvel imovel inmueble"
-            " anuncio anúncio annonce annonse annons woning nieuws inzerát ogłoszenie ogloszenie hirdetés ilan haber"
+            " aviso anuncio anúncio annonce annonse annons woning nieuws inzerát ogłoszenie ogloszenie hirdetés ilan haber"
             " статья новость урок фильм трек объявление"
         )
         + _ID,
@@ -359,11 +359,14 @@ def words(name: str) -> str:
     return " ".join(_BETWEEN.sub(" ", _CAMEL.sub(" ", bare(name))).lower().split())
 
 
+_ID_FIRST = re.compile("^" + any_of("id cod codigo código codice code uuid kod clave nr nro") + " (.+)$")
+
+
 def by_name(name: str, patterns: Patterns) -> int:
     """How well a name fits a role: 0 not at all, 3 or more surely. Of a nested name its end may fit, from any object
-    on or its last word: `event.user.id` is as sure as `user.id`."""
+    on or its last word: `event.user.id` is as sure as `user.id`; and `id_usuario` as `usuario_id`."""
     path = bare(name).split(".")
-    texts = {words(".".join(path[k:])) for k in range(len(path))}
+    texts = {_ID_FIRST.sub(r"\2 id", words(".".join(path[k:]))) for k in range(len(path))}
     if len(path) > 1:
         texts.add(words(name).rsplit(" ", 1)[-1])
     return max((score for pattern, score in patterns if any(re.search(pattern, x) for x in texts)), default=0)
