@@ -39,7 +39,8 @@ class Export(Section):
     """which items are served: `all` of the log and of the table of items (data.items); `listed`: those of the table
     alone, where it is the whole catalogue; an SQL condition over the table's columns, computed ones too, as when the
     export's day is over, as "status = 'active' AND stock >= 1": the items of the table for which it is true, and none
-    for which it is false or null, or that the table does not list"""
+    for which it is false or null, or that the table does not list. Without a table, over columns of the events: the
+    newest row of an item tells it, of the export's day and the six days before it"""
 
     seen_days: Positive = 1
     """days whose clicks `exclude_seen` leaves out of an answer, the export's own and those before it as far as the log

@@ -226,8 +226,6 @@ def _student_learns_what_is_there(config: Config) -> None:
 def _catalogue_is_a_table(config: Config) -> None:
     if config.data.items is None and config.export.items == LISTED:
         raise ValueError("export.items: listed needs data.items, the table that lists them")
-    if config.data.items is None and config.export.condition is not None:
-        raise ValueError("export.items: a condition needs data.items, the table whose columns it names")
 
 
 def _crosses_are_of_features(config: Config) -> None:

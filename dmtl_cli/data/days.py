@@ -17,7 +17,7 @@ from dmtl_cli.data.first_window import first_window
 from dmtl_cli.data.log.converted import conversions
 from dmtl_cli.data.log.day import ID, Day
 from dmtl_cli.data.log.reader import Log
-from dmtl_cli.data.log.served import Chosen, chosen
+from dmtl_cli.data.log.served import Chosen, chosen, days_told
 from dmtl_cli.data.profile.stored import Profile, unknown
 from dmtl_cli.runs.ranks import ALONE, Ranks
 from dmtl_cli.runs.run import Parent, Run, distinct
@@ -115,6 +115,10 @@ class Days:
         first = before(day, self.run.config.export.seen_days - 1)
         return [d for d in between(first, before(day)) if self.has(d)] if first < day else []
 
+    def told_before(self, day: dt.date) -> list[dt.date]:
+        """The days before one whose events tell which items the day's export serves."""
+        return days_told(self.log, day)[1:] if self.run.config.export.condition else []
+
     def retired(self, day: dt.date) -> pl.Series | None:
         """Items that are not there any more when the day is over: they have ended by then (`data.items.until`), or the
         item table of `day` lists them and that of the day after does not. None where nothing tells it.
@@ -143,7 +147,7 @@ class Days:
         """What the condition of `export.items` says of the items when a day is over; None without one. Raises as
         `chosen`."""
         condition = self.run.config.export.condition
-        return None if condition is None else chosen(self.log, day, condition)
+        return None if condition is None else chosen(Days(self.run, ()).log, day, condition)
 
     def refuse_none_chosen(self, day: dt.date) -> None:
         """Raises UserError, as `chosen` does, before hours of training, whose export would raise it."""

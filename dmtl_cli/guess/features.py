@@ -24,6 +24,7 @@ from dmtl_cli.guess.pieces import SEPARATORS, TITLE, are_tags, separator_in, val
 from dmtl_cli.guess.requests import is_of_request
 from dmtl_cli.guess.rewrites import lists_in_text
 from dmtl_cli.guess.roles import Guess, Roles, times_of
+from dmtl_cli.guess.served import told
 from dmtl_cli.guess.side_tables import Side, by_likeness, place
 from dmtl_cli.guess.sides import ITEMS, is_another, never_back, side_of
 from dmtl_cli.guess.since import as_days
@@ -149,6 +150,8 @@ def _add_own(events: Table, roles: Roles, found: Inputs, partial: Mapping[str, s
         found.leave_second_names(first, begin, side)
         found.used[begin:] = by_company(first, found.used[begin:], side)
         if days is not None and days.n_unique() > 1:
+            if side == "item" and "items" not in found.sides:
+                _add_served(frame, key, found, begin, _shown(first[key], frame[key], days))
             total = states.total_of(first, key, frame, roles, side)
             mine = [i for i in found.used[begin:] if i.side == side and is_constant(frame, key, i.column)]
             for i, why in [(i, why) for i in mine if (why := total(first[i.column])) is not None]:
@@ -158,6 +161,20 @@ def _add_own(events: Table, roles: Roles, found: Inputs, partial: Mapping[str, s
         if (test := next((t for t in tests if are_same(frame[i.column], frame[t])), None)) is not None:
             found.used.remove(i)
             found.unused.append(Guess(i.column, f"a second name of {test}, the group of a test"))
+
+
+def _add_served(frame: pl.DataFrame, key: str, found: Inputs, begin: int, shown: states.Shown | None) -> None:
+    """Takes what says, in all rows of an item, that it was withdrawn since, out of the features: it tells which may be
+    served."""
+    first = frame.unique(key, keep="first", maintain_order=True)
+    found.served.whose, found.served.of_the_end = "sample", True
+    mine = [i for i in found.used[begin:] if i.side == "item" and is_constant(frame, key, i.column)]
+    for i in mine:
+        gone = states.withdrawn(first[i.column], lambda: shown)
+        found.served.add(first[i.column], gone, shown)
+        if gone is not None:
+            found.used.remove(i)
+            found.unused.append(Guess(i.column, told(gone, "item")))
 
 
 def _shown(ids: pl.Series, items: pl.Series, days: pl.Series | None) -> states.Shown | None:

@@ -378,8 +378,8 @@ SERIAL = either(
 """of a state: a series of which more is to come"""
 COMPLETE = either(
     spelled(
-        "complete completed finished concluded hiatus on_hiatus paused on_break completo completa completado completada"
-        " finalizado finalizada concluído concluída completato terminé terminée abgeschlossen hoàn_thành tạm_ngưng"
+        "complete completed finished concluded hiatus on_hiatus on_break completo completa completado completada"
+        " finalizado finalizada concluído concluída completato terminé terminée abgeschlossen hoàn_thành"
     ),
     within("完结 完結 완결 휴재 休載 休刊"),
 )

@@ -100,21 +100,22 @@ def rows_that_count(condition: str, events: Table) -> tuple[LeftOut, Table]:
     return LeftOut(in_brackets(condition), what, sources_of(condition)[0], is_typed=True), events
 
 
-def items_to_serve(condition: str, side: Side | None) -> pl.Series:
+def items_to_serve(condition: str, table: Table, key: str) -> pl.Series:
     """[items] whether a condition holds.
 
+    Args:
+        table: of items; of a log without one, the events.
+        key: its column of the items' ids.
+
     Raises:
-        UserError: 2 it is no condition, there is no table of items, or it lacks a column.
+        UserError: 2 it is no condition, or the table lacks a column.
     """
-    if side is None:
-        what = f"{ITEMS}: no table of items was found beside the events, whose columns it reads"
-        raise UserError(what, "leave it out, or lay the table beside them", Exit.USAGE)
-    if absent := [c for c in sources_of(condition) if c not in side.table.frame.columns]:
-        names = side.table.frame.columns
-        what = f"{ITEMS}: {path_of(side.table)} has no column {absent[0]}{did_you_mean(absent[0], names)}"
+    if absent := [c for c in sources_of(condition) if c not in table.frame.columns]:
+        names = table.frame.columns
+        what = f"{ITEMS}: {path_of(table)} has no column {absent[0]}{did_you_mean(absent[0], names)}"
         raise UserError(what, f"it has {', '.join(names)}", Exit.USAGE)
-    newest = side.table.frame.unique(side.key.column, keep="first", maintain_order=True)  # the newest day is first
-    return _holds(ITEMS, condition, replace(side.table, frame=newest)).fill_null(False)
+    newest = table.frame.unique(key, keep="first", maintain_order=True)  # the newest day is first
+    return _holds(ITEMS, condition, replace(table, frame=newest)).fill_null(False)
 
 
 def _holds(option: str, condition: str, table: Table) -> pl.Series:

@@ -137,6 +137,8 @@ class Served:
     """a condition that a person gives beside those of other columns"""
     holds: pl.Series | None = None
     """[items] whether that one does"""
+    whose: str = "table"
+    """where items are told of: the table, or the sample of the events"""
 
     def add(self, s: pl.Series, gone: Withdrawn | None, shown: Shown | None) -> None:
         """Looks at a column of the table, as `live` takes it; of `gone` see `states.withdrawn`."""
@@ -169,7 +171,7 @@ class Served:
             return None
         holds = pl.DataFrame([one.alias(str(k)) for k, one in enumerate(every)])
         kept = share(holds.select(pl.all_horizontal(pl.all())).to_series())
-        why = "; ".join(filter(None, (f"{part(kept)} of the table's items are served", self._lacks)))
+        why = "; ".join(filter(None, (f"{part(kept)} of the {self.whose}'s items are served", self._lacks)))
         asked = [in_brackets(self.asked)] if self.asked else []
         return Guess(" AND ".join([one.condition for one in self._sure] + asked), why) if kept or asked else None
 

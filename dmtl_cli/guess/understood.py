@@ -144,7 +144,9 @@ def _ruled(rules: Rules, events: Table, roles: Roles, inputs: Inputs) -> tuple[l
     inputs then know too which items may be served."""
     if rules.items:
         inputs.served.asked = rules.items
-        inputs.served.holds = items_to_serve(rules.items, inputs.sides.get("items"))
+        side, item = inputs.sides.get("items"), roles.item
+        of = (side.table, side.key.column) if side else (events, item.column) if item else None
+        inputs.served.holds = items_to_serve(rules.items, *of) if of else None
     if rules.where is None:
         return left_out(events, roles, inputs), events
     mine, events = rows_that_count(rules.where, events)

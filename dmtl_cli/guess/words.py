@@ -46,9 +46,10 @@ USER: Patterns = (
         + any_of(
             "client account guest listener person profile human player gamer subscriber learner student pupil patient"
             " passenger jogador jugador spieler joueur giocatore suscriptor abonnent abonné"
-            " visitante visiteur visitatore besucher schüler élève leser lecteur lettore lector usuario usuário utente utilisateur nutzer benutzer"
+            " schüler élève leser lecteur lettore lector usuario usuário utente utilisateur nutzer benutzer"
             " kunde kunden kund klant klanten klient asiakas zakaznik zákazník cliente gebruiker bruger bruker"
             " användare anvandare kullanıcı kullanici müşteri пользователь клиент користувач клієнт kaiin"
+            " visitante visiteur visitatore besucher"
             " 顾客 账号 访客 yonghu huiyuan pengguna pelanggan użytkownik uzytkownik uživatel felhasználó vásárló"
             " utilizator käyttäjä lid lidnr mitglied medlem membre membro miembro socio sócio jäsen člen"
         )
@@ -77,8 +78,8 @@ ITEM: Patterns = (
             " wenzhang shipin shangpin barang produk berita oferta produkt artykuł artykul artículo articulo produto"
             " ürün товар cikk termék comic manga webtoon ebook audiobook isbn ean gtin upc album recept recette receta"
             " ricetta lesson chapter articolo notizia annuncio prodotto immobile libro livro imóvel imovel inmueble"
-            " aviso anuncio anúncio annonce annonse annons woning nieuws inzerát ogłoszenie ogloszenie hirdetés ilan haber"
-            " статья новость урок фильм трек объявление"
+            " anuncio anúncio annonce annonse annons woning nieuws inzerát ogłoszenie ogloszenie hirdetés ilan haber"
+            " aviso статья новость урок фильм трек объявление"
         )
         + _ID,
         2,
@@ -308,6 +309,7 @@ ZERO_DATES = tuple(
 NOT_YET = any_of(
     "draft drafts unlisted rejected paused suspended on_hold geo_blocked geoblocked region_blocked"
     " restricted pending in_review under_review scheduled upcoming coming_soon embargoed private offline quarantined"
+    " legal_hold hold"
     " entwurf brouillon borrador rascunho bozza concept pausiert pausado en_pausa suspendu suspendido sospeso 草稿"
     " draf konsep ditunda dijeda privat pribadi privé privada privado privato"
 )

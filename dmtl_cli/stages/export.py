@@ -51,7 +51,8 @@ def export_student(run: Run, day: dt.date, student: Parent) -> Result:
     if run.frozen and (served := _served(run, day, student, sections)):
         return served
     log, auto = Days(run, run.config.features_of("student")), run.config.student.exposure.kappa == "auto"
-    inputs, parents = log.inputs_at_end(day) + log.inputs(log.seen_before(day)), [student, *log.parents_at_end(day)]
+    earlier_days = sorted({*log.seen_before(day), *log.told_before(day)})
+    inputs, parents = log.inputs_at_end(day) + log.inputs(earlier_days), [student, *log.parents_at_end(day)]
     earlier = run.newest("student", day) if auto else None
     if earlier:
         inputs = [*inputs, *log.inputs([day])]
@@ -182,7 +183,7 @@ def _not_chosen(
     unlisted = int((~there.is_in(chosen.listed.implode())).sum())
     counts = {"condition": len(there) - unlisted, "unlisted": unlisted}
     why = [f"export.items: {chosen.condition} is not true of {counts['condition']:,}"]
-    why += [f"{unlisted:,} are not in the table of items"] if unlisted else []
+    why += [f"{unlisted:,} are not in {chosen.place}"] if unlisted else []
     if len(there):
         run.log.say(f"{len(there):,} of {len(items):,} items are not served: {', '.join(why)}")
     return left, [], counts

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import polars as pl
 
 from dmtl_cli.config.data import Data
 from dmtl_cli.data.log.checks import Checked
-from dmtl_cli.data.log.day import FEATURE, TIME
+from dmtl_cli.data.log.day import FEATURE, ID, TIME
 from dmtl_cli.data.log.labels import read_labels
 from dmtl_cli.data.log.rows import Groups, Selection, TableRows
 from dmtl_cli.data.log.schema import Schema
@@ -71,6 +71,21 @@ class RawEvents:
         named = {e.click, e.duration, e.conversion, e.weight, e.request, *e.conversions.values(), *features}
         named |= {e.user, e.item} if ids else set()
         return self._blocks(groups, named | ({e.time} if timed else set()), columns)
+
+    def newest(self, groups: Groups, named: Sequence[str]) -> pl.DataFrame:
+        """`:id` and columns of the newest row of each item; without a time, the last one."""
+        e, found = self.events, pl.DataFrame()
+
+        def columns(rows: Checked) -> list[pl.Series]:
+            at = [rows.time(e.time).alias(TIME)] if e.time else []
+            mine = [_without_dictionary(rows.frame[c].alias(FEATURE + c)) for c in named]
+            return [rows.ids(e.item).alias(ID), *at, *mine]
+
+        for block in self._blocks(groups, {e.item, e.time, *named}, columns):
+            both = pl.concat([found, block]) if found.width else block
+            both = both.sort(TIME, maintain_order=True) if e.time else both
+            found = both.unique(ID, keep="last", maintain_order=True)
+        return found.select(ID, *(pl.col(FEATURE + c).alias(c) for c in named)) if found.width else found
 
     def _ids(self, rows: Checked) -> list[pl.Series]:
         return [rows.ids(self.events.user).alias("user"), rows.ids(self.events.item).alias("item")]

@@ -1,4 +1,5 @@
-"""Which items of their table may be served: those for which the condition of `export.items` holds."""
+"""Which items may be served: those for which the condition of `export.items` holds, by their table, or by the newest
+rows of the events where there is no table."""
 
 from __future__ import annotations
 
@@ -17,49 +18,93 @@ from dmtl_cli.data.log import memory
 from dmtl_cli.data.log.computed import Computed
 from dmtl_cli.data.log.day import ID
 from dmtl_cli.data.log.reader import Log
+from dmtl_cli.data.log.shares import share_groups
+from dmtl_cli.data.log.source import File
 from dmtl_cli.data.log.table import Table, missing
 from dmtl_cli.data.log.types import types_of
+from dmtl_cli.runs.ranks import ALONE
 
 _ASKED = "export.items expects"
+_DAYS = 7  # whose events tell of an item what it is when the last of them is over
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """The items of a table, and those of them for which a condition holds."""
+    """The items of which something is told, and those of them for which a condition holds."""
 
     condition: str
     listed: pl.Series
-    """ids of the items that the table has and that have not ended"""
+    """ids of the items that the table has and that have not ended, or that the events of the last days have"""
     ids: pl.Series
     """of these, those for which it holds: one at least"""
+    place: str
+    """what tells it, in words"""
 
     @property
     def told(self) -> str:
         """A line of how many these are."""
-        many = f"{len(self.ids):,} of {len(self.listed):,} items of the table of items"
+        many = f"{len(self.ids):,} of {len(self.listed):,} items of {self.place}"
         return f"export.items: {self.condition}: holds for {many}: no other is served"
 
 
 def chosen(log: Log, day: dt.date, condition: str) -> Chosen:
-    """What a condition says of the items as an export reads their table when a day is over: the newest row of each that
-    is known then, of the next morning's table where that is there.
+    """What a condition says of the items when a day is over: of their table, as an export reads it then, the newest row
+    of each that is known, of the next morning's table where that is there; without a table the newest row of each in
+    the events of `days_told`.
 
     Raises:
-        UserError: 65 the table lacks a column, or values do not fit each other; what is told of an item is not true or
-            false; it holds for no item. 66 the table is not there.
+        UserError: 65 the table, or the events, lack a column, or values do not fit each other; what is told of an item
+            is not true or false; it holds for no item. 66 the table is not there.
     """
+    columns = sources_of(condition)
+    if log.data.items is None:
+        rows, place = _of_events(log, day, columns), f"the events of {_DAYS} days"
+        return _chosen(condition, rows, log.find(day).events[0], place)
     entities = log.beside("item", day, before(day, -1), ())
     assert entities is not None and entities.table is not None, "a config with a condition has the table"
-    table, columns = entities.table, sources_of(condition)
+    table = entities.table
     _require(table, columns, _of_json(log.data))
     there = [c for c in columns if table.has(c)]
     memory.check_table(table, {*entities.columns, *there}, limit=log.max_memory)
     rows = entities.listed({c: c for c in there})
+    return _chosen(condition, rows, table.files[0], "the table of items")
+
+
+def days_told(log: Log, day: dt.date) -> list[dt.date]:
+    """The days whose events tell what an item is when the last of them is over, that one first; none where a table
+    does."""
+    if log.data.items is not None:
+        return []
+    return [day, *(d for k in range(1, _DAYS) if log.has(d := before(day, k)))]
+
+
+def _of_events(log: Log, day: dt.date, columns: list[str]) -> pl.DataFrame:
+    """`:id` and columns of the newest row of each item."""
+    rows = pl.DataFrame()
+    for d in days_told(log, day):
+        found, raw = log.open(d)
+        for column in columns:
+            raw.schema.events.require(column, _ASKED)
+        newest = raw.newest(share_groups(raw.schema.events, found.groups, ALONE), columns)
+        if not newest.width:  # files of several days need not have rows of each
+            continue
+        if not rows.width:
+            rows = newest
+        elif newest.schema == rows.schema:
+            rows = pl.concat([rows, newest.join(rows, on=ID, how="anti")])
+        else:
+            what = f"{raw.schema.events.where}: {', '.join(columns)}: of other types than on {day}"
+            raise UserError(what, "write one type on all days")
+    return rows
+
+
+def _chosen(condition: str, rows: pl.DataFrame, file: File, place: str) -> Chosen:
+    """Those of some items, a row each, for which a condition holds."""
     as_stored = rows.to_arrow(compat_level=pl.CompatLevel.oldest())
-    made = Computed("export", {SERVED: condition}).of(as_stored, [SERVED], table.files[0])
-    found = Chosen(condition, rows[ID], rows[ID].filter(pl.Series(made.column(SERVED))))
+    made = Computed("export", {SERVED: condition}).of(as_stored, [SERVED], file)
+    found = Chosen(condition, rows[ID], rows[ID].filter(pl.Series(made.column(SERVED))), place)
     if not len(found.ids):
-        what = f"export.items: {condition}: holds for none of the {len(rows):,} items of {table.where}"
+        what = f"export.items: {condition}: holds for none of the {len(rows):,} items of {place}, such as {file}"
         raise UserError(what, "is it right? else set export.items: all")
     return found
 
