@@ -22,7 +22,7 @@ from dmtl_cli.config.data import Data, Events, SideTable
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.export import Export as Section
 from dmtl_cli.data.log.reader import Log
-from dmtl_cli.data.log.served import chosen
+from dmtl_cli.data.log.served import chosen, days_told
 from dmtl_cli.evaluate import gates
 from dmtl_cli.evaluate.exam import Wanted
 from dmtl_cli.evaluate.lists import ItemList
@@ -329,12 +329,109 @@ def test_a_student_is_not_trained_for_an_export_that_is_refused(world: Path, tmp
     assert not (project.ws / "student").exists()
 
 
-def test_a_condition_needs_a_table(tmp_path: Path, world: Path) -> None:
-    project = a_project(tmp_path, world, export={"items": "state = 'on'"})
-    del project.config["data"]["items"]
-    project.write()
-    ended = project.call("check", "--day", DAYS[0])
-    assert ended.code == 78 and "export.items: a condition needs data.items, the table whose columns it " in ended.err
+# -- a log whose events alone know what an item is ---------------------------------------------------------------------
+
+
+def events_log(root: Path, form: str, rows: list[tuple[int, int, str, int | None, int | None]], **more: Any) -> Log:
+    """(day, item, time, live, stock) of each row."""
+    for day in sorted({row[0] for row in rows}):
+        mine = [row for row in rows if row[0] == day]
+        on = DAY + dt.timedelta(days=day)
+        at = [f"{on}T{row[2]}:00Z" for row in mine]
+        columns = {"i": [row[1] for row in mine], "live": [row[3] for row in mine], "stock": [row[4] for row in mine]}
+        whole = {"live": pl.Int64, "stock": pl.Int64}
+        labels = {"u": [1] * len(mine), "at": at, "good": [1] * len(mine)}
+        frame = pl.DataFrame(labels | columns, schema_overrides=whole)
+        write(frame, root / "events", f"{on}", form)
+    named: dict[str, Any] = {"user": "u", "item": "i", "time": "at", "conversion": "good"}
+    types = {"types": dict.fromkeys(("i", "live", "stock"), "int64")} if form in ("csv", "json") else {}
+    events = Events(path=f"events/{{day}}.{form}", **named, **more)
+    data = Data(root=str(root), format=form, timezone="UTC", events=events, **types)  # type: ignore[arg-type]
+    return Log(data, (), converted=root / "converted")
+
+
+TOLD = [
+    (0, 1, "09:00", 1, 5),
+    (0, 1, "08:00", 0, 5),  # older, and below it
+    (0, 2, "09:00", 0, 5),
+    (0, 3, "09:00", None, 5),
+    (-1, 3, "23:00", 1, 5),
+    (-1, 2, "23:00", 1, 5),
+    (-2, 4, "10:00", 1, 0),
+    (-6, 5, "10:00", 1, 2),
+    (-7, 6, "10:00", 1, 2),
+    (1, 2, "01:00", 1, 5),  # of the day after
+]
+
+
+@pytest.mark.parametrize("form", ["parquet", "csv", "json"])
+def test_the_newest_row_of_an_item_tells_it(tmp_path: Path, form: str) -> None:
+    """Of the day and the six before it, by the time within a day; null is not true."""
+    mine = events_log(tmp_path, form, TOLD, computed={"left": "stock - 1"})
+    assert ids(mine, "live = 1") == [1, 4, 5]
+    assert ids(mine, "live = 1 AND left > 0") == [1, 5]
+    assert ids(mine, "live = 0 OR live IS NULL") == [2, 3]
+    found = chosen(mine, DAY, "live = 1")
+    assert found.listed.sort().to_list() == [1, 2, 3, 4, 5]
+    assert found.told == "export.items: live = 1: holds for 3 of 5 items of the events of 7 days: no other is served"
+    assert days_told(mine, DAY) == [DAY - dt.timedelta(days=k) for k in (0, 1, 2, 6)]
+
+
+def test_rows_that_do_not_count_tell_nothing(tmp_path: Path) -> None:
+    mine = events_log(tmp_path, "parquet", TOLD, where="stock > 0 AND live IS NOT NULL")
+    assert ids(mine, "live = 1") == [1, 3, 5]
+
+
+@pytest.mark.parametrize(
+    ("condition", "said"),
+    [
+        ("stat = 1", "export.items expects column stat"),
+        ("stock", "expected true or false of each row"),
+        ("live = 7", "holds for none of the 5 items of the events of 7 days, such as "),
+    ],
+)
+def test_a_mistaken_condition_of_the_events(tmp_path: Path, condition: str, said: str) -> None:
+    with pytest.raises(UserError, match=said) as e:
+        chosen(events_log(tmp_path, "parquet", TOLD), DAY, condition)
+    assert e.value.code == Exit.DATA
+
+
+def test_a_day_of_another_type_is_refused(tmp_path: Path) -> None:
+    mine = events_log(tmp_path, "parquet", TOLD)
+    file = tmp_path / f"events/{DAY - dt.timedelta(days=1)}.parquet"
+    pl.read_parquet(file).with_columns(pl.col("live").cast(pl.String)).write_parquet(file)
+    with pytest.raises(UserError, match=rf"{DAY - dt.timedelta(days=1)}.*live: of other types than on {DAY}"):
+        chosen(mine, DAY, "live = 1")
+
+
+def test_what_the_events_leave_out_is_never_recommended(tmp_path: Path, world: Path) -> None:
+    """And a row of the day before that changes is another input of the export."""
+    shutil.copytree(world, tmp_path / "log")
+    for k, day in enumerate(DAYS):
+        for file in (tmp_path / f"log/events/day={day}").glob("*.parquet"):
+            rows = pl.read_parquet(file, hive_partitioning=False)
+            told = [state(int(i), k) for i in rows["item_id"]]
+            rows.with_columns(pl.Series("state", told)).write_parquet(file)
+    config = copy.deepcopy(BASE) | {"export": {"items": WITHDRAWN}}
+    config["evaluate"]["max_users"] = 30
+    counted = {"name": "clicks", "side": "item", "kind": "numeric", "profile": {"count": "click"}}  # items stay known
+    config["features"] = [f for f in config["features"] if f["name"] not in ("author", "category")] + [counted]
+    del config["data"]["items"]
+    project = Project.create(tmp_path, tmp_path / "log", config=config)
+    ended = project.call("backfill", "--from", DAYS[0], "--to", DAYS[1])
+    assert (ended.code, ended.err) == (0, ""), ended.err
+    rows = pl.concat(
+        pl.read_parquet(tmp_path / f"log/events/day={day}/*.parquet", hive_partitioning=False).with_columns(k=k)
+        for k, day in enumerate(DAYS[:2])
+    )
+    newest = rows.sort("k", "time").unique("item_id", keep="last")
+    live = {*newest.filter(pl.col("state").is_in(["on", "new"]))["item_id"]}
+    served = Export.open(project.ws)
+    assert {*served.items[0]} == live and 0 < len(live) < len(newest)
+    found = json.loads((Path(served.folder) / "manifest.json").read_text())
+    assert {str(DAYS[0]), str(DAYS[1])} <= {one["path"].split("day=")[1][:10] for one in found["inputs"]}
+    told = project.call("recommend", "--user", served.stored_users.example, "-k", 1000, "--json").json["items"]
+    assert {int(one["item_id"]) for one in told} == live
 
 
 # -- what it is measured beside ----------------------------------------------------------------------------------------

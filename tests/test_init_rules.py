@@ -1,4 +1,5 @@
-"""What a person says to `init` beside columns: `--where`, which rows count; `--export-items`, what may be served."""
+"""What a person says to `init` beside columns: `--where`, which rows count; `--export-items`, what may be served;
+`--within`, how long after what was shown what came of it comes."""
 
 from __future__ import annotations
 
@@ -135,7 +136,8 @@ def test_one_that_no_item_fulfils_is_refused_by_the_check(tmp_path: Path) -> Non
 
 REFUSED: dict[str, tuple[list[str], list[str]]] = {
     "no column": (["--where", "plam <> 'staff'"], ["--where: ", "has no column plam", "plan"]),
-    "of a side table": (["--where", "stock > 3"], ["has no column stock", "write items.stock"]),
+    "no length": (["--within", "2 days"], ["--within: 2 days is no length of time", "such as 30m, 24h or 2d"]),
+    "no pairs": (["--within", "2d"], ["--within: no table was found whose rows are of a user and an item"]),
     "no side table": (["--where", "users.age > 3"], ["no table of users was found beside the events"]),
     "no column of it": (["--where", "items.stok > 3"], ["has no column stok", "stock"]),
     "no expression": (["--where", "plan <>"], ["--where: expected an SQL expression"]),
@@ -155,15 +157,29 @@ def test_what_cannot_be_is_refused_before_anything_is_written(name: str, tmp_pat
     assert all(part in line for part in expected), line
 
 
-def test_without_a_table_of_items_nothing_can_be_served_by_it(tmp_path: Path) -> None:
+def test_a_column_that_a_table_beside_alone_has_is_meant(tmp_path: Path) -> None:
+    """Also beside one of the events, which goes before."""
+    ended, raw, _ = made(tmp_path, with_plans, "--where", "stock > 3 AND plan <> 'staff'")
+    assert ended.code == 0, ended.err
+    assert raw["data"]["events"]["where"] == "items.stock > 3 AND plan <> 'staff'"
+
+
+def test_without_a_table_of_items_the_events_tell_what_may_be_served(tmp_path: Path) -> None:
     def write(home: Path) -> None:
-        shop(STATES, "csv")(home)
+        with_plans(home)
         (home / "items.csv").unlink()
 
     (tmp_path / "log").mkdir()
     write(tmp_path / "log")
-    ended = dmtl("init", tmp_path / "log", "-o", tmp_path / "mine.yaml", "--export-items", "stock > 3")
-    assert ended.code == 2 and "--export-items: no table of items was found" in ended.err
+    assert "no table of items was found, and events_{day}.csv has no column stock" in refused(
+        tmp_path, "--export-items", "stock > 3"
+    )
+
+
+def test_what_a_person_says_of_a_column_is_in_place_of_the_guess(tmp_path: Path) -> None:
+    ended, raw, text = made(tmp_path, shop(STATES), "--export-items", "status <> 'sold'")
+    assert ended.code == 0, ended.err
+    assert raw["export"]["items"] == "aktiv = 1 AND status <> 'sold'" and "as --export-items says" in text
 
 
 def test_the_printed_command_has_what_was_given(tmp_path: Path) -> None:

@@ -35,14 +35,16 @@ def world(
     return shown, pl.concat([came, other.sample(fraction=0.15, seed=3)]).filter(pl.col("ts") < end).sort("ts")
 
 
-def init(home: Path, shown: pl.DataFrame, came: pl.DataFrame, folders: bool) -> tuple[dict[str, Any], str, str]:
+def init(
+    home: Path, shown: pl.DataFrame, came: pl.DataFrame, folders: bool, *more: str
+) -> tuple[dict[str, Any], str, str]:
     for name, table in (("shown", shown), ("bookings", came)):
         for (day,), rows in table.group_by(pl.col("ts").dt.date()) if folders or name == "shown" else ():
             (home / f"log/{name}/dt={day}").mkdir(parents=True)
             rows.write_parquet(home / f"log/{name}/dt={day}/0.parquet")
     if not folders:
         came.write_csv(home / "log/bookings.csv", datetime_format="%Y-%m-%d %H:%M:%S")
-    ended = dmtl("init", home / "log", "-o", home / "mine.yaml", "--conversion", "bookings")
+    ended = dmtl("init", home / "log", "-o", home / "mine.yaml", "--conversion", "bookings", *more)
     assert ended.code == 0, ended.err
     text = (home / "mine.yaml").read_text()
     (line,) = (line for line in text.splitlines() if "within: " in line)

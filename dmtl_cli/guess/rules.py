@@ -100,19 +100,21 @@ def rows_that_count(condition: str, events: Table) -> tuple[LeftOut, Table]:
     return LeftOut(in_brackets(condition), what, sources_of(condition)[0], is_typed=True), events
 
 
-def items_to_serve(condition: str, table: Table, key: str) -> pl.Series:
+def items_to_serve(condition: str, table: Table, key: str, *, is_of_items: bool) -> pl.Series:
     """[items] whether a condition holds.
 
     Args:
         table: of items; of a log without one, the events.
         key: its column of the items' ids.
+        is_of_items: whether it is of items.
 
     Raises:
         UserError: 2 it is no condition, or the table lacks a column.
     """
     if absent := [c for c in sources_of(condition) if c not in table.frame.columns]:
         names = table.frame.columns
-        what = f"{ITEMS}: {path_of(table)} has no column {absent[0]}{did_you_mean(absent[0], names)}"
+        lacks = "" if is_of_items else "no table of items was found, and "
+        what = f"{ITEMS}: {lacks}{path_of(table)} has no column {absent[0]}{did_you_mean(absent[0], names)}"
         raise UserError(what, f"it has {', '.join(names)}", Exit.USAGE)
     newest = table.frame.unique(key, keep="first", maintain_order=True)  # the newest day is first
     return _holds(ITEMS, condition, replace(table, frame=newest)).fill_null(False)

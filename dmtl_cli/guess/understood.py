@@ -146,7 +146,7 @@ def _ruled(rules: Rules, events: Table, roles: Roles, inputs: Inputs) -> tuple[l
         inputs.served.asked = rules.items
         side, item = inputs.sides.get("items"), roles.item
         of = (side.table, side.key.column) if side else (events, item.column) if item else None
-        inputs.served.holds = items_to_serve(rules.items, *of) if of else None
+        inputs.served.holds = items_to_serve(rules.items, *of, is_of_items=side is not None) if of else None
     if rules.where is None:
         return left_out(events, roles, inputs), events
     mine, events = rows_that_count(rules.where, events)

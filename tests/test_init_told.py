@@ -1,0 +1,209 @@
+"""init: what a firm's logs tell in words of their own, or not at all: ids with their sign first, times that are none,
+parts of a chapter, orders of a shop, states of a series, items that only the events know."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import unseen
+from initiated import features, made
+from test_init_by_day import DAYS, IDS, world
+from test_init_by_day import init as of_tables
+from test_init_windows import init as of_bookings
+from test_init_windows import world as bookings
+
+from dmtl_cli.guess import states, words
+from dmtl_cli.guess.aggregates import aggregate_of
+from dmtl_cli.guess.rows import dialect
+
+# -- names and values --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "user", "item"),
+    [
+        ("id_usuario", 2, 0),
+        ("idUsuario", 2, 0),
+        ("id_visitante", 2, 0),
+        ("cod_cliente", 2, 0),
+        ("id_articulo", 0, 2),
+        ("codice_prodotto", 0, 2),
+        ("evento.id_utente", 2, 0),
+        ("id_busqueda", 0, 0),
+        ("id", 0, 0),
+    ],
+)
+def test_an_id_whose_sign_comes_first(name: str, user: int, item: int) -> None:
+    assert (words.by_name(name, words.USER), words.by_name(name, words.ITEM)) == (user, item)
+
+
+def test_ids_of_a_spanish_log(tmp_path: Path) -> None:
+    """Two tables a day, of what was shown and of what was on offer, whose ids nothing but their names tells."""
+    x = unseen.drawn(5)
+    at = [dt.datetime.fromtimestamp(int(t), dt.UTC).replace(tzinfo=None) for t in x["at"]]
+    shown = pl.DataFrame(
+        {
+            "id_expo": np.arange(unseen.ROWS),
+            "fecha_hora": at,
+            "id_visitante": [f"v{u:03}" for u in x["user"]],
+            "id_aviso": x["item"] + 5_000,
+            "fecha_click": [t + dt.timedelta(seconds=4) if c else None for t, c in zip(at, x["click"], strict=True)],
+            "seg_en_ficha": [int(s) if c else None for s, c in zip(x["seconds"], x["click"], strict=True)],
+            "day": unseen.days_of(x),
+        }
+    )
+
+    def write(log: Path) -> None:
+        for (day,), rows in shown.group_by("day"):
+            folder = log / str(day).replace("-", "")
+            folder.mkdir()
+            rows.drop("day").write_parquet(folder / "exposiciones.parquet")
+            offers = {"id_aviso": np.arange(unseen.ITEMS) + 5_000, "barrio": [f"b{k % 4}" for k in range(unseen.ITEMS)]}
+            taken = pl.DataFrame(offers).with_columns(fecha_foto=pl.lit(f"{day} 00:05:00").str.to_datetime())
+            taken.write_parquet(folder / "avisos.parquet")
+
+    ended, raw, _ = made(tmp_path, write)
+    assert ended.code == 0, ended.err
+    events = raw["data"]["events"]
+    assert (events["user"], events["item"], events["click"]) == ("id_visitante", "id_aviso", "fecha_click")
+    assert raw["data"]["items"]["key"] == "id_aviso"
+
+
+def test_of_parts_the_greatest_and_of_seconds_the_sum() -> None:
+    """`read_pct` of two chapters is no 190%."""
+    assert aggregate_of(pl.Series("read_pct", [95.0, 95.0, 20.0])) == "MAX(read_pct)"
+    assert aggregate_of(pl.Series("read_seconds", [95.0, 95.0, 20.0])) == "SUM(read_seconds)"
+
+
+def test_a_series_that_is_complete_is_served() -> None:
+    """What has ended elsewhere, as an auction, is not."""
+    of_series = states.withdrawn(pl.Series("status", ["ongoing"] * 9 + ["completed", "hiatus", "removed", "draft"]))
+    assert of_series is not None and {*of_series.still} == {"ongoing", "completed", "hiatus"}
+    others = states.withdrawn(pl.Series("status", ["active"] * 9 + ["completed", "removed"]))
+    assert others is not None and others.still == ("active",)
+
+
+def test_the_separator_of_lines_of_which_many_have_more_values() -> None:
+    """A program's name with `;` in it, which nobody put in quotes, is no reason to cut at decimal commas."""
+    lines = ["id;price;agent"] + ["1;1,5;app"] * 30 + ["2;2,5;Mozilla (a; b; c)"] * 15
+    assert dialect("\n".join(lines).encode()).separator == ";"
+
+
+# -- times that are none -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("word", ["Invalid date", "N/A", "0000-00-00 00:00:00"])
+def test_a_word_for_no_time_is_null_and_its_row_left_out(tmp_path: Path, word: str) -> None:
+    x = unseen.drawn(2)
+
+    def write(log: Path) -> None:
+        at = [dt.datetime.fromtimestamp(int(t), dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z") for t in x["at"]]
+        rows = zip(x["user"], x["item"], at, x["click"], x["seconds"], unseen.days_of(x), strict=True)
+        days: dict[str, list[str]] = {}
+        for k, (u, i, t, c, s, day) in enumerate(rows):
+            said = {"user_id": f"u{u}", "item_id": f"i{i}", "shown_at": word if k % 190 == 7 else t}
+            days.setdefault(day, []).append(json.dumps({**said, "clicked": bool(c), "seconds": float(s)}))
+        for day, lines in days.items():
+            (log / f"{day}.jsonl").write_text("\n".join(lines) + "\n")
+
+    ended, raw, _ = made(tmp_path, write)
+    assert ended.code == 0, ended.err
+    assert raw["data"]["null_values"] == [word] and raw["data"]["events"]["invalid_rows"] == "drop"
+    assert "with no time" in ended.out
+
+
+# -- orders, most of which nothing that was shown led to ---------------------------------------------------------------
+
+
+def of_a_shop(seed: int, by: str) -> tuple[dict[str, pl.DataFrame], pl.DataFrame]:
+    """Tables of what was shown, with its click, and of orders: a sixth of these are of what was clicked, some minutes
+    later; the others, or by chance all, of any of the users and of items of which half were shown."""
+    rng, tables = np.random.default_rng(seed), world(seed)
+    shown = tables["shown"].with_columns(clicked=pl.Series((rng.random(len(tables["shown"])) < 0.2).astype(int)))
+    mine = shown.filter(pl.col("clicked") == 1).gather_every(4).drop("clicked")
+    mine = mine.with_columns(pl.col("ts") + pl.duration(minutes=7))
+    rest = shown.drop("clicked").sample(5 * len(mine), seed=seed).with_columns(
+        pl.Series("user_id", [f"u{k}" for k in rng.integers(0, 240, 5 * len(mine))]),
+        pl.Series("item_id", [f"i{k}" for k in rng.integers(0, 160, 5 * len(mine))]),
+    )  # fmt: skip
+    return {"shown": shown, "orders": pl.concat([mine, rest] if by == "search" else [rest]).sort("ts")}, mine
+
+
+@pytest.mark.parametrize(("by", "found"), [("search", True), ("chance", False)])
+def test_orders_of_which_few_name_what_was_shown(tmp_path: Path, by: str, found: bool) -> None:
+    """A sixth of them do, and hardly any with the items of others; orders by chance are of nothing that was shown."""
+    tables, mine = of_a_shop(1, by)
+    for (day,), rows in tables["shown"].group_by("day"):
+        (tmp_path / f"log/shown/dt={day}").mkdir(parents=True)
+        rows.select(*IDS, "clicked").write_parquet(tmp_path / f"log/shown/dt={day}/0.parquet")
+    tables["orders"].select(IDS).write_csv(tmp_path / "log/orders.csv", datetime_format="%Y-%m-%d %H:%M:%S")
+    code, events, said = of_tables(tmp_path / "log", *(("--conversion", "orders") if found else ()))
+    assert (code == 0, "joined" in events) == (found, found), said
+    if found:
+        shown = tables["shown"].filter((pl.col("day") == DAYS[-1]) & (pl.col("clicked") == 1))
+        day = mine.filter(pl.col("day") == DAYS[-1]).rename({"ts": "came"})
+        met = shown.with_row_index().join(day, on=["user_id", "item_id"]).filter(pl.col("came") > pl.col("ts"))
+        assert f"{met['index'].n_unique() / len(shown):.1%} of clicks are good" in said, said
+
+
+# -- how long after ----------------------------------------------------------------------------------------------------
+
+
+def test_a_person_says_how_long_after_what_was_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of what comes on a later day a day waits for it, where a fiftieth does."""
+    minutes = 24 * 60
+    shown, came = bookings(12, 0.93, (1, 600), (minutes + 1, 2 * minutes - 10))
+    one, line, _ = of_bookings(tmp_path / "two", shown, came, True, "--within", "48h")
+    assert (one["within"], one["days_after"]) == ("48h", 2), line
+    assert "lies in later days' files: so a day waits for 2 days, and the served model is then as much behind" in line
+    assert "at most 48h behind, as --within says" in (tmp_path / "two/mine.yaml").read_text()
+    _, minute, _ = of_bookings(tmp_path / "short", shown, came, True, "--within", "30m")
+    assert "within: 30m  #" in minute and "days_after" not in minute
+
+
+@pytest.mark.parametrize("folders", [True, False])
+def test_days_of_which_the_format_is_not_told(tmp_path: Path, folders: bool) -> None:
+    """05/05/2026 is of two formats: that of the other days is its own."""
+    shown, came = bookings(4, 1.0, (1, 90), (1, 2))
+    move = dt.datetime(2026, 5, 3) - dt.datetime(2026, 1, 1)
+    for name, table in (("shown", shown), ("bookings", came)):
+        moved = table.with_columns(pl.col("ts") + move)
+        days = moved.group_by(pl.col("ts").dt.date())
+        for (day,), rows in days if folders or name == "shown" else (((dt.date(2026, 5, 3),), moved),):
+            (tmp_path / f"log/{name}").mkdir(parents=True, exist_ok=True)
+            rows.write_csv(tmp_path / f"log/{name}/{day}.csv", datetime_format="%d/%m/%Y %H:%M:%S")
+    code, events, said = of_tables(tmp_path / "log", "--conversion", "bookings", "--within", "24h")
+    assert code == 0 and events["joined"]["bookings"]["within"] == "24h", said
+
+
+# -- items that only the events know -----------------------------------------------------------------------------------
+
+
+def denormalized(log: Path) -> None:
+    """Exposures with the columns of their items, whose state is that of the day on which the log was written."""
+    x = unseen.drawn(8)
+    state = np.where(x["item"] % 8 == 3, "withdrawn", "live")
+    frame = {"user_id": x["user"], "asset_id": x["item"], "ts": x["at"], "clicked": x["click"]}
+    frame |= {"seconds": x["seconds"], "asset_status": state, "style": x["item"] % 5}
+    unseen.by_day(log, pl.DataFrame(frame), x)
+
+
+def test_a_state_of_items_among_the_events(tmp_path: Path) -> None:
+    ended, raw, _ = made(tmp_path, denormalized)
+    assert ended.code == 0, ended.err
+    assert raw["export"]["items"] == "asset_status = 'live'" and "asset_status" not in features(raw)
+    live = sum(k % 8 != 3 for k in range(unseen.ITEMS))
+    assert f"{live / unseen.ITEMS:.0%} of the sample's items are served" in ended.out
+    held = f"holds for {live} of {unseen.ITEMS} items of the events of 7 days: no other is served"
+    assert f"export.items: asset_status = 'live': {held}" in ended.out
+
+
+def test_a_rule_over_items_among_the_events(tmp_path: Path) -> None:
+    ended, raw, _ = made(tmp_path, denormalized, "--export-items", "style <> 2")
+    assert ended.code == 0, ended.err
+    assert raw["export"]["items"] == "asset_status = 'live' AND style <> 2"
