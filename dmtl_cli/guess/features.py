@@ -20,7 +20,7 @@ from dmtl_cli.guess.inputs import Input, Inputs, hold_prices, share_embeddings
 from dmtl_cli.guess.late import lagging, totals_of
 from dmtl_cli.guess.left_out import mark_of
 from dmtl_cli.guess.measures import by_company, of_lengths, of_numbers
-from dmtl_cli.guess.pieces import SEPARATORS, TITLE, are_tags, separator_in, values_by_name
+from dmtl_cli.guess.pieces import SEPARATORS, are_tags, separator_in, values_by_name
 from dmtl_cli.guess.requests import is_of_request
 from dmtl_cli.guess.rewrites import lists_in_text
 from dmtl_cli.guess.roles import Guess, Roles, times_of
@@ -341,7 +341,7 @@ def refusal(s: pl.Series, own: bool, is_time: bool) -> str | None:
     if own_value and not words.says(c, words.NUMBER) and not (text and separator_in(c, known)):
         nearly = "" if known.n_unique() == len(s) else "nearly "
         return f"{nearly}a value of its own for every {'id' if own else 'row'}"
-    return _titles(known) if text and own and words.says(c, TITLE) else None
+    return _titles(known) if text and own and words.says(c, words.TITLE) else None
 
 
 def _named(known: pl.Series) -> str:

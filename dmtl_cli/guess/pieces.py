@@ -19,18 +19,11 @@ _NAMED = r"^\s*[\w.-]+=[^=;&|]*([;&|]\s*[\w.-]+=[^=;&|]*)+[;&|]?\s*$"
 _MANY = 100  # values of a name, which are measured or each of its own then
 
 
-TITLE = words.any_of(
-    "title titles headline heading subject titel titre titolo titulo título tytuł tytul titlu başlık baslik cím otsikko"
-    " tittel overskrift заголовок назва judul biaoti 标题 タイトル 제목"
-)
-"""what a thing is called in a sentence, which commas do not make a list"""
-
-
 def separator_in(c: str, s: pl.Series) -> str | None:
     """What cuts texts into pieces that repeat; None where they are not lists."""
     if c.endswith(":token_seq"):  # RecBole's
         return " "
-    if words.says(c, TITLE):
+    if words.says(c, words.TITLE):
         return None
     for separator in SEPARATORS:
         if share(s.str.contains(separator, literal=True)) >= 0.2:

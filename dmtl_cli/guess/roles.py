@@ -55,6 +55,7 @@ _ZEROS = 0.1  # of the rows may have one id
 _ALONE = 0.01  # of the rows may be of no request
 _OF_ROW = ("id", "uuid")  # names of a document's own id, as _id
 _IDS = ("id", "编号", " nr", " sk", " key")  # ends of names
+_SHARED = 1.2  # ids a title, at most, of a column that no name says is one: several editions have one title
 _ROWS = 1_000  # from which on a user has more than FEW values, unless its name is surely a user's
 
 
@@ -299,7 +300,7 @@ def find_ids(frame: pl.DataFrame, roles: Roles) -> None:
     roles.user = roles.user or best(frame, users, words.USER, "a user")
     rest = [c for c in ids if c not in roles.taken]
     items = _in_no_other(_many(frame, rest, words.ITEM), words.ITEM, words.USER)
-    roles.item = roles.item or best(frame, _finest(frame, items), words.ITEM, "an item")
+    roles.item = roles.item or _of_title(frame, rest, best(frame, _finest(frame, items), words.ITEM, "an item"))
     named = {c: words.words(c) for c in ids}
     called = [c for c in ids if (named[c].endswith(_IDS) or named[c].startswith("id ")) and frame[c].n_unique() > FEW]
     called = [c for c in called if not words.by_name(c, words.REQUEST) and c not in roles.taken]
@@ -313,6 +314,18 @@ def find_ids(frame: pl.DataFrame, roles: Roles) -> None:
             why = f"the id with most values that is left, {count_of(frame[called[0]])}"
             setattr(roles, role, Guess(called[0], why, tuple(called[1:]), is_left_over=True))
             called = called[1:]
+
+
+def _of_title(frame: pl.DataFrame, ids: list[str], item: Guess | None) -> Guess | None:
+    """The item; where its column has titles the one that has an id of each, as `lecture_id` has beside `title`."""
+    if item is None or not words.says(item.column, words.TITLE):
+        return item
+    least = frame[item.column].n_unique()
+    many = {c: frame[c].n_unique() for c in ids if c != item.column}
+    called = {c: n for c, n in many.items() if n < _OWN * len(frame) and (n <= _SHARED * least or words.is_named_id(c))}
+    own = next((c for c, n in called.items() if n >= least and is_constant(frame, c, item.column)), None)
+    why = f"{count_of(frame[own])}, each with a {item.column}" if own else ""
+    return Guess(own, why, (item.column,)) if own else item
 
 
 def _finest(frame: pl.DataFrame, items: list[str]) -> list[str]:

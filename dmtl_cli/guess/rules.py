@@ -10,11 +10,12 @@ from dataclasses import dataclass, replace
 import polars as pl
 
 from dmtl_cli.config.errors import Exit, UserError, did_you_mean
-from dmtl_cli.config.expressions import is_closed, looked_up, renamed, sources_of, with_quotes
+from dmtl_cli.config.expressions import as_own, is_closed, looked_up, renamed, sources_of, with_quotes
 from dmtl_cli.data.log.computed import Computed
 from dmtl_cli.guess.left_out import LeftOut
 from dmtl_cli.guess.outcomes import Outcomes
 from dmtl_cli.guess.rewrites import in_brackets
+from dmtl_cli.guess.roles import Roles
 from dmtl_cli.guess.side_tables import Side
 from dmtl_cli.guess.tables import Table
 from dmtl_cli.guess.values import mean
@@ -80,23 +81,27 @@ class Rules:
 NONE = Rules()
 
 
-def rows_that_count(condition: str, events: Table) -> tuple[LeftOut, Table]:
-    """The rows for which a condition does not hold, and how many these are, and the events without them, as far as the
-    events alone tell it.
+def rows_that_count(condition: str, events: Table, roles: Roles, sides: Mapping[str, Side]) -> tuple[LeftOut, Table]:
+    """The rows for which a condition does not hold, and how many these are, and the events without them.
 
     Args:
-        condition: whose columns are there.
+        condition: whose columns are there, in the events or in the tables beside them.
 
     Raises:
         UserError: 2 it is no condition.
     """
-    what = "what --where leaves out"
-    if not looked_up(condition):
-        holds = _holds(WHERE, condition, events)
-        gone, unknown = mean(~holds.fill_null(False)), mean(holds.is_null())
-        why = f"; {unknown:.1%} have no value there, and are left out too" if unknown else ""
-        what = f"{what} ({gone:.1%} of rows{why})"
-        events = replace(events, frame=events.frame.filter(holds))
+    whole, named = events.frame, set[str]()
+    for name, column in looked_up(condition):
+        side, key = sides[name], getattr(roles, name.removesuffix("s"))
+        beside = side.table.frame.unique(side.key.column, keep="first", maintain_order=True)
+        beside = beside.select(pl.col(side.key.column).alias(key.column), pl.col(column).alias(f"{name}.{column}"))
+        whole = whole.join(beside, on=key.column, how="left", maintain_order="left")
+        named.add(f"{name}.{column}")
+    holds = _holds(WHERE, as_own(condition, named), replace(events, frame=whole))
+    gone, unknown = mean(~holds.fill_null(False)), mean(holds.is_null())
+    why = f"; {unknown:.1%} have no value there, and are left out too: OR ... IS NULL keeps them" if unknown else ""
+    what = f"what --where leaves out ({gone:.1%} of rows{why})"
+    events = replace(events, frame=events.frame.filter(holds))
     return LeftOut(in_brackets(condition), what, sources_of(condition)[0], is_typed=True), events
 
 

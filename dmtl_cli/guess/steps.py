@@ -17,7 +17,6 @@ from dmtl_cli.guess import words
 from dmtl_cli.guess.inputs import Inputs
 from dmtl_cli.guess.keys import likeliest
 from dmtl_cli.guess.known import Log
-from dmtl_cli.guess.pieces import TITLE
 from dmtl_cli.guess.rewrites import LOOKS, NEEDED
 from dmtl_cli.guess.rules import NONE, Rules
 from dmtl_cli.guess.side_tables import Side
@@ -69,7 +68,7 @@ def title_of(items: Side | None) -> str | None:
         known = items.table.frame[c].drop_nulls()
         if c == items.key.column or known.dtype != pl.String or "," in c or not len(known):
             continue
-        texts, titled = known.unique(), words.says(c, TITLE)
+        texts, titled = known.unique(), words.says(c, words.TITLE)
         named = titled or words.says(c, _NAME)
         if share(texts.str.starts_with("http")) > _LINKS or (not named and (has_days(known) or with_units(known))):
             continue

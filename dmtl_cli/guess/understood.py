@@ -149,7 +149,7 @@ def _ruled(rules: Rules, events: Table, roles: Roles, inputs: Inputs) -> tuple[l
         inputs.served.holds = items_to_serve(rules.items, *of, is_of_items=side is not None) if of else None
     if rules.where is None:
         return left_out(events, roles, inputs), events
-    mine, events = rows_that_count(rules.where, events)
+    mine, events = rows_that_count(rules.where, events, roles, inputs.sides)
     return [*left_out(events, roles, inputs, mine.condition), mine], events
 
 

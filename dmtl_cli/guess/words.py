@@ -86,6 +86,11 @@ ITEM: Patterns = (
     ),
     (r"^" + any_of("business shop store ad creative target object entity campaign artist 店铺 广告") + _ID, 1),
 )
+TITLE = any_of(
+    "title titles headline heading subject titel titre titolo titulo título tytuł tytul titlu başlık baslik cím otsikko"
+    " tittel overskrift заголовок назва judul biaoti 标题 タイトル 제목"
+)
+"""what a thing is called in a sentence, which commas do not make a list"""
 OWNER: Patterns = (
     (any_of("author owner creator uploader seller publisher merchant vendor poster sender artist 作者 卖家") + "$", 2),
 )
