@@ -19,6 +19,8 @@ from dmtl_cli.guess.roles import Roles
 from dmtl_cli.guess.side_tables import Side
 from dmtl_cli.guess.tables import Table
 from dmtl_cli.guess.values import mean
+from dmtl_cli.guess.waits import DAY
+from dmtl_cli.guess.windows import hours_of
 from dmtl_cli.guess.writing import path_of
 
 _HOLDS = ":holds"
@@ -72,10 +74,12 @@ class Rules:
         return replace(self, where=renamed(self.where, found))
 
     def refuse_within(self, later: Sequence[Outcomes]) -> None:
-        """Raises UserError 2 where `within` is said of no table."""
-        if self.within is not None and not any(one.wait for one in later):
-            what = f"{WITHIN}: no table was found whose rows are of a user and an item, and name no exposure"
-            raise UserError(what, "leave it out", Exit.USAGE)
+        """Raises UserError 2 where `within` is said of no table: of one whose rows name exposures it says in how many
+        later days' files they may lie."""
+        if self.within is None or any(one.wait for one in later) or (later and hours_of(self.within) >= DAY):
+            return
+        what = f"{WITHIN}: no table was found whose rows are of a user and an item, and name no exposure"
+        raise UserError(what, "leave it out", Exit.USAGE)
 
 
 NONE = Rules()

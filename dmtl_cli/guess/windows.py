@@ -81,12 +81,14 @@ def with_windows(
     return [replace(one, **_told(one, root, events, click, within)) if one.wait else one for one in found]  # type: ignore[arg-type]
 
 
-def with_days_after(found: Sequence[Outcomes], root: str, events: Table) -> list[Outcomes]:
+def with_days_after(found: Sequence[Outcomes], root: str, events: Table, within: str | None = None) -> list[Outcomes]:
     """The tables of days whose rows name what was shown, each with the number of later days' files in which a tenth of
-    what came of a day lies, at least: mails are read on the next day. Arguments as of `with_windows`."""
+    what came of a day lies, at least: mails are read on the next day. Where a person says a window of days, a fiftieth
+    is enough, within these. Arguments as of `with_windows`."""
     out, read = dict[str, Outcomes](), _Days(root, sorted(_days(events)[:_WEEK]))
+    least, days = (_SOME, int(hours_of(within) // DAY)) if within and hours_of(within) >= DAY else (_LATER, _AFTER)
     for one in found:
-        made = _over_days(one, read, events, out) if one.wait is None else one
+        made = _over_days(one, read, events, out, least, days) if one.wait is None else one
         way = out.get((one.through or "").partition(".")[0])
         if way is not None and way.reaches:  # what names a row of a later file lies there too, or still later
             made = replace(made, reaches=made.reaches + way.reaches)
@@ -120,8 +122,15 @@ class _Days:
         return out if len(out) > 1 and len({ids.dtype for ids in out}) == 1 else None
 
 
-def _over_days(one: Outcomes, read: _Days, events: Table, before: Mapping[str, Outcomes]) -> Outcomes:
-    """A table with what `with_days_after` says of it, after those of which it may name rows."""
+def _over_days(
+    one: Outcomes, read: _Days, events: Table, before: Mapping[str, Outcomes], least: float, most: int
+) -> Outcomes:
+    """A table with what `with_days_after` says of it, after those of which it may name rows.
+
+    Args:
+        least: share of what came of a day that lies in later files, from which on they are waited for.
+        most: days that are waited for.
+    """
     if one.once or one.reaches or not (events.files.days and one.table.files.days):
         return one
     way, _, column = (one.through or "").partition(".")
@@ -130,8 +139,8 @@ def _over_days(one: Outcomes, read: _Days, events: Table, before: Mapping[str, O
         if lags is None or lags.sum() < _LEAST:
             return one
         rest = 1 - np.cumsum(lags) / lags.sum()
-        if rest[0] > _LATER:
-            wait = int((rest > _LATER).sum())
+        if rest[0] > least:
+            wait = min(most, int((rest > least).sum()))
             behind = f"the served model is then {count(wait, 'day')} behind"
             why = f"{rest[0]:.0%} of what came of a day's exposures lies in later days' files, and {behind}"
             return replace(one, reaches=wait, said_of_days=why)
@@ -167,7 +176,7 @@ def _lags(one: Outcomes, read: _Days, events: Table, column: str | None) -> npt.
 
 def _told(one: Outcomes, root: str, events: Table, click: str | None, within: str | None) -> dict[str, object]:
     assert one.wait is not None
-    wait = one.wait if within is None else replace(one.wait, hours=_hours(within), given=within)
+    wait = one.wait if within is None else replace(one.wait, hours=hours_of(within), given=within)
     with suppress(UserError):  # a file of another day that cannot be read
         if (both := _both(one, root, events, click)) is not None:
             of = replace(one, wait=wait)
@@ -175,7 +184,8 @@ def _told(one: Outcomes, root: str, events: Table, click: str | None, within: st
     return {"wait": wait, "why": one.why.replace(one.wait.said, wait.said)}
 
 
-def _hours(within: str) -> float:
+def hours_of(within: str) -> float:
+    """Hours of a length of time as `data.events.joined.TABLE.within` has it."""
     return int(within[:-1]) * {"s": 1 / 3600, "m": 1 / 60, "h": 1, "d": 24}[within[-1]]
 
 
