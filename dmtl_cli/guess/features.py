@@ -154,7 +154,7 @@ def _add_own(events: Table, roles: Roles, found: Inputs, partial: Mapping[str, s
                 _add_served(frame, key, found, begin, _shown(first[key], frame[key], days))
             total = states.total_of(first, key, frame, roles, side)
             mine = [i for i in found.used[begin:] if i.side == side and is_constant(frame, key, i.column)]
-            for i, why in [(i, why) for i in mine if (why := total(first[i.column])) is not None]:
+            for i, why in [(i, why) for i in mine if (why := total(first[i.column]) or _by_window(first[i.column]))]:
                 found.hold(i.column, side, f"the same in all rows of {whose[side]}; {why}")
     tests = [g.column for g in found.unused if g.column in frame.columns and states.is_of_test(frame[g.column])]
     for i in [i for i in found.used[begin:] if i.kind == "categorical"]:
@@ -192,6 +192,13 @@ def _shown(ids: pl.Series, items: pl.Series, days: pl.Series | None) -> states.S
     return before, last
 
 
+def _by_window(s: pl.Series) -> str | None:
+    """Why a number counts what came in some days, by its name."""
+    if s.dtype.is_numeric() and words.says(s.name, words.WINDOW):
+        return "named like what some days count: its value is that of the end of the log"
+    return None
+
+
 _TOTALS = 2
 """running totals of an object, at least, whose other whole numbers are such too where half of all are"""
 
@@ -210,9 +217,8 @@ def _hold_totals(
     ids = events[getattr(roles, side).column]
     for c in totals_of(frame, key, [i.column for i in used], ids, states.clicks_of(events, roles)):
         found.hold(c, side, "it follows the log's own counts: its value is that of the end of the log")
-    for i in [i for i in found.used[before:] if frame.schema[i.column].is_numeric()]:
-        if words.says(i.column, words.WINDOW):
-            found.hold(i.column, side, "named like what some days count: its value is that of the end of the log")
+    for i, why in [(i, why) for i in found.used[before:] if (why := _by_window(frame[i.column])) is not None]:
+        found.hold(i.column, side, why)
     for i in [i for i in found.used[before:] if i.kind == "numeric"]:
         read = words.by_name(i.column, words.DURATION) >= _READ  # by its readers, and no length of its own
         if words.says(i.column, words.TOTAL) and (read or not states.is_measure(i.column)):

@@ -134,6 +134,12 @@ _COUNT = spelled(
     " загалом укупно общо σύνολο jumlah_total tổng määrä jumlah jml jlh количество число кол_во всего кількість"
     " αριθμός số lượt"
 )
+_SPAN = spelled(
+    "week month today uge måned woche monat heute semana mes hoje hoy settimana mese oggi semaine mois vecka månad"
+    " viikko kuukausi maand vandaag tydzień miesiąc týden měsíc hét hónap săptămână lună"
+)
+"""days of which a number is"""
+_THIS = "(this|denne|diese|esta|questa|cette|denna|deze|tento)"
 _COUNTED = spelled(
     "satış+ yorum+ beğeni+ görüntülenme+ izlenme+ tıklama+ favori+ değerlendirme+ takipçi+ indirme+ okunma+"
     " sipariş+ verkäufe verkauft bewertungen aufrufe klicks kommentare rezensionen abonnenten ventas vistas"
@@ -147,9 +153,17 @@ _COUNTED = spelled(
     " отзыв+ лайк+ комментари+ подписчик+ перегляд+ відгук+ πωλήσεων κριτικών προβολών reproducciones reproduções"
     " guardados guardadas calificaciones compartidos me_gusta salvamentos salvos salvataggi enregistrements gespeichert"
 )
+_DONE = (
+    r"(leíd|leid|vist|escuchad|comprad|vendid|reproducid|guardad|assistid|ouvid|salv)[oa]s"
+    r"|(lett|ascoltat|acquistat|vendut)[ie]|(vue|lue|achetée|vendue|écoutée)s|gelesen|gehört|gesehen|gekauft|bestellt"
+    r"|(przeczytan|obejrzan|kupion|sprzedan)ych|leste|lest|læste|læst|hørte|sete|köpta|lästa|luettu|kuunneltu|ostettu"
+)
+"""what was done with many"""
 TOTALS = (
     rf"(^| ){_COUNT}( (de|di|do|da|of))? {_COUNTED}( |$)|(^| ){_COUNTED} {_COUNT}( |$)"
+    rf"|^{_COUNTED}$|(^| ){_DONE}( |$)"
     rf"|^{spelled('aufrufe klicks ventas vendas ventes vendite terjual myyty verkocht solgt sålda продаж+ просмотр+')}$"
+    rf"|(^| )({_COUNTED}|{_DONE}|sold|bought|viewed) ({_THIS} )?{_SPAN}( |$)"
     r"|(販売|売上|累計|再生|閲覧|レビュー|いいね|口コミ|ダウンロード|お気に入り|コメント|購入|注文)(数|件数|回数|個数)|^累計"
     r"|(누적|총)|(판매|조회|리뷰|후기|좋아요|구매|댓글|찜|다운로드|주문)(수|량|건수|횟수)$"
     r"|销量|銷量|(评论|評論|评价|評價|瀏覽|购买|購買|销售|銷售|下载)(数|數|量|次数|次數)$|^(累计|累計)"
@@ -159,8 +173,9 @@ TOTALS = (
 """a running total"""
 _LEADING = spelled(
     "total totals totalt totala totale totaal gesamt insgesamt yhteensä toplam celkem spolu łącznie ogółem razem"
-    " ukupno skupaj összesen összes kokku iš_viso kopā итого всего всього загалом укупно общо σύνολο tổng lifetime"
-    " össz jumlah terkumpul bilangan cumulative kumulativ+ kumulert kumuliert accumulated acumulad+ cumulé+ cumulat+"
+    " ukupno skupaj összesen összes kokku iš_viso kopā итого всего всього загалом укупно общо σύνολο synolo tổng"
+    " lifetime össz jumlah terkumpul bilangan cumulative kumulativ+ kumulert kumuliert accumulated acumulad+"
+    " cumulé+ cumulat+"
 )
 UNIT = r" (m2|m²|m3|m³|sqm|sqft|sq ?ft|ft2|qm|kvm|kwh?|kg|km|[cm]m|ltr|kcal|kj|[kmg]b|px|dpi|mah|hp|ps)$"
 """the unit at the end of a name: none that is a language's code too"""
@@ -204,7 +219,7 @@ MEANS = (
         " rejting ocenka оцінка оцена įvertinimas vērtējums hinnang αξιολόγηση penilaian peringkat điểm"
         " puan puanı ortalama_puan bewertung durchschnittsbewertung sternebewertung valoración calificación"
         " puntuación nota_media avaliação note_moyenne voto_medio valutazione ocena średnia_ocena hodnocení"
-        " értékelés beoordeling waardering arvosana nilai_ulasan рейтинг оценка середня_оцінка βαθμολογία"
+        " értékelés beoordeling waardering arvosana nilai_ulasan рейтинг оценка середня_оцінка βαθμολογία vathmologia"
     )
     + "( "
     + spelled(
@@ -247,13 +262,15 @@ STOCK = (
     + spelled(
         "stock stok stoku inventory stock_level stock_qty stock_count on_hand bestand lagerbestand estoque"
         " inventario existencias giacenza giacenze voorraad lagersaldo lagerbeholdning varastosaldo készlet"
-        " raktárkészlet skladem stan_magazynowy stoc persediaan tồn_kho остаток запас залишок απόθεμα"
+        " raktárkészlet skladem stan_magazynowy stoc persediaan tồn_kho остаток запас залишок απόθεμα apothema"
     )
     + "( ?"
     + spelled("adedi adet miktarı qty quantity count level units menge anzahl cantidad quantidade")
     + r")?$|在庫|库存|庫存|재고|สต็อก|مخزون|מלאי"
 )
 """how many are left"""
+NOW = f"(^| ){spelled('now nyt nu jetzt aktuell ahora agora adesso attuale maintenant teraz nyní')}$"
+"""of a number: that of the day on which the table was written"""
 BORN = (
     "^("
     + spelled("ürün+ item article video content")

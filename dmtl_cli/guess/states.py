@@ -66,7 +66,11 @@ _TOTALS = (
 _MEANS = r"(^| )((avg |mean |star )?ratings?|(avg |mean )?stars|rating (avg|mean))$|^评分$"
 _RATES = (
     r"(^| )(ctr|cvr|"
-    + words.any_of("click clickthrough click_through conversion open finish completion bounce skip like purchase read")
+    + words.any_of(
+        "click clickthrough click_through conversion open finish completion bounce skip like purchase read redeem"
+        " redemption order booking apply application save share listen play watch view install unlock reply response"
+        " acceptance sell_through sellthrough"
+    )
     + " rate|"
     + words.any_of("konverze konversion konversionsrate conversie konwersja konverzió conversão conversión conversione")
     + ")( |$)|点击率|转化率"
@@ -78,6 +82,8 @@ _MEASURE = words.any_of(
     " hours seconds weight distance area rooms ingredients servings chapters tracks episodes word page char character"
     " photo image picture room ingredient serving chapter track episode lesson season volume"
 )
+_SPENT = rf"(^| )({words.any_of('minutes mins hours hrs seconds secs streak')}|{languages.MINUTES})( |$)"
+"""how long, which of users grows whenever they come"""
 _AIM = words.any_of(
     "goal target budget limit quota capacity minimum maximum min max ziel objetivo objectif meta sasaran cél"
 )
@@ -216,6 +222,8 @@ def total(
     rate: Callable[[], float] = lambda: 0.0,
     acts: Collection[str] = (),
     pace: Callable[[], float] = lambda: 0.0,
+    *,
+    of_users: bool = False,
 ) -> str | None:
     """Why numbers of a table that is one state for all days may count what came later; None where they hardly do.
 
@@ -226,6 +234,7 @@ def total(
         rate: gives that with the log's own rates of clicks and of what came of them.
         acts: columns of clicks and of what came of them.
         pace: gives the rank correlation with the log's own counts times how long the ids have been there.
+        of_users: whether the ids are users'.
     """
     known = s.drop_nulls()
     if not s.dtype.is_numeric() or not len(known):
@@ -238,6 +247,10 @@ def total(
         return f"named like a rate of what users do: {late}"
     if _says(s.name, _TOTALS) or _says(s.name, languages.TOTALS):
         return f"named like a running total: {late}"
+    if of_users and known.n_unique() > _CLASSES // 2 and _says(s.name, _SPENT) and not words.says(s.name, _AIM):
+        return f"named like how long users were there: {late}"
+    if several and _says(s.name, languages.NOW):
+        return f"named like a number of that moment: {late}"
     if _says(s.name, languages.STOCK):
         return "named like what is left in stock: its value is that of the day on which the table was written"
     if several and (act := _act_of(s.name, acts)) is not None:
@@ -411,7 +424,13 @@ def total_of(
         return 0.0 if since is None else follows(s, [n * _lasting(since) for n in counts])
 
     acts = acts_of(roles)
-    return lambda s: total(s, lambda: follows(s, counts), lambda: age(s), lambda: follows(s, of), acts, lambda: pace(s))
+    of_users = side == "user"
+
+    def why(s: pl.Series) -> str | None:
+        ways = (lambda: follows(s, counts), lambda: age(s), lambda: follows(s, of))
+        return total(s, *ways, acts, lambda: pace(s), of_users=of_users)
+
+    return why
 
 
 def _lasting(since: pl.Series) -> pl.Series:

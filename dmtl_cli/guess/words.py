@@ -32,7 +32,8 @@ _ACTS = any_of(
     "click clk like hate dislike follow comment forward share favorite favourite fav collect cart buy bought purchase"
     " order pay paid convert conversion download install subscribe profile_enter upvote vote rating rated stars finish"
     " complete completion skip watch view viewed play played read dwell stay long_view effective_view engage feedback"
-    " response liked shared hidden reported muted dismissed 点赞 收藏 购买 评论 转发 评分 加购 下单 完播"
+    " response liked shared hide hidden report reported muted dismiss dismissed"
+    " 点赞 收藏 购买 评论 转发 评分 加购 下单 完播"
 )
 _MEASURES = any_of("flag label count yn s type ratio rate time ms msec sec secs seconds duration length pct percent")
 
