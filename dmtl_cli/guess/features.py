@@ -151,7 +151,7 @@ def _add_own(events: Table, roles: Roles, found: Inputs, partial: Mapping[str, s
         found.used[begin:] = by_company(first, found.used[begin:], side)
         if days is not None and days.n_unique() > 1:
             if side == "item" and "items" not in found.sides:
-                _add_served(frame, key, found, begin, _shown(first[key], frame[key], days))
+                _add_served(events, key, found, begin, _shown(first[key], frame[key], days))
             total = states.total_of(first, key, frame, roles, side)
             mine = [i for i in found.used[begin:] if i.side == side and is_constant(frame, key, i.column)]
             for i, why in [(i, why) for i in mine if (why := total(first[i.column]) or _by_window(first[i.column]))]:
@@ -163,14 +163,16 @@ def _add_own(events: Table, roles: Roles, found: Inputs, partial: Mapping[str, s
             found.unused.append(Guess(i.column, f"a second name of {test}, the group of a test"))
 
 
-def _add_served(frame: pl.DataFrame, key: str, found: Inputs, begin: int, shown: states.Shown | None) -> None:
+def _add_served(events: Table, key: str, found: Inputs, begin: int, shown: states.Shown | None) -> None:
     """Takes what says, in all rows of an item, that it was withdrawn since, out of the features: it tells which may be
     served."""
+    frame = events.frame
     first = frame.unique(key, keep="first", maintain_order=True)
     found.served.whose, found.served.of_the_end = "sample", True
     mine = [i for i in found.used[begin:] if i.side == "item" and is_constant(frame, key, i.column)]
     for i in mine:
         gone = states.withdrawn(first[i.column], lambda: shown)
+        gone = None if gone is None else replace(gone, yes=events.yes.get(i.column, ()))
         found.served.add(first[i.column], gone, shown)
         if gone is not None:
             found.used.remove(i)

@@ -57,7 +57,7 @@ def were_shown(told: pl.Series, shown: pl.Series, mixed: pl.Series | None = None
     with the items of others."""
     met = _met(told, shown)
     if mixed is not None and _met(mixed, shown) <= _SURE_CHANCE * met:
-        return len(told) >= FEW and met >= _SURE_MET
+        return met >= _SURE_MET and met * len(told) >= FEW
     return len(told) >= FEW and met >= _MET
 
 
@@ -284,12 +284,13 @@ def _by_day(table: Table, mine: Roles, events: Table, roles: Roles, taken: set[s
         pairs_of_day(frame, user, item, roles),
         *(pairs_of_day(of, *named, mine) for of in (rows, _mixed(rows, named[1]))),
     )
-    is_of_day = were_shown(told, shown, mixed)
+    smaller = len(rows) < len(frame)  # what came of what was shown is less, and more than it is something else
+    is_of_day = were_shown(told, shown, mixed if smaller else None)
     if not (is_of_day or table.files.days):  # a stay may be booked a day or two later
         shown = _pairs(events.frame, (user, item))
         told, mixed = (_pairs(of, named) for of in (table.frame, _mixed(table.frame, named[1])))
     rate, met = _met(shown, told), _met(told, shown)
-    if not were_shown(told, shown, mixed) or met <= rate or _met(mixed, shown) > _CHANCE * met:
+    if not were_shown(told, shown, mixed if smaller else None) or met <= rate or _met(mixed, shown) > _CHANCE * met:
         return None
     one = of_pairs(table, table.frame.drop_nulls([*named]), (user, item), named, rate, taken)
     if rate > ALL and not any(words.by_name(c, words.CLICK + words.DURATION) for c in one.columns):

@@ -50,6 +50,7 @@ _MOMENT = dt.timedelta(minutes=1)
 _BRIEF = 0.9  # of the requests last no longer
 _OF_ONE = 0.98  # of the rows of a request have one user
 _SEVERAL = 1.2  # rows a request
+_AGAIN = 0.02  # of them may show what was shown before, as a row that is delivered twice does
 _OWN = 0.9  # of the rows have a value of their own: no user or item
 _ZEROS = 0.1  # of the rows may have one id
 _ALONE = 0.01  # of the rows may be of no request
@@ -385,6 +386,8 @@ def find_request(frame: pl.DataFrame, roles: Roles) -> None:
         brief = lasts is not None and share(lasts <= _MOMENT) >= _BRIEF
         if not sure and (lasts is None or share(lasts <= _VISIT) < _OF_ONE):
             continue
+        if not brief and item is not None and _shows_again(frame, c, item):
+            continue
         of_item = item is not None and is_constant(frame, c, item)  # as an exposure and its click are
         if is_constant(frame, c, roles.user.column, _OF_ONE) and not of_item:
             when = " at one time" if brief else "" if sure else " within hours"
@@ -396,6 +399,12 @@ def find_request(frame: pl.DataFrame, roles: Roles) -> None:
         several = [c for c in named if frame[c].n_unique() < _OWN * len(frame)]
         others += [c for c in several if c not in (*others, found[0][1].column) and c not in roles.taken]
         roles.request = replace(found[0][1], others=tuple(others))
+
+
+def _shows_again(frame: pl.DataFrame, request: str, item: str) -> bool:
+    """Whether what lasts some time shows items more than once, as a visit does: of a list a click counts once."""
+    pairs = frame.select(request, item).drop_nulls()
+    return len(pairs) - pairs.n_unique() > _AGAIN * len(pairs)
 
 
 def _lasting(ids: pl.Series, at: pl.Series) -> pl.Series:

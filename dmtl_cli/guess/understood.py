@@ -173,9 +173,11 @@ def _likeliest(named: list[Table], given: Mapping[str, str]) -> tuple[Table, Rol
     def likeness(of: tuple[Roles, Table]) -> tuple[int, bool, int, bool, int, int]:
         roles, table = of
         named, fits = sum(c in table.frame.columns for c in given.values()), fits_events(roles)
-        dated = bool(table.files.days) and roles.user is not None and roles.time is not None
-        sure = 0 if is_catalogue(table.frame, roles) or is_listed(table, logs) else fits
-        return named, not table.has_no_path, sure, dated, fits, table.files.bytes
+        of_day = table.of_day(table.day) if table.day is not None else None
+        listed = is_catalogue(table.frame if of_day is None else of_day, roles)
+        dated = bool(table.files.days) and roles.user is not None and roles.time is not None and not listed
+        sure = 0 if listed or is_listed(table, logs) else fits
+        return named, not table.has_no_path, sure, dated, 0 if listed else fits, table.files.bytes
 
     roles, events = max(known, key=likeness)
     return events, roles

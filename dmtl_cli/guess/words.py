@@ -45,7 +45,8 @@ USER: Patterns = (
     (
         r"^"
         + any_of(
-            "client account guest listener person profile human player gamer subscriber learner student pupil patient"
+            "konto cuenta conta compte"
+            " client account guest listener person profile human player gamer subscriber learner student pupil patient"
             " passenger jogador jugador spieler joueur giocatore suscriptor abonnent abonné"
             " schüler élève leser lecteur lettore lector usuario usuário utente utilisateur nutzer benutzer"
             " kunde kunden kund klant klanten klient asiakas zakaznik zákazník cliente gebruiker bruger bruker"
