@@ -45,8 +45,9 @@ def test_rows_that_do_not_count_are_left_out_and_told(tmp_path: Path) -> None:
     assert raw["data"]["types"]["level"] == "int64", "else it would be compared as text"
     x = drawn(0)
     gone, unknown = np.isin(x["user"] % 4, [1, 2]).mean(), (x["user"] % 4 == 2).mean()
-    said = f"what --where leaves out ({gone:.1%} of rows; {unknown:.1%} have no value there, and are left out too)"
-    assert f"left out         by where                  {said}" in ended.out
+    lost = f"{unknown:.1%} have no value there, and are left out too: OR ... IS NULL keeps them"
+    said = f"what --where leaves out ({gone:.1%} of rows; {lost})"
+    assert f"left out by where {said}" in " ".join(ended.out.split())
     assert f"# without {said}\n" in text
     found = dmtl("check", "--config", tmp_path / "mine.yaml", "--day", DAY, "--json").json
     mine = (np.array([d == DAY for d in _days()]) & ~np.isin(x["user"] % 4, [1, 2])).sum()
@@ -137,7 +138,7 @@ def test_one_that_no_item_fulfils_is_refused_by_the_check(tmp_path: Path) -> Non
 REFUSED: dict[str, tuple[list[str], list[str]]] = {
     "no column": (["--where", "plam <> 'staff'"], ["--where: ", "has no column plam", "plan"]),
     "no length": (["--within", "2 days"], ["--within: 2 days is no length of time", "such as 30m, 24h or 2d"]),
-    "no pairs": (["--within", "2d"], ["--within: no table was found whose rows are of a user and an item"]),
+    "no pairs": (["--within", "2h"], ["--within: no table was found whose rows are of a user and an item"]),
     "no side table": (["--where", "users.age > 3"], ["no table of users was found beside the events"]),
     "no column of it": (["--where", "items.stok > 3"], ["has no column stok", "stock"]),
     "no expression": (["--where", "plan <>"], ["--where: expected an SQL expression"]),
@@ -162,6 +163,12 @@ def test_a_column_that_a_table_beside_alone_has_is_meant(tmp_path: Path) -> None
     ended, raw, _ = made(tmp_path, with_plans, "--where", "stock > 3 AND plan <> 'staff'")
     assert ended.code == 0, ended.err
     assert raw["data"]["events"]["where"] == "items.stock > 3 AND plan <> 'staff'"
+    x = drawn(0)
+    stock = np.array(STATES["stock"].to_list())[x["item"]]
+    unknown = (stock > 3) & (x["user"] % 4 == 2)
+    gone = ~((stock > 3) & np.isin(x["user"] % 4, [0, 3]))
+    said = f"({gone.mean():.1%} of rows; {unknown.mean():.1%} have no value there, and are left out too: OR ... IS"
+    assert f"what --where leaves out {said}" in ended.out
 
 
 def test_without_a_table_of_items_the_events_tell_what_may_be_served(tmp_path: Path) -> None:

@@ -207,3 +207,99 @@ def test_a_rule_over_items_among_the_events(tmp_path: Path) -> None:
     ended, raw, _ = made(tmp_path, denormalized, "--export-items", "style <> 2")
     assert ended.code == 0, ended.err
     assert raw["export"]["items"] == "asset_status = 'live' AND style <> 2"
+
+
+# -- which column, which table -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["lecture_id", "shohin_cd"])
+def test_an_id_for_each_title_is_the_item(tmp_path: Path, name: str) -> None:
+    """Also under a name that says nothing, where each title has one, and of several with one title each is its own."""
+    x = unseen.drawn(4)
+    shared = unseen.ITEMS if name == "shohin_cd" else 24  # parts of one lecture have one title
+    frame = {"user_id": x["user"], "title": [f"On patience, {i % shared}" for i in x["item"]]}
+    frame |= {name: [f"x{i * 7:04}" for i in x["item"]], "ts": x["at"], "clicked": x["click"], "seconds": x["seconds"]}
+    ended, raw, _ = made(tmp_path, lambda log: unseen.by_day(log, pl.DataFrame(frame), x))
+    assert ended.code == 0, ended.err
+    assert raw["data"]["events"]["item"] == name
+    assert f"{len({*x['item']})} texts, each with a title" in ended.out
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_visit_that_shows_items_again_is_no_request(tmp_path: Path, again: bool) -> None:
+    """Else of its clicks on one item one would count."""
+    x = unseen.drawn(6)
+    visit = [f"s{k // 20}-{u}" for k, u in enumerate(np.repeat(x["user"][::20], 20))]
+    item = np.arange(unseen.ROWS) % 20 if not again else np.arange(unseen.ROWS) % 10
+    frame = {"user_id": np.repeat(x["user"][::20], 20), "item_id": item, "ts": x["at"], "session_id": visit}
+    frame |= {"clicked": x["click"], "seconds": x["seconds"]}
+    ended, raw, _ = made(tmp_path, lambda log: unseen.by_day(log, pl.DataFrame(frame), x))
+    assert ended.code == 0, ended.err
+    assert raw["data"]["events"].get("request") == (None if again else "session_id")
+    assert ("further click" in ended.out) is False
+
+
+def test_a_catalogue_of_each_day_is_no_log_of_events(tmp_path: Path) -> None:
+    """Two ids a row, `produkt_id` and `ean`, and a time: it is the table of what was shown, by names that nobody
+    knows."""
+    x = unseen.drawn(7)
+    shown = pl.DataFrame(
+        {
+            "id_navstevnika": [f"n{u:03}" for u in x["user"]],
+            "id_produktu": x["item"] + 100,
+            "cas": [dt.datetime.fromtimestamp(int(t), dt.UTC).strftime("%Y-%m-%d %H:%M:%S") for t in x["at"]],
+            "klik": x["click"],
+            "trvanie_s": x["seconds"],
+            "day": unseen.days_of(x),
+        }
+    )
+    number = np.arange(unseen.ITEMS)
+    goods = pl.DataFrame({"id_produktu": number + 100, "ean": [f"85{n:011}" for n in number], "cena": number % 9 + 0.5})
+
+    def write(log: Path) -> None:
+        for (day,), rows in shown.group_by("day"):
+            (log / str(day)).mkdir()
+            rows.drop("day").write_csv(log / str(day) / "zobrazenia.csv")
+            goods.with_columns(cas_exportu=pl.lit(f"{day} 23:58:00")).write_csv(log / str(day) / "produkty.csv")
+
+    ended, raw, _ = made(tmp_path, write)
+    assert ended.code == 0, ended.err
+    events = raw["data"]["events"]
+    assert (events["path"], events["item"], events["click"]) == ("{day}/zobrazenia.csv", "id_produktu", "klik")
+
+
+def test_flags_in_text_among_the_events(tmp_path: Path) -> None:
+    def write(log: Path) -> None:
+        x = unseen.drawn(9)
+        frame = {"user_id": x["user"], "game_id": x["item"], "ts": x["at"], "clicked": x["click"]}
+        frame |= {"seconds": x["seconds"], "active_flg": np.where(x["item"] % 7 == 2, "N", "Y")}
+        unseen.by_day(log, pl.DataFrame(frame), x)
+
+    ended, raw, _ = made(tmp_path, write)
+    assert ended.code == 0, ended.err
+    assert raw["export"]["items"] == "active_flg = 'Y'"
+
+
+# -- what is told of a user at the end of the log ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("column", "side", "told"),
+    [
+        ("total_minutes", "user", "named like how long users were there"),
+        ("streak_days", "user", "named like how long users were there"),
+        ("total_minutes", "item", None),
+        ("daily_goal_minutes", "user", None),
+        ("notas_leidas", "user", "named like a running total"),
+        ("comentarios", "item", "named like a running total"),
+        ("SolgtDenneUge", "item", "named like a running total"),
+        ("varausjono_nyt", "item", "named like a number of that moment"),
+        ("apothema", "item", "named like what is left in stock"),
+        ("redeemRate", "item", "named like a rate of what users do"),
+    ],
+)
+def test_numbers_of_the_end_by_their_names(column: str, side: str, told: str | None) -> None:
+    s = pl.Series(column, [(k * 37) % 83 + (0.5 if column == "redeemRate" else 0) for k in range(200)])
+    s = s if column == "redeemRate" else s.cast(pl.Int64)
+    why = states.total(s, lambda: 0.0, of_users=side == "user")
+    assert (why is None) == (told is None) and (told is None or (why or "").startswith(told)), why

@@ -46,7 +46,7 @@ _GONE = (
     + f"|{languages.GONE})"
 )
 _THERE = words.any_of("active available in_stock instock enabled aktiv activo actif ativo 上架")
-_WHOLE = r"^((is|was|ist) )?{}( (flag|yn|at|on|date|time|ts|datetime|utc))*$"
+_WHOLE = r"^((is|was|ist) )?{}( (flag|flg|ind|yn|at|on|date|time|ts|datetime|utc))*$"
 _STATUS = rf"(^| )(status|state|availability|{languages.STATE})$"
 _ACT = words.any_of(
     "view click like play follower fan save order purchase download install sale visit read share comment review vote"
