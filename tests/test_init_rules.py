@@ -12,7 +12,7 @@ import pytest
 from initiated import config_of, made
 from test_init_flow import of_one_day
 from test_init_served import DAY, ITEMS, STATES, N, shop
-from unseen import days_of, drawn
+from unseen import by_day, days_of, drawn
 from worlds import dmtl
 
 PLANS = ["free", "staff", None, "paid"]
@@ -181,6 +181,32 @@ def test_without_a_table_of_items_the_events_tell_what_may_be_served(tmp_path: P
     assert "no table of items was found, and events_{day}.csv has no column stock" in refused(
         tmp_path, "--export-items", "stock > 3"
     )
+
+
+def test_a_field_of_an_object_of_the_events_is_no_table_beside_them(tmp_path: Path) -> None:
+    def write(home: Path) -> None:
+        x = drawn(0)
+        frame = pl.DataFrame({"user_id": x["user"], "item_id": x["item"], "ts": x["at"], "clicked": x["click"]})
+        plan = pl.struct(plan=pl.Series([PLANS[u % 4] for u in x["user"]])).alias("users")
+        by_day(home / "events", frame.with_columns(plan, seconds=pl.Series(x["seconds"])), x)
+
+    ended, raw, _ = made(tmp_path, write, "--where", "users.plan <> 'staff'")
+    assert ended.code == 0, ended.err
+    assert ("users.plan" in raw["data"]["events"]["where"] and "(49." in ended.out) or "(50." in ended.out
+
+
+def test_a_column_of_a_type_that_no_sample_has(tmp_path: Path) -> None:
+    """How many rows it leaves out is for `check` to say."""
+
+    def write(home: Path) -> None:
+        shop(STATES)(home)
+        file = next(home.glob("items*.parquet"))
+        blob = pl.Series("blob", [None if k % 5 else b"x" for k in range(len(STATES))])
+        pl.read_parquet(file).with_columns(blob).write_parquet(file)
+
+    ended, raw, _ = made(tmp_path, write, "--where", "items.blob IS NULL")
+    assert ended.code == 0, ended.err
+    assert raw["data"]["events"]["where"] == "items.blob IS NULL" and "by data.events.where" in ended.out
 
 
 def test_what_a_person_says_of_a_column_is_in_place_of_the_guess(tmp_path: Path) -> None:

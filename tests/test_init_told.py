@@ -16,6 +16,7 @@ from test_init_by_day import DAYS, IDS, world
 from test_init_by_day import init as of_tables
 from test_init_windows import init as of_bookings
 from test_init_windows import world as bookings
+from worlds import dmtl
 
 from dmtl_cli.guess import states, words
 from dmtl_cli.guess.aggregates import aggregate_of
@@ -117,6 +118,27 @@ def test_a_word_for_no_time_is_null_and_its_row_left_out(tmp_path: Path, word: s
     assert "with no time" in ended.out
 
 
+def test_a_word_that_is_a_value_elsewhere_is_none_for_no_time(tmp_path: Path) -> None:
+    """`check` says what to do with it: in every column it would be null."""
+    x = unseen.drawn(2)
+
+    def write(log: Path) -> None:
+        at = [dt.datetime.fromtimestamp(int(t), dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z") for t in x["at"]]
+        for day in dict.fromkeys(unseen.days_of(x)):
+            mine = [k for k, of in enumerate(unseen.days_of(x)) if of == day]
+            said = [
+                {"user_id": f"u{x['user'][k]}", "item_id": f"i{x['item'][k]}", "clicked": bool(x["click"][k])}
+                | {"shown_at": "unknown" if k % 190 == 7 else at[k], "country": ("DE", "unknown")[k % 3 == 0]}
+                | {"seconds": float(x["seconds"][k])}
+                for k in mine
+            ]
+            (log / f"{day}.jsonl").write_text("\n".join(map(json.dumps, said)) + "\n")
+
+    ended, raw, _ = made(tmp_path, write)
+    assert "null_values" not in raw["data"]
+    assert ended.code == 65 and "column shown_at: expected a time" in ended.err and "data.null_values" in ended.err
+
+
 # -- orders, most of which nothing that was shown led to ---------------------------------------------------------------
 
 
@@ -166,6 +188,24 @@ def test_a_person_says_how_long_after_what_was_shown(tmp_path: Path, monkeypatch
     assert "within: 30m  #" in minute and "days_after" not in minute
 
 
+@pytest.mark.parametrize("within", ["60d", "1000h"])
+def test_no_day_waits_for_more_than_a_month(tmp_path: Path, within: str) -> None:
+    shown, came = bookings(4, 1.0, (1, 90), (1, 2))
+    for name, table in (("shown", shown), ("bookings", came)):
+        for (day,), rows in table.group_by(pl.col("ts").dt.date()):
+            (tmp_path / f"log/{name}/dt={day}").mkdir(parents=True)
+            rows.write_parquet(tmp_path / f"log/{name}/dt={day}/0.parquet")
+    ended = dmtl("init", tmp_path / "log", "-o", tmp_path / "mine.yaml", "--within", within)
+    assert ended.code == 2 and f"--within: {within} is longer than 31 days" in ended.err
+
+
+def test_of_a_long_window_as_many_days_are_waited_for_as_have_rows(tmp_path: Path) -> None:
+    """Though a person says a month: nearly all come on the next day."""
+    shown, came = bookings(12, 0.5, (1, 300), (600, 1_400))
+    one, line, _ = of_bookings(tmp_path, shown, came, True, "--within", "31d")
+    assert (one["within"], one["days_after"]) == ("31d", 1) and "so a day waits for 1 day" in line
+
+
 @pytest.mark.parametrize("folders", [True, False])
 def test_days_of_which_the_format_is_not_told(tmp_path: Path, folders: bool) -> None:
     """05/05/2026 is of two formats: that of the other days is its own."""
@@ -199,8 +239,23 @@ def test_a_state_of_items_among_the_events(tmp_path: Path) -> None:
     assert raw["export"]["items"] == "asset_status = 'live'" and "asset_status" not in features(raw)
     live = sum(k % 8 != 3 for k in range(unseen.ITEMS))
     assert f"{live / unseen.ITEMS:.0%} of the sample's items are served" in ended.out
-    held = f"holds for {live} of {unseen.ITEMS} items of the events of 7 days: no other is served"
+    held = f"holds for {live} of {unseen.ITEMS} items of the events of 3 days: no other is served"
     assert f"export.items: asset_status = 'live': {held}" in ended.out
+
+
+def test_the_share_that_is_served_is_of_the_newest_rows(tmp_path: Path) -> None:
+    """An item that was there in the morning is sold by the evening."""
+    x = unseen.drawn(8)
+    sold = (x["item"] % 4 == 1) & (x["at"] > unseen.START.timestamp() + 2.5 * 86_400)
+    frame = {"user_id": x["user"], "item_id": x["item"], "ts": x["at"], "clicked": x["click"]}
+    frame |= {"seconds": x["seconds"], "in_stock": np.where(sold, 0, 1)}
+    ended, _, _ = made(
+        tmp_path, lambda log: unseen.by_day(log, pl.DataFrame(frame), x), "--export-items", "in_stock = 1"
+    )
+    newest = pl.DataFrame(frame).sort("ts").unique("item_id", keep="last")["in_stock"]
+    assert ended.code == 0, ended.err
+    assert f"{newest.mean():.0%} of the sample's items are served" in ended.out
+    assert f"holds for {newest.sum()} of {len(newest)} items" in ended.out
 
 
 def test_a_rule_over_items_among_the_events(tmp_path: Path) -> None:
@@ -223,6 +278,28 @@ def test_an_id_for_each_title_is_the_item(tmp_path: Path, name: str) -> None:
     assert ended.code == 0, ended.err
     assert raw["data"]["events"]["item"] == name
     assert f"{len({*x['item']})} texts, each with a title" in ended.out
+
+
+def test_a_visit_of_each_title_is_no_item(tmp_path: Path) -> None:
+    x = unseen.drawn(4)
+    rows = pl.DataFrame({"user_id": x["user"], "title": [f"On patience, {i}" for i in x["item"]], "ts": x["at"]})
+    visits = rows.select("user_id", "title").with_row_index().group_by("user_id", "title").agg(pl.col("index"))
+    of = {k: f"v{n}-{j // 2}" for n, ids in enumerate(visits["index"]) for j, k in enumerate(ids)}
+    rows = rows.with_columns(visit_ref=pl.Series([of[k] for k in range(len(rows))]), clicked=x["click"])
+    frame = rows.with_columns(seconds=pl.Series(x["seconds"]))
+    ended, raw, _ = made(tmp_path, lambda log: unseen.by_day(log, frame, x))
+    assert ended.code == 0 and raw["data"]["events"]["item"] == "title", ended.err
+
+
+@pytest.mark.parametrize("timed", [True, False])
+def test_a_request_by_its_name_may_show_an_item_twice(tmp_path: Path, timed: bool) -> None:
+    x = unseen.drawn(6)
+    item = np.where(np.arange(unseen.ROWS) % 10 == 9, x["item"] - x["item"] % 40, x["item"])
+    item[9::10] = item[8::10]  # the last of each list is the one before it
+    frame = {"user_id": x["user"], "item_id": item, "request_id": x["request"], "clicked": x["click"]}
+    frame |= {"seconds": x["seconds"]} | ({"ts": x["at"]} if timed else {})
+    ended, raw, _ = made(tmp_path, lambda log: unseen.by_day(log, pl.DataFrame(frame), x))
+    assert ended.code == 0 and raw["data"]["events"]["request"] == "request_id", ended.err
 
 
 @pytest.mark.parametrize("again", [False, True])
@@ -289,6 +366,11 @@ def test_flags_in_text_among_the_events(tmp_path: Path) -> None:
         ("total_minutes", "user", "named like how long users were there"),
         ("streak_days", "user", "named like how long users were there"),
         ("total_minutes", "item", None),
+        ("commute_minutes", "user", None),
+        ("weekly_work_hours", "user", None),
+        ("numero_letti", "item", None),
+        ("terrazas_vistas", "item", None),
+        ("con_vistas", "item", None),
         ("daily_goal_minutes", "user", None),
         ("notas_leidas", "user", "named like a running total"),
         ("comentarios", "item", "named like a running total"),

@@ -27,7 +27,7 @@ def _column(what: str, expression: str = "") -> Any:
 
 _GOOD = "The column of a good click, 0 and 1, in place of a duration, or an SQL expression: 'scroll >= 75'."
 _WHERE = "Rows that count, an SQL expression beside what init leaves out: \"plan <> 'staff'\"."
-_ITEMS = "Items that may be served, an SQL expression over their table: 'sponsored = 0'."
+_ITEMS = "Items that may be served, an SQL expression over their table, else over the events: 'sponsored = 0'."
 _WITHIN = "How long after what was shown a row of its user and item is of it, where rows name no exposure: 24h."
 _LIVES = "Where the users live, such as Asia/Shanghai: days end at their midnight."
 

@@ -373,8 +373,11 @@ def broken_lines(
 
 
 def _zero_dates(rows: pl.DataFrame, time: str | None) -> list[tuple[str, int]]:
-    """(word, rows) of a column of times that are text: of zeros, or without a digit, as `Invalid date` is."""
+    """(word, rows) of a column of times that are text: of zeros, or without a digit, as `Invalid date` is, and in no
+    other column, where it may be a value."""
     if time is None or rows.schema.get(time) != pl.String:
         return []
-    none = rows[time].is_in(words.ZERO_DATES) | (rows[time].str.strip_chars().str.contains(r"^[^\d]+$"))
-    return rows[time].filter(none).value_counts().rows()
+    zeros = rows[time].is_in(words.ZERO_DATES)
+    found = rows[time].filter(zeros | rows[time].str.strip_chars().str.contains(r"^[^\d]+$")).value_counts().rows()
+    others = [s for s in rows if s.dtype == pl.String and s.name != time] if found else []
+    return [(word, n) for word, n in found if word in words.SAID or not any((s == word).any() for s in others)]

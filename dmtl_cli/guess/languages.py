@@ -154,16 +154,16 @@ _COUNTED = spelled(
     " guardados guardadas calificaciones compartidos me_gusta salvamentos salvos salvataggi enregistrements gespeichert"
 )
 _DONE = (
-    r"(leíd|leid|vist|escuchad|comprad|vendid|reproducid|guardad|assistid|ouvid|salv)[oa]s"
-    r"|(lett|ascoltat|acquistat|vendut)[ie]|(vue|lue|achetée|vendue|écoutée)s|gelesen|gehört|gesehen|gekauft|bestellt"
-    r"|(przeczytan|obejrzan|kupion|sprzedan)ych|leste|lest|læste|læst|hørte|sete|köpta|lästa|luettu|kuunneltu|ostettu"
+    r"(leíd|leid|escuchad|comprad|vendid|reproducid|guardad|assistid|ouvid|salv)[oa]s"
+    r"|(ascoltat|acquistat|vendut)[ie]|(vue|lue|achetée|vendue|écoutée)s|gelesen|gehört|gesehen|gekauft|bestellt"
+    r"|(przeczytan|obejrzan|kupion|sprzedan)ych|læste|lästa|köpta|luettu|kuunneltu|ostettu"
 )
 """what was done with many"""
 TOTALS = (
     rf"(^| ){_COUNT}( (de|di|do|da|of))? {_COUNTED}( |$)|(^| ){_COUNTED} {_COUNT}( |$)"
-    rf"|^{_COUNTED}$|(^| ){_DONE}( |$)"
+    rf"|^{_COUNTED}$|(^| )({_DONE})$"
     rf"|^{spelled('aufrufe klicks ventas vendas ventes vendite terjual myyty verkocht solgt sålda продаж+ просмотр+')}$"
-    rf"|(^| )({_COUNTED}|{_DONE}|sold|bought|viewed) ({_THIS} )?{_SPAN}( |$)"
+    rf"|(^| )({_COUNTED}|({_DONE})|sold|bought|viewed) ({_THIS} )?{_SPAN}( |$)"
     r"|(販売|売上|累計|再生|閲覧|レビュー|いいね|口コミ|ダウンロード|お気に入り|コメント|購入|注文)(数|件数|回数|個数)|^累計"
     r"|(누적|총)|(판매|조회|리뷰|후기|좋아요|구매|댓글|찜|다운로드|주문)(수|량|건수|횟수)$"
     r"|销量|銷量|(评论|評論|评价|評價|瀏覽|购买|購買|销售|銷售|下载)(数|數|量|次数|次數)$|^(累计|累計)"

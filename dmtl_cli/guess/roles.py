@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 import polars as pl
 
-from dmtl_cli.guess import words
+from dmtl_cli.guess import languages, words
 from dmtl_cli.guess.remembered import remembered
 from dmtl_cli.guess.values import (
     FEW,
@@ -50,6 +50,7 @@ _MOMENT = dt.timedelta(minutes=1)
 _BRIEF = 0.9  # of the requests last no longer
 _OF_ONE = 0.98  # of the rows of a request have one user
 _SEVERAL = 1.2  # rows a request
+_SURELY = 3  # of a name of a request
 _AGAIN = 0.02  # of them may show what was shown before, as a row that is delivered twice does
 _OWN = 0.9  # of the rows have a value of their own: no user or item
 _ZEROS = 0.1  # of the rows may have one id
@@ -301,7 +302,8 @@ def find_ids(frame: pl.DataFrame, roles: Roles) -> None:
     roles.user = roles.user or best(frame, users, words.USER, "a user")
     rest = [c for c in ids if c not in roles.taken]
     items = _in_no_other(_many(frame, rest, words.ITEM), words.ITEM, words.USER)
-    roles.item = roles.item or _of_title(frame, rest, best(frame, _finest(frame, items), words.ITEM, "an item"))
+    item = best(frame, _finest(frame, items), words.ITEM, "an item")
+    roles.item = roles.item or _of_title(frame, rest, item, roles.user)
     named = {c: words.words(c) for c in ids}
     called = [c for c in ids if (named[c].endswith(_IDS) or named[c].startswith("id ")) and frame[c].n_unique() > FEW]
     called = [c for c in called if not words.by_name(c, words.REQUEST) and c not in roles.taken]
@@ -317,12 +319,15 @@ def find_ids(frame: pl.DataFrame, roles: Roles) -> None:
             called = called[1:]
 
 
-def _of_title(frame: pl.DataFrame, ids: list[str], item: Guess | None) -> Guess | None:
-    """The item; where its column has titles the one that has an id of each, as `lecture_id` has beside `title`."""
+def _of_title(frame: pl.DataFrame, ids: list[str], item: Guess | None, user: Guess | None) -> Guess | None:
+    """The item; where its column has titles the one that has an id of each, as `lecture_id` has beside `title`: no
+    visit, which is of one user."""
     if item is None or not words.says(item.column, words.TITLE):
         return item
     least = frame[item.column].n_unique()
-    many = {c: frame[c].n_unique() for c in ids if c != item.column}
+    others = [c for c in ids if c == item.column or words.by_name(c, words.REQUEST) or words.says(c, words.PIPELINE)]
+    others += [c for c in ids if words.says(c, languages.SESSION) or (user and is_constant(frame, c, user.column))]
+    many = {c: frame[c].n_unique() for c in ids if c not in others}
     called = {c: n for c, n in many.items() if n < _OWN * len(frame) and (n <= _SHARED * least or words.is_named_id(c))}
     own = next((c for c, n in called.items() if n >= least and is_constant(frame, c, item.column)), None)
     why = f"{count_of(frame[own])}, each with a {item.column}" if own else ""
@@ -386,13 +391,13 @@ def find_request(frame: pl.DataFrame, roles: Roles) -> None:
         brief = lasts is not None and share(lasts <= _MOMENT) >= _BRIEF
         if not sure and (lasts is None or share(lasts <= _VISIT) < _OF_ONE):
             continue
-        if not brief and item is not None and _shows_again(frame, c, item):
+        if lasts is not None and not brief and sure < _SURELY and item is not None and _shows_again(frame, c, item):
             continue
         of_item = item is not None and is_constant(frame, c, item)  # as an exposure and its click are
         if is_constant(frame, c, roles.user.column, _OF_ONE) and not of_item:
             when = " at one time" if brief else "" if sure else " within hours"
             why = f"{size:.1f} rows each, all of one user{when}"
-            found.append(((not brief, sure < 3, words.words(c) in _OF_ROW, size), Guess(c, why)))
+            found.append(((not brief, sure < _SURELY, words.words(c) in _OF_ROW, size), Guess(c, why)))
     found.sort(key=lambda one: one[0])
     if found:
         others = [g.column for _, g in found[1:]]

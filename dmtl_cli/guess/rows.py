@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import re
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -36,7 +36,6 @@ _SCANNED = 64 << 20  # bytes of a CSV in which quotes are looked for
 _HEAD = 64 << 10  # bytes by which a CSV's separator and header are told
 _BROKEN = 0.1  # of the lines of a table may be none of its rows
 _ROWS = 20_000
-_LISTS = pl.List(pl.UInt64)
 _FIRST = 100  # rows by which the columns of a file are told
 _FOLLOWED = 200_000  # rows by which what came of others is told
 _OWN, _WITHIN = 0.9, 0.5  # of the rows have a value of their own; of what came of others have the ids of one of these
@@ -373,22 +372,23 @@ def of_group(file: File, group: int | None, rows: int) -> pl.DataFrame:
             raise file.refusal(e, "damaged Parquet") from None
         frame = pl.from_arrow(pa.Table.from_batches(batches, parquet.schema_arrow))
     assert isinstance(frame, pl.DataFrame)
-    hashes = [s.cast(pl.List(pl.String) if s.dtype == _LISTS else pl.String) for s in frame if _is_beyond(s)]
-    return frame.with_columns(hashes).head(rows)
+    return frame.head(rows)
 
 
 def _is_beyond(s: pl.Series) -> bool:
-    """Whether a column, or its lists, has integers beyond int64: ids, as hashes are, which are read as text."""
-    values = s.explode() if s.dtype == _LISTS else s
+    values = s.explode() if s.dtype == pl.List(pl.UInt64) else s
     return values.dtype == pl.UInt64 and (values > LARGEST).any()
 
 
-def hashes_in(file: File, frame: pl.DataFrame) -> tuple[str, ...]:
-    """The columns that rows of a Parquet file have as text, and it as integers. Raises UserError as `File.open`."""
-    with file.open() as parquet:
-        schema = parquet.schema_arrow.empty_table()
-    stored = pl.DataFrame(schema).schema
-    return tuple(c for c, kind in frame.schema.items() if kind != stored.get(c) in (pl.UInt64, _LISTS))
+def hashes_in(frames: Iterable[pl.DataFrame]) -> tuple[str, ...]:
+    """The columns of rows of Parquet in which integers, or those of lists, are beyond int64: ids, as hashes are."""
+    return tuple(dict.fromkeys(s.name for frame in frames for s in frame if _is_beyond(s)))
+
+
+def as_text(frame: pl.DataFrame, hashes: Collection[str]) -> pl.DataFrame:
+    """The rows with the integers of some columns as text, as `data.types: text` reads them."""
+    found = [s for s in frame if s.name in hashes and s.dtype != pl.String]
+    return frame.with_columns(s.cast(pl.List(pl.String) if s.dtype == pl.List else pl.String) for s in found)
 
 
 def names_of(table: Table) -> set[str]:

@@ -3,7 +3,6 @@ what was shown a good click comes."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -19,12 +18,11 @@ from dmtl_cli.guess.roles import Roles
 from dmtl_cli.guess.side_tables import Side
 from dmtl_cli.guess.tables import Table
 from dmtl_cli.guess.values import mean
-from dmtl_cli.guess.waits import DAY
-from dmtl_cli.guess.windows import hours_of
+from dmtl_cli.guess.waits import DAY, Length
 from dmtl_cli.guess.writing import path_of
 
 _HOLDS = ":holds"
-_LENGTH = re.compile(r"[1-9][0-9]{0,5}[smhd]")
+_LEFT = "what --where leaves out"
 _SUCH = "such as \"plan <> 'staff'\""
 WHERE, ITEMS, WITHIN = "--where", "--export-items", "--within"
 
@@ -37,16 +35,17 @@ class Rules:
     """SQL condition of the events' rows that count: `data.events.where`"""
     items: str | None = None
     """SQL condition of the items that may be served: `export.items`"""
-    within: str | None = None
+    within: Length | None = None
     """how long after what was shown a row of its user and item is of it: `data.events.joined.TABLE.within`"""
 
     @staticmethod
     def of(where: str | None, items: str | None, within: str | None) -> Rules:
         """Rules as a person types them, before a log is read. Raises UserError 2 where one is none."""
         where, items = (None if text is None else with_quotes(text) for text in (where, items))
-        rules = Rules(where, items, within)
-        if within is not None and not _LENGTH.fullmatch(within):
-            raise UserError(f"{WITHIN}: {within} is no length of time", "such as 30m, 24h or 2d", Exit.USAGE)
+        try:
+            rules = Rules(where, items, None if within is None else Length.of(within))
+        except ValueError as e:
+            raise UserError(f"{WITHIN}: {e}", "such as 30m, 24h or 2d", Exit.USAGE) from None
         for option, text in ((WHERE, rules.where), (ITEMS, rules.items)):
             if text is None:
                 continue
@@ -76,7 +75,7 @@ class Rules:
     def refuse_within(self, later: Sequence[Outcomes]) -> None:
         """Raises UserError 2 where `within` is said of no table: of one whose rows name exposures it says in how many
         later days' files they may lie."""
-        if self.within is None or any(one.wait for one in later) or (later and hours_of(self.within) >= DAY):
+        if self.within is None or any(one.wait for one in later) or (later and self.within.hours >= DAY):
             return
         what = f"{WITHIN}: no table was found whose rows are of a user and an item, and name no exposure"
         raise UserError(what, "leave it out", Exit.USAGE)
@@ -96,15 +95,19 @@ def rows_that_count(condition: str, events: Table, roles: Roles, sides: Mapping[
     """
     whole, named = events.frame, set[str]()
     for name, column in looked_up(condition):
+        named.add(f"{name}.{column}")
+        if f"{name}.{column}" in whole.columns:  # a field of an object of the events
+            continue
         side, key = sides[name], getattr(roles, name.removesuffix("s"))
+        if column in side.table.other:  # of a type that no sample has
+            return LeftOut(in_brackets(condition), _LEFT, sources_of(condition)[0], is_typed=True), events
         beside = side.table.frame.unique(side.key.column, keep="first", maintain_order=True)
         beside = beside.select(pl.col(side.key.column).alias(key.column), pl.col(column).alias(f"{name}.{column}"))
         whole = whole.join(beside, on=key.column, how="left", maintain_order="left")
-        named.add(f"{name}.{column}")
     holds = _holds(WHERE, as_own(condition, named), replace(events, frame=whole))
     gone, unknown = mean(~holds.fill_null(False)), mean(holds.is_null())
     why = f"; {unknown:.1%} have no value there, and are left out too: OR ... IS NULL keeps them" if unknown else ""
-    what = f"what --where leaves out ({gone:.1%} of rows{why})"
+    what = f"{_LEFT} ({gone:.1%} of rows{why})"
     events = replace(events, frame=events.frame.filter(holds))
     return LeftOut(in_brackets(condition), what, sources_of(condition)[0], is_typed=True), events
 

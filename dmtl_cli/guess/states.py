@@ -82,7 +82,11 @@ _MEASURE = words.any_of(
     " hours seconds weight distance area rooms ingredients servings chapters tracks episodes word page char character"
     " photo image picture room ingredient serving chapter track episode lesson season volume"
 )
-_SPENT = rf"(^| )({words.any_of('minutes mins hours hrs seconds secs streak')}|{languages.MINUTES})( |$)"
+_UNIT = f"({words.any_of('minutes mins hours hrs seconds secs')}|{languages.MINUTES})"
+_DOING = words.any_of(
+    "total lifetime spent watched watch listened listen played play read reading active online usage used"
+)
+_SPENT = rf"(^| ){_DOING} {_UNIT}( |$)|(^| ){_UNIT} {_DOING}( |$)|(^| )streak( |$)"
 """how long, which of users grows whenever they come"""
 _AIM = words.any_of(
     "goal target budget limit quota capacity minimum maximum min max ziel objetivo objectif meta sasaran cél"

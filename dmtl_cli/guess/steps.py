@@ -91,7 +91,12 @@ def named_again(log: Log, root: str, out: Path, given: Mapping[str, str], rules:
     if not tried and (roles.user is None or roles.item is None):
         return None
     named = {role: {**given, **tried}.get(role) for role in ("user", "item", "time", "click", "duration", "conversion")}
-    named |= {"timezone": log.lives, "where": rules.where, "export-items": rules.items, "within": rules.within}
+    named |= {
+        "timezone": log.lives,
+        "where": rules.where,
+        "export-items": rules.items,
+        "within": rules.within.text if rules.within else None,
+    }
     options = [word for role, column in named.items() if column for word in (f"--{role}", column)]
     again = command("init", root, "-o", out, *options)
     if tried:

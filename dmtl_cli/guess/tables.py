@@ -21,7 +21,6 @@ from dmtl_cli.guess.files import (
     DELTA,
     ICEBERG,
     JSON,
-    PARQUET,
     Files,
     base_of,
     complete_day,
@@ -34,7 +33,7 @@ from dmtl_cli.guess.files import (
     root_of,
 )
 from dmtl_cli.guess.objects import OBJECT, is_field, nulls_of, opened
-from dmtl_cli.guess.rows import ALIKE, are_alike, are_of, first, form_of, hashes_in, head, is_followed
+from dmtl_cli.guess.rows import ALIKE, are_alike, are_of, as_text, first, form_of, hashes_in, head, is_followed
 from dmtl_cli.guess.texts import Text, joined, of_elements, plain, settled, timed, unguessed
 from dmtl_cli.guess.values import FEW, Kinds
 
@@ -266,8 +265,8 @@ def _read(root: str, store: Store, files: Files, ddl: Sequence[Declared]) -> Tab
         frames.append((of, frame))
     if missing is not None and not frames:
         raise missing
-    rows = joined([frame for _, frame in frames])
-    hashes = hashes_in(store.file(files.files[-1][0]), rows) if files.form == PARQUET else ()
+    hashes = hashes_in(frame for _, frame in frames)
+    rows = joined([as_text(frame, hashes) for _, frame in frames])
     table = looked_at(Table(files, rows, text, day, hashes=hashes))
     return replace(table, pieces=_pieces([(of, len(frame)) for of, frame in frames], table.frame))
 
@@ -366,7 +365,7 @@ def filled(frame: pl.DataFrame) -> frozenset[str]:
 def rows_of_day(root: str, table: Table, day: dt.date, rows: int) -> pl.DataFrame:
     """The first rows of some files of a day, as guesses look at them. Raises what `tables` does."""
     store, paths = Store(root), spread([f for f, _ in table.files.files if table.files.day_of(f) == day], _MOST)
-    found = [head(store.file(path), rows, table.text)[0] for path in paths]
+    found = [as_text(head(store.file(path), rows, table.text)[0], table.hashes) for path in paths]
     frame = joined(found)
     frame = frame.rename(dict(zip(frame.columns, table.names or (), strict=False)))
     return looked_at(replace(table, frame=timed(frame, table.written))).frame

@@ -72,7 +72,12 @@ def types_of(log: Log) -> Types:
                 first.setdefault(c, table)
                 found.setdefault(c, f"{kind}{order_of(kind, table.frame[c])}")
     own = _own(log, texts, found, first, made)
-    found |= {c: f"{TEXT}  # integers beyond int64" for table in tables for c in table.hashes if c in used}
+    for table in tables:  # of all tables, unless one has a column of that name that is no hash
+        for c in (c for c in table.hashes if c in used):
+            if all(c in one.hashes for one in tables if c in one.frame.columns and one.files.form not in _TEXTS):
+                found[c] = f"{TEXT}  # integers beyond int64"
+            else:
+                own.setdefault(table.files.files, {})[c] = TEXT
     if forms == {CSV}:  # what is read as text anyway; labels are not
         labels = (log.roles.click, log.roles.duration, log.roles.conversion, *log.roles.further.values())
         kept = {g.column for g in labels if g}

@@ -51,6 +51,7 @@ from dmtl_cli.guess.streams import again, by_kinds, parted
 from dmtl_cli.guess.tables import LAKES, ROWS, Found, Table, tables
 from dmtl_cli.guess.texts import in_seconds
 from dmtl_cli.guess.values import DAYS, local_days
+from dmtl_cli.guess.waits import Length
 from dmtl_cli.guess.whole import by_days, read_whole
 from dmtl_cli.guess.windows import with_days_after, with_windows
 from dmtl_cli.guess.writing import path_of
@@ -145,12 +146,18 @@ def _ruled(rules: Rules, events: Table, roles: Roles, inputs: Inputs) -> tuple[l
     if rules.items:
         inputs.served.asked = rules.items
         side, item = inputs.sides.get("items"), roles.item
-        of = (side.table, side.key.column) if side else (events, item.column) if item else None
+        newest = events if side or (at := roles.instants(events.frame)) is None else _newest_first(events, at)
+        of = (side.table, side.key.column) if side else (newest, item.column) if item else None
         inputs.served.holds = items_to_serve(rules.items, *of, is_of_items=side is not None) if of else None
     if rules.where is None:
         return left_out(events, roles, inputs), events
     mine, events = rows_that_count(rules.where, events, roles, inputs.sides)
     return [*left_out(events, roles, inputs, mine.condition), mine], events
+
+
+def _newest_first(events: Table, at: pl.Series) -> Table:
+    """The events with the rows of the newest instants first."""
+    return replace(events, frame=events.frame[at.arg_sort(descending=True, nulls_last=True)])
 
 
 def _marked(found: Found, table: Table, days: Mapping[dt.date, int], newest: dt.date | None) -> dt.date | None:
@@ -228,7 +235,7 @@ def _is_stream(table: Table, named: Sequence[Table], given: Mapping[str, str]) -
 
 
 def _joined(
-    root: str, named: list[Table], given: Mapping[str, str], within: str | None
+    root: str, named: list[Table], given: Mapping[str, str], within: Length | None
 ) -> tuple[list[Table], dict[tuple[tuple[str, int], ...], list[Outcomes]]]:
     """The tables, those of events with what came of their exposures where that is a table of its own, which is none of
     them then; and such tables by the files of the events. Events have the given users and items, where a table has

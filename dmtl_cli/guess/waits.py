@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
+import re
 from dataclasses import dataclass
 
 import polars as pl
@@ -13,6 +15,33 @@ from dmtl_cli.guess.words import count
 
 DAY = 24
 """hours"""
+LONGEST = 31
+"""days' files after its own that a day reads, at most: `days_after`"""
+
+
+@dataclass(frozen=True)
+class Length:
+    """A length of time, as a person says it and `data.events.joined.TABLE.within` has it."""
+
+    text: str
+
+    @staticmethod
+    def of(text: str) -> Length:
+        """Raises ValueError where a text is none, or longer than a day can wait for."""
+        if not re.fullmatch("[1-9][0-9]{0,5}[smhd]", text):
+            raise ValueError(f"{text} is no length of time")
+        if (length := Length(text)).days > LONGEST:
+            raise ValueError(f"{text} is longer than {LONGEST} days, which a day can wait for")
+        return length
+
+    @property
+    def hours(self) -> float:
+        return int(self.text[:-1]) * {"s": 1 / 3600, "m": 1 / 60, "h": 1, "d": DAY}[self.text[-1]]
+
+    @property
+    def days(self) -> int:
+        """How many later days' files it reaches."""
+        return math.ceil(self.hours / DAY)
 
 
 @dataclass(frozen=True)
@@ -28,18 +57,20 @@ class Wait:
     """how many days' files after its own a day reads too"""
     told: str = ""
     """what a person should know of it: see `windows`"""
-    given: str = ""
+    given: Length | None = None
     """how long it is, where a person says it"""
 
     @property
     def within(self) -> str:
         """As `data.events.joined` has it."""
-        return self.given or (f"{self.hours}h" if self.hours <= DAY else f"{int(self.hours // DAY)}d")
+        if self.given:
+            return self.given.text
+        return f"{self.hours}h" if self.hours <= DAY else f"{int(self.hours // DAY)}d"
 
     @property
     def said(self) -> str:
         if self.given:
-            return f"at most {self.given} behind, as --within says"
+            return f"at most {self.given.text} behind, as --within says"
         one = DAY if self.hours > DAY else 1
         return f"at most {count(int(self.hours // one), 'hour' if one == 1 else 'day')} behind"
 

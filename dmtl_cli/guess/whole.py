@@ -18,7 +18,7 @@ from dmtl_cli.guess import words
 from dmtl_cli.guess.files import DELTA, PARQUET
 from dmtl_cli.guess.objects import is_field, opened
 from dmtl_cli.guess.roles import Roles
-from dmtl_cli.guess.rows import of_group, parts
+from dmtl_cli.guess.rows import as_text, hashes_in, of_group, parts
 from dmtl_cli.guess.tables import LAKES, ROWS, Table, filled, looked_at
 from dmtl_cli.guess.texts import joined
 from dmtl_cli.guess.values import DAYS, is_id, local_days, time_unit
@@ -51,7 +51,9 @@ def read_whole(root: str, table: Table, time: str, unit: str, zone: str) -> tupl
     if not pieces:
         return table, days
     frames = [piece(max(1, ROWS // len(pieces))) for piece in pieces]
-    return looked_at(replace(table, frame=joined(frames))), dict(sorted(days.items()))
+    hashes = tuple(dict.fromkeys((*table.hashes, *hashes_in(frames))))
+    rows = joined([as_text(frame, hashes) for frame in frames])
+    return looked_at(replace(table, frame=rows, hashes=hashes)), dict(sorted(days.items()))
 
 
 def _days(times: pl.Series, unit: str, zone: str, kind: str | None) -> pl.Series:

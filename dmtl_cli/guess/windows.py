@@ -4,7 +4,6 @@ by how many more there are than by chance; and how many days' files a day reads,
 from __future__ import annotations
 
 import datetime as dt
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -21,7 +20,7 @@ from dmtl_cli.guess.outcomes import Outcomes
 from dmtl_cli.guess.rewrites import sql_column
 from dmtl_cli.guess.tables import ROWS, Table, rows_of_day
 from dmtl_cli.guess.values import clicks, share
-from dmtl_cli.guess.waits import DAY, Wait, microseconds
+from dmtl_cli.guess.waits import DAY, LONGEST, Length, Wait, microseconds
 from dmtl_cli.guess.words import count
 
 WINDOWS = (1, 6, DAY, 3 * DAY, 7 * DAY)
@@ -68,7 +67,7 @@ class _Waits:
 
 
 def with_windows(
-    found: Sequence[Outcomes], root: str, events: Table, click: str | None, within: str | None = None
+    found: Sequence[Outcomes], root: str, events: Table, click: str | None, within: Length | None = None
 ) -> list[Outcomes]:
     """The tables, each that waits with the window that its rows tell, as far as they do, or a person.
 
@@ -76,17 +75,19 @@ def with_windows(
         root: where the log lies.
         events: what was shown.
         click: its column of clicks, where it has one.
-        within: the window, as `data.events.joined.TABLE.within` has it, where a person says it.
+        within: the window, where a person says it.
     """
     return [replace(one, **_told(one, root, events, click, within)) if one.wait else one for one in found]  # type: ignore[arg-type]
 
 
-def with_days_after(found: Sequence[Outcomes], root: str, events: Table, within: str | None = None) -> list[Outcomes]:
+def with_days_after(
+    found: Sequence[Outcomes], root: str, events: Table, within: Length | None = None
+) -> list[Outcomes]:
     """The tables of days whose rows name what was shown, each with the number of later days' files in which a tenth of
-    what came of a day lies, at least: mails are read on the next day. Where a person says a window of days, a fiftieth
-    is enough, within these. Arguments as of `with_windows`."""
+    what came of a day lies, at least, three at most: mails are read on the next day. Where a person says a window of a
+    day or more a fiftieth is enough, within these days. Arguments as of `with_windows`."""
     out, read = dict[str, Outcomes](), _Days(root, sorted(_days(events)[:_WEEK]))
-    least, days = (_SOME, int(hours_of(within) // DAY)) if within and hours_of(within) >= DAY else (_LATER, _AFTER)
+    least, days = (_SOME, within.days) if within and within.hours >= DAY else (_LATER, _AFTER)
     for one in found:
         made = _over_days(one, read, events, out, least, days) if one.wait is None else one
         way = out.get((one.through or "").partition(".")[0])
@@ -174,9 +175,9 @@ def _lags(one: Outcomes, read: _Days, events: Table, column: str | None) -> npt.
     return out
 
 
-def _told(one: Outcomes, root: str, events: Table, click: str | None, within: str | None) -> dict[str, object]:
+def _told(one: Outcomes, root: str, events: Table, click: str | None, within: Length | None) -> dict[str, object]:
     assert one.wait is not None
-    wait = one.wait if within is None else replace(one.wait, hours=hours_of(within), given=within)
+    wait = one.wait if within is None else replace(one.wait, hours=within.hours, given=within)
     with suppress(UserError):  # a file of another day that cannot be read
         if (both := _both(one, root, events, click)) is not None:
             of = replace(one, wait=wait)
@@ -184,21 +185,18 @@ def _told(one: Outcomes, root: str, events: Table, click: str | None, within: st
     return {"wait": wait, "why": one.why.replace(one.wait.said, wait.said)}
 
 
-def hours_of(within: str) -> float:
-    """Hours of a length of time as `data.events.joined.TABLE.within` has it."""
-    return int(within[:-1]) * {"s": 1 / 3600, "m": 1 / 60, "h": 1, "d": 24}[within[-1]]
-
-
 def _given(one: Outcomes, shown: pl.DataFrame, rows: pl.DataFrame) -> Wait:
-    """The window that a person gives, and as many later days' files as it reaches, where some of its rows lie there."""
+    """The window that a person gives, and as many later days' files as have nearly all of its rows."""
     assert one.wait is not None and one.computed is not None
-    window, days = int(one.wait.hours * _HOUR), math.ceil(one.wait.hours / DAY)
+    window = int(one.wait.hours * _HOUR)
     came = rows.select(pl.sql_expr(one.computed[1]).alias("k"), "t", at="t", on="d").sort("t")
     met = shown.join_asof(came, on="t", by="k", strategy="forward", check_sortedness=False)
     met = met.filter(pl.col("at") - pl.col("t") <= window)
-    later = share(met["on"] > met["d"]) if len(met) else 0.0
+    lags = met["on"].to_physical() - met["d"].to_physical()  # days are days since 1970
+    later = share(lags > 0) if len(lags) else 0.0
     if later <= _SOME:
         return one.wait
+    days = next(k for k in range(1, LONGEST + 1) if share(lags > k) <= _SOME or k >= int(lags.max()))  # type: ignore[arg-type]
     waits = f"a day waits for {count(days, 'day')}, and the served model is then as much behind"
     why = f"{later:.0%} of what came of a day's exposures lies in later days' files: so {waits}"
     return replace(one.wait, days_after=days, told=f"{why} (without days_after it does not wait)")

@@ -73,19 +73,28 @@ class RawEvents:
         return self._blocks(groups, named | ({e.time} if timed else set()), columns)
 
     def newest(self, groups: Groups, named: Sequence[str]) -> pl.DataFrame:
-        """`:id` and columns of the newest row of each item; without a time, the last one."""
-        e, found = self.events, pl.DataFrame()
+        """`:id` and columns of the newest row of each item; without a time, the last one. No columns where there is no
+        row."""
+        e, found, more, rows = self.events, list[pl.DataFrame](), list[pl.DataFrame](), 0
 
         def columns(rows: Checked) -> list[pl.Series]:
             at = [rows.time(e.time).alias(TIME)] if e.time else []
             mine = [_without_dictionary(rows.frame[c].alias(FEATURE + c)) for c in named]
             return [rows.ids(e.item).alias(ID), *at, *mine]
 
-        for block in self._blocks(groups, {e.item, e.time, *named}, columns):
-            both = pl.concat([found, block]) if found.width else block
+        def newest_of(blocks: list[pl.DataFrame]) -> list[pl.DataFrame]:
+            both = pl.concat(blocks)
             both = both.sort(TIME, maintain_order=True) if e.time else both
-            found = both.unique(ID, keep="last", maintain_order=True)
-        return found.select(ID, *(pl.col(FEATURE + c).alias(c) for c in named)) if found.width else found
+            return [both.unique(ID, keep="last", maintain_order=True)]
+
+        for block in self._blocks(groups, {e.item, e.time, *named}, columns):
+            more.append(block)
+            rows += len(block)
+            if rows > len(found[0] if found else ()):  # as many rows as items: each is sorted a few times at most
+                found, more, rows = newest_of([*found, *more]), [], 0
+        if not (blocks := [*found, *more]):
+            return pl.DataFrame()
+        return newest_of(blocks)[0].select(ID, *(pl.col(FEATURE + c).alias(c) for c in named))
 
     def _ids(self, rows: Checked) -> list[pl.Series]:
         return [rows.ids(self.events.user).alias("user"), rows.ids(self.events.item).alias("item")]

@@ -58,7 +58,8 @@ def chosen(log: Log, day: dt.date, condition: str) -> Chosen:
     """
     columns = sources_of(condition)
     if log.data.items is None:
-        rows, place = _of_events(log, day, columns), f"the events of {_DAYS} days"
+        rows, days = _of_events(log, day, columns), len(days_told(log, day))
+        place = "the day's events" if days == 1 else f"the events of {days} days"
         return _chosen(condition, rows, log.find(day).events[0], place)
     entities = log.beside("item", day, before(day, -1), ())
     assert entities is not None and entities.table is not None, "a config with a condition has the table"
@@ -79,30 +80,32 @@ def days_told(log: Log, day: dt.date) -> list[dt.date]:
 
 
 def _of_events(log: Log, day: dt.date, columns: list[str]) -> pl.DataFrame:
-    """`:id` and columns of the newest row of each item."""
-    rows = pl.DataFrame()
+    """`:id` and columns of the newest row of each item; a column that an earlier day lacks is unknown there."""
+    parts = list[pl.DataFrame]()
     for d in days_told(log, day):
         found, raw = log.open(d)
-        for column in columns:
-            raw.schema.events.require(column, _ASKED)
-        newest = raw.newest(share_groups(raw.schema.events, found.groups, ALONE), columns)
-        if not newest.width:  # files of several days need not have rows of each
-            continue
-        if not rows.width:
-            rows = newest
-        elif newest.schema == rows.schema:
-            rows = pl.concat([rows, newest.join(rows, on=ID, how="anti")])
-        else:
-            what = f"{raw.schema.events.where}: {', '.join(columns)}: of other types than on {day}"
-            raise UserError(what, "write one type on all days")
-    return rows
+        events = raw.schema.events
+        for column in columns if d == day else ():
+            events.require(column, _ASKED)
+        there = [c for c in columns if events.has(c)]
+        newest = raw.newest(share_groups(events, found.groups, ALONE), there)
+        if newest.width:  # files of several days need not have rows of each
+            parts.append(newest.with_columns(pl.lit(None).alias(c) for c in columns if c not in there))
+        try:  # the newest day is first
+            rows = pl.concat(parts, how="diagonal_relaxed") if parts else pl.DataFrame({ID: []})
+        except pl.exceptions.PolarsError:
+            what = f"{events.where}: {', '.join(columns)}: of other types than on {day}"
+            raise UserError(what, "write one type on all days") from None
+        parts = [rows.unique(ID, keep="first", maintain_order=True)] if parts else []
+    return parts[0] if parts else pl.DataFrame({ID: [], **{c: [] for c in columns}})
 
 
 def _chosen(condition: str, rows: pl.DataFrame, file: File, place: str) -> Chosen:
     """Those of some items, a row each, for which a condition holds."""
     as_stored = rows.to_arrow(compat_level=pl.CompatLevel.oldest())
     made = Computed("export", {SERVED: condition}).of(as_stored, [SERVED], file)
-    found = Chosen(condition, rows[ID], rows[ID].filter(pl.Series(made.column(SERVED))), place)
+    holds = pl.Series(made.column(SERVED)).cast(pl.Boolean)  # of no row it is of no type
+    found = Chosen(condition, rows[ID], rows[ID].filter(holds), place)
     if not len(found.ids):
         what = f"export.items: {condition}: holds for none of the {len(rows):,} items of {place}, such as {file}"
         raise UserError(what, "is it right? else set export.items: all")
