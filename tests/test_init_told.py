@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -385,3 +386,87 @@ def test_numbers_of_the_end_by_their_names(column: str, side: str, told: str | N
     s = s if column == "redeemRate" else s.cast(pl.Int64)
     why = states.total(s, lambda: 0.0, of_users=side == "user")
     assert (why is None) == (told is None) and (told is None or (why or "").startswith(told)), why
+
+
+# -- clocks, copies, and numbers of a day ------------------------------------------------------------------------------
+
+
+def test_a_clock_that_was_never_set_is_of_no_other_day(tmp_path: Path) -> None:
+    """Rows of 1970 are left out, and are no rows that came late to their folder."""
+    x = unseen.drawn(3, 4_800)
+    at = np.where(np.arange(4_800) % 150 == 7, 0, x["at"])
+    frame = {
+        "user_id": x["user"],
+        "item_id": x["item"],
+        "ts": at * 1000,
+        "clicked": x["click"],
+        "seconds": x["seconds"],
+    }
+    ended, raw, _ = made(tmp_path, lambda log: unseen.by_day(log, pl.DataFrame(frame), x))
+    assert ended.code == 0 and raw["data"]["events"]["invalid_rows"] == "drop", ended.err
+    assert "with a time of 1970" in ended.out and "of another day than" not in ended.out
+
+
+def test_numbers_of_a_daily_table_that_change_are_no_codes(tmp_path: Path) -> None:
+    """What is left of an item, each day; `shelf` stays what it is."""
+    x = unseen.drawn(3)
+    rng = np.random.default_rng(0)
+
+    def write(log: Path) -> None:
+        frame = {"user_id": x["user"], "item_id": x["item"], "ts": x["at"], "clicked": x["click"]}
+        unseen.by_day(log / "events", pl.DataFrame(frame | {"seconds": x["seconds"]}), x)
+        number = np.arange(unseen.ITEMS)
+        for day in dict.fromkeys(unseen.days_of(x)):
+            (log / f"goods/day={day}").mkdir(parents=True)
+            goods = {"item_id": number, "shelf": number * 7 % 31, "hlutir": rng.integers(0, 30, unseen.ITEMS)}
+            pl.DataFrame(goods).write_parquet(log / f"goods/day={day}/0.parquet")
+
+    ended, raw, text = made(tmp_path, write)
+    assert ended.code == 0, ended.err
+    found = features(raw)
+    assert found["hlutir"]["kind"] == "numeric" and "the numbers of ids change by day" in text
+    assert found["shelf"]["kind"] == "categorical"
+
+
+def test_what_comes_in_later_files_is_printed_where_it_is_not_waited_for(tmp_path: Path) -> None:
+    """Of the rows that name what was shown 5% are of the next day."""
+    rng, rows = np.random.default_rng(2), 4_000
+    for k, day in enumerate(DAYS):
+        start = dt.datetime.combine(day, dt.time())
+        at = [start + dt.timedelta(seconds=int(s)) for s in np.sort(rng.integers(0, 86_000, rows))]
+        ids = [f"e{k}-{n}" for n in range(rows)]
+        who = {"user_id": rng.integers(0, 200, rows), "item_id": rng.integers(0, 80, rows)}
+        click = (rng.random(rows) < 0.3).astype(int)
+        shown = pl.DataFrame({"imp_id": ids, "ts": at, **who, "clicked": click})
+        orders = shown.filter((pl.col("clicked") == 1) & pl.Series(rng.random(rows) < 0.4)).select("imp_id", paid=1)
+        late = pl.Series(rng.random(len(orders)) < 0.05)
+        for name, of, table in (
+            ("shown", day, shown),
+            ("orders", day, orders.filter(~late)),
+            ("late", day + dt.timedelta(days=1), orders.filter(late)),
+        ):
+            folder = tmp_path / f"log/{name.replace('late', 'orders')}/day={of}"
+            folder.mkdir(parents=True, exist_ok=True)
+            table.write_parquet(folder / f"{name}.parquet")
+    ended = dmtl("init", tmp_path / "log", "-o", tmp_path / "mine.yaml", "--conversion", "orders")
+    assert ended.code == 0, ended.err
+    assert re.search(r"joined\.orders: [456]% of what came of a day's exposures lies in later days' files", ended.out)
+
+
+def test_copies_of_an_exposure_share_no_id(tmp_path: Path) -> None:
+    """`unique` reads one of them, and `check` counts as it reads."""
+    rng, rows = np.random.default_rng(2), 1_500
+    for k, day in enumerate(DAYS):
+        start = dt.datetime.combine(day, dt.time())
+        at = [start + dt.timedelta(seconds=int(s)) for s in np.sort(rng.integers(0, 86_000, rows))]
+        ids = {"imp_id": [f"e{k}-{n}" for n in range(rows)], "event_id": [f"v{k}-{n}" for n in range(rows)], "ts": at}
+        shown = pl.DataFrame(ids | {"user_id": rng.integers(0, 200, rows), "item_id": rng.integers(0, 80, rows)})
+        taps = shown.filter(pl.Series(rng.random(rows) < 0.3)).select("imp_id", seconds=7.5)
+        for name, table in (("shown", pl.concat([shown, shown[::50]])), ("taps", taps)):
+            (tmp_path / f"log/{name}/day={day}").mkdir(parents=True)
+            table.write_parquet(tmp_path / f"log/{name}/day={day}/0.parquet")
+    ended = dmtl("init", tmp_path / "log", "-o", tmp_path / "mine.yaml", "--conversion", "seconds > 5")
+    assert ended.code == 0 and "by data.events.unique" in ended.out, ended.err
+    assert "share their id" not in ended.out
+    found = dmtl("check", "--config", tmp_path / "mine.yaml", "--day", DAYS[-1], "--json").json
+    assert found["joined"]["taps"]["shared"] == 0

@@ -26,6 +26,7 @@ _SUMMER = 60  # minutes by which a day may differ from the others
 _OFF, _LEAST = 0.001, 10  # of the rows, and rows, are of another day before it is said
 _LATE, _MOSTLY = 14, 0.95  # days after which a row arrives at most; of the rows of another day do so
 _OF_FILE = 0.2  # of the rows of files of several days are of another day than the one in the name
+_UNSET = 1970  # the year of a clock that was never set
 _ROWS, _ENDS = 20_000, 3  # rows of a day far smaller than the others, and days at each end
 
 
@@ -121,7 +122,7 @@ def _some(root: str, events: Table, day: dt.date) -> pl.DataFrame | None:
 
 
 def _timed(roles: Roles, of: Sequence[tuple[dt.date, pl.DataFrame | None]]) -> pl.DataFrame:
-    """[at, day] the instant of each row that has one, and the day of its folder."""
+    """[at, day] the instant of each row that has one, of no clock that was never set, and the day of its folder."""
     assert roles.time is not None
     assert roles.time_unit is not None
     column, parts = roles.time.column, [pl.DataFrame(schema={"at": pl.Datetime("us", "UTC"), "day": pl.Date})]
@@ -131,7 +132,7 @@ def _timed(roles: Roles, of: Sequence[tuple[dt.date, pl.DataFrame | None]]) -> p
             if at is not None:
                 utc = at.dt.convert_time_zone("UTC").dt.cast_time_unit("us").alias("at")
                 parts.append(pl.DataFrame([utc, pl.repeat(day, len(at), dtype=pl.Date, eager=True).alias("day")]))
-    return pl.concat(parts).drop_nulls()
+    return pl.concat(parts).drop_nulls().filter(pl.col("at").dt.year() > _UNSET)
 
 
 def _lags(rows: pl.DataFrame) -> tuple[tuple[str, str], pl.Series]:

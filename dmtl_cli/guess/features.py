@@ -34,13 +34,16 @@ from dmtl_cli.guess.texts import signs_of
 from dmtl_cli.guess.twice import read_as_shown
 from dmtl_cli.guess.units import as_number, with_units
 from dmtl_cli.guess.values import (
+    FEW,
     clicks,
     clock_share,
     decimals,
     has_days,
     is_constant,
     mean,
+    share,
     span,
+    time_unit,
     values_in,
     within,
 )
@@ -87,6 +90,9 @@ def inputs_of(events: Table, roles: Roles, others: list[Table], partial: Mapping
                     line = to_come(frame[c], newest, max(1, len(beside.table.pieces)))
                     found.told += [line] if line is not None else []
                 column = _made_of(frame[c], side, events, roles, times, of=beside.table)
+                if isinstance(column, Input) and column.kind == "categorical" and _is_counted(beside.table, key, c):
+                    kind, options, why = of_numbers(c, frame[c].drop_nulls().cast(pl.Float64), whole=True, codes=False)
+                    column = replace(column, kind=kind, options=options, why=f"{why}; the numbers of ids change by day")
                 if side == "user" and isinstance(column, Guess) and column.why == _A_TIME:
                     number = _since(frame, c, times[c], beside, events, roles, days) if c in times else None
                     column = column if number is None else replace(column, why=f"{_A_TIME}; {number}")
@@ -111,6 +117,17 @@ def inputs_of(events: Table, roles: Roles, others: list[Table], partial: Mapping
     hold_prices(found)
     share_embeddings(found, events, roles)
     return found
+
+
+def _is_counted(table: Table, key: str, c: str) -> bool:
+    """Whether whole numbers of a table of days are counts: most ids that have several days have several of them, and
+    more than codes of a state have."""
+    s = table.frame[c]
+    if len(table.pieces) < 2 or not s.dtype.is_integer() or s.n_unique() <= FEW or time_unit(s) is not None:
+        return False
+    of = table.frame.select(key, c).drop_nulls().group_by(key).agg(pl.len(), pl.col(c).n_unique().alias(":n"))
+    several = of.filter(pl.col("len") > 1)
+    return len(several) >= FEW and share(several[":n"] > 1) >= _CHANGES
 
 
 def _since(
@@ -201,6 +218,7 @@ def _by_window(s: pl.Series) -> str | None:
     return None
 
 
+_CHANGES = 0.5  # of ids have another number on another day: a code stays
 _TOTALS = 2
 """running totals of an object, at least, whose other whole numbers are such too where half of all are"""
 

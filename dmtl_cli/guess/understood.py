@@ -106,6 +106,9 @@ def understood(root: str, given: Mapping[str, str], lives: str | None, rules: Ru
     rules.refuse_within(later)
     inputs.other.extend(found.unreadable)
     inputs.told.extend([*_of_days(days, late if len(events.files.files) > 1 else None), *lost, *unseen(events, roles)])
+    inputs.told.extend(
+        f"joined.{one.name}: {one.said_of_days}" for one in later if one.said_of_days and not one.reaches
+    )
     inputs.told.extend(below_zero(given.get(EXPRESSION), events.frame, roles))
     inputs.told.extend(_of_files(found, events, whole, inputs))
     newest = _newest(events, later, days)
