@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, cast
@@ -16,8 +15,9 @@ from dmtl_cli.guess.alike import are_same, offers, second_id
 from dmtl_cli.guess.ends import to_come
 from dmtl_cli.guess.files import partitions
 from dmtl_cli.guess.guests import guests_of
+from dmtl_cli.guess.held import by_window, hold_totals
 from dmtl_cli.guess.inputs import Input, Inputs, hold_prices, share_embeddings
-from dmtl_cli.guess.late import lagging, totals_of
+from dmtl_cli.guess.late import lagging
 from dmtl_cli.guess.left_out import mark_of
 from dmtl_cli.guess.measures import by_company, of_lengths, of_numbers
 from dmtl_cli.guess.pieces import SEPARATORS, are_tags, separator_in, values_by_name
@@ -52,7 +52,7 @@ _EMPTY, _OWN = 0.95, 0.9
 _OWN_TEXT = 0.75  # distinct texts of a side table's rows, from which on they are names of its ids: a few share one
 _OWN_TITLE, _SEVERAL_WORDS = 0.4, 2  # the same of titles, which are names whoever shares one; words of a title
 _LONGEST, _FEW = 50, 30
-_READ = 3  # of a duration's name: avg_dwell_sec
+_CHANGES = 0.5  # of ids have another number on another day: a code stays
 _GAPS = 0.1  # of the rows lack a value that all others have: it is no mark of these
 _SAID, _SHORT = 6, 60  # texts that are named, and characters of them together
 _CLASSES = 30  # texts up to which sentences may be names of classes
@@ -106,7 +106,7 @@ def inputs_of(events: Table, roles: Roles, others: list[Table], partial: Mapping
         found.leave_second_names(frame, before)
         found.used[before:] = by_company(frame, found.used[before:])
         if beside.is_one_state:
-            _hold_totals(frame, key, found, before, events.frame, roles, side)
+            hold_totals(frame, key, found, before, events.frame, roles, side)
         lag, late = lagging(beside.table, events, roles, zone) or (0, None)
         found.sides[name] = replace(beside, late=late, lag=lag)
     if (guests := guests_of(events.frame, roles)) is not None:
@@ -171,7 +171,7 @@ def _add_own(events: Table, roles: Roles, found: Inputs, partial: Mapping[str, s
                 _add_served(events, key, found, begin, _shown(first[key], frame[key], days))
             total = states.total_of(first, key, frame, roles, side)
             mine = [i for i in found.used[begin:] if i.side == side and is_constant(frame, key, i.column)]
-            for i, why in [(i, why) for i in mine if (why := total(first[i.column]) or _by_window(first[i.column]))]:
+            for i, why in [(i, why) for i in mine if (why := total(first[i.column]) or by_window(first[i.column]))]:
                 found.hold(i.column, side, f"the same in all rows of {whose[side]}; {why}")
     tests = [g.column for g in found.unused if g.column in frame.columns and states.is_of_test(frame[g.column])]
     for i in [i for i in found.used[begin:] if i.kind == "categorical"]:
@@ -209,55 +209,6 @@ def _shown(ids: pl.Series, items: pl.Series, days: pl.Series | None) -> states.S
     beside = pl.DataFrame({"id": ids}).join(of, on="id", how="left", maintain_order="left")
     before, last = (beside[c].fill_null(0).cast(pl.Int64).to_numpy() for c in ("before", "last"))
     return before, last
-
-
-def _by_window(s: pl.Series) -> str | None:
-    """Why a number counts what came in some days, by its name."""
-    if s.dtype.is_numeric() and words.says(s.name, words.WINDOW):
-        return "named like what some days count: its value is that of the end of the log"
-    return None
-
-
-_CHANGES = 0.5  # of ids have another number on another day: a code stays
-_TOTALS = 2
-"""running totals of an object, at least, whose other whole numbers are such too where half of all are"""
-
-
-def _object(c: str) -> str:
-    """The object that a column is a field of; "" of others."""
-    return c.rpartition(".")[0]
-
-
-def _hold_totals(
-    frame: pl.DataFrame, key: str, found: Inputs, before: int, events: pl.DataFrame, roles: Roles, side: str
-) -> None:
-    """Holds back the features of a table that is one state for all days which later days change: those that follow the
-    sample's counts, those with such names, and a user's lists of items."""
-    used = found.used[before:]
-    ids = events[getattr(roles, side).column]
-    for c in totals_of(frame, key, [i.column for i in used], ids, states.clicks_of(events, roles)):
-        found.hold(c, side, "it follows the log's own counts: its value is that of the end of the log")
-    for i, why in [(i, why) for i in found.used[before:] if (why := _by_window(frame[i.column])) is not None]:
-        found.hold(i.column, side, why)
-    for i in [i for i in found.used[before:] if i.kind == "numeric"]:
-        read = words.by_name(i.column, words.DURATION) >= _READ  # by its readers, and no length of its own
-        if words.says(i.column, words.TOTAL) and (read or not states.is_measure(i.column)):
-            found.hold(i.column, side, "named like what later days change: its value is that of the end of the log")
-    totals = {
-        i.column: frame[i.column] for i in found.held if i.side == side and i.column in frame and "total" in i.why
-    }
-    for i, why in [(i, states.goes_with(frame[i.column], totals)) for i in found.used[before:]]:
-        if why is not None:
-            found.hold(i.column, side, why)
-    whole = Counter(_object(c) for c, kind in frame.schema.items() if kind.is_integer())
-    counted = Counter(_object(c) for c in totals)
-    for i in [i for i in found.used[before:] if frame.schema[i.column].is_integer()]:
-        of, code = _object(i.column), words.says(i.column, words.CODE) or words.is_named_id(i.column)
-        measured = i.kind == "numeric" and states.is_measure(i.column)
-        if of and counted[of] >= max(_TOTALS, whole[of] / 2) and not (code or measured):
-            found.hold(i.column, side, "beside running totals in one object: its value is that of the end of the log")
-    for i in [i for i in found.used[before:] if side == "user" and i.options.get("embedding_name") == ":item"]:
-        found.hold(i.column, side, f"{i.why}; a list of the end of the log may have what came of its own exposures")
 
 
 def _made_of(
