@@ -379,6 +379,9 @@ def test_flags_in_text_among_the_events(tmp_path: Path) -> None:
         ("varausjono_nyt", "item", "named like a number of that moment"),
         ("apothema", "item", "named like what is left in stock"),
         ("redeemRate", "item", "named like a rate of what users do"),
+        ("taux_completion", "item", "named like a rate of what users do"),
+        ("tasa_de_conversion", "item", "named like a rate of what users do"),
+        ("taux_tva", "item", None),
     ],
 )
 def test_numbers_of_the_end_by_their_names(column: str, side: str, told: str | None) -> None:
@@ -386,6 +389,28 @@ def test_numbers_of_the_end_by_their_names(column: str, side: str, told: str | N
     s = s if column == "redeemRate" else s.cast(pl.Int64)
     why = states.total(s, lambda: 0.0, of_users=side == "user")
     assert (why is None) == (told is None) and (told is None or (why or "").startswith(told)), why
+
+
+@pytest.mark.parametrize("rule", ["seconds >= 0.5 * items.length", "seconds >= 12", None])
+def test_a_rate_of_what_a_person_calls_good(tmp_path: Path, rule: str | None) -> None:
+    """Under a name that says nothing: it follows the rate of good clicks, whatever tables their rule reads."""
+    rng, rows = np.random.default_rng(1), 24_000
+    x = unseen.drawn(1, rows)
+    item, length = rng.integers(0, 160, rows), np.repeat([20.0, 24.0, 28.0, 32.0], 40)
+    click, taste = (rng.random(rows) < 0.4).astype(int), rng.random(160)
+    seconds = np.where(click == 1, length[item] * np.where(rng.random(rows) < taste[item], 0.9, 0.1), 0.0)
+    good = (seconds >= 0.5 * length[item]) & (click == 1)
+    rate = np.bincount(item[good], minlength=160) / np.maximum(1, np.bincount(item[click == 1], minlength=160))
+
+    def write(log: Path) -> None:
+        frame = {"user_id": x["user"], "item_id": item, "ts": x["at"], "clicked": click, "seconds": seconds}
+        unseen.by_day(log / "events", pl.DataFrame(frame), x)
+        table = {"item_id": np.arange(160), "length": length, "xq": rate, "zw": rng.random(160)}
+        pl.DataFrame(table).write_parquet(log / "items.parquet")
+
+    ended, raw, text = made(tmp_path, write, *(("--conversion", rule) if rule else ()))
+    assert ended.code == 0, ended.err
+    assert ("xq" in features(raw)) == (rule is None) and "zw" in features(raw), text
 
 
 # -- clocks, copies, and numbers of a day ------------------------------------------------------------------------------

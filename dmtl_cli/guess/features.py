@@ -12,6 +12,7 @@ import polars as pl
 from dmtl_cli.data.log.written import floats
 from dmtl_cli.guess import states, words
 from dmtl_cli.guess.alike import are_same, offers, second_id
+from dmtl_cli.guess.beside import judged
 from dmtl_cli.guess.ends import to_come
 from dmtl_cli.guess.files import partitions
 from dmtl_cli.guess.guests import guests_of
@@ -77,12 +78,13 @@ def inputs_of(events: Table, roles: Roles, others: list[Table], partial: Mapping
         return found
     days = days_of_rows(events, roles, zone)
     newest = None if days is None else cast(dt.date | None, days.max())
+    whole = judged(events.frame, roles, found.sides)
     for name, beside in found.sides.items():
         key = beside.key.column
         frame = beside.table.frame.unique(key, keep="first", maintain_order=True)  # the newest day is first
         times, before = times_of(frame), len(found.used)
         side = name.removesuffix("s")
-        total = states.total_of(frame, key, events.frame, roles, side) if beside.is_one_state else None
+        total = states.total_of(frame, key, whole, roles, side) if beside.is_one_state else None
         shown = _shown(frame[key], events.frame[roles.item.column], days) if side == "item" else None
         for c in frame.columns:
             if c not in (key, *beside.told_by):
@@ -169,7 +171,7 @@ def _add_own(events: Table, roles: Roles, found: Inputs, partial: Mapping[str, s
         if days is not None and days.n_unique() > 1:
             if side == "item" and "items" not in found.sides:
                 _add_served(events, key, found, begin, _shown(first[key], frame[key], days))
-            total = states.total_of(first, key, frame, roles, side)
+            total = states.total_of(first, key, judged(frame, roles, found.sides), roles, side)
             mine = [i for i in found.used[begin:] if i.side == side and is_constant(frame, key, i.column)]
             for i, why in [(i, why) for i in mine if (why := total(first[i.column]) or by_window(first[i.column]))]:
                 found.hold(i.column, side, f"the same in all rows of {whose[side]}; {why}")

@@ -269,6 +269,17 @@ STOCK = (
     + r")?$|在庫|库存|庫存|재고|สต็อก|مخزون|מלאי"
 )
 """how many are left"""
+RATES = (
+    r"(^| )(taux|tasa|taxa|tasso|ratio|índice|indice) (de |di |du |d |do )?"
+    + spelled(
+        "clic clics cliques click completion complétion completado finalización finalizacion lectura leitura lettura"
+        " lecture conversion conversión conversão conversione ouverture apertura abertura abandon abandono rebond"
+        " rebote éxito sucesso engagement acierto réussite recommandation recomendación compra compras achat acquisto"
+    )
+    + "( |$)|(^| )(klick|abschluss|lese|abbruch|öffnungs|kauf|les|klikk?|fullførings|åpnings|gjennomførings|kliknięć)"
+    r" ?(quote|rate|rater|prosent|procent|ratio)( |$)"
+)
+"""a rate of what users do"""
 NOW = f"(^| ){spelled('now nyt nu jetzt aktuell ahora agora adesso attuale maintenant teraz nyní')}$"
 """of a number: that of the day on which the table was written"""
 BORN = (

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 import polars as pl
 
 from dmtl_cli.config.errors import Exit, UserError, did_you_mean
-from dmtl_cli.config.expressions import as_own, is_closed, looked_up, renamed, sources_of, with_quotes
-from dmtl_cli.data.log.computed import Computed
+from dmtl_cli.config.expressions import is_closed, renamed, sources_of, with_quotes
+from dmtl_cli.guess.beside import made_of, said
 from dmtl_cli.guess.left_out import LeftOut
 from dmtl_cli.guess.outcomes import Outcomes
 from dmtl_cli.guess.rewrites import in_brackets
@@ -21,7 +21,6 @@ from dmtl_cli.guess.values import mean
 from dmtl_cli.guess.waits import DAY, Length
 from dmtl_cli.guess.writing import path_of
 
-_HOLDS = ":holds"
 _LEFT = "what --where leaves out"
 _SUCH = "such as \"plan <> 'staff'\""
 WHERE, ITEMS, WITHIN = "--where", "--export-items", "--within"
@@ -93,18 +92,9 @@ def rows_that_count(condition: str, events: Table, roles: Roles, sides: Mapping[
     Raises:
         UserError: 2 it is no condition.
     """
-    whole, named = events.frame, set[str]()
-    for name, column in looked_up(condition):
-        named.add(f"{name}.{column}")
-        if f"{name}.{column}" in whole.columns:  # a field of an object of the events
-            continue
-        side, key = sides[name], getattr(roles, name.removesuffix("s"))
-        if column in side.table.other:  # of a type that no sample has
-            return LeftOut(in_brackets(condition), _LEFT, sources_of(condition)[0], is_typed=True), events
-        beside = side.table.frame.unique(side.key.column, keep="first", maintain_order=True)
-        beside = beside.select(pl.col(side.key.column).alias(key.column), pl.col(column).alias(f"{name}.{column}"))
-        whole = whole.join(beside, on=key.column, how="left", maintain_order="left")
-    holds = _holds(WHERE, as_own(condition, named), replace(events, frame=whole))
+    holds = _holds(WHERE, condition, events, roles, sides)
+    if holds is None:
+        return LeftOut(in_brackets(condition), _LEFT, sources_of(condition)[0], is_typed=True), events
     gone, unknown = mean(~holds.fill_null(False)), mean(holds.is_null())
     why = f"; {unknown:.1%} have no value there, and are left out too: OR ... IS NULL keeps them" if unknown else ""
     what = f"{_LEFT} ({gone:.1%} of rows{why})"
@@ -129,18 +119,18 @@ def items_to_serve(condition: str, table: Table, key: str, *, is_of_items: bool)
         what = f"{ITEMS}: {lacks}{path_of(table)} has no column {absent[0]}{did_you_mean(absent[0], names)}"
         raise UserError(what, f"it has {', '.join(names)}", Exit.USAGE)
     newest = table.frame.unique(key, keep="first", maintain_order=True)  # the newest day is first
-    return _holds(ITEMS, condition, replace(table, frame=newest)).fill_null(False)
+    holds = _holds(ITEMS, condition, replace(table, frame=newest), Roles(), {})
+    assert holds is not None
+    return holds.fill_null(False)
 
 
-def _holds(option: str, condition: str, table: Table) -> pl.Series:
-    """[n] bool, null where a row does not tell it."""
+def _holds(option: str, condition: str, table: Table, roles: Roles, sides: Mapping[str, Side]) -> pl.Series | None:
+    """[n] bool, null where a row does not tell it; None as of `made_of`."""
     try:
-        made = Computed("", {_HOLDS: condition}).of(table.frame.to_arrow(), [_HOLDS], path_of(table))
+        holds = made_of(condition, table.frame, roles, sides)
     except UserError as e:
-        said = e.message.rpartition(f".computed.{_HOLDS}: ")[2]
-        raise UserError(f"{option}: {said}", e.hint, Exit.USAGE) from None
-    holds = pl.Series(made.column(_HOLDS))
-    if holds.dtype != pl.Boolean:
+        raise UserError(f"{option}: {said(e)}", e.hint, Exit.USAGE) from None
+    if holds is not None and holds.dtype != pl.Boolean:
         what = f"{option}: expected true or false of each row, got {holds.dtype} by {condition}"
         raise UserError(what, _SUCH, Exit.USAGE)
     return holds

@@ -247,7 +247,7 @@ def total(
     several = s.dtype.is_integer() and known.n_unique() > _CLASSES and time_unit(s) is None
     if (_says(s.name, _MEANS) or _says(s.name, languages.MEANS)) and not words.says(s.name, _CLASS) and _is_mean(known):
         return f"named like a mean of ratings: {late}"
-    if _says(s.name, _RATES):
+    if _says(s.name, _RATES) or _says(s.name, languages.RATES):
         return f"named like a rate of what users do: {late}"
     if _says(s.name, _TOTALS) or _says(s.name, languages.TOTALS):
         return f"named like a running total: {late}"

@@ -1,0 +1,57 @@
+"""What an expression of a person makes of the events' rows, where it may name columns of the tables beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+
+import polars as pl
+
+from dmtl_cli.config.errors import UserError
+from dmtl_cli.config.expressions import as_own, looked_up
+from dmtl_cli.data.log.computed import Computed
+from dmtl_cli.guess.roles import Roles
+from dmtl_cli.guess.side_tables import Side
+
+_MADE = ":made"
+
+
+def made_of(text: str, events: pl.DataFrame, roles: Roles, sides: Mapping[str, Side]) -> pl.Series | None:
+    """[n] what an expression makes of each row, null where one does not tell it; None where it names a column of a type
+    that no sample has. A row of a table beside them is the newest of its id.
+
+    Args:
+        text: whose columns are there, in the events or in the tables beside them.
+
+    Raises:
+        UserError: 65 it does not fit the types of the columns.
+    """
+    whole, named = events, set[str]()
+    for name, column in looked_up(text):
+        named.add(f"{name}.{column}")
+        if f"{name}.{column}" in whole.columns:  # a field of an object of the events
+            continue
+        side, key = sides[name], getattr(roles, name.removesuffix("s"))
+        if column in side.table.other:
+            return None
+        beside = side.table.frame.unique(side.key.column, keep="first", maintain_order=True)
+        beside = beside.select(pl.col(side.key.column).alias(key.column), pl.col(column).alias(f"{name}.{column}"))
+        whole = whole.join(beside, on=key.column, how="left", maintain_order="left")
+    return pl.Series(Computed("", {_MADE: as_own(text, named)}).of(whole.to_arrow(), [_MADE], "").column(_MADE))
+
+
+def said(error: UserError) -> str:
+    """What is wrong with the expression, of an error that `made_of` raises."""
+    return error.message.rpartition(f".computed.{_MADE}: ")[2]
+
+
+def judged(events: pl.DataFrame, roles: Roles, sides: Mapping[str, Side]) -> pl.DataFrame:
+    """The events with the column of good clicks that a person's rule makes; as they are where it cannot be made."""
+    good, text = roles.conversion, roles.made_by
+    if good is None or text is None or good.column in events.columns:
+        return events
+    with suppress(UserError, KeyError):  # which is said of the rule, where it is looked at
+        made = made_of(text, events, roles, sides)
+        if made is not None and made.dtype == pl.Boolean:
+            return events.with_columns(made.cast(pl.Int64).alias(good.column))
+    return events
