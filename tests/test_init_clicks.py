@@ -191,17 +191,19 @@ def test_a_total_that_all_rows_of_a_user_have_is_of_the_end(tmp_path: Path) -> N
 
 
 def test_ids_of_64_bits_without_a_sign(tmp_path: Path) -> None:
-    """`init` looks at them, the day is refused with what to write, and with that it is read; a request may be so."""
+    """`init` writes that they are text, also of a request; without that the day is refused, and says so."""
     large = (X["user"].astype(np.uint64) + np.uint64(2**63)).tolist()
     log = frame(drop=("user_id",), request_id=pl.Series([2**63 + int(r) for r in X["request"]], dtype=pl.UInt64))
     log = log.with_columns(pl.Series("user_id", large, dtype=pl.UInt64))
     assert within(log["user_id"], pl.Series([2**63 + 1], dtype=pl.UInt64)) > 0
     assert within(pl.Series([1, 2]), log["user_id"]) == 0
     ended, raw, _ = made(tmp_path, daily(log))
-    assert ended.code == 65 and "expected an id within int64, got 92" in ended.err, ended.err
-    assert 'computed: {user_id_text: "CAST(user_id AS VARCHAR)"}, and name user_id_text there' in ended.err
-    raw["data"]["events"] |= {"user": "user_id_text", "computed": {"user_id_text": "CAST(user_id AS VARCHAR)"}}
-    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(raw | {"features": "auto"}))
+    assert ended.code == 0 and raw["data"]["types"] == {"user_id": "text", "request_id": "text"}, ended.err
+    bare = raw["data"] | {"types": {"request_id": "text"}}
+    (tmp_path / "bare.yaml").write_text(yaml.safe_dump(raw | {"features": "auto", "data": bare}))
+    found = dmtl("check", "--config", tmp_path / "bare.yaml", "--day", DAY)
+    assert found.code == 65 and "expected an id within int64, got 92" in found.err
+    assert "set data.types.user_id: text" in found.err
     found = dmtl("check", "--config", tmp_path / "mine.yaml", "--day", DAY, "--json")
     read = found.json["rows"] + found.json["labels"]["repeated_clicks"]
     assert found.code == 0 and read == unseen.days_of(X).count(DAY), found.err

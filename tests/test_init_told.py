@@ -292,29 +292,22 @@ def test_a_visit_of_each_title_is_no_item(tmp_path: Path) -> None:
     assert ended.code == 0 and raw["data"]["events"]["item"] == "title", ended.err
 
 
-@pytest.mark.parametrize("timed", [True, False])
-def test_a_request_by_its_name_may_show_an_item_twice(tmp_path: Path, timed: bool) -> None:
+@pytest.mark.parametrize("own", [True, False])
+@pytest.mark.parametrize("again", [True, False])
+def test_a_visit_that_shows_items_again_is_no_request(tmp_path: Path, again: bool, own: bool) -> None:
+    """Where each exposure has an id of its own, of which copies lie there: of a list a click on an item counts once."""
     x = unseen.drawn(6)
-    item = np.where(np.arange(unseen.ROWS) % 10 == 9, x["item"] - x["item"] % 40, x["item"])
-    item[9::10] = item[8::10]  # the last of each list is the one before it
-    frame = {"user_id": x["user"], "item_id": item, "request_id": x["request"], "clicked": x["click"]}
-    frame |= {"seconds": x["seconds"]} | ({"ts": x["at"]} if timed else {})
-    ended, raw, _ = made(tmp_path, lambda log: unseen.by_day(log, pl.DataFrame(frame), x))
-    assert ended.code == 0 and raw["data"]["events"]["request"] == "request_id", ended.err
-
-
-@pytest.mark.parametrize("again", [False, True])
-def test_a_visit_that_shows_items_again_is_no_request(tmp_path: Path, again: bool) -> None:
-    """Else of its clicks on one item one would count."""
-    x = unseen.drawn(6)
-    visit = [f"s{k // 20}-{u}" for k, u in enumerate(np.repeat(x["user"][::20], 20))]
-    item = np.arange(unseen.ROWS) % 20 if not again else np.arange(unseen.ROWS) % 10
-    frame = {"user_id": np.repeat(x["user"][::20], 20), "item_id": item, "ts": x["at"], "session_id": visit}
+    user = np.repeat(x["user"][::20], 20)
+    item = np.arange(unseen.ROWS) % (5 if again else 20)
+    frame = {"user_id": user, "item_id": item, "ts": x["at"], "session_id": [f"s{k // 20}" for k in range(len(user))]}
     frame |= {"clicked": x["click"], "seconds": x["seconds"]}
-    ended, raw, _ = made(tmp_path, lambda log: unseen.by_day(log, pl.DataFrame(frame), x))
+    shown = pl.DataFrame(frame | ({"imp_id": [f"e{k}" for k in range(len(user))]} if own else {}))
+    shown = pl.concat([shown, shown[::100]]) if own else shown
+    days = x | {"at": np.concatenate([x["at"], x["at"][::100]]) if own else x["at"]}
+    ended, raw, _ = made(tmp_path, lambda log: unseen.by_day(log, shown, days))
     assert ended.code == 0, ended.err
-    assert raw["data"]["events"].get("request") == (None if again else "session_id")
-    assert ("further click" in ended.out) is False
+    assert raw["data"]["events"].get("request") == (None if again and own else "session_id")
+    assert raw["data"]["events"].get("unique") == ("imp_id" if own else None)
 
 
 def test_a_catalogue_of_each_day_is_no_log_of_events(tmp_path: Path) -> None:

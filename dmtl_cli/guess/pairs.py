@@ -284,7 +284,8 @@ def _by_day(table: Table, mine: Roles, events: Table, roles: Roles, taken: set[s
         pairs_of_day(frame, user, item, roles),
         *(pairs_of_day(of, *named, mine) for of in (rows, _mixed(rows, named[1]))),
     )
-    smaller = len(rows) < len(frame)  # what came of what was shown is less, and more than it is something else
+    # what came of what was shown is less, and more than it is something else, as lists of what was shown are
+    smaller = len(rows) < len(frame) and not table.explode
     is_of_day = were_shown(told, shown, mixed if smaller else None)
     if not (is_of_day or table.files.days):  # a stay may be booked a day or two later
         shown = _pairs(events.frame, (user, item))

@@ -51,7 +51,7 @@ _BRIEF = 0.9  # of the requests last no longer
 _OF_ONE = 0.98  # of the rows of a request have one user
 _SEVERAL = 1.2  # rows a request
 _SURELY = 3  # of a name of a request
-_AGAIN = 0.02  # of them may show what was shown before, as a row that is delivered twice does
+_AGAIN = 0.02  # of the clicks of a list may be on what was clicked before, as on a row that is delivered twice
 _OWN = 0.9  # of the rows have a value of their own: no user or item
 _ZEROS = 0.1  # of the rows may have one id
 _ALONE = 0.01  # of the rows may be of no request
@@ -391,8 +391,6 @@ def find_request(frame: pl.DataFrame, roles: Roles) -> None:
         brief = lasts is not None and share(lasts <= _MOMENT) >= _BRIEF
         if not sure and (lasts is None or share(lasts <= _VISIT) < _OF_ONE):
             continue
-        if lasts is not None and not brief and sure < _SURELY and item is not None and _shows_again(frame, c, item):
-            continue
         of_item = item is not None and is_constant(frame, c, item)  # as an exposure and its click are
         if is_constant(frame, c, roles.user.column, _OF_ONE) and not of_item:
             when = " at one time" if brief else "" if sure else " within hours"
@@ -406,9 +404,14 @@ def find_request(frame: pl.DataFrame, roles: Roles) -> None:
         roles.request = replace(found[0][1], others=tuple(others))
 
 
-def _shows_again(frame: pl.DataFrame, request: str, item: str) -> bool:
-    """Whether what lasts some time shows items more than once, as a visit does: of a list a click counts once."""
-    pairs = frame.select(request, item).drop_nulls()
+def visits_again(frame: pl.DataFrame, roles: Roles) -> bool:
+    """Whether a request is a visit in which items are clicked more than once: of a list a click on an item counts
+    once."""
+    if roles.request is None or roles.item is None:
+        return False
+    clicked = roles.clicked(frame)
+    pairs = (frame if clicked is None else frame.filter(clicked)).select(roles.request.column, roles.item.column)
+    pairs = pairs.drop_nulls()
     return len(pairs) - pairs.n_unique() > _AGAIN * len(pairs)
 
 

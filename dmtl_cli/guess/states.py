@@ -253,7 +253,7 @@ def total(
         return f"named like a running total: {late}"
     if of_users and known.n_unique() > _CLASSES // 2 and _says(s.name, _SPENT) and not words.says(s.name, _AIM):
         return f"named like how long users were there: {late}"
-    if several and _says(s.name, languages.NOW):
+    if several and _says(s.name, languages.NOW) and not words.says(s.name, words.PRICE):
         return f"named like a number of that moment: {late}"
     if _says(s.name, languages.STOCK):
         return "named like what is left in stock: its value is that of the day on which the table was written"

@@ -42,7 +42,7 @@ from dmtl_cli.guess.pairs import outcomes_by_day, outcomes_through, rather_by_pa
 from dmtl_cli.guess.partial import partial_columns
 from dmtl_cli.guess.repeats import unique_of
 from dmtl_cli.guess.requests import outcomes_of_requests
-from dmtl_cli.guess.roles import Roles, fits_events, is_catalogue, with_names
+from dmtl_cli.guess.roles import Roles, fits_events, is_catalogue, visits_again, with_names
 from dmtl_cli.guess.rows import BYTES, NOT_UTF8
 from dmtl_cli.guess.rules import NONE, WHERE, Rules, items_to_serve, rows_that_count
 from dmtl_cli.guess.seen import of_what_was_seen, unseen
@@ -97,8 +97,11 @@ def understood(root: str, given: Mapping[str, str], lives: str | None, rules: Ru
     _settle(roles, events, later, given, zone)
     whole = [by_days(found.root, table, roles, zone) for table in others]
     others = [table.beside(days) for table in whole]
+    once = unique_of(events.frame, roles, later)
+    if once is not None and not later and visits_again(events.frame.unique(once.column), roles):
+        roles.request = None  # each exposure has an id of its own, and each of its clicks counts
     inputs = inputs_of(events, roles, others, partial_columns(found.root, events, roles, zone), zone)
-    if (once := unique_of(events.frame, roles, later)) is not None:
+    if once is not None:
         inputs.unused = [g for g in inputs.unused if g.column != once.column]
     refuse_expression("--conversion", given.get(EXPRESSION), events, inputs, roles)
     rules = rules.beside(events, inputs.sides)

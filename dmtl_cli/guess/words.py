@@ -45,8 +45,8 @@ USER: Patterns = (
     (
         r"^"
         + any_of(
-            "konto cuenta conta compte"
-            " client account guest listener person profile human player gamer subscriber learner student pupil patient"
+            "client account guest listener person profile profil perfil profilo"
+            " human player gamer subscriber learner student pupil patient"
             " passenger jogador jugador spieler joueur giocatore suscriptor abonnent abonné"
             " schüler élève leser lecteur lettore lector usuario usuário utente utilisateur nutzer benutzer"
             " kunde kunden kund klant klanten klient asiakas zakaznik zákazník cliente gebruiker bruger bruker"
@@ -60,7 +60,7 @@ USER: Patterns = (
     ),
     (r"^user (pseudo|anon|anonymous|hashed|global|internal|external|master) ?(id|uid|key)$", 2),
     (r"^(pseudo|anon|domain|network|distinct|external) ?user ?id$|^distinct ?id$", 2),
-    (r"^" + any_of("device cookie session 设备") + _ID, 1),
+    (r"^" + any_of("device cookie session konto cuenta conta compte 设备") + _ID, 1),
 )
 ITEM: Patterns = (
     (
