@@ -17,11 +17,8 @@ _MADE = ":made"
 
 
 def made_of(text: str, events: pl.DataFrame, roles: Roles, sides: Mapping[str, Side]) -> pl.Series | None:
-    """[n] what an expression makes of each row, null where one does not tell it; None where it names a column of a type
-    that no sample has. A row of a table beside them is the newest of its id.
-
-    Args:
-        text: whose columns are there, in the events or in the tables beside them.
+    """[n] what an expression makes of each row, null where one does not tell it; None where it names a column beside
+    them that no sample has, as one of a type that nothing reads. A row of a table beside them is the newest of its id.
 
     Raises:
         UserError: 65 it does not fit the types of the columns.
@@ -31,8 +28,8 @@ def made_of(text: str, events: pl.DataFrame, roles: Roles, sides: Mapping[str, S
         named.add(f"{name}.{column}")
         if f"{name}.{column}" in whole.columns:  # a field of an object of the events
             continue
-        side, key = sides[name], getattr(roles, name.removesuffix("s"))
-        if column in side.table.other:
+        side, key = sides.get(name), getattr(roles, name.removesuffix("s"))
+        if side is None or column not in side.table.frame.columns:
             return None
         beside = side.table.frame.unique(side.key.column, keep="first", maintain_order=True)
         beside = beside.select(pl.col(side.key.column).alias(key.column), pl.col(column).alias(f"{name}.{column}"))
@@ -50,7 +47,7 @@ def judged(events: pl.DataFrame, roles: Roles, sides: Mapping[str, Side]) -> pl.
     good, text = roles.conversion, roles.made_by
     if good is None or text is None or good.column in events.columns:
         return events
-    with suppress(UserError, KeyError):  # which is said of the rule, where it is looked at
+    with suppress(UserError):  # which is said of the rule, where it is looked at
         made = made_of(text, events, roles, sides)
         if made is not None and made.dtype == pl.Boolean:
             return events.with_columns(made.cast(pl.Int64).alias(good.column))
