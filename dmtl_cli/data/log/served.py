@@ -81,7 +81,7 @@ def days_told(log: Log, day: dt.date) -> list[dt.date]:
 
 def _of_events(log: Log, day: dt.date, columns: list[str]) -> pl.DataFrame:
     """`:id` and columns of the newest row of each item; a column that an earlier day lacks is unknown there."""
-    parts = list[pl.DataFrame]()
+    rows = pl.DataFrame({name: [] for name in (ID, *columns)})
     for d in days_told(log, day):
         found, raw = log.open(d)
         events = raw.schema.events
@@ -89,15 +89,15 @@ def _of_events(log: Log, day: dt.date, columns: list[str]) -> pl.DataFrame:
             events.require(column, _ASKED)
         there = [c for c in columns if events.has(c)]
         newest = raw.newest(share_groups(events, found.groups, ALONE), there)
-        if newest.width:  # files of several days need not have rows of each
-            parts.append(newest.with_columns(pl.lit(None).alias(c) for c in columns if c not in there))
+        if not newest.width:  # files of several days need not have rows of each
+            continue
         try:  # the newest day is first
-            rows = pl.concat(parts, how="diagonal_relaxed") if parts else pl.DataFrame({ID: []})
+            both = pl.concat([rows, newest], how="diagonal_relaxed") if len(rows) else newest
         except pl.exceptions.PolarsError:
             what = f"{events.where}: {', '.join(columns)}: of other types than on {day}"
             raise UserError(what, "write one type on all days") from None
-        parts = [rows.unique(ID, keep="first", maintain_order=True)] if parts else []
-    return parts[0] if parts else pl.DataFrame({ID: [], **{c: [] for c in columns}})
+        rows = both.unique(ID, keep="first", maintain_order=True)
+    return rows
 
 
 def _chosen(condition: str, rows: pl.DataFrame, file: File, place: str) -> Chosen:
