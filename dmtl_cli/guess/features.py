@@ -163,6 +163,7 @@ def _add_own(events: Table, roles: Roles, found: Inputs, partial: Mapping[str, s
         elif c not in roles.taken and (c not in taken or is_another(c, found.used[:begin], events, roles, days)):
             side = found.shown[c].side if c in found.shown else None
             found.add(Guess(c, offered[c]) if c in offered else _of_events(c, events, roles, times, days, side))
+    whole = judged(frame, roles, found.sides)
     for side in whose:
         key = getattr(roles, side).column
         first = frame.unique(key, keep="first", maintain_order=True)
@@ -171,7 +172,7 @@ def _add_own(events: Table, roles: Roles, found: Inputs, partial: Mapping[str, s
         if days is not None and days.n_unique() > 1:
             if side == "item" and "items" not in found.sides:
                 _add_served(events, key, found, begin, _shown(first[key], frame[key], days))
-            total = states.total_of(first, key, judged(frame, roles, found.sides), roles, side)
+            total = states.total_of(first, key, whole, roles, side)
             mine = [i for i in found.used[begin:] if i.side == side and is_constant(frame, key, i.column)]
             for i, why in [(i, why) for i in mine if (why := total(first[i.column]) or by_window(first[i.column]))]:
                 found.hold(i.column, side, f"the same in all rows of {whose[side]}; {why}")

@@ -58,9 +58,9 @@ def chosen(log: Log, day: dt.date, condition: str) -> Chosen:
     """
     columns = sources_of(condition)
     if log.data.items is None:
-        rows, days = _of_events(log, day, columns), len(days_told(log, day))
-        place = "the day's events" if days == 1 else f"the events of {days} days"
-        return _chosen(condition, rows, log.find(day).events[0], place)
+        days = days_told(log, day)
+        place = "the day's events" if len(days) == 1 else f"the events of {len(days)} days"
+        return _chosen(condition, _of_events(log, days, columns), log.find(day).events[0], place)
     entities = log.beside("item", day, before(day, -1), ())
     assert entities is not None and entities.table is not None, "a config with a condition has the table"
     table = entities.table
@@ -79,22 +79,23 @@ def days_told(log: Log, day: dt.date) -> list[dt.date]:
     return [day, *(d for k in range(1, _DAYS) if log.has(d := before(day, k)))]
 
 
-def _of_events(log: Log, day: dt.date, columns: list[str]) -> pl.DataFrame:
-    """`:id` and columns of the newest row of each item; a column that an earlier day lacks is unknown there."""
+def _of_events(log: Log, days: list[dt.date], columns: list[str]) -> pl.DataFrame:
+    """`:id` and columns of the newest row of each item on some days, the newest first; a column that an earlier one
+    lacks is unknown there."""
     rows = pl.DataFrame({name: [] for name in (ID, *columns)})
-    for d in days_told(log, day):
-        found, raw = log.open(d)
+    for day in days:
+        found, raw = log.open(day)
         events = raw.schema.events
-        for column in columns if d == day else ():
+        for column in columns if day == days[0] else ():
             events.require(column, _ASKED)
         there = [c for c in columns if events.has(c)]
         newest = raw.newest(share_groups(events, found.groups, ALONE), there)
         if not newest.width:  # files of several days need not have rows of each
             continue
-        try:  # the newest day is first
+        try:
             both = pl.concat([rows, newest], how="diagonal_relaxed") if len(rows) else newest
         except pl.exceptions.PolarsError:
-            what = f"{events.where}: {', '.join(columns)}: of other types than on {day}"
+            what = f"{events.where}: {', '.join(columns)}: of other types than on {days[0]}"
             raise UserError(what, "write one type on all days") from None
         rows = both.unique(ID, keep="first", maintain_order=True)
     return rows

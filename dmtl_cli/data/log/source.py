@@ -149,9 +149,8 @@ class File:
             except (pa.ArrowException, OSError) as e:
                 raise self.refusal(e, _UNREADABLE) from None
             nested = not self.origin  # what was converted is flat
-            made, row_of, texts = self.computed, self.own_row, self.texts
-            explode = self.explode
-            flat = Parquet(parquet, self, nested=nested, computed=made, explode=explode, texts=texts, row_of=row_of)
+            made, lists, texts = self.computed, self.explode, self.texts
+            flat = Parquet(parquet, self, nested=nested, computed=made, explode=lists, texts=texts, row_of=self.own_row)
             flat.require_names()
             yield flat
 
