@@ -133,8 +133,10 @@ class Exposure(Section):
     """A second block of the served vectors, which learns what is shown to whom. The served score is kappa times its
     score plus the preference."""
 
-    kappa: Weight | Literal["auto"] = 0.7
-    """how much of what is shown is served; 0: there is no such block; auto: what was best on the day before"""
+    kappa: Weight | Literal["fitted", "auto"] = "fitted"
+    """how much of what is shown is served; 0: there is no such block; fitted: beside the preference and the items' own
+    numbers (`kind: numeric` without buckets) by the weights that explain best what was read on earlier days, 0.7 before
+    there is one; auto: what was best on the day before"""
     objective: Literal["read_recall", "time_recall", "click_recall"] = "read_recall"
     """kappa: auto: of what it must be the most"""
     negatives: Annotated[int, Field(ge=0)] = 1024

@@ -133,9 +133,22 @@ class _Student(_Threshold):
     predicts: str | None
 
 
+class _Fitted(_Shape):
+    features: list[str]
+    mean: list[float]
+    precision: list[list[float]]
+    reads: int
+
+    def model_post_init(self, _: Any) -> None:
+        n = 2 + len(self.features)
+        if {len(self.mean), len(self.precision), *map(len, self.precision)} != {n}:
+            raise ValueError(f"fitted: expected {n} numbers, and as many rows of as many")
+
+
 class _Export(_Student):
     student: _Named
     kappa_curve: dict[str, float] | None = None
+    fitted: _Fitted | None = None
 
 
 _FACTS: dict[str, type[_Shape]] = {

@@ -7,6 +7,7 @@ import shutil
 from functools import partial
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from dmtl_cli.config.errors import UserError, such_as
@@ -21,6 +22,7 @@ from dmtl_cli.evaluate.gates import SAMPLE, recall
 from dmtl_cli.runs.artifact import Publication
 from dmtl_cli.runs.gates import Measure
 from dmtl_cli.runs.run import Draft, Parent, Result, Run, distinct
+from dmtl_cli.serving.export import Export
 from dmtl_cli.student.build import Blocks, stored_student
 from dmtl_cli.student.doubts import one_direction
 from dmtl_cli.student.export.files import Catalogue, clicked_items, score_facts, write_export
@@ -28,6 +30,7 @@ from dmtl_cli.student.export.read_back import read_back
 from dmtl_cli.student.export.towers import block_vectors, vectors
 from dmtl_cli.student.gates import of_vectors
 from dmtl_cli.student.kappa import UNMEASURED, best, curve
+from dmtl_cli.student.stacking import Choices, Weights, candidates
 from dmtl_cli.tune.carried import tuned
 
 
@@ -50,13 +53,15 @@ def export_student(run: Run, day: dt.date, student: Parent) -> Result:
     sections = _sections(run)
     if run.frozen and (served := _served(run, day, student, sections)):
         return served
-    log, auto = Days(run, run.config.features_of("student")), run.config.student.exposure.kappa == "auto"
+    log, asked = Days(run, run.config.features_of("student")), run.config.student.exposure.kappa
     earlier_days = sorted({*log.seen_before(day), *log.told_before(day)})
     inputs, parents = log.inputs_at_end(day) + log.inputs(earlier_days), [student, *log.parents_at_end(day)]
-    earlier = run.newest("student", day) if auto else None
+    of_stage = {"auto": "student", "fitted": "export"}.get(str(asked))
+    earlier = run.newest(of_stage, day) if of_stage else None
     if earlier:
         inputs = [*inputs, *log.inputs([day])]
         parents = [*parents, earlier, *log.parents([day])]
+    if earlier and asked == "auto":
         sections = _sections(run, "evaluate")  # which says whose recall is measured
     work = partial(_export, run, day, log, student, earlier)
     return run.publish("export", day, sections, inputs, distinct(parents), work, latest=True, shared=False)
@@ -88,16 +93,18 @@ def _export(
     run: Run, day: dt.date, log: Days, parent: Parent, earlier: Parent | None, publication: Publication
 ) -> Draft:
     folder, manifest = parent
-    asked = run.config.student.exposure.kappa
+    asked, threshold = run.config.student.exposure.kappa, manifest.facts["threshold_seconds"]
     with run.log.progress(f"export {day}", 5 if earlier else 4, "step") as bar:
-        measured = {}
         if earlier:
             bar.next("weighing exposure")
-            measured = _measured(run, day, log, earlier, publication)
-        kappa = asked if asked != "auto" else best(measured) if measured else UNMEASURED
+        measured = _measured(run, day, log, earlier, publication) if earlier and asked == "auto" else {}
+        fitted = _fitted(run, day, log, earlier, threshold, publication) if earlier and asked == "fitted" else None
+        kappa = asked if not isinstance(asked, str) else best(measured) if measured else UNMEASURED
+        kappa = fitted.kappa if fitted else kappa
         bar.next("reading users and items")
         read = log.read_end(day, publication.tmp)
         encoder = Encoder.stored(folder, log.features)
+        numbers = fitted.over(encoder.numeric_columns("item"), encoder.layout("item").floats) if fitted else None
         student = stored_student(folder, manifest, encoder)
         bar.next("towers and vectors")
         chosen = log.chosen(day)
@@ -107,15 +114,15 @@ def _export(
         options = run.config.export
         seen = _seen_before(run, day, log, publication)
         to, key, k = publication.path, publication.key, run.config.evaluate.k
-        catalogue = write_export(to, student, encoder, read, kappa, left, options, seen, key, k)
+        catalogue = write_export(to, student, encoder, read, kappa, left, options, seen, key, k, numbers)
         bar.next("reading the files back")
         measures = _read_back(publication, catalogue, student, kappa, encoder, read, options.vectors)
         bar.next("recall of its own day")
-        threshold = manifest.facts["threshold_seconds"]
         measures += _recall(run, catalogue, encoder, read, threshold, of_served=chosen is not None)
     facts = {name: manifest.facts[name] for name in ("teacher", "threshold_seconds", "predicts")}
     facts |= {"kappa": kappa, "kappa_curve": {str(k): value for k, value in measured.items()}}
     facts |= {} if counts is None else {"not_served": counts}
+    facts |= {} if fitted is None else {"fitted": fitted.described()}
     return Draft(
         rows={"items": catalogue.items, "users": len(read.users)},
         metrics={"items.unknown_share": catalogue.unknown_share}
@@ -224,6 +231,58 @@ def _recall(
     users = vectors(catalogue.towers["user"], encoder.encode(read.users[exam.users], "user"))
     served = read.rows_of(catalogue.served[ID], "item")
     return recall(exam, labels, users, catalogue.vectors, served, of_served=of_served)
+
+
+def _fitted(
+    run: Run, day: dt.date, log: Days, earlier: Parent, threshold: float | None, publication: Publication
+) -> Weights:
+    """What the reads of `day` tell of the weights of what was served that morning, and what days before it told.
+
+    Args:
+        earlier: the export that was served.
+        threshold: above which a read is a long read; where nothing tells what one is, clicks are explained.
+    """
+    export, facts = Export(earlier[0]), earlier[1].facts.get("fitted")
+    columns = export.encoder.numeric_columns("item")
+    weights = Weights.unmeasured(list(columns), UNMEASURED)
+    if facts and facts["features"] == list(columns):
+        weights = Weights.of(facts)
+    if "exposure" not in export.blocks:
+        return weights
+    read, events = log.read(day, publication.tmp), run.config.data.events
+    exam = Exam.draw(read, threshold, run.config.tasks, events.click is not None, SAMPLE)
+    label = "read" if threshold is not None or events.conversion is not None else "click"
+    return weights.after(_choices(export, exam, label, list(columns.values()), added=weights.added), UNMEASURED)
+
+
+def _choices(export: Export, exam: Exam, label: str, columns: list[int], *, added: bool) -> Choices:
+    """What the sampled users read of what an export could retrieve for them.
+
+    Args:
+        label: read, or click.
+        columns: of the items' floats, the numbers that count by themselves.
+        added: whether the export's block of what is shown ends on a column of them.
+    """
+    ids, vectors = export.items
+    most = export.clicks.sort("clicks", descending=True, maintain_order=True)["item_id"]
+    first = pl.DataFrame({ID: most}).join(pl.DataFrame({ID: ids}).with_row_index("place"), on=ID, maintain_order="left")
+    rows = candidates(len(ids), first["place"].to_numpy().astype(np.int64))
+    place = np.full(len(exam.day.items), -1)
+    at = exam.day.rows_of(ids.gather(rows), "item")
+    place[at[at >= 0]] = np.flatnonzero(at >= 0)
+    wanted = exam.wanted[label]
+    user, item = np.repeat(np.arange(len(exam.users)), np.diff(wanted.indptr)), place[wanted.items]
+    users = export.vectors(exam.day.users[exam.users], "user")
+    shown = np.arange(users.shape[1])[export.blocks["exposure"]][: -1 if added else None]
+    liked = np.arange(users.shape[1])[export.blocks["preference"]]
+    items = vectors[rows]
+    return Choices(
+        (users[:, shown] / np.float32(export.kappa), items[:, shown]),
+        (users[:, liked], items[:, liked]),
+        export.encoder.encode(export.item_features[rows], "item").floats[:, columns],
+        user[item >= 0],
+        item[item >= 0],
+    )
 
 
 def _measured(run: Run, day: dt.date, log: Days, earlier: Parent, publication: Publication) -> dict[float, float]:

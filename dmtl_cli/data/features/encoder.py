@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,13 @@ class Encoder:
 
     def layout(self, side: str, per_event: bool | None = None) -> Layout:
         return Layout.from_parts([kind.part for kind in self._kinds_of_side(side, per_event)])
+
+    def numeric_columns(self, side: str) -> dict[str, int]:
+        """By name of the features that are a number as it is, where it is among the floats of its side."""
+        parts = [(kind.feature, kind.part) for kind in self._kinds_of_side(side)]
+        floats = [(f, part.width) for f, part in parts if isinstance(part, FloatColumns)]
+        starts = accumulate((width for _, width in floats), initial=0)
+        return {f.name: at for (f, _), at in zip(floats, starts, strict=False) if f.kind == "numeric"}
 
     def columns(self, name: str) -> range:
         """Where an embedded feature is in [ids, sequence, sequence, ...] of its side, [n, C + sum of L]."""

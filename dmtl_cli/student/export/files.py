@@ -64,6 +64,7 @@ def write_export(
     seen: Sequence[pl.DataFrame] = (),
     key: str = "",
     k: int = TOPK[0],
+    numbers: Floats | None = None,
 ) -> Catalogue:
     """All files of an export; returns what its items are.
 
@@ -74,11 +75,12 @@ def write_export(
         seen: what users clicked on days before, as `clicked_items` has it.
         key: the run's, which every file carries.
         k: items at which it is measured what an index keeps of exact search.
+        numbers: by what items' own numbers are added to what is shown, as `SideBySide` has it.
 
     Raises:
         UserError: 65 kappa is above 0 and the student did not learn what is shown.
     """
-    towers = towers_of(student, encoder, kappa)
+    towers = towers_of(student, encoder, kappa, numbers)
     write_towers(folder, towers, key)
     served = day.items if retired is None else day.items.filter(~pl.col(ID).is_in(retired.implode()))
     items = encoder.encode(served, "item", False)
@@ -86,7 +88,7 @@ def write_export(
     as_stored = write_items(folder, served[ID], exact, settings.vectors, key)
     write_item_features(folder, served, encoder, key)
     write_users(folder, day.users, _lists([*seen, clicked_items(day)], apart=settings.seen_days > 1), key)
-    facts = score_facts(student, kappa)
+    facts = score_facts(student, kappa, added=numbers is not None)
     encoder.write(folder, facts, key)
     blocks = facts.get("blocks", {"preference": [0, None]})
     some = {"user": vectors(towers["user"], encoder.encode(_some(day.users), "user")), "item": exact[_places(served)]}
@@ -138,8 +140,12 @@ def _write_table(frame: pl.DataFrame, file: Path, key: str) -> None:
     pq.write_table(table.cast(with_key(table.schema, key)), file, compression="zstd", row_group_size=_GROUP)
 
 
-def score_facts(student: Blocks, kappa: float) -> dict[str, Any]:
-    """What features.json has besides features: how two vectors give a score; of two blocks where each is in them."""
+def score_facts(student: Blocks, kappa: float, *, added: bool = False) -> dict[str, Any]:
+    """What features.json has besides features: how two vectors give a score; of two blocks where each is in them.
+
+    Args:
+        added: whether the block of what is shown has a column of items' own numbers.
+    """
     preference, exposure = student.preference, student.exposure if kappa else None
     facts: dict[str, Any] = {
         "score": "scale * dot(user_vector, item_vector) + bias",
@@ -148,7 +154,7 @@ def score_facts(student: Blocks, kappa: float) -> dict[str, Any]:
         "vectors": "unit" if preference.unit and not exposure else "plain",
     }
     if exposure:
-        first, second = exposure.length, preference.length
+        first, second = exposure.length + added, preference.length
         blocks = {"exposure": [0, first], "preference": [first, first + second]}
         facts |= {"kappa": kappa, "blocks": blocks}
     return facts

@@ -21,6 +21,7 @@ from dmtl_cli.nn.batches import side_of
 from dmtl_cli.nn.layers import SideEmbedder
 from dmtl_cli.nn.table import EmbeddingTable
 from dmtl_cli.serving.files import input_names
+from dmtl_cli.serving.search import Floats
 from dmtl_cli.student.build import Blocks
 from dmtl_cli.student.dssm import DSSM
 from dmtl_cli.student.export import onnx_file, pt2_file
@@ -73,13 +74,27 @@ class SideBySide(nn.Module):
 
     Args:
         factors: (a, b) by which their dot products count, on the side of users; None: on that of items.
+        numbers: [F] by what an item's own numbers, the float columns of its layout, are added to the dot product of
+            the first block: one more column of it, a on the side of users. None: not at all.
     """
 
     a: Tensor
     b: Tensor
+    none: Tensor
+    weights: Tensor
 
-    def __init__(self, exposure: Tower, preference: Tower, factors: tuple[float, float] | None) -> None:
+    def __init__(
+        self,
+        exposure: Tower,
+        preference: Tower,
+        factors: tuple[float, float] | None,
+        numbers: Floats | None = None,
+    ) -> None:
         super().__init__()
+        self.added = numbers is not None
+        if numbers is not None:
+            self.register_buffer("none", torch.zeros(()))
+            self.register_buffer("weights", torch.from_numpy(numbers))
         self.layout, self.exposure, self.preference, self.scaled = (
             preference.layout,
             exposure,
@@ -92,15 +107,24 @@ class SideBySide(nn.Module):
 
     def forward(self, *given: Tensor) -> Tensor:
         x, t = self.exposure(*given), self.preference(*given)
-        return torch.cat([x * self.a, t * self.b] if self.scaled else [x, t], 1)
+        if not self.added:
+            return torch.cat([x * self.a, t * self.b] if self.scaled else [x, t], 1)
+        if self.scaled:
+            one = (x * self.none).sum(1, keepdim=True) + self.a  # as many rows as there are, whatever their number
+            return torch.cat([x * self.a, one, t * self.b], 1)
+        floats = dict(zip(input_names(self.layout), given, strict=True))["floats"]
+        return torch.cat([x, (floats * self.weights).sum(1, keepdim=True), t], 1)
 
 
 Served = Tower | SideBySide
 
 
-def towers_of(student: Blocks, encoder: Encoder, kappa: float) -> dict[str, Served]:
+def towers_of(student: Blocks, encoder: Encoder, kappa: float, numbers: Floats | None = None) -> dict[str, Served]:
     """The served towers by side: dot products are kappa times that of what is shown plus the preference's by its scale;
     with kappa 0 they are the preference's alone.
+
+    Args:
+        numbers: as of `SideBySide`.
 
     Raises:
         UserError: 65 kappa is above 0 and the student did not learn what is shown.
@@ -113,7 +137,7 @@ def towers_of(student: Blocks, encoder: Encoder, kappa: float) -> dict[str, Serv
         raise UserError(what, "run dmtl train-student again, or set kappa to 0")
     exposure = {side: Tower(student.exposure, side, encoder.layout(side)) for side in ("user", "item")}
     factors = {"user": (kappa, float(student.preference.scale.detach())), "item": None}
-    return {side: SideBySide(exposure[side], preference[side], factors[side]).eval().cpu() for side in factors}
+    return {side: SideBySide(exposure[side], preference[side], factors[side], numbers).eval().cpu() for side in factors}
 
 
 def block_vectors(student: Blocks, side: str, encoded: Encoded, encoder: Encoder) -> BlockVectors:
