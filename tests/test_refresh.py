@@ -205,7 +205,8 @@ def test_a_newer_profile_is_served_by_the_student_before(project: Project, world
     project.done("build-profile", 3)
     made = refresh(project)
     assert made["day"] == DAYS[2] and not made["up_to_date"]
-    assert parents(made) == [("student", DAYS[1]), ("profile", DAYS[2])]
+    before = [("export", DAYS[1]), ("profile", DAYS[1])]  # what was served on day 3, whose reads weigh its parts
+    assert parents(made) == [("student", DAYS[1]), ("profile", DAYS[2]), *before]
     assert latest(project) == f"day={DAYS[2]}/run-{made['run_id']}"
     users = pl.read_parquet(served(project) / "users.parquet")
     clicked = counted(events(world, DAYS[2])).filter(pl.col("click") == 1)
@@ -214,7 +215,7 @@ def test_a_newer_profile_is_served_by_the_student_before(project: Project, world
     # a student of the day takes its place
     ended = project.stage("run", 3)
     assert ended.code == 0
-    assert parents(ended.every[-1]) == [("student", DAYS[2]), ("profile", DAYS[2])]
+    assert parents(ended.every[-1]) == [("student", DAYS[2]), ("profile", DAYS[2]), *before]
     assert refresh(project)["up_to_date"] and refresh(project)["run_id"] == ended.every[-1]["run_id"]
 
 
@@ -225,7 +226,9 @@ def test_a_day_can_be_named(project: Project, world: Path) -> None:
     made = refresh(project, "--day", DAYS[1])
     assert made["day"] == DAYS[1] and not made["up_to_date"], "the tables of day 3 are new"
     assert latest(project) == f"day={DAYS[2]}/run-{newest['run_id']}", "never back to an older day"
-    assert refresh(project)["run_id"] == newest["run_id"]
+    again = refresh(project)
+    assert again["day"] == DAYS[2] and not again["up_to_date"], "what was served before it is another now"
+    assert refresh(project)["run_id"] == again["run_id"]
     ended = project.call("refresh", "--day", DAYS[3])
     assert ended.code == 66 and DAYS[3] in ended.err, "no log and no profile of that day"
     ended = project.call("refresh", "--day", DAYS[0])

@@ -162,7 +162,7 @@ class Exposure(Section):
         if self.kappa == 0 and (given := sorted(self.model_fields_set - {"kappa"})):
             raise ValueError(f"{given[0]} has no effect on kappa: 0, which leaves the block out")
         if "objective" in self.model_fields_set and self.kappa != "auto":
-            raise ValueError("objective has no effect on a kappa that is given; it is for kappa: auto")
+            raise ValueError("objective has no effect here; it is for kappa: auto")
         return self
 
 

@@ -281,7 +281,18 @@ FACTS: list[tuple[str, int, list[Damage], str, int]] = [
     ("scores", 1, [facts_with(), facts_with(fusion=None), facts_with(teacher={}), facts_with(calibration={})],
      "train-student", 2),
     ("student", 2, [facts_with(), facts_with(predicts=3), no_config], "export", 2),
-    ("export", 2, [facts_with(), facts_with(teacher="x"), facts_with(kappa_curve=[1])], "evaluate", 3),
+    (
+        "export",
+        2,
+        [
+            facts_with(),
+            facts_with(teacher="x"),
+            facts_with(kappa_curve=[1]),
+            facts_with(fitted={"features": ["age"], "mean": [1.0], "precision": [[1.0]], "reads": 3}),
+        ],
+        "evaluate",
+        3,
+    ),
     ("joint", 1, [facts_with(), no_config], "train-joint", 2),
 ]  # fmt: skip
 CASES = [

@@ -1,0 +1,267 @@
+"""What is served is weighed by what was read on days that nothing had learned: the estimate, and a chain's exports."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import polars as pl
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_export import LAYOUTS, arguments
+from test_exposure import a_log, a_project, exported
+from test_exposure_export import KAPPA, a_pair, expected
+from test_models import random_side
+from worlds import DAYS, Project
+
+from dmtl_cli.student import stacking
+from dmtl_cli.student.export.towers import towers_of, write_towers
+from dmtl_cli.student.kappa import UNMEASURED
+from dmtl_cli.student.stacking import Choices, Weights, candidates
+
+NAMES = ("reads", "age")
+
+
+def choices(seed: int, weights: list[float], *, users: int = 40, items: int = 30, reads: int = 200) -> Choices:
+    """What users read by a logit of known weights (a, b, w)."""
+    rng = np.random.default_rng(seed)
+    exposure = rng.normal(size=(users, 3)).astype(np.float32), rng.normal(size=(items, 3)).astype(np.float32)
+    preference = rng.normal(size=(users, 2)).astype(np.float32), rng.normal(size=(items, 2)).astype(np.float32)
+    numbers = rng.normal(size=(items, len(weights) - 2)).astype(np.float32)
+    score = weights[0] * exposure[0] @ exposure[1].T + weights[1] * preference[0] @ preference[1].T
+    score = score + numbers @ np.array(weights[2:])
+    user = rng.integers(users, size=reads)
+    item = (score[user] + rng.gumbel(size=(reads, items))).argmax(1)
+    return Choices(exposure, preference, numbers, user, item)
+
+
+def log_likelihood(of: Choices, mean: Any) -> float:
+    """In float64, a read at a time."""
+    x = of.exposure[0].astype(np.float64) @ of.exposure[1].T
+    t = of.preference[0].astype(np.float64) @ of.preference[1].T
+    score = mean[0] * x + mean[1] * t + of.numbers.astype(np.float64) @ mean[2:]
+    return float(sum(score[u, i] - np.log(np.exp(score[u]).sum()) for u, i in zip(of.user, of.item, strict=True)))
+
+
+# -- the estimate ------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 1000), st.lists(st.floats(-1, 1), min_size=2, max_size=5))
+def test_slope_and_curvature_are_those_of_the_likelihood(seed: int, weights: list[float]) -> None:
+    of = choices(seed, weights, users=6, items=5, reads=9)
+    mean = np.array(weights) / 2 + 0.1
+    slope, curvature = stacking._likelihood(of, mean)
+    step = 1e-4
+    each = np.eye(len(mean)) * step
+    by_hand = [(log_likelihood(of, mean + e) - log_likelihood(of, mean - e)) / (2 * step) for e in each]
+    np.testing.assert_allclose(slope, by_hand, atol=1e-3, rtol=1e-3)
+    of_slope = [(stacking._likelihood(of, mean - 30 * e)[0] - stacking._likelihood(of, mean + 30 * e)[0]) for e in each]
+    np.testing.assert_allclose(curvature, np.array(of_slope) / (60 * step), atol=5e-2, rtol=5e-2)
+
+
+def test_it_finds_the_weights_that_made_the_reads() -> None:
+    true = [0.4, 0.8, 0.5, -0.3]
+    found = Weights.unmeasured(NAMES, UNMEASURED).after(choices(1, true, users=200, items=60, reads=20_000), UNMEASURED)
+    np.testing.assert_allclose(found.mean, true, atol=0.04)
+    assert found.kappa == pytest.approx(found.mean[0] / found.mean[1]) and found.reads == 20_000
+    over = found.over({"reads": 2, "age": 0}, 4)
+    assert over is not None
+    np.testing.assert_allclose(over, [found.mean[3] / found.mean[0], 0, found.mean[2] / found.mean[0], 0], rtol=1e-6)
+
+
+def test_it_is_where_the_prior_and_the_reads_agree() -> None:
+    """The slope of the logarithm of the posterior is 0 there, and a few reads move it little."""
+    prior = Weights.unmeasured(NAMES, UNMEASURED)
+    of = choices(2, [0.0, 2.0, 1.0, 1.0], reads=60)
+    found = prior.after(of, UNMEASURED)
+    pull = prior.precision @ (found.mean - prior.mean)
+    np.testing.assert_allclose(stacking._likelihood(of, found.mean)[0], pull, atol=0.6)
+    few = prior.after(choices(2, [0.0, 2.0, 1.0, 1.0], reads=1), UNMEASURED)
+    assert np.abs(few.mean - prior.mean).max() < 0.15 < np.abs(found.mean - prior.mean).max()
+
+
+def test_days_add_up_and_fade() -> None:
+    """Two days tell more than one; days without a read lead back to where nothing is known."""
+    true = [0.3, 1.2, 0.6, -0.2]
+    prior = Weights.unmeasured(NAMES, UNMEASURED)
+    one = prior.after(choices(3, true, reads=300), UNMEASURED)
+    two = one.after(choices(4, true, reads=300), UNMEASURED)
+    assert (np.diag(two.precision) > np.diag(one.precision)).all() and two.reads == 600
+    assert np.abs(two.mean - true).sum() < np.abs(prior.mean - true).sum() / 2
+    none = choices(5, true, reads=0)
+    gone = two
+    for _ in range(200):
+        gone = gone.after(none, UNMEASURED)
+    np.testing.assert_allclose(gone.mean, prior.mean, atol=1e-4)
+    np.testing.assert_allclose(gone.precision, prior.precision, atol=1e-2)
+
+
+def test_blocks_of_users_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    of, mean = choices(6, [0.5, 1.0, 0.2]), np.array([0.7, 1.0, 0.1])
+    whole = stacking._likelihood(of, mean)
+    monkeypatch.setattr(stacking, "_PAIRS", 70)
+    for one, other in zip(whole, stacking._likelihood(of, mean), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-3)
+
+
+def test_weights_that_are_no_numbers_are_not_taken_over() -> None:
+    prior = Weights.unmeasured(NAMES, UNMEASURED)
+    of = choices(7, [1.0, 1.0, 0.0, 0.0])
+    broken = of._replace(numbers=np.full_like(of.numbers, np.inf))
+    with np.errstate(all="ignore"):
+        assert np.array_equal(prior.after(broken, UNMEASURED).mean, prior.mean)
+
+
+def test_no_part_counts_for_nothing_or_less() -> None:
+    """A served score is the exposure's by a over b: neither is 0 or negative, however the reads lie."""
+    found = Weights.unmeasured((), UNMEASURED).after(choices(8, [-3.0, -3.0], reads=3000), UNMEASURED)
+    assert found.mean.max() < 0 and found.kappa == 1.0 and not found.added and found.over({}, 0) is None
+
+
+def test_weights_are_stored_as_they_are() -> None:
+    found = Weights.unmeasured(NAMES, UNMEASURED).after(choices(9, [1.0, 1.0, 0.3, 0.0]), UNMEASURED)
+    again = Weights.of(json.loads(json.dumps(found.described())))
+    assert again.features == found.features and again.reads == found.reads
+    assert np.array_equal(again.mean, found.mean) and np.array_equal(again.precision, found.precision)
+
+
+def test_of_a_large_catalogue_some_items(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert candidates(5, np.array([3])).tolist() == [0, 1, 2, 3, 4]
+    monkeypatch.setattr(stacking, "_ITEMS", 4)
+    found = candidates(100, np.array([70, 30]))
+    assert len(found) == 4 and {30, 70} <= set(found.tolist()) and (np.diff(found) > 0).all()
+    assert candidates(100, np.arange(50)).tolist() == [0, 1, 2, 3], "those that are wanted most"
+
+
+# -- what is served ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["everything", "ids and floats, floats"])
+def test_items_numbers_are_a_column_of_both_formats(name: str, tmp_path: Path) -> None:
+    encoder, unit = LAYOUTS[name]
+    student = a_pair(encoder, unit=unit)
+    numbers = np.linspace(-1, 1, encoder.layout("item").floats, dtype=np.float32)
+    write_towers(tmp_path, towers_of(student, encoder, KAPPA, numbers))
+    for of in ("user", "item"):
+        session = onnxruntime.InferenceSession(tmp_path / f"{of}_tower.onnx", providers=["CPUExecutionProvider"])
+        program = torch.export.load(tmp_path / f"{of}_tower.pt2").module()
+        for n in (0, 1, 2, 300):
+            side = random_side(encoder, of, n, n)
+            given_ = arguments(encoder, of, side)
+            column = side.floats.numpy() @ numbers if of == "item" else np.full(n, KAPPA, np.float32)
+            without = expected(student, of, n, encoder, KAPPA)
+            wanted = np.insert(without, 3, column, axis=1)
+            served = session.run(None, {k: v.numpy() for k, v in given_.items()})[0]
+            np.testing.assert_allclose(served, wanted, atol=1e-5, rtol=1e-5)
+            with torch.no_grad():
+                np.testing.assert_allclose(program(*given_.values()).numpy(), wanted, atol=1e-5, rtol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three days; what is clicked is of kind 2, whatever is shown, and more of it what a user's group likes."""
+    out = a_log(tmp_path_factory.mktemp("log"), 3)
+    rng = np.random.default_rng(1)
+    for file in sorted(out.glob("events/*/a.parquet")):
+        frame = pl.read_parquet(file, hive_partitioning=False)
+        chance = np.where(frame["item_id"] % 3 == 2, 0.4, 0.02)
+        chance = np.where(frame["item_id"] % 2 == frame["user_id"] % 2, chance, chance / 4)
+        click = (rng.random(len(frame)) < chance).astype(np.int64)
+        frame.with_columns(click=pl.Series(click)).write_parquet(file)
+    return out
+
+
+def a_chain(home: Path, log: Path, **exposure: Any) -> Project:
+    project = a_project(home, log, exposure=exposure)
+    project.config["features"].append({"name": "kind", "side": "item", "kind": "numeric"})
+    project.write()
+    return project
+
+
+@pytest.fixture(scope="module")
+def chain(log: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    project = a_chain(tmp_path_factory.mktemp("chain"), log)
+    for day in (1, 2, 3):
+        project.done("train-student", day)
+    return project
+
+
+def facts(project: Project, day: int) -> dict[str, Any]:
+    path = Path(project.call("path", "export", "--day", DAYS[day - 1]).out.strip())
+    found: dict[str, Any] = json.loads((path / "manifest.json").read_text())["facts"]
+    return found
+
+
+def test_a_chain_learns_its_weights_day_by_day(chain: Project, log: Path) -> None:
+    """Each from the export of the morning and what was clicked on its day; the first has nothing to learn from."""
+    assert "fitted" not in facts(chain, 1) and exported(chain, 1).kappa == UNMEASURED
+    weights = Weights.unmeasured(["kind"], UNMEASURED)
+    for day in (2, 3):
+        before, found = exported(chain, day - 1), facts(chain, day)["fitted"]
+        rows = pl.read_parquet(log / f"events/day={DAYS[day - 1]}/a.parquet", hive_partitioning=False)
+        pairs = rows.filter(pl.col("click") == 1).select("user_id", "item_id").unique()
+        ids, vectors = before.items
+        users = before.vectors(pl.DataFrame({"group": np.arange(USERS_OF_LOG) % 2}), "user")
+        wide = before.blocks["exposure"].stop
+        column = before.encoder.encode(before.item_features, "item").floats
+        own = slice(0, wide - 1 if day > 2 else wide)
+        by_id = {int(i): k for k, i in enumerate(ids)}
+        of = Choices(
+            (users[:, own] / np.float32(before.kappa), vectors[:, own]),
+            (users[:, wide:], vectors[:, wide:]),
+            column,
+            pairs["user_id"].to_numpy(),
+            np.array([by_id[i] for i in pairs["item_id"]]),
+        )
+        weights = weights.after(of, UNMEASURED)
+        assert found["features"] == ["kind"] and found["reads"] == weights.reads > 100
+        np.testing.assert_allclose(found["mean"], weights.mean, rtol=1e-3, atol=1e-3)
+        weights = Weights.of(found)
+    assert found["mean"][2] > 0.3, "kind 2 is clicked more than what it is shown tells"
+
+
+USERS_OF_LOG = 80
+"""of the last day"""
+
+
+def test_what_is_served_has_the_weights(chain: Project) -> None:
+    """The block of what is shown is one column longer: w over a of the items' numbers; kappa is a over b."""
+    export, found = exported(chain, 3), Weights.of(facts(chain, 3)["fitted"])
+    assert export.kappa == pytest.approx(found.kappa) and facts(chain, 3)["kappa"] == export.kappa
+    block = export.part(export.items[1], "exposure")
+    assert block.shape[1] == 1 + exported(chain, 1).part(exported(chain, 1).items[1], "exposure").shape[1]
+    number = export.encoder.encode(export.item_features, "item").floats[:, 0]
+    np.testing.assert_allclose(block[:, -1], number * found.mean[2] / found.mean[0], rtol=1e-4, atol=1e-5)
+    users = export.part(export.vectors(pl.DataFrame({"group": [0, 1]}), "user"), "exposure")
+    np.testing.assert_allclose(users[:, -1], export.kappa, rtol=1e-6)
+
+
+def test_a_kappa_that_is_written_is_served_as_it_is(chain: Project, log: Path, tmp_path: Path) -> None:
+    project = a_chain(tmp_path, log, kappa=UNMEASURED)
+    for day in (1, 2):
+        project.done("train-student", day)
+        assert "fitted" not in facts(project, day) and exported(project, day).kappa == UNMEASURED
+    assert project.done("export", 2)["up_to_date"]
+    fitted = project.done("export", 2, student__exposure="{kappa: fitted}")
+    assert not fitted["up_to_date"] and facts(project, 2)["fitted"]["reads"] > 100, "without training"
+
+
+def test_a_chain_made_again_is_the_same(chain: Project, log: Path, tmp_path: Path) -> None:
+    project = a_chain(tmp_path, log)
+    made = [project.done("train-student", day) for day in (1, 2)]
+    assert not any(m["up_to_date"] for m in made)
+    assert facts(project, 2)["fitted"] == facts(chain, 2)["fitted"]
+
+
+def test_an_export_of_one_block_before_tells_nothing(log: Path, tmp_path: Path) -> None:
+    a_chain(tmp_path, log, kappa=0).done("train-student", 1)
+    project = a_chain(tmp_path, log)
+    project.done("train-student", 2)
+    found = facts(project, 2)
+    assert found["fitted"]["reads"] == 0 and found["kappa"] == exported(project, 2).kappa == UNMEASURED
