@@ -14,7 +14,7 @@ from dmtl_cli.runs.artifact import publish
 from dmtl_cli.runs.workspace import Workspace
 from dmtl_cli.student.build import Blocks
 from dmtl_cli.student.export import files, kept
-from dmtl_cli.student.export.towers import towers_of, vectors, write_towers
+from dmtl_cli.student.export.towers import Shown, towers_of, vectors, write_towers
 
 FULL = encoder_of(*USER, *ITEM)
 USERS, ITEMS = raw_users(40).drop("device"), raw_items(60)
@@ -32,13 +32,13 @@ SETTINGS = {
 def write(folder: Path, settings: Settings, key: str) -> kept.Kept:
     """All files of an export, as `write_export` writes them."""
     student = Blocks(a_student(FULL).eval())
-    towers = towers_of(student, FULL, 0.0)
+    towers = towers_of(student, FULL, Shown(0.0))
     write_towers(folder, towers, key)
     made = vectors(towers["item"], FULL.encode(ITEMS, "item"))
     served = files.write_items(folder, ITEMS[ID], made, settings.vectors, key)
     files.write_item_features(folder, ITEMS, FULL, key)
     files.write_users(folder, USERS, SEEN, key)
-    FULL.write(folder, files.score_facts(student, 0.0), key)
+    FULL.write(folder, files.score_facts(student, Shown(0.0)), key)
     users = vectors(towers["user"], FULL.encode(USERS, "user"))
     return kept.write_index(folder, settings, users, made, served, key)
 

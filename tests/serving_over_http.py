@@ -25,7 +25,7 @@ from dmtl_cli.serving.server import _listening
 from dmtl_cli.serving.swapping import Served
 from dmtl_cli.student.build import Blocks
 from dmtl_cli.student.export import files
-from dmtl_cli.student.export.towers import towers_of, vectors, write_towers
+from dmtl_cli.student.export.towers import Shown, towers_of, vectors, write_towers
 
 FULL = encoder_of(*USER, *ITEM)
 USERS, ITEMS = raw_users(40).drop("device"), raw_items(60)
@@ -38,12 +38,12 @@ def publish_export(home: Path, number: int, items: pl.DataFrame = ITEMS, encoder
     key = f"{number:02x}" * 32
     with publish(Workspace(home), "export", FIRST + dt.timedelta(days=number), latest=True, key=key) as pub:
         student = Blocks(a_student(encoder, number).eval())
-        towers = towers_of(student, encoder, 0.0)
+        towers = towers_of(student, encoder, Shown(0.0))
         write_towers(pub.path, towers, key)
         files.write_items(pub.path, items[ID], vectors(towers["item"], encoder.encode(items, "item")), key=key)
         files.write_item_features(pub.path, items, encoder, key)
         files.write_users(pub.path, USERS, SEEN, key)
-        encoder.write(pub.path, files.score_facts(student, 0.0), key)
+        encoder.write(pub.path, files.score_facts(student, Shown(0.0)), key)
         run, _ = pub.seal({"key": key, "config": {}, "seed": 1, "versions": {}, "threads": 1})
     return run
 

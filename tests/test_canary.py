@@ -17,7 +17,7 @@ from dmtl_cli.serving import canary
 from dmtl_cli.student.build import Blocks
 from dmtl_cli.student.export import files, pt2_archive, pt2_file
 from dmtl_cli.student.export.read_back import PAIRS, _pairs, read_back
-from dmtl_cli.student.export.towers import Served, arguments, towers_of, vectors, write_towers
+from dmtl_cli.student.export.towers import Served, Shown, arguments, towers_of, vectors, write_towers
 
 FULL = encoder_of(*USER, *ITEM)
 USERS = raw_users(5).with_columns(pl.Series(ID, range(5)))
@@ -29,11 +29,11 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, S
     """An export of 5 users and 7 items, and its towers."""
     folder = tmp_path_factory.mktemp("export")
     student = Blocks(a_student(FULL))
-    towers = towers_of(student, FULL, 0.0)
+    towers = towers_of(student, FULL, Shown(0.0))
     write_towers(folder, towers)
     files.write_items(folder, ITEMS[ID], vectors(towers["item"], FULL.encode(ITEMS, "item")))
     files.write_users(folder, USERS, pl.DataFrame({ID: [1], "seen_items": [[2]]}))
-    FULL.write(folder, files.score_facts(student, 0.0))
+    FULL.write(folder, files.score_facts(student, Shown(0.0)))
     return folder, towers
 
 

@@ -43,7 +43,7 @@ from dmtl_cli.student.dssm import DSSM
 from dmtl_cli.student.export import files as export
 from dmtl_cli.student.export import onnx_file, pt2_archive, pt2_file
 from dmtl_cli.student.export.program import record
-from dmtl_cli.student.export.towers import Tower, towers_of, vectors, write_towers
+from dmtl_cli.student.export.towers import Shown, Tower, towers_of, vectors, write_towers
 from dmtl_cli.synth.generate import generate
 
 FULL = encoder_of(*USER, *ITEM)
@@ -67,7 +67,7 @@ FILES = ["item_tower.onnx", "item_tower.pt2", "user_tower.onnx", "user_tower.pt2
 
 def write(folder: Path) -> None:
     folder.mkdir(parents=True)
-    write_towers(folder, towers_of(Blocks(a_student(FULL)), FULL, 0.0))
+    write_towers(folder, towers_of(Blocks(a_student(FULL)), FULL, Shown(0.0)))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -142,7 +142,7 @@ def assert_towers(folder: Path, student: DSSM, encoder: Encoder) -> None:
 def test_towers_of_every_layout(name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     encoder, unit = LAYOUTS[name]
     student = a_student(encoder, unit=unit)
-    towers = towers_of(Blocks(student), encoder, 0.0)
+    towers = towers_of(Blocks(student), encoder, Shown(0.0))
     write_towers(tmp_path, towers)
     said = capfd.readouterr()
     assert not said.out and not said.err
@@ -179,7 +179,7 @@ def test_a_program_can_be_worked_on(written: dict[str, Path], tmp_path: Path) ->
 def test_another_torch_writes_its_programs_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pt2_file, "TORCH", "2.12")
     monkeypatch.setattr(pt2_archive, "write", None)
-    write_towers(tmp_path, towers_of(Blocks(a_student(FULL)), FULL, 0.0))
+    write_towers(tmp_path, towers_of(Blocks(a_student(FULL)), FULL, Shown(0.0)))
     assert_towers(tmp_path, a_student(FULL), FULL)
     assert b"stack_trace" not in members(tmp_path / "user_tower.pt2")["user_tower/models/model.json"]
 
@@ -216,12 +216,12 @@ def test_the_served_head_is_exported(written: dict[str, Path], tmp_path: Path) -
     with torch.no_grad():
         soft = student.heads(random_side(FULL, "user", 2, 0), random_side(FULL, "item", 2, 0))[1][0]
     assert np.abs(soft.numpy() - vectors_of(student, "user", random_side(FULL, "user", 2, 0))).max() > 0.1
-    write_towers(tmp_path, towers_of(Blocks(student), FULL, 0.0))
+    write_towers(tmp_path, towers_of(Blocks(student), FULL, Shown(0.0)))
     for name in FILES:
         assert (tmp_path / name).read_bytes() == (written["here"] / name).read_bytes(), "as if there were no other"
-    facts = export.score_facts(Blocks(student), 0.0)
+    facts = export.score_facts(Blocks(student), Shown(0.0))
     student.auxiliary.bias.data.fill_(3.0)
-    assert export.score_facts(Blocks(student), 0.0) == facts == export.score_facts(Blocks(plain), 0.0)
+    assert export.score_facts(Blocks(student), Shown(0.0)) == facts == export.score_facts(Blocks(plain), Shown(0.0))
 
 
 def test_the_same_student_gives_the_same_bytes(written: dict[str, Path]) -> None:
@@ -298,7 +298,7 @@ def folder(written: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -
     export.write_users(out, USERS, SEEN)
     # served without the context that a teacher has
     encoder = encoder_of(*USER, *ITEM, *CONTEXT)
-    facts = export.score_facts(Blocks(student), 0.0)
+    facts = export.score_facts(Blocks(student), Shown(0.0))
     Encoder(FULL.features, encoder.vocabularies, FULL.numbers, FULL.id_kinds).write(out, facts)
     return out
 

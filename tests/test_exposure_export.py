@@ -21,7 +21,7 @@ from dmtl_cli.serving.export import Export
 from dmtl_cli.serving.files import input_names
 from dmtl_cli.student.build import Blocks
 from dmtl_cli.student.export import files, pt2_archive, pt2_file
-from dmtl_cli.student.export.towers import towers_of, vectors, write_towers
+from dmtl_cli.student.export.towers import Shown, towers_of, vectors, write_towers
 
 KAPPA = 0.3
 
@@ -54,7 +54,7 @@ def test_both_blocks_in_both_formats(
         monkeypatch.setattr(pt2_archive, "write", None)
     encoder, unit = LAYOUTS[name]
     student = a_pair(encoder, unit=unit)
-    write_towers(tmp_path, towers_of(student, encoder, KAPPA))
+    write_towers(tmp_path, towers_of(student, encoder, Shown(KAPPA)))
     for of in ("user", "item"):
         session = onnxruntime.InferenceSession(tmp_path / f"{of}_tower.onnx", providers=["CPUExecutionProvider"])
         assert tuple(i.name for i in session.get_inputs()) == input_names(encoder.layout(of))
@@ -72,16 +72,16 @@ def test_both_blocks_in_both_formats(
 def test_kappa_0_is_the_preference_byte_for_byte(tmp_path: Path) -> None:
     for name, student in (("both", a_pair()), ("alone", a_pair(shown=False))):
         (tmp_path / name).mkdir()
-        write_towers(tmp_path / name, towers_of(student, FULL, 0.0))
-        FULL.write(tmp_path / name, files.score_facts(student, 0.0))
+        write_towers(tmp_path / name, towers_of(student, FULL, Shown(0.0)))
+        FULL.write(tmp_path / name, files.score_facts(student, Shown(0.0)))
     for name in (*FILES, "features.json"):
         assert (tmp_path / "both" / name).read_bytes() == (tmp_path / "alone" / name).read_bytes()
-    assert files.score_facts(a_pair(), 0.0)["vectors"] == "unit"
+    assert files.score_facts(a_pair(), Shown(0.0))["vectors"] == "unit"
 
 
 def test_what_was_not_learned_cannot_be_served() -> None:
     with pytest.raises(UserError, match=r"kappa is 0\.3, but the student has no exposure block") as e:
-        towers_of(a_pair(shown=False), FULL, KAPPA)
+        towers_of(a_pair(shown=False), FULL, Shown(KAPPA))
     assert e.value.code == Exit.DATA and "train-student" in e.value.hint
 
 
@@ -91,11 +91,11 @@ def test_what_was_not_learned_cannot_be_served() -> None:
 def publish(folder: Path, kappa: float) -> Export:
     folder.mkdir()
     student = a_pair()
-    towers = towers_of(student, FULL, kappa)
+    towers = towers_of(student, FULL, Shown(kappa))
     write_towers(folder, towers)
     files.write_items(folder, ITEMS[ID], vectors(towers["item"], FULL.encode(ITEMS, "item")))
     files.write_users(folder, USERS, SEEN)
-    FULL.write(folder, files.score_facts(student, kappa))
+    FULL.write(folder, files.score_facts(student, Shown(kappa)))
     return Export(folder)
 
 

@@ -13,6 +13,7 @@ import pytest
 from test_exposure import a_log, a_project, exported
 from worlds import DAYS, Project
 
+from dmtl_cli.config.student import Exposure
 from dmtl_cli.serving.export import Export
 from dmtl_cli.student.kappa import GRID, UNMEASURED
 
@@ -122,7 +123,7 @@ def test_its_k_is_the_first_of_those_of_evaluation(chain: Project, log: Path, tm
 
 
 def test_the_first_export_has_the_default(chain: Project) -> None:
-    assert facts(chain, 1)["kappa"] == exported(chain, 1).kappa == UNMEASURED
+    assert facts(chain, 1)["kappa"] == exported(chain, 1).kappa == UNMEASURED == Exposure().kappa
     assert facts(chain, 1)["kappa_curve"] == {}
 
 

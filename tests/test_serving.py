@@ -26,7 +26,7 @@ from dmtl_cli.serving import vectors as stored
 from dmtl_cli.serving.onnx_parts import read as read_parts
 from dmtl_cli.student.build import Blocks
 from dmtl_cli.student.export import onnx_file, pt2_file
-from dmtl_cli.student.export.towers import towers_of, write_towers
+from dmtl_cli.student.export.towers import Shown, towers_of, write_towers
 
 
 def resealed(run: Path) -> Path:
@@ -70,7 +70,7 @@ def test_every_file_carries_the_key(runs: dict[str, Path]) -> None:
 
 def test_torchs_own_exporter_keeps_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pt2_file, "TORCH", "0.0")
-    tower = towers_of(Blocks(a_student(FULL)), FULL, 0.0)["item"]
+    tower = towers_of(Blocks(a_student(FULL)), FULL, Shown(0.0))["item"]
     write_towers(tmp_path, {"item": tower}, KEY_A)
     extra = {KEY: ""}
     torch.export.load(tmp_path / "item_tower.pt2", extra_files=extra)

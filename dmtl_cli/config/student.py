@@ -133,10 +133,11 @@ class Exposure(Section):
     """A second block of the served vectors, which learns what is shown to whom. The served score is kappa times its
     score plus the preference."""
 
-    kappa: Weight | Literal["fitted", "auto"] = "fitted"
-    """how much of what is shown is served; 0: there is no such block; fitted: beside the preference and the items' own
-    numbers (`kind: numeric` without buckets) by the weights that explain best what was read on earlier days, 0.7 before
-    there is one; auto: what was best on the day before"""
+    kappa: Weight | Literal["auto"] = 0.7
+    """how much of what is shown is served; 0: there is no such block; auto: what was best on the day before"""
+    weights: Literal["fitted", "learned"] = "fitted"
+    """fitted: what is shown is what the block learned and the items' own numbers (`kind: numeric` without buckets), by
+    weights that explain best what was read on earlier days; learned: the block alone, as with kappa: auto"""
     objective: Literal["read_recall", "time_recall", "click_recall"] = "read_recall"
     """kappa: auto: of what it must be the most"""
     negatives: Annotated[int, Field(ge=0)] = 1024
@@ -162,7 +163,9 @@ class Exposure(Section):
         if self.kappa == 0 and (given := sorted(self.model_fields_set - {"kappa"})):
             raise ValueError(f"{given[0]} has no effect on kappa: 0, which leaves the block out")
         if "objective" in self.model_fields_set and self.kappa != "auto":
-            raise ValueError("objective has no effect here; it is for kappa: auto")
+            raise ValueError("objective has no effect on a kappa that is given; it is for kappa: auto")
+        if self.kappa == "auto" and "weights" in self.model_fields_set and self.weights == "fitted":
+            raise ValueError("weights: fitted has no effect on kappa: auto; give kappa a number")
         return self
 
 

@@ -19,7 +19,11 @@ _MONTH = r"(?P<b>(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]*)"
 _CLOCK = r"(?P<H>\d{1,2})(?P<t>[:.])(?P<M>\d{2})(?:(?P=t)(?P<S>\d{2})(?P<f>\.\d+)?)?(?P<p_> ?)(?P<p>[AP]M)?"
 _ZONE = r"(?P<z_> ?)(?:(?P<z>[+-]\d{2}:?\d{2})|(?P<utc>UTC|GMT|Z))?"
 _END = rf"(?:(?P<gap>[ ,T:-]+){_CLOCK}{_ZONE})?\s*"
-_NUMBERS = re.compile(r"\s*(?P<x>\d{1,4})(?P<sign>[./-])\d{1,2}(?P=sign)(?P<y>\d{4}|\d{1,2})" + _END, re.IGNORECASE)
+_NUMBERS = re.compile(
+    r"\s*(?P<x>\d{1,4})(?P<sign>[./-])\d{1,2}(?P=sign)(?P<y>\d{4}|\d{1,2})(?P<point>(?<=\.\d\d)\.)?" + _END,
+    re.IGNORECASE,
+)
+"""of Hungarian days the last point: 2024.10.22. 00:15:50"""
 _NAMED = [
     re.compile(form, re.IGNORECASE)
     for form in (
@@ -33,7 +37,8 @@ _BARE = r"(19|20)\d{12}(\d{3})?|\d{1,2}\.\d{1,2}\.\d{2}"
 """an id or a version may look so too: a name has to say that it is a time"""
 _NAMES = words.any_of(
     "time ts date day datum data fecha date dato dag päivä nap tarih дата день jour giorno dia zeit uhrzeit zeitpunkt"
-    " czas čas cas hora heure ora tijd tid tidspunkt waktu saat время час shijian riqi jikoku hiduke nichiji"
+    " czas čas cas hora heure ora tijd tid tidspunkt waktu saat время час"
+    " ido idő időpont vrijeme vreme aika shijian riqi jikoku hiduke nichiji"
     " geburtsdatum ymdhms yyyymmddhhmmss timestamp 时间 日期 時刻 日時 일시 시간"
 )
 _DIGITS = re.compile(r"(?:19|20)\d{6}(?P<T>T?)\d{6}(?P<ms>\d{3})?(?P<utc>Z?)")
@@ -104,7 +109,7 @@ def _of_numbers(seen: re.Match[str]) -> Iterator[str]:
         orders = ["%d {} %m {} %Y", "%m {} %d {} %Y", *(["%Y {} %m {} %d"] if last == 2 else [])]
     year = "%Y" if max(first, last) > 2 else "%y"
     for order in orders:
-        day = order.replace(" ", "").format(sign, sign).replace("%Y", year)
+        day = order.replace(" ", "").format(sign, sign).replace("%Y", year) + (seen["point"] or "")
         yield f"datetime:{day}{seen['gap']}{_clock(seen)}" if seen["gap"] else f"date:{day}"
 
 

@@ -146,12 +146,18 @@ WRITTEN = any_of(
     " odebrano"
 )
 """when a row was written, and not when what it says was"""
+_WHEN_SAID = any_of(
+    "at on time ts timestamp datetime date tid tidspunkt dato datum zeit uhrzeit zeitpunkt um am fecha hora data"
+    " horario heure le à quand giorno ora tijd tijdstip czas godzina čas vrijeme vreme időpont ido idő ideje zaman zamanı"
+    " saat waktu jam aika время дата час χρόνος ώρα"
+)
 CLICK_TIME = (
     r"^(first )?"
     + any_of("click clicked clk tap tapped open opened select selected")
     + " ?"
     + any_of("at on time ts timestamp datetime date_time date ms time_ms epoch utc")
     + "( (ms|s|sec|utc))?$|点击时间"
+    + rf"|^{languages.CLICK} (om |á )?{_WHEN_SAID}$|^{_WHEN_SAID} (de |del |du |da |do |van )?{languages.CLICK}$"
 )
 """the time of a click, null without one"""
 DURATION: Patterns = (
@@ -319,10 +325,13 @@ NOT_YET = any_of(
     " legal_hold hold"
     " entwurf brouillon borrador rascunho bozza concept pausiert pausado en_pausa suspendu suspendido sospeso 草稿"
     " draf konsep ditunda dijeda privat pribadi privé privada privado privato"
+    " vázlat piszkozat kladd utkast udkast luonnos szkic koncept taslak ciornă nacrt osnutek juodraštis mustand"
+    " melnraksts черновик чернетка чернова πρόχειρο kladde"
 )
 """states of what is not, or not everywhere, to be had for now"""
 DRAFT = any_of(
     "draft drafts entwurf brouillon borrador rascunho bozza concept draf konsep cancelled canceled aborted storniert"
+    " vázlat piszkozat kladd utkast udkast luonnos szkic koncept taslak ciornă nacrt черновик чернетка чернова πρόχειρο"
     " annulé annulée cancelado cancelada annullato annullata geannuleerd dibatalkan iptal zrušeno anulowane 草稿 取消"
 )
 """states of what somebody began and did not do"""

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import datetime as dt
 import shutil
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from dmtl_cli.config.errors import UserError, such_as
-from dmtl_cli.config.evaluate import TOPK
+from dmtl_cli.config.evaluate import TOPK, Evaluate
 from dmtl_cli.config.export import Numbers, faiss_version
 from dmtl_cli.data.days import Days
 from dmtl_cli.data.features.encoder import Encoder
@@ -21,17 +23,23 @@ from dmtl_cli.evaluate.exam import Exam
 from dmtl_cli.evaluate.gates import SAMPLE, recall
 from dmtl_cli.runs.artifact import Publication
 from dmtl_cli.runs.gates import Measure
+from dmtl_cli.runs.manifest import Manifest
 from dmtl_cli.runs.run import Draft, Parent, Result, Run, distinct
 from dmtl_cli.serving.export import Export
 from dmtl_cli.student.build import Blocks, stored_student
 from dmtl_cli.student.doubts import one_direction
 from dmtl_cli.student.export.files import Catalogue, clicked_items, score_facts, write_export
 from dmtl_cli.student.export.read_back import read_back
-from dmtl_cli.student.export.towers import block_vectors, vectors
+from dmtl_cli.student.export.towers import Shown, block_vectors, vectors
 from dmtl_cli.student.gates import of_vectors
 from dmtl_cli.student.kappa import UNMEASURED, best, curve
-from dmtl_cli.student.stacking import Choices, Weights, candidates
+from dmtl_cli.student.stacking import ITEMS, USERS, Choices, Weights
 from dmtl_cli.tune.carried import tuned
+
+Ints = npt.NDArray[np.int64]
+
+_READERS = Evaluate(max_users=8_192)
+"""among whom those are looked for whose reads tell weights"""
 
 
 def export(run: Run, day: dt.date) -> Result:
@@ -53,16 +61,17 @@ def export_student(run: Run, day: dt.date, student: Parent) -> Result:
     sections = _sections(run)
     if run.frozen and (served := _served(run, day, student, sections)):
         return served
-    log, asked = Days(run, run.config.features_of("student")), run.config.student.exposure.kappa
+    log, exposure = Days(run, run.config.features_of("student")), run.config.student.exposure
     earlier_days = sorted({*log.seen_before(day), *log.told_before(day)})
     inputs, parents = log.inputs_at_end(day) + log.inputs(earlier_days), [student, *log.parents_at_end(day)]
-    of_stage = {"auto": "student", "fitted": "export"}.get(str(asked))
-    earlier = run.newest(of_stage, day) if of_stage else None
+    earlier = _earlier(run, day)
     if earlier:
-        inputs = [*inputs, *log.inputs([day])]
-        parents = [*parents, earlier, *log.parents([day])]
-    if earlier and asked == "auto":
+        inputs, parents = [*inputs, *log.inputs([day])], [*parents, *log.parents([day])]
+    if earlier and exposure.kappa == "auto":
+        parents.append(earlier)
         sections = _sections(run, "evaluate")  # which says whose recall is measured
+    elif earlier:  # named, but no parent: an export would need all before it
+        sections |= {"weighed": earlier[1].as_parent()}
     work = partial(_export, run, day, log, student, earlier)
     return run.publish("export", day, sections, inputs, distinct(parents), work, latest=True, shared=False)
 
@@ -93,18 +102,13 @@ def _export(
     run: Run, day: dt.date, log: Days, parent: Parent, earlier: Parent | None, publication: Publication
 ) -> Draft:
     folder, manifest = parent
-    asked, threshold = run.config.student.exposure.kappa, manifest.facts["threshold_seconds"]
     with run.log.progress(f"export {day}", 5 if earlier else 4, "step") as bar:
+        encoder = Encoder.stored(folder, log.features)
         if earlier:
-            bar.next("weighing exposure")
-        measured = _measured(run, day, log, earlier, publication) if earlier and asked == "auto" else {}
-        fitted = _fitted(run, day, log, earlier, threshold, publication) if earlier and asked == "fitted" else None
-        kappa = asked if not isinstance(asked, str) else best(measured) if measured else UNMEASURED
-        kappa = fitted.kappa if fitted else kappa
+            bar.next("weighing what is shown")
+        shown, weighed = _shown(run, day, log, earlier, manifest, encoder, publication)
         bar.next("reading users and items")
         read = log.read_end(day, publication.tmp)
-        encoder = Encoder.stored(folder, log.features)
-        numbers = fitted.over(encoder.numeric_columns("item"), encoder.layout("item").floats) if fitted else None
         student = stored_student(folder, manifest, encoder)
         bar.next("towers and vectors")
         chosen = log.chosen(day)
@@ -114,15 +118,14 @@ def _export(
         options = run.config.export
         seen = _seen_before(run, day, log, publication)
         to, key, k = publication.path, publication.key, run.config.evaluate.k
-        catalogue = write_export(to, student, encoder, read, kappa, left, options, seen, key, k, numbers)
+        catalogue = write_export(to, student, encoder, read, shown, left, options, seen, key, k)
         bar.next("reading the files back")
-        measures = _read_back(publication, catalogue, student, kappa, encoder, read, options.vectors)
+        measures = _read_back(publication, catalogue, student, shown, encoder, read, options.vectors)
         bar.next("recall of its own day")
+        threshold = manifest.facts["threshold_seconds"]
         measures += _recall(run, catalogue, encoder, read, threshold, of_served=chosen is not None)
     facts = {name: manifest.facts[name] for name in ("teacher", "threshold_seconds", "predicts")}
-    facts |= {"kappa": kappa, "kappa_curve": {str(k): value for k, value in measured.items()}}
-    facts |= {} if counts is None else {"not_served": counts}
-    facts |= {} if fitted is None else {"fitted": fitted.described()}
+    facts |= weighed | ({} if counts is None else {"not_served": counts})
     return Draft(
         rows={"items": catalogue.items, "users": len(read.users)},
         metrics={"items.unknown_share": catalogue.unknown_share}
@@ -200,13 +203,13 @@ def _read_back(
     publication: Publication,
     catalogue: Catalogue,
     student: Blocks,
-    kappa: float,
+    shown: Shown,
     encoder: Encoder,
     read: Day,
     numbers: Numbers,
 ) -> list[Measure]:
     """Whether the files say what the student says."""
-    facts = score_facts(student, kappa)
+    facts = score_facts(student, shown)
     tables = {"user": read.users, "item": catalogue.served}
     folder, scratch = publication.path, publication.tmp
     return read_back(folder, scratch, catalogue.towers, encoder, tables, facts["scale"], facts["bias"], numbers)
@@ -233,56 +236,122 @@ def _recall(
     return recall(exam, labels, users, catalogue.vectors, served, of_served=of_served)
 
 
-def _fitted(
-    run: Run, day: dt.date, log: Days, earlier: Parent, threshold: float | None, publication: Publication
-) -> Weights:
-    """What the reads of `day` tell of the weights of what was served that morning, and what days before it told.
+def _earlier(run: Run, day: dt.date) -> Parent | None:
+    """What tells how much of what is shown is served: with `kappa: auto` the student before the day, where weights are
+    fitted the export before it; None where there is none, or nothing to be told."""
+    exposure = run.config.student.exposure
+    if exposure.kappa == "auto":
+        return run.newest("student", day)
+    return run.newest("export", day) if exposure.kappa and exposure.weights == "fitted" else None
+
+
+def _shown(
+    run: Run,
+    day: dt.date,
+    log: Days,
+    earlier: Parent | None,
+    student: Manifest,
+    encoder: Encoder,
+    publication: Publication,
+) -> tuple[Shown, dict[str, Any]]:
+    """How much of what is shown is served and what it is made of, and the facts of it.
 
     Args:
-        earlier: the export that was served.
+        earlier: as of `_earlier`.
+        student: that is exported.
+    """
+    exposure = run.config.student.exposure
+    if exposure.kappa == "auto":
+        measured = _measured(run, day, log, earlier, publication) if earlier else {}
+        kappa = best(measured) if measured else UNMEASURED
+        return Shown(kappa), {"kappa": kappa, "kappa_curve": {str(k): value for k, value in measured.items()}}
+    shown, facts = Shown(exposure.kappa), {"kappa": exposure.kappa, "kappa_curve": dict[str, float]()}
+    if not exposure.kappa or exposure.weights == "learned":
+        return shown, facts
+    columns, floats = encoder.numeric_columns("item"), encoder.layout("item").floats
+    threshold = student.facts["threshold_seconds"]
+    weights = Weights.unmeasured(sorted(columns))
+    if earlier:
+        weights = _fitted(run, day, log, earlier, weights, threshold, publication)
+    return shown._replace(share=weights.share, numbers=weights.over(columns, floats)), facts | {
+        "fitted": weights.described()
+    }
+
+
+def _fitted(
+    run: Run,
+    day: dt.date,
+    log: Days,
+    earlier: Parent,
+    weights: Weights,
+    threshold: float | None,
+    publication: Publication,
+) -> Weights:
+    """What the reads of `day` tell of the weights, by what an export before it had for its users, and what days before
+    told.
+
+    Args:
+        earlier: the export.
+        weights: where nothing has told any.
         threshold: above which a read is a long read; where nothing tells what one is, clicks are explained.
     """
-    export, facts = Export(earlier[0]), earlier[1].facts.get("fitted")
-    columns = export.encoder.numeric_columns("item")
-    weights = Weights.unmeasured(list(columns), UNMEASURED)
-    if facts and facts["features"] == list(columns):
-        weights = Weights.of(facts)
-    if "exposure" not in export.blocks:
+    folder, manifest = earlier
+    Encoder.stored(folder, log.features)  # refuses the features of another config
+    export, facts = Export(folder), manifest.facts.get("fitted")
+    before = Weights.of(facts) if facts else None
+    if before and before.features == weights.features:
+        weights = before
+    if "exposure" not in export.blocks or not len(export.item_features.columns):
         return weights
     read, events = log.read(day, publication.tmp), run.config.data.events
-    exam = Exam.draw(read, threshold, run.config.tasks, events.click is not None, SAMPLE)
+    exam = Exam.draw(read, threshold, run.config.tasks, events.click is not None, _READERS)
     label = "read" if threshold is not None or events.conversion is not None else "click"
-    return weights.after(_choices(export, exam, label, list(columns.values()), added=weights.added), UNMEASURED)
+    choices = _choices(export, exam, label, weights.features, before)
+    return weights.after(choices, (day - manifest.day).days)
 
 
-def _choices(export: Export, exam: Exam, label: str, columns: list[int], *, added: bool) -> Choices:
-    """What the sampled users read of what an export could retrieve for them.
+def _choices(export: Export, exam: Exam, label: str, features: Sequence[str], before: Weights | None) -> Choices:
+    """What some users read of what an export could retrieve for them.
 
     Args:
         label: read, or click.
-        columns: of the items' floats, the numbers that count by themselves.
-        added: whether the export's block of what is shown ends on a column of them.
+        features: of the items, the numbers that count by themselves.
+        before: by which the export's block of what is shown was made; None: of an export that had none.
     """
-    ids, vectors = export.items
-    most = export.clicks.sort("clicks", descending=True, maintain_order=True)["item_id"]
-    first = pl.DataFrame({ID: most}).join(pl.DataFrame({ID: ids}).with_row_index("place"), on=ID, maintain_order="left")
-    rows = candidates(len(ids), first["place"].to_numpy().astype(np.int64))
-    place = np.full(len(exam.day.items), -1)
-    at = exam.day.rows_of(ids.gather(rows), "item")
-    place[at[at >= 0]] = np.flatnonzero(at >= 0)
     wanted = exam.wanted[label]
-    user, item = np.repeat(np.arange(len(exam.users)), np.diff(wanted.indptr)), place[wanted.items]
-    users = export.vectors(exam.day.users[exam.users], "user")
-    shown = np.arange(users.shape[1])[export.blocks["exposure"]][: -1 if added else None]
-    liked = np.arange(users.shape[1])[export.blocks["preference"]]
-    items = vectors[rows]
+    readers = np.flatnonzero(np.diff(wanted.indptr) > 0)
+    readers = readers[np.linspace(0, len(readers) - 1, min(len(readers), USERS)).astype(np.int64)]
+    theirs = wanted.take(readers)
+    rows = _candidates(export)
+    place = np.full(len(exam.day.items), -1)
+    at = exam.day.rows_of(export.items[0].gather(rows), "item")
+    place[at[at >= 0]] = np.flatnonzero(at >= 0)
+    user, item = np.repeat(np.arange(len(readers)), np.diff(theirs.indptr)), place[theirs.items]
+    users, items = export.vectors(exam.day.users[exam.users[readers]], "user"), export.items[1][rows]
+    shown = np.arange(items.shape[1])[export.blocks["exposure"]][: -1 if before and before.features else None]
+    liked = np.arange(items.shape[1])[export.blocks["preference"]]
+    columns = export.encoder.numeric_columns("item")
+    numbers = export.encoder.encode(export.item_features[rows], "item").floats
     return Choices(
-        (users[:, shown] / np.float32(export.kappa), items[:, shown]),
+        (users[:, shown] / np.float32(export.kappa * (before.share if before else 1.0)), items[:, shown]),
         (users[:, liked], items[:, liked]),
-        export.encoder.encode(export.item_features[rows], "item").floats[:, columns],
+        numbers[:, [columns[name] for name in features]],
         user[item >= 0],
         item[item >= 0],
     )
+
+
+def _candidates(export: Export) -> Ints:
+    """Rows of the items that a logit is of, sorted: all, or of a large catalogue some, first those that were clicked on
+    the export's day, the most clicked before others."""
+    ids = export.items[0]
+    if len(ids) <= ITEMS:
+        return np.arange(len(ids))
+    clicked = export.clicks.sort("clicks", descending=True, maintain_order=True).head(ITEMS).select("item_id")
+    rows = clicked.join(pl.DataFrame({"item_id": ids}).with_row_index("row"), on="item_id", maintain_order="left")
+    first = rows["row"].to_numpy().astype(np.int64)
+    rest = np.setdiff1d(np.arange(len(ids)), first)
+    return np.sort(np.concatenate([first, rest[np.linspace(0, len(rest) - 1, ITEMS - len(first)).astype(np.int64)]]))
 
 
 def _measured(run: Run, day: dt.date, log: Days, earlier: Parent, publication: Publication) -> dict[float, float]:

@@ -39,6 +39,7 @@ from dmtl_cli.student import distillation
 from dmtl_cli.student.build import Blocks, build_student
 from dmtl_cli.student.dssm import DSSM, batch_heads, gathered
 from dmtl_cli.student.export.files import write_export
+from dmtl_cli.student.export.towers import Shown
 from dmtl_cli.teacher.build import build_teacher, refuse_another_model
 from dmtl_cli.teacher.labels import TeacherLabels, TeacherRows
 from dmtl_cli.teacher.loss import teacher_loss
@@ -210,4 +211,5 @@ def _export(run: Run, publication: Publication, learner: Learner[DSSM], day: Day
     alone."""
     student = build_student(learner.encoder, run.config.student)
     checkpoint.load(publication.path / "student", student, student.table)
-    return write_export(publication.path, Blocks(student), learner.encoder, day, 0.0, key=publication.key).unknown_share
+    to, none = publication.path, Shown(0.0)
+    return write_export(to, Blocks(student), learner.encoder, day, none, key=publication.key).unknown_share

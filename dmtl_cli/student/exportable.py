@@ -5,11 +5,13 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+import numpy as np
+
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.schema import Config
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.student.build import Blocks, build_exposure, build_student
-from dmtl_cli.student.export.towers import towers_of, write_towers
+from dmtl_cli.student.export.towers import Shown, towers_of, write_towers
 
 _ROWS = 2  # of each embedding: what is written of a tower does not depend on them
 
@@ -28,11 +30,12 @@ def refuse_unexportable(config: Config) -> None:
         UserError: 78 the student has no file format.
     """
     encoder, section = _Shape(config.features_of("student")), config.student
-    kappa = 1.0 if section.exposure.kappa else 0.0
+    kappa, floats = 1.0 if section.exposure.kappa else 0.0, encoder.layout("item").floats
     student = Blocks(build_student(encoder, section), build_exposure(encoder, section) if kappa else None)
+    shown = Shown(kappa, 1.0, np.ones(floats, np.float32) if floats else None)
     try:
         with tempfile.TemporaryDirectory(prefix="dmtl-towers-") as folder:
-            write_towers(Path(folder), towers_of(student, encoder, kappa))
+            write_towers(Path(folder), towers_of(student, encoder, shown))
     except (NotImplementedError, ValueError) as e:
         what = f"student: what it describes cannot be exported: {e}"
         raise UserError(what, "change student, or the features that it reads", Exit.CONFIG) from None

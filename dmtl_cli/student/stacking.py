@@ -1,18 +1,19 @@
-"""How much each part of a served score counts: what explains best what was read on days that nothing had learned.
+"""What is shown, of which kappa is served: the exposure block and the items' own numbers, by weights that reads tell.
 
-A morning's export is measured by what its users read on its day: a multinomial logit over the catalogue, of which item
-a user reads, in a few numbers of each pair,
+A morning's export is measured by what its users read on its day. Which item of its catalogue a user reads is a
+multinomial logit in a few numbers of each pair,
 
     log P(i is read | u) = a x_ui + b t_ui + w . f_i  up to a number of the user
 
-with x what is shown, t the preference and f the item's own numbers (its counts, its age) as they were that morning.
-This is stacked regression (Wolpert, Neural Networks 1992; Breiman, Machine Learning 1996) with days for folds, each
-predicted before it is learned (progressive validation: Blum et al., COLT 1999). The estimate is Bayesian with a
-Gaussian prior, Laplace's approximation carrying what a day tells to the next; older days fade. Of a large catalogue the
-logit has some items alone, chosen by what was known that morning, which leaves the estimate consistent (McFadden,
-Modelling the choice of residential location, 1978).
+with x the exposure block, t the preference and f the item's own numbers (its counts, its age) as they were that
+morning. On the scale of the preference what is shown is thus (a x + w . f) / b. This is stacked regression (Wolpert,
+Neural Networks 1992; Breiman, Machine Learning 1996) with days for folds, each predicted before it is learned
+(progressive validation: Blum, Kalai and Langford, COLT 1999). The estimate is Bayesian with a Gaussian prior, Laplace's
+approximation carrying what one export told to the next; older ones fade. Of a large catalogue the logit has some items
+alone, chosen by what was known that morning, which leaves the estimate consistent (McFadden, Modelling the choice of
+residential location, 1978). The reads of a user count as if they did not depend on each other.
 
-A two-tower student of a small log learns less of what is popular than a list knows; on large ones a, b and w say so.
+Towers that learn a few thousand rows a day know less of what is popular, or new, than counts do.
 """
 
 from __future__ import annotations
@@ -28,21 +29,23 @@ Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
+USERS, ITEMS = 500, 8_192
+"""whose reads are looked at, and items of which they read one, at most: a second or two"""
 _OF_PARTS, _OF_NUMBERS = 20.0, 80.0
-"""precisions of the prior: of a and b around kappa and 1, of w around 0"""
+"""precisions of the prior: of a and b around 1, of w around 0"""
 _KEPT = 0.9
-"""of what the days before have told, from one day to the next: half of it in 6.6 days"""
+"""of what was told, from one day to the next: half of it in 6.6 days"""
 _LEAST = 0.05
-"""of a and b, as a served score is x by a / b"""
-_STEPS, _FAR, _NEAR = 12, 0.7, 5e-3
-"""Newton's steps at most, the longest, and one that is the last"""
-_PAIRS = 1 << 20  # of users and items at a time: 4 MB a matrix
-_ITEMS = 16_384
-"""of a catalogue at most, of which a user reads one"""
+"""of a and b, as a served score has a / b"""
+_STEPS, _HALVED, _NEAR = 30, 20, 1e-3
+"""Newton's steps, and halves of one, at most; and a step that is the last"""
+_PAIRS = 1 << 18  # of users and items at a time: 2 MB a matrix
+_DIGITS = 6
+"""that are kept of an estimate: sums of other threads differ by less"""
 
 
 class Choices(NamedTuple):
-    """What U users read of I items, by a morning's vectors."""
+    """What U users read of I items, by an export's vectors."""
 
     exposure: tuple[Floats, Floats]
     """users [U, d] and items [I, d], whose dot product is x"""
@@ -70,58 +73,49 @@ class Weights:
     """that have been seen"""
 
     @staticmethod
-    def unmeasured(features: Sequence[str], kappa: float) -> Weights:
-        """Before any day has told anything: kappa times x, plus t."""
+    def unmeasured(features: Sequence[str]) -> Weights:
+        """Before any day has told anything: x, as it was learned."""
         precision = [_OF_PARTS] * 2 + [_OF_NUMBERS] * len(features)
-        return Weights(tuple(features), np.array([kappa, 1.0] + [0.0] * len(features)), np.diag(precision))
+        return Weights(tuple(features), np.array([1.0, 1.0] + [0.0] * len(features)), np.diag(precision))
 
     @property
-    def kappa(self) -> float:
-        """By what x counts beside t."""
+    def share(self) -> float:
+        """Of x in what is shown: a / b, each at least _LEAST."""
         return float(max(self.mean[0], _LEAST) / max(self.mean[1], _LEAST))
 
-    @property
-    def added(self) -> bool:
-        """Whether numbers are added to x: not before a day has told how."""
-        return bool(self.features and self.reads)
-
     def over(self, columns: Mapping[str, int], floats: int) -> Floats | None:
-        """[floats] by what an item's float columns are added to x; None: not at all.
+        """[floats] w / b, what an item's float columns add to what is shown; None where it has no such features.
 
         Args:
             columns: of `features`.
             floats: columns that there are.
         """
-        if not self.added:
+        if not self.features:
             return None
         out = np.zeros(floats, np.float32)
-        out[[columns[name] for name in self.features]] = self.mean[2:] / max(self.mean[0], _LEAST)
+        out[[columns[name] for name in self.features]] = self.mean[2:] / max(self.mean[1], _LEAST)
         return out
 
-    def after(self, choices: Choices, kappa: float) -> Weights:
-        """What one more day tells.
+    def after(self, choices: Choices, days: int = 1) -> Weights:
+        """What reads tell besides.
 
         Args:
-            kappa: of the prior, to which the estimate goes back where days tell nothing more.
+            days: since what this estimate knows; it fades towards the prior.
         """
-        prior = Weights.unmeasured(self.features, kappa)
-        precision = _KEPT * self.precision + (1 - _KEPT) * prior.precision
-        shift = _KEPT * self.precision @ self.mean + (1 - _KEPT) * prior.precision @ prior.mean
+        prior, kept = Weights.unmeasured(self.features), _KEPT**days
+        precision = kept * self.precision + (1 - kept) * prior.precision
+        shift = kept * self.precision @ self.mean + (1 - kept) * prior.precision @ prior.mean
         before: Doubles = np.linalg.solve(precision, shift).astype(np.float64)
-        if not len(choices.user):
-            return Weights(self.features, before, precision, self.reads)
-        mean = before.copy()
-        for _ in range(_STEPS):
-            slope, curvature = _likelihood(choices, mean)
-            step = np.linalg.solve(precision + curvature, slope - precision @ (mean - before))
-            longest = float(np.abs(step).max())
-            mean = mean + step * min(1.0, _FAR / max(longest, 1e-12))
-            if longest < _NEAR:
-                break
-        told = precision + _likelihood(choices, mean)[1]
-        if not (np.isfinite(mean).all() and np.isfinite(told).all()):
-            return Weights(self.features, before, precision, self.reads)
-        return Weights(self.features, mean, told, self.reads + len(choices.user))
+        faded = Weights(self.features, before, precision, self.reads)._rounded()
+        if not len(choices.user) or not all(np.isfinite(part).all() for part in _parts(choices)):
+            return faded
+        mean, told = _most_likely(choices, before, precision)
+        if not (np.isfinite(told).all() and (np.linalg.eigvalsh(told) > 0).all()):
+            return faded
+        return Weights(self.features, mean, told, self.reads + len(choices.user))._rounded()
+
+    def _rounded(self) -> Weights:
+        return Weights(self.features, self.mean.round(_DIGITS), self.precision.round(_DIGITS), self.reads)
 
     def described(self) -> dict[str, Any]:
         """As JSON has it."""
@@ -135,40 +129,65 @@ class Weights:
         return Weights(tuple(described["features"]), mean, precision, described["reads"])
 
 
-def candidates(items: int, first: Ints) -> Ints:
-    """Places of the items that a logit is of, sorted: all, or of a large catalogue _ITEMS.
+def _parts(choices: Choices) -> tuple[Floats, ...]:
+    return (*choices.exposure, *choices.preference, choices.numbers)
+
+
+def _most_likely(choices: Choices, before: Doubles, precision: Doubles) -> tuple[Doubles, Doubles]:
+    """The most likely weights [2 + F] after some reads, and their precision, by Newton's method: each step is halved
+    until it climbs.
 
     Args:
-        items: of the catalogue.
-        first: places of those that should be among them, the most wanted first.
+        before, precision: of the Gaussian before them.
     """
-    if items <= _ITEMS:
-        return np.arange(items)
-    rest = np.setdiff1d(np.arange(items), first[:_ITEMS])
-    more = max(0, _ITEMS - len(first))
-    return np.sort(np.concatenate([first[:_ITEMS], rest[np.linspace(0, len(rest) - 1, more).astype(np.int64)]]))
+
+    def height(of_reads: float, at: Doubles) -> float:
+        return of_reads - 0.5 * float((at - before) @ precision @ (at - before))
+
+    mean = before
+    likely, slope, curvature = _likelihood(choices, mean)
+    for _ in range(_STEPS):
+        step: Doubles = np.linalg.solve(precision + curvature, slope - precision @ (mean - before)).astype(np.float64)
+        here = height(likely, mean)
+        for _ in range(_HALVED):
+            found = _likelihood(choices, mean + step)
+            if height(found[0], mean + step) >= here:
+                break
+            step = step / 2
+        else:
+            break
+        mean = mean + step
+        likely, slope, curvature = found
+        if float(np.abs(step).max()) < _NEAR:
+            break
+    return mean, precision + curvature
 
 
-def _likelihood(choices: Choices, mean: Doubles) -> tuple[Doubles, Doubles]:
-    """Slope [2 + F] and negative curvature [2 + F, 2 + F] of the logarithm of the likelihood."""
-    slope, curvature = np.zeros(len(mean)), np.zeros((len(mean), len(mean)))
-    of_numbers = choices.numbers @ mean[2:].astype(np.float32)
+def _likelihood(choices: Choices, mean: Doubles) -> tuple[float, Doubles, Doubles]:
+    """The logarithm of the likelihood, its slope [2 + F] and its negative curvature [2 + F, 2 + F]."""
+    value, slope, curvature = 0.0, np.zeros(len(mean)), np.zeros((len(mean), len(mean)))
+    numbers = choices.numbers.astype(np.float64)
+    of_numbers = numbers @ mean[2:]
     for at, user, item in _blocks(choices):
-        x, t = (u[at] @ v.T for u, v in (choices.exposure, choices.preference))
-        score = np.float32(mean[0]) * x + np.float32(mean[1]) * t + of_numbers
-        p = np.exp(score - score.max(1, keepdims=True))
-        p /= p.sum(1, keepdims=True)
-        times = np.bincount(user, minlength=len(p)).astype(np.float32)
+        x, t = (u[at].astype(np.float64) @ v.T.astype(np.float64) for u, v in (choices.exposure, choices.preference))
+        score = mean[0] * x + mean[1] * t + of_numbers
+        score -= score.max(1, keepdims=True)
+        p = np.exp(score)
+        whole = p.sum(1, keepdims=True)
+        p /= whole
+        value += float((score[user, item] - np.log(whole)[user, 0]).sum())
+        times = np.bincount(user, minlength=len(p)).astype(np.float64)
         px, pt = p * x, p * t
-        expected = np.concatenate([px.sum(1)[:, None], pt.sum(1)[:, None], p @ choices.numbers], 1).astype(np.float64)
-        seen = [x[user, item].sum(dtype=np.float64), t[user, item].sum(dtype=np.float64)]
-        slope += np.concatenate([seen, choices.numbers[item].sum(0, dtype=np.float64)]) - times @ expected
-        curvature += _second_moments(x, t, p, px, pt, choices.numbers, times)
-        curvature -= (expected * times[:, None]).T @ expected
-    return slope, curvature
+        expected = np.concatenate([px.sum(1)[:, None], pt.sum(1)[:, None], p @ numbers], 1)
+        seen = [x[user, item].sum(), t[user, item].sum()]
+        slope += np.concatenate([seen, numbers[item].sum(0)]) - times @ expected
+        curvature += _second_moments(x, t, p, px, pt, numbers, times) - (expected * times[:, None]).T @ expected
+    return value, slope, curvature
 
 
-def _second_moments(x: Floats, t: Floats, p: Floats, px: Floats, pt: Floats, numbers: Floats, times: Floats) -> Doubles:
+def _second_moments(
+    x: Doubles, t: Doubles, p: Doubles, px: Doubles, pt: Doubles, numbers: Doubles, times: Doubles
+) -> Doubles:
     """[2 + F, 2 + F] of (x, t, f) under p, a user as often as they read."""
     out = np.empty((2 + numbers.shape[1],) * 2)
     out[0, 0], out[1, 1] = times @ (px * x).sum(1), times @ (pt * t).sum(1)

@@ -26,7 +26,7 @@ from dmtl_cli.serving.search import Floats
 from dmtl_cli.student.build import Blocks
 from dmtl_cli.student.doubts import spread
 from dmtl_cli.student.export.kept import Kept, write_index
-from dmtl_cli.student.export.towers import Served, towers_of, vectors, write_towers
+from dmtl_cli.student.export.towers import Served, Shown, towers_of, vectors, write_towers
 
 FLOAT32 = Export(index="exact")
 """what is written where a config has no say: vectors as the tower makes them"""
@@ -58,29 +58,27 @@ def write_export(
     student: Blocks,
     encoder: Encoder,
     day: Day,
-    kappa: float,
+    shown: Shown,
     retired: pl.Series | None = None,
     settings: Export = FLOAT32,
     seen: Sequence[pl.DataFrame] = (),
     key: str = "",
     k: int = TOPK[0],
-    numbers: Floats | None = None,
 ) -> Catalogue:
     """All files of an export; returns what its items are.
 
     Args:
         retired: ids of items that are not served any more.
-        kappa: how much of what is shown is served beside the preference; 0: none, whatever the student learned.
+        shown: how much of what is shown is served beside the preference, and what it is made of.
         settings: of stored vectors and their index.
         seen: what users clicked on days before, as `clicked_items` has it.
         key: the run's, which every file carries.
         k: items at which it is measured what an index keeps of exact search.
-        numbers: by what items' own numbers are added to what is shown, as `SideBySide` has it.
 
     Raises:
         UserError: 65 kappa is above 0 and the student did not learn what is shown.
     """
-    towers = towers_of(student, encoder, kappa, numbers)
+    towers = towers_of(student, encoder, shown)
     write_towers(folder, towers, key)
     served = day.items if retired is None else day.items.filter(~pl.col(ID).is_in(retired.implode()))
     items = encoder.encode(served, "item", False)
@@ -88,7 +86,7 @@ def write_export(
     as_stored = write_items(folder, served[ID], exact, settings.vectors, key)
     write_item_features(folder, served, encoder, key)
     write_users(folder, day.users, _lists([*seen, clicked_items(day)], apart=settings.seen_days > 1), key)
-    facts = score_facts(student, kappa, added=numbers is not None)
+    facts = score_facts(student, shown)
     encoder.write(folder, facts, key)
     blocks = facts.get("blocks", {"preference": [0, None]})
     some = {"user": vectors(towers["user"], encoder.encode(_some(day.users), "user")), "item": exact[_places(served)]}
@@ -140,13 +138,9 @@ def _write_table(frame: pl.DataFrame, file: Path, key: str) -> None:
     pq.write_table(table.cast(with_key(table.schema, key)), file, compression="zstd", row_group_size=_GROUP)
 
 
-def score_facts(student: Blocks, kappa: float, *, added: bool = False) -> dict[str, Any]:
-    """What features.json has besides features: how two vectors give a score; of two blocks where each is in them.
-
-    Args:
-        added: whether the block of what is shown has a column of items' own numbers.
-    """
-    preference, exposure = student.preference, student.exposure if kappa else None
+def score_facts(student: Blocks, shown: Shown) -> dict[str, Any]:
+    """What features.json has besides features: how two vectors give a score; of two blocks where each is in them."""
+    preference, exposure = student.preference, student.exposure if shown.kappa else None
     facts: dict[str, Any] = {
         "score": "scale * dot(user_vector, item_vector) + bias",
         "scale": 1.0 if exposure else float(preference.scale.detach()),
@@ -154,9 +148,9 @@ def score_facts(student: Blocks, kappa: float, *, added: bool = False) -> dict[s
         "vectors": "unit" if preference.unit and not exposure else "plain",
     }
     if exposure:
-        first, second = exposure.length + added, preference.length
+        first, second = exposure.length + (shown.numbers is not None), preference.length
         blocks = {"exposure": [0, first], "preference": [first, first + second]}
-        facts |= {"kappa": kappa, "blocks": blocks}
+        facts |= {"kappa": shown.kappa, "blocks": blocks}
     return facts
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -69,32 +69,47 @@ class Tower(nn.Module):
         return torch.cat([torch.cat(parts, 1).flatten(1), floats], 1)
 
 
+class Shown(NamedTuple):
+    """How what is shown is made of the exposure block and of the items' own numbers."""
+
+    kappa: float
+    """by what it counts beside the preference; 0: it is not served"""
+    share: float = 1.0
+    """of the exposure block in it"""
+    numbers: Floats | None = None
+    """[F] what an item's float columns add to it; None: there is no column of them"""
+
+    @property
+    def size(self) -> float:
+        """By what that column is divided and a user's multiplied, so that it is about as long as others: stored in few
+        bits, a vector is as exact as its largest number."""
+        return 1.0 if self.numbers is None else 2 * float(np.linalg.norm(self.numbers)) or 1.0
+
+
 class SideBySide(nn.Module):
-    """One side of two blocks: encoded rows -> [a x, b t], the vectors x of one and t of the other, [N, d + e].
+    """One side of two blocks: encoded rows -> [a x, b t], the vectors x of one and t of the other, [N, d + e]; with
+    items' own numbers [a x, c, b t], [N, d + 1 + e], c one number of users and of items their weighted sum.
 
     Args:
-        factors: (a, b) by which their dot products count, on the side of users; None: on that of items.
-        numbers: [F] by what an item's own numbers, the float columns of its layout, are added to the dot product of
-            the first block: one more column of it, a on the side of users. None: not at all.
+        factors: (a, b, c) by which the dot products count, on the side of users; None: on that of items.
+        numbers: [F] by what the float columns of an item are summed; None: there is no such column.
     """
 
     a: Tensor
     b: Tensor
-    none: Tensor
+    c: Tensor
+    zero: Tensor
     weights: Tensor
 
     def __init__(
         self,
         exposure: Tower,
         preference: Tower,
-        factors: tuple[float, float] | None,
+        factors: tuple[float, float, float] | None,
         numbers: Floats | None = None,
     ) -> None:
         super().__init__()
         self.added = numbers is not None
-        if numbers is not None:
-            self.register_buffer("none", torch.zeros(()))
-            self.register_buffer("weights", torch.from_numpy(numbers))
         self.layout, self.exposure, self.preference, self.scaled = (
             preference.layout,
             exposure,
@@ -102,16 +117,20 @@ class SideBySide(nn.Module):
             bool(factors),
         )
         if factors:  # tensors, which a recorded call names; a bare number would be lost
-            for name, factor in zip(("a", "b"), factors, strict=True):
+            for name, factor in zip(("a", "b", "c")[: 2 + self.added], factors, strict=False):
                 self.register_buffer(name, torch.tensor(factor, dtype=torch.float32))
+            if self.added:
+                self.register_buffer("zero", torch.zeros(()))
+        elif numbers is not None:
+            self.register_buffer("weights", torch.from_numpy(numbers))
 
     def forward(self, *given: Tensor) -> Tensor:
         x, t = self.exposure(*given), self.preference(*given)
         if not self.added:
             return torch.cat([x * self.a, t * self.b] if self.scaled else [x, t], 1)
         if self.scaled:
-            one = (x * self.none).sum(1, keepdim=True) + self.a  # as many rows as there are, whatever their number
-            return torch.cat([x * self.a, one, t * self.b], 1)
+            each = (x * self.zero).sum(1, keepdim=True) + self.c  # for as many rows as there are
+            return torch.cat([x * self.a, each, t * self.b], 1)
         floats = dict(zip(input_names(self.layout), given, strict=True))["floats"]
         return torch.cat([x, (floats * self.weights).sum(1, keepdim=True), t], 1)
 
@@ -119,24 +138,24 @@ class SideBySide(nn.Module):
 Served = Tower | SideBySide
 
 
-def towers_of(student: Blocks, encoder: Encoder, kappa: float, numbers: Floats | None = None) -> dict[str, Served]:
-    """The served towers by side: dot products are kappa times that of what is shown plus the preference's by its scale;
-    with kappa 0 they are the preference's alone.
-
-    Args:
-        numbers: as of `SideBySide`.
+def towers_of(student: Blocks, encoder: Encoder, shown: Shown) -> dict[str, Served]:
+    """The served towers by side: dot products are kappa times what is shown plus the preference's by its scale; with
+    kappa 0 they are the preference's alone.
 
     Raises:
         UserError: 65 kappa is above 0 and the student did not learn what is shown.
     """
     preference = {side: Tower(student.preference, side, encoder.layout(side)) for side in ("user", "item")}
+    kappa = shown.kappa
     if not kappa:
         return {side: tower.eval().cpu() for side, tower in preference.items()}
     if student.exposure is None:
         what = f"student.exposure.kappa is {kappa}, but the student has no exposure block"
         raise UserError(what, "run dmtl train-student again, or set kappa to 0")
     exposure = {side: Tower(student.exposure, side, encoder.layout(side)) for side in ("user", "item")}
-    factors = {"user": (kappa, float(student.preference.scale.detach())), "item": None}
+    of_users = (kappa * shown.share, float(student.preference.scale.detach()), kappa * shown.size)
+    factors = {"user": of_users, "item": None}
+    numbers = None if shown.numbers is None else shown.numbers / np.float32(shown.size)
     return {side: SideBySide(exposure[side], preference[side], factors[side], numbers).eval().cpu() for side in factors}
 
 
