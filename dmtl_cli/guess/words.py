@@ -148,8 +148,8 @@ WRITTEN = any_of(
 """when a row was written, and not when what it says was"""
 _WHEN_SAID = any_of(
     "at on time ts timestamp datetime date tid tidspunkt dato datum zeit uhrzeit zeitpunkt um am fecha hora data"
-    " horario heure le à quand giorno ora tijd tijdstip czas godzina čas vrijeme vreme időpont ido idő ideje zaman zamanı"
-    " saat waktu jam aika время дата час χρόνος ώρα"
+    " horario heure le à quand giorno ora tijd tijdstip czas godzina čas vrijeme vreme időpont ido idő ideje zaman"
+    " zamanı saat waktu jam aika время дата час χρόνος ώρα"
 )
 CLICK_TIME = (
     r"^(first )?"
