@@ -21,6 +21,7 @@ from worlds import dmtl
 
 from dmtl_cli.guess import states, words
 from dmtl_cli.guess.aggregates import aggregate_of
+from dmtl_cli.guess.formats import formats_of
 from dmtl_cli.guess.rows import dialect
 
 # -- names and values --------------------------------------------------------------------------------------------------
@@ -42,6 +43,44 @@ from dmtl_cli.guess.rows import dialect
 )
 def test_an_id_whose_sign_comes_first(name: str, user: int, item: int) -> None:
     assert (words.by_name(name, words.USER), words.by_name(name, words.ITEM)) == (user, item)
+
+
+@pytest.mark.parametrize(
+    ("name", "is_click"),
+    [
+        ("klikk_tid", True),
+        ("klick_zeit", True),
+        ("fecha_clic", True),
+        ("hora_del_clic", True),
+        ("data_clique", True),
+        ("kattintas_ido", True),
+        ("click_at", True),
+        ("klik_pct", False),
+        ("clic_autor", False),
+        ("vist_tid", False),
+    ],
+)
+def test_the_time_of_a_click(name: str, is_click: bool) -> None:
+    assert words.says_all(name, words.CLICK_TIME) == is_click
+
+
+@pytest.mark.parametrize(
+    ("texts", "read"),
+    [
+        (["2024.10.22. 00:15:50", "2024.10.23. 13:00:01"], ["datetime:%Y.%m.%d. %H:%M:%S"]),
+        (["2024.10.22.", "2024.10.23."], ["date:%Y.%m.%d."]),
+        (["22.10.2024", "23.10.2024"], ["date:%d.%m.%Y"]),
+        (["2024-10-22.", "2024-10-23."], []),
+    ],
+)
+def test_days_that_end_on_a_point(texts: list[str], read: list[str]) -> None:
+    """As Hungarian ones do."""
+    assert formats_of(pl.Series("ido", texts)) == read
+
+
+@pytest.mark.parametrize("state", ["vázlat", "kladd", "utkast", "luonnos", "taslak", "черновик"])
+def test_a_draft_is_not_served(state: str) -> None:
+    assert words.says(state, words.NOT_YET) and words.says(state, words.DRAFT)
 
 
 def test_ids_of_a_spanish_log(tmp_path: Path) -> None:

@@ -8,12 +8,23 @@ from contextlib import suppress
 import polars as pl
 
 from dmtl_cli.config.errors import UserError
-from dmtl_cli.config.expressions import as_own, looked_up
+from dmtl_cli.config.expressions import as_own, looked_up, renamed, sources_of
 from dmtl_cli.data.log.computed import Computed
 from dmtl_cli.guess.roles import Roles
 from dmtl_cli.guess.side_tables import Side
 
 _MADE = ":made"
+
+
+def named_beside(text: str, events: pl.DataFrame, sides: Mapping[str, Side]) -> str:
+    """An expression of a person in which a column that the events lack, and one table beside them has, is that one's:
+    items.length of length."""
+    found = dict[str, str]()
+    for c in set(sources_of(text)) - {*events.columns}:
+        tables = [name for name, side in sides.items() if c in side.table.frame.columns]
+        if len(tables) == 1:
+            found[c] = f"{tables[0]}.{c}"
+    return renamed(text, found)
 
 
 def made_of(text: str, events: pl.DataFrame, roles: Roles, sides: Mapping[str, Side]) -> pl.Series | None:

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 import polars as pl
 
 from dmtl_cli.config.errors import Exit, UserError, did_you_mean
-from dmtl_cli.config.expressions import is_closed, renamed, sources_of, with_quotes
-from dmtl_cli.guess.beside import made_of, said
+from dmtl_cli.config.expressions import is_closed, sources_of, with_quotes
+from dmtl_cli.guess.beside import made_of, named_beside, said
 from dmtl_cli.guess.left_out import LeftOut
 from dmtl_cli.guess.outcomes import Outcomes
 from dmtl_cli.guess.rewrites import in_brackets
@@ -61,15 +61,7 @@ class Rules:
 
     def beside(self, events: Table, sides: Mapping[str, Side]) -> Rules:
         """The same, of a column of `where` that the events lack and one table beside them has that one."""
-        there = [(name, {*side.table.frame.columns}) for name, side in sides.items()]
-        found = dict[str, str]()
-        if self.where is None:
-            return self
-        for c in set(sources_of(self.where)) - {*events.frame.columns}:
-            tables = [name for name, columns in there if c in columns]
-            if len(tables) == 1:
-                found[c] = f"{tables[0]}.{c}"
-        return replace(self, where=renamed(self.where, found))
+        return self if self.where is None else replace(self, where=named_beside(self.where, events.frame, sides))
 
     def refuse_within(self, later: Sequence[Outcomes]) -> None:
         """Raises UserError 2 where `within` is said of no table: of one whose rows name exposures it says in how many

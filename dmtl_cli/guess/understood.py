@@ -15,6 +15,7 @@ from dmtl_cli.data.first_window import FEW
 from dmtl_cli.data.log.lengths import clock_seconds, not_negative
 from dmtl_cli.guess import words
 from dmtl_cli.guess.arrival import Arrival, arrival, by_times
+from dmtl_cli.guess.beside import named_beside
 from dmtl_cli.guess.dated import by_own_times
 from dmtl_cli.guess.doubts import crowd, invalid_rows, no_item, nobody, null_ids, sessions, warnings
 from dmtl_cli.guess.exploding import parallel
@@ -103,6 +104,9 @@ def understood(root: str, given: Mapping[str, str], lives: str | None, rules: Ru
     inputs = inputs_of(events, roles, others, partial_columns(found.root, events, roles, zone), zone)
     if once is not None:
         inputs.unused = [g for g in inputs.unused if g.column != once.column]
+    if EXPRESSION in given and roles.made_by is not None:
+        given = {**given, EXPRESSION: named_beside(given[EXPRESSION], events.frame, inputs.sides)}
+        roles = replace(roles, made_by=named_beside(roles.made_by, events.frame, inputs.sides))
     refuse_expression("--conversion", given.get(EXPRESSION), events, inputs, roles)
     rules = rules.beside(events, inputs.sides)
     refuse_expression(WHERE, rules.where, events, inputs, roles)
