@@ -324,9 +324,13 @@ def test_a_click_column_tells_more() -> None:
     assert roles_of(log, given | {"click": "arm"}).behaviour is None
 
 
-def a_shop(home: Path, days: int = 3) -> dict[str, int]:
+def a_shop(home: Path, days: int = 3, *, mixed: bool = False) -> dict[str, int]:
     """Feeds of cards with an object of the tap, as a document store exports them, and orders with lines that name the
-    feed and the product; and what the truth is of the last day."""
+    feed and the product; and what the truth is of the last day.
+
+    Args:
+        mixed: whether products are numbers in feeds, and in orders the same as text.
+    """
     rng = np.random.default_rng(5)
     feeds, orders, truth = [], [], {"rows": 0, "clicks": 0, "good": 0}
     for k in range(900):
@@ -334,13 +338,17 @@ def a_shop(home: Path, days: int = 3) -> dict[str, int]:
         at = f"2026-03-{day:02}T{k % 24:02}:00:00Z"
         cards = []
         for n, item in enumerate(rng.choice(70, 6, replace=False)):
-            card: dict[str, Any] = {"sku": f"P{item}", "n": n}
+            card: dict[str, Any] = {"sku": 5_000 + int(item) if mixed else f"P{item}", "n": n}
             if rng.random() < 0.3:
                 card["tap"] = {"at": {"$date": at.replace(":00:00Z", ":00:09Z")}, "stay": float(rng.integers(1, 90))}
                 truth["clicks"] += day == days
                 if rng.random() < 0.5:
                     state = ("PAID", "SENT", "CANCELLED")[rng.integers(3)]
-                    line = {"sku": card["sku"], "qty": int(rng.integers(1, 4)), "from": {"feed": {"$oid": f"f{k}"}}}
+                    line = {
+                        "sku": str(card["sku"]),
+                        "qty": int(rng.integers(1, 4)),
+                        "from": {"feed": {"$oid": f"f{k}"}},
+                    }
                     orders.append({"_id": {"$oid": f"o{len(orders)}"}, "buyer": user, "state": state, "lines": [line]})
                     truth["good"] += day == days and state != "CANCELLED"
             cards.append(card)
@@ -353,9 +361,11 @@ def a_shop(home: Path, days: int = 3) -> dict[str, int]:
     return truth
 
 
-def test_orders_with_lines_that_name_the_list(tmp_path: Path) -> None:
+@pytest.mark.parametrize("mixed", [False, True], ids=["texts", "numbers and texts"])
+def test_orders_with_lines_that_name_the_list(tmp_path: Path, mixed: bool) -> None:
     found: dict[str, int] = {}
-    ended, raw, _ = made(tmp_path, lambda home: found.update(a_shop(home)), "--conversion", "its_state <> 'CANCELLED'")
+    good = "its_state <> 'CANCELLED'"
+    ended, raw, _ = made(tmp_path, lambda home: found.update(a_shop(home, mixed=mixed)), "--conversion", good)
     assert ended.code == 0, ended.err
     events = raw["data"]["events"]
     (orders,) = events["joined"].values()

@@ -207,7 +207,7 @@ def requests_of(frame: pl.DataFrame, user: str, item: str) -> list[str]:
 def _by_pair(table: Table, events: Table, requests: Sequence[str], item: str, taken: set[str]) -> Outcomes | None:
     frame = table.frame
     ids = [c for c in frame.columns if is_id(frame[c].drop_nulls()) and frame[c].n_unique() > FEW]
-    items = [c for c in ids if not is_own(frame[c]) and within(frame[c], events.frame[item]) >= MET]
+    items = [c for c in ids if not is_own(frame[c]) and _as_written(frame[c], events.frame[item]) >= MET]
     for request in requests if items else ():
         shown = events.frame[request].unique()
         pairs = events.frame.select(pl.sql_expr(pair_of(request, item)).alias("k"))["k"].drop_nulls()
@@ -218,6 +218,14 @@ def _by_pair(table: Table, events: Table, requests: Sequence[str], item: str, ta
             if len(met) >= FEW and share(met.is_in(pairs.unique().implode())) >= MET:
                 return of_pairs(table, rows, (request, item), (c, i), share(pairs.is_in(met.implode())), taken)
     return None
+
+
+def _as_written(ids: pl.Series, known: pl.Series) -> float:
+    """Share of ids that are among the known ones, as `within` has it, where one side writes numbers as text too: a pair
+    is put together as text."""
+    if ids.dtype.is_integer() != known.dtype.is_integer():
+        ids, known = ids.cast(pl.String), known.cast(pl.String)
+    return within(ids, known)
 
 
 def of_pairs(
