@@ -297,6 +297,14 @@ def test_a_column_that_one_table_beside_the_events_has_needs_no_name_of_it(tmp_p
     assert computed == {"good": "seg >= items.dura_s * 0.5"}
 
 
+@pytest.mark.parametrize("given", ["seg >= dura_s * 0.5 AND dura_s(leccion) > 0", 'seg >= "dura s" * 0.5'])
+def test_a_rule_that_cannot_be_understood_is_refused(tmp_path: Path, given: str) -> None:
+    """One in which a column beside the events is a function too, and one of a name that no table has."""
+    lessons(tmp_path / "log")
+    ended = dmtl("init", tmp_path / "log", "-o", tmp_path / "mine.yaml", "--conversion", given)
+    assert ended.code == 2 and ended.err.startswith("dmtl: error: --conversion: ") and "bug" not in ended.err
+
+
 def test_what_is_looked_up_needs_a_table(tmp_path: Path) -> None:
     lessons(tmp_path / "log", tables=1)
     given = ("--user", "alumno", "--item", "leccion", "--conversion", "seg >= items.dura_s * 0.5")

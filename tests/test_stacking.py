@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from worlds import DAYS, Project
 
 from dmtl_cli.config.student import Exposure
 from dmtl_cli.student import stacking
+from dmtl_cli.student.doubts import spread
 from dmtl_cli.student.export.towers import Shown, towers_of, write_towers
 from dmtl_cli.student.stacking import Choices, Weights
 
@@ -185,8 +187,8 @@ def test_items_numbers_are_a_column_of_both_formats(name: str, tmp_path: Path) -
 
 @pytest.fixture(scope="module")
 def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three days; what is clicked is of kind 2, whatever is shown, and more of it what a user's group likes."""
-    out = a_log(tmp_path_factory.mktemp("log"), 3)
+    """Four days; what is clicked is of kind 2, whatever is shown, and more of it what a user's group likes."""
+    out = a_log(tmp_path_factory.mktemp("log"), 4)
     rng = np.random.default_rng(1)
     for file in sorted(out.glob("events/*/a.parquet")):
         frame = pl.read_parquet(file, hive_partitioning=False)
@@ -246,7 +248,7 @@ def test_a_chain_learns_its_weights_day_by_day(chain: Project, log: Path) -> Non
 
 
 USERS_OF_LOG = 80
-"""of the last day"""
+"""of the third day"""
 
 
 def test_what_is_served_has_the_weights(chain: Project) -> None:
@@ -300,9 +302,53 @@ def test_another_export_before_is_another_key_and_no_parent(log: Path, tmp_path:
     first, second = (project.done("train-student", day) for day in (1, 2))
     path = Path(project.call("path", "export", "--day", DAYS[1]).out.strip())
     manifest = json.loads((path / "manifest.json").read_text())
-    assert manifest["config"]["weighed"]["day"] == DAYS[0]
+    assert (
+        manifest["config"]["weighed"] == manifest["facts"]["weighed"] and manifest["facts"]["weighed"]["day"] == DAYS[0]
+    )
     assert "export" not in {p["stage"] for p in manifest["parents"]}
     assert project.done("export", 2)["up_to_date"]
     project.done("export", 1, student__exposure="{kappa: 0.5}")
+    states = project.call("status", "--json")
+    assert '"export": "stale"' in states.out
     again = project.done("export", 2)
+    assert '"export": "stale"' not in project.call("status", "--json").out
     assert not again["up_to_date"] and first["run_id"] != second["run_id"]
+
+
+def test_the_export_before_a_kept_day_is_kept(log: Path, tmp_path: Path) -> None:
+    """So that what is kept can be made again: without it an export would begin anew."""
+    project = a_chain(tmp_path, log)
+    for day in (1, 2, 3, 4):
+        project.done("train-student", day)
+    for path in project.ws.glob("export/day=*/run-*/**/*"):  # of another day, as gc keeps the young ones
+        os.utime(path, (0, 0))
+    for path in project.ws.glob("export/day=*/run-*"):
+        os.utime(path, (0, 0))
+    ended = project.call("gc", "--keep-days", 1, "--delete")
+    assert ended.code == 0, ended.err
+    assert [len([*project.ws.glob(f"export/day={day}/run-*")]) for day in DAYS[:4]] == [0, 1, 1, 1]
+    assert all(project.done("export", day)["up_to_date"] for day in (3, 4))
+
+
+def test_spread_is_of_what_was_learned(chain: Project) -> None:
+    """A column that is the same for all users would make them look alike."""
+    for day in (1, 3):
+        export = exported(chain, day)
+        manifest = json.loads((export.folder / "manifest.json").read_text())
+        users = export.part(export.vectors(export.user_features, "user"), "exposure")
+        wanted = {
+            "user.exposure": spread(users[:, :-1]),
+            "item.exposure": spread(export.items[1][:, : users.shape[1] - 1]),
+        }
+        assert {k: manifest["metrics"][f"spread.{k}"] for k in wanted} == pytest.approx(wanted, rel=1e-3)
+        assert spread(users) < wanted["user.exposure"]
+
+
+def test_numbers_need_not_be_there(log: Path, tmp_path: Path) -> None:
+    """Of items without any a and b are fitted all the same."""
+    project = a_project(tmp_path, log)
+    for day in (1, 2):
+        project.done("train-student", day)
+    found = facts(project, 2)["fitted"]
+    assert found["features"] == [] and found["reads"] > 100 and found["mean"] != [1.0, 1.0]
+    assert exported(project, 2).blocks == exported(project, 1).blocks

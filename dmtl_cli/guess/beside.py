@@ -20,11 +20,16 @@ def named_beside(text: str, events: pl.DataFrame, sides: Mapping[str, Side]) -> 
     """An expression of a person in which a column that the events lack, and one table beside them has, is that one's:
     items.length of length."""
     found = dict[str, str]()
-    for c in set(sources_of(text)) - {*events.columns}:
+    for c in {c for c in sources_of(text) if c.isidentifier()} - {*events.columns}:
         tables = [name for name, side in sides.items() if c in side.table.frame.columns]
         if len(tables) == 1:
             found[c] = f"{tables[0]}.{c}"
-    return renamed(text, found)
+    whole = renamed(text, found)
+    try:
+        sources_of(whole)
+    except ValueError:  # a function has that name too
+        return text
+    return whole
 
 
 def made_of(text: str, events: pl.DataFrame, roles: Roles, sides: Mapping[str, Side]) -> pl.Series | None:

@@ -71,7 +71,7 @@ class Runs:
 
     def stale(self, run: Path) -> bool:
         """Whether what the run was made from was published again since, through any number of generations, or a day
-        came between it and the day that it goes on from.
+        came between it and the day that it goes on from; or the export by which an export was weighed was.
 
         A parent whose day is gone, as `gc` leaves it, does not count.
 
@@ -81,8 +81,17 @@ class Runs:
             manifest = self.manifest(run)
             named = parents(manifest, run)
             self._stale[run] = False  # ends a circle, which only a forged manifest has
-            self._stale[run] = any(self._left_behind(manifest, parent) for parent in named)
+            weighed = _ref(manifest.facts.get("weighed"))
+            self._stale[run] = any(self._left_behind(manifest, parent) for parent in named) or self._replaced(weighed)
         return self._stale[run]
+
+    def _replaced(self, named: Ref | None) -> bool:
+        """Whether another run is published in the place of one; not where its day is gone."""
+        try:
+            published = [] if named is None else [*self.current(named.stage, named.day).values()]
+        except UserError:
+            return False
+        return bool(published) and all(run.name != f"run-{named.run_id}" for run in published if named)
 
     def _left_behind(self, child: Manifest, parent: Ref) -> bool:
         try:

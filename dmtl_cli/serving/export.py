@@ -193,7 +193,8 @@ class Export:
 
     def part(self, vectors: Floats, block: str) -> Floats:
         """One block of vectors [N, d]. `score` of the preference's dot products is the preference's logit; those of
-        `exposure` are, over kappa, log P(shown) up to a number of the user.
+        `exposure` are, over kappa, how likely the item is shown, in logarithms and up to a number of the user, weighed
+        by what was read (`student.exposure.weights`).
 
         Raises:
             UserError: 65 the export has no such block.

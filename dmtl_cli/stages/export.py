@@ -70,7 +70,7 @@ def export_student(run: Run, day: dt.date, student: Parent) -> Result:
     if earlier and exposure.kappa == "auto":
         parents.append(earlier)
         sections = _sections(run, "evaluate")  # which says whose recall is measured
-    elif earlier:  # named, but no parent: an export would need all before it
+    elif earlier:  # in the key, but no parent: an export would need all before it
         sections |= {"weighed": earlier[1].as_parent()}
     work = partial(_export, run, day, log, student, earlier)
     return run.publish("export", day, sections, inputs, distinct(parents), work, latest=True, shared=False)
@@ -273,9 +273,9 @@ def _shown(
     weights = Weights.unmeasured(sorted(columns))
     if earlier:
         weights = _fitted(run, day, log, earlier, weights, threshold, publication)
-    return shown._replace(share=weights.share, numbers=weights.over(columns, floats)), facts | {
-        "fitted": weights.described()
-    }
+        facts |= {"weighed": earlier[1].as_parent()}
+    shown = shown._replace(share=weights.share, numbers=weights.over(columns, floats))
+    return shown, facts | {"fitted": weights.described()}
 
 
 def _fitted(
@@ -301,13 +301,15 @@ def _fitted(
     before = Weights.of(facts) if facts else None
     if before and before.features == weights.features:
         weights = before
-    if "exposure" not in export.blocks or not len(export.item_features.columns):
-        return weights
+    days = (day - manifest.day).days
+    without = bool(weights.features) and not export.item_features.columns  # of an earlier version
+    if "exposure" not in export.blocks or without:
+        return weights.after(None, days)
     read, events = log.read(day, publication.tmp), run.config.data.events
     exam = Exam.draw(read, threshold, run.config.tasks, events.click is not None, _READERS)
     label = "read" if threshold is not None or events.conversion is not None else "click"
     choices = _choices(export, exam, label, weights.features, before)
-    return weights.after(choices, (day - manifest.day).days)
+    return weights.after(choices, days)
 
 
 def _choices(export: Export, exam: Exam, label: str, features: Sequence[str], before: Weights | None) -> Choices:
@@ -330,12 +332,15 @@ def _choices(export: Export, exam: Exam, label: str, features: Sequence[str], be
     users, items = export.vectors(exam.day.users[exam.users[readers]], "user"), export.items[1][rows]
     shown = np.arange(items.shape[1])[export.blocks["exposure"]][: -1 if before and before.features else None]
     liked = np.arange(items.shape[1])[export.blocks["preference"]]
-    columns = export.encoder.numeric_columns("item")
-    numbers = export.encoder.encode(export.item_features[rows], "item").floats
+    numbers = np.zeros((len(rows), 0), np.float32)
+    if features:
+        columns = export.encoder.numeric_columns("item")
+        floats = export.encoder.encode(export.item_features[rows], "item").floats
+        numbers = floats[:, [columns[name] for name in features]]
     return Choices(
         (users[:, shown] / np.float32(export.kappa * (before.share if before else 1.0)), items[:, shown]),
         (users[:, liked], items[:, liked]),
-        numbers[:, [columns[name] for name in features]],
+        numbers,
         user[item >= 0],
         item[item >= 0],
     )

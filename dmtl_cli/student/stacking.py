@@ -96,10 +96,11 @@ class Weights:
         out[[columns[name] for name in self.features]] = self.mean[2:] / max(self.mean[1], _LEAST)
         return out
 
-    def after(self, choices: Choices, days: int = 1) -> Weights:
+    def after(self, choices: Choices | None, days: int = 1) -> Weights:
         """What reads tell besides.
 
         Args:
+            choices: None: nothing is known of any.
             days: since what this estimate knows; it fades towards the prior.
         """
         prior, kept = Weights.unmeasured(self.features), _KEPT**days
@@ -107,7 +108,7 @@ class Weights:
         shift = kept * self.precision @ self.mean + (1 - kept) * prior.precision @ prior.mean
         before: Doubles = np.linalg.solve(precision, shift).astype(np.float64)
         faded = Weights(self.features, before, precision, self.reads)._rounded()
-        if not len(choices.user) or not all(np.isfinite(part).all() for part in _parts(choices)):
+        if choices is None or not len(choices.user) or not all(np.isfinite(part).all() for part in _parts(choices)):
             return faded
         mean, told = _most_likely(choices, before, precision)
         if not (np.isfinite(told).all() and (np.linalg.eigvalsh(told) > 0).all()):
@@ -148,6 +149,8 @@ def _most_likely(choices: Choices, before: Doubles, precision: Doubles) -> tuple
     likely, slope, curvature = _likelihood(choices, mean)
     for _ in range(_STEPS):
         step: Doubles = np.linalg.solve(precision + curvature, slope - precision @ (mean - before)).astype(np.float64)
+        if float(np.abs(step).max()) < _NEAR:
+            return mean + step, precision + curvature
         here = height(likely, mean)
         for _ in range(_HALVED):
             found = _likelihood(choices, mean + step)
@@ -158,8 +161,6 @@ def _most_likely(choices: Choices, before: Doubles, precision: Doubles) -> tuple
             break
         mean = mean + step
         likely, slope, curvature = found
-        if float(np.abs(step).max()) < _NEAR:
-            break
     return mean, precision + curvature
 
 

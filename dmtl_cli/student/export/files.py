@@ -89,6 +89,8 @@ def write_export(
     facts = score_facts(student, shown)
     encoder.write(folder, facts, key)
     blocks = facts.get("blocks", {"preference": [0, None]})
+    if "exposure" in blocks and shown.numbers is not None:  # whose last column is one number of all users
+        blocks = blocks | {"exposure": [0, blocks["exposure"][1] - 1]}
     some = {"user": vectors(towers["user"], encoder.encode(_some(day.users), "user")), "item": exact[_places(served)]}
     spreads = {
         f"{side}.{name}": spread(made[:, slice(*span)]) for side, made in some.items() for name, span in blocks.items()
