@@ -493,7 +493,8 @@ def test_two_ranks_learn_what_one_learns(log: Path, tmp_path: Path) -> None:
     compared.remove("net.first.bias")
     assert sum(k.endswith(("running_var", "running_rows")) for k in compared) == 8
     for name in compared:
-        torch.testing.assert_close(ours[name], theirs[name], rtol=1e-2, atol=1e-3, msg=lambda m, n=name: f"{n}: {m}")
+        # on one EPYC an entry of 336 is off by .0015
+        torch.testing.assert_close(ours[name], theirs[name], rtol=1e-2, atol=2e-3, msg=lambda m, n=name: f"{n}: {m}")
 
 
 @pytest.mark.parametrize("model", [{"model": "ple", "num_levels": 2}, {"model": "shared_bottom"}], ids=str)

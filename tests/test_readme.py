@@ -121,7 +121,7 @@ def test_serving(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
     code += "\nprint(vectors.shape, len(item_ids), new_vectors.shape)\nimport sys; assert 'torch' not in sys.modules"
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=here, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "(60, 128) 40 (1, 128)" in done.stdout, "both blocks"
+    assert "(60, 129) 40 (1, 129)" in done.stdout, "both blocks, and a column of the items' numbers"
     gems = pl.Series([int(x) for x in re.findall(r"^│ (\d+) +┆", done.stdout, re.M)])
     assert len(gems) == 10 and (gems % 2 == 0).all(), f"what is read is not what is retrieved: {done.stdout}"
 

@@ -61,8 +61,11 @@ def changes_since(recipe: Recipe, made: Manifest) -> list[str]:
 
 def config_changes(then: Manifest, now: Manifest) -> list[tuple[str, str, str]]:
     """(dotted key, value then, value now) in words of what differs between the configs of two runs, seeds and threads
-    included."""
-    before, after = (m.config | {"seed": m.seed, "threads": m.threads} for m in (then, now))
+    included; but the export that an export was weighed by, which is another each day."""
+    before, after = (
+        {k: v for k, v in m.config.items() if k != "weighed"} | {"seed": m.seed, "threads": m.threads}
+        for m in (then, now)
+    )
     return [(key, *(_said(value) for value in pair)) for key, *pair in differences(before, after)]  # type: ignore[misc]
 
 
