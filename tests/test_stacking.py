@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from test_export import LAYOUTS, arguments
 from test_exposure import a_log, a_project, exported
 from test_exposure_export import KAPPA, a_pair, expected
+from test_kappa_auto import facts
 from test_models import random_side
 from worlds import DAYS, Project
 
@@ -212,12 +213,6 @@ def chain(log: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
     for day in (1, 2, 3):
         project.done("train-student", day)
     return project
-
-
-def facts(project: Project, day: int) -> dict[str, Any]:
-    path = Path(project.call("path", "export", "--day", DAYS[day - 1]).out.strip())
-    found: dict[str, Any] = json.loads((path / "manifest.json").read_text())["facts"]
-    return found
 
 
 def test_a_chain_learns_its_weights_day_by_day(chain: Project, log: Path) -> None:

@@ -82,16 +82,17 @@ class Runs:
             named = parents(manifest, run)
             self._stale[run] = False  # ends a circle, which only a forged manifest has
             weighed = _ref(manifest.facts.get("weighed"))
-            self._stale[run] = any(self._left_behind(manifest, parent) for parent in named) or self._replaced(weighed)
+            replaced = weighed is not None and self._replaced(weighed)
+            self._stale[run] = replaced or any(self._left_behind(manifest, parent) for parent in named)
         return self._stale[run]
 
-    def _replaced(self, named: Ref | None) -> bool:
+    def _replaced(self, named: Ref) -> bool:
         """Whether another run is published in the place of one; not where its day is gone."""
         try:
-            published = [] if named is None else [*self.current(named.stage, named.day).values()]
+            published = {run.name for run in self.current(named.stage, named.day).values()}
         except UserError:
             return False
-        return bool(published) and all(run.name != f"run-{named.run_id}" for run in published if named)
+        return bool(published) and f"run-{named.run_id}" not in published
 
     def _left_behind(self, child: Manifest, parent: Ref) -> bool:
         try:
