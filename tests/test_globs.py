@@ -10,6 +10,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+import yaml
 from initiated import made
 from storage import Server
 from worlds import Ended, Project, dmtl
@@ -155,7 +156,7 @@ def test_files_of_items_beside_others(tmp_path: Path, form: str) -> None:
 
 
 def test_init_names_the_files_where_other_tables_lie_beside_them(tmp_path: Path) -> None:
-    """Rows that came a day late are told, with lines to uncomment that read them on their own day."""
+    """Rows that came a day late are told, with the option that reads them on their own day."""
 
     def write(home: Path) -> None:
         for k in range(4):
@@ -166,12 +167,12 @@ def test_init_names_the_files_where_other_tables_lie_beside_them(tmp_path: Path)
             (home / name).write_bytes(gzip.compress(text.encode(), mtime=0))
         (home / "items.jsonl").write_text("".join(f'{{"item_id": {k}, "colour": "c{k}"}}\n' for k in range(1, 3)))
 
-    ended, raw, text = made(tmp_path, write, "--user", "user_id", "--item", "item_id", "--duration", "secs")
+    named = ("--user", "user_id", "--item", "item_id", "--duration", "secs")
+    ended, raw, text = made(tmp_path, write, *named)
     assert ended.code == 0 and raw["data"]["events"]["path"] == "events-{day}.jsonl.gz", ended.err
-    assert "    # path: events-*.jsonl.gz" in text.splitlines()
-    lines = [line for line in text.splitlines() if not line.strip().startswith("path: 'events-{day}")]
-    ready = ("  # timezone: ", "    # path: ", "    # date_column: ")
-    lines = [line.replace("# ", "", 1) if line.startswith(ready) else line for line in lines]
-    (tmp_path / "ready.yaml").write_text("\n".join(lines))
+    assert "init --days-by-time reads each row" in text
+    ended = dmtl("init", tmp_path / "log", "-o", tmp_path / "ready.yaml", *named, "--days-by-time")
+    data = yaml.safe_load((tmp_path / "ready.yaml").read_text())["data"]
+    assert (data["events"]["path"], ended.code) == ("events-*.jsonl.gz", 0), ended.err
     found = dmtl("check", "--config", tmp_path / "ready.yaml", "--day", "2026-03-01", "--json")
     assert (found.code, found.json["rows"]) == (0, 1240), found.err

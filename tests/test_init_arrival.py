@@ -84,20 +84,21 @@ def test_rows_of_a_day_in_three_folders_are_read_by_their_times(tmp_path: Path) 
     assert 0.5 * n <= seen <= n
 
 
-def test_rows_of_the_day_before_alone_are_told_with_lines_to_uncomment(tmp_path: Path) -> None:
+def test_rows_of_the_day_before_alone_are_told_and_read_by_time_where_a_person_says_so(tmp_path: Path) -> None:
     rows = exposures("Asia/Seoul")
     folders, _ = late(rows, 0.02, 1)
     ended, raw, text = made(tmp_path, lambda home: put(home, rows, folders))
     assert ended.code == 0 and raw["data"]["events"]["path"] == "log/{day}" and "timezone" not in raw["data"]
     assert any(
-        "have a ts of another day than their folder in every time zone: see the comments" in x for x in said(ended.out)
+        "of another day than their folder in every time zone: are folders of arrival? --days-by-time" in x
+        for x in said(ended.out)
     )
-    lines = [line for line in text.splitlines() if not line.strip().startswith("path: ")]
-    ready = ("  # timezone: ", "    # path: ", "    # date_column: ")
-    lines = [line.replace("# ", "", 1) if line.startswith(ready) else line for line in lines]
+    assert "if folders are days of arrival, init --days-by-time reads each row on the day of its time" in text
     config = tmp_path / "ready.yaml"
-    config.write_text("\n".join(lines))
-    assert yaml.safe_load(config.read_text())["data"]["timezone"] == "Asia/Tokyo"
+    ended = dmtl("init", tmp_path / "log", "-o", config, "--days-by-time")
+    data = yaml.safe_load(config.read_text())["data"]
+    assert (data["timezone"], data["events"]["date_column"], data["events"]["path"]) == ("Asia/Tokyo", "ts", "log")
+    assert ended.code == 0 and not any("of another day" in x for x in said(ended.out)), ended.err
     checked = dmtl("check", "--config", config, "--day", FIRST)
     assert checked.code == 0 and f"day {FIRST}: {A_DAY:,} rows" in checked.out, checked.err
 

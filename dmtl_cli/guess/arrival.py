@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 
 import polars as pl
 
-from dmtl_cli.config.errors import UserError
+from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.pattern import DayPattern
 from dmtl_cli.guess.files import Files, is_of_span, usual
 from dmtl_cli.guess.roles import Roles
@@ -28,6 +28,8 @@ _LATE, _MOSTLY = 14, 0.95  # days after which a row arrives at most; of the rows
 _OF_FILE = 0.2  # of the rows of files of several days are of another day than the one in the name
 _UNSET = 1970  # the year of a clock that was never set
 _ROWS, _ENDS = 20_000, 3  # rows of a day far smaller than the others, and days at each end
+BY_TIME = "--days-by-time"
+"""the option of a person who says that folders are days of arrival"""
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,8 @@ class Arrival:
 
     moved: int = 0
     """rows that are of another day than their folder where the users live, if a person says where"""
+    asked: bool = False
+    """whether a person says that folders are days of arrival"""
     begun: int = 0
     """those of them whose folder is of a day before theirs: a day of the users begins in it"""
 
@@ -61,12 +65,14 @@ class Arrival:
     def is_of_events(self) -> bool:
         """Whether the time is to give the day in place of the folder."""
         whole = self.spread or self.of_several or self.moved > self.other
-        return self.is_told and whole and self.place is not None
+        return (self.asked or (self.is_told and whole)) and self.place is not None
 
     @property
     def why(self) -> str:
         seen = f"{self.other:,} of {self.rows:,} rows of the sample ({self.other / self.rows:.1%})"
         told = f"{seen} have a {self.column} of another day than their folder in every time zone"
+        if self.asked:
+            return f"as {BY_TIME} says"
         if self.moved > self.other:
             part = f"{self.moved:,} of {self.rows:,} rows of the sample ({self.moved / self.rows:.1%})"
             return f"{part} have a {self.column} of another day than their folder in {self.zone[0]}"
@@ -82,13 +88,32 @@ def is_late(other: int, rows: int) -> bool:
     return other > max(_OFF * rows, _LEAST)
 
 
-def arrival(root: str, events: Table, roles: Roles, others: Sequence[Table], lives: str | None) -> Arrival | None:
-    """None where days do not lie in names, or no column has times with a clock. Raises what `tables` does.
+def arrival(
+    root: str, events: Table, roles: Roles, others: Sequence[Table], lives: str | None, *, asked: bool = False
+) -> Arrival | None:
+    """None where days do not lie in names, or no column has times with a clock.
 
     Args:
         others: tables beside the events.
         lives: the zone of the users, where a person names it.
+        asked: whether a person says that folders are days of arrival.
+
+    Raises:
+        UserError: 2 it is asked and cannot be; else what `tables` raises.
     """
+    found = _arrival(root, events, roles, others, lives)
+    if not asked or (found is None and not events.files.days):  # a column tells the day as it is
+        return found
+    if found is None:
+        what = f"{BY_TIME}: expected a column of times with a clock in {events.files.path}, beside days in its names"
+        raise UserError(what, "name one with --time COLUMN", Exit.USAGE)
+    if found.place is None:
+        what = f"{BY_TIME}: {events.files.path}: other files lie in the folder of the events"
+        raise UserError(what, "put the events into a folder of their own", Exit.USAGE)
+    return replace(found, asked=True)
+
+
+def _arrival(root: str, events: Table, roles: Roles, others: Sequence[Table], lives: str | None) -> Arrival | None:
     if not events.pieces or events.files.form in LAKES or roles.time is None or roles.time_unit is None:
         return None
     rows = _timed(roles, [(day, events.of_day(day)) for day, _, _ in events.pieces])

@@ -207,7 +207,7 @@ def requests_of(frame: pl.DataFrame, user: str, item: str) -> list[str]:
 def _by_pair(table: Table, events: Table, requests: Sequence[str], item: str, taken: set[str]) -> Outcomes | None:
     frame = table.frame
     ids = [c for c in frame.columns if is_id(frame[c].drop_nulls()) and frame[c].n_unique() > FEW]
-    items = [c for c in ids if not is_own(frame[c]) and _as_written(frame[c], events.frame[item]) >= MET]
+    items = [c for c in ids if not is_own(frame[c]) and as_written(frame[c], events.frame[item]) >= MET]
     for request in requests if items else ():
         shown = events.frame[request].unique()
         pairs = events.frame.select(pl.sql_expr(pair_of(request, item)).alias("k"))["k"].drop_nulls()
@@ -220,7 +220,7 @@ def _by_pair(table: Table, events: Table, requests: Sequence[str], item: str, ta
     return None
 
 
-def _as_written(ids: pl.Series, known: pl.Series) -> float:
+def as_written(ids: pl.Series, known: pl.Series) -> float:
     """Share of ids that are among the known ones, as `within` has it, where one side writes numbers as text too: a pair
     is put together as text."""
     if ids.dtype.is_integer() != known.dtype.is_integer():
@@ -332,7 +332,8 @@ def without_rows(
     rule: str | None, events: pl.DataFrame, later: Iterable[Outcomes], clicked: pl.Series | None = None
 ) -> str | None:
     """A person's rule of a good click, so that it is false where the tables that it names have no row of the exposure
-    and it would be unknown; and where it is unknown of most clicks, as nothing stands where nothing was bought.
+    and it would be unknown; and where it is unknown of most clicks, as nothing stands where nothing was bought, or a
+    list is null, as nothing was done.
 
     Args:
         events: a sample, with the columns of these tables.
@@ -348,7 +349,9 @@ def without_rows(
     if len(values) != len(events):  # it names no column
         return rule
     of_clicks = values if clicked is None else values.filter(clicked)
-    none = bool(joined.intersection(sources_of(rule))) or share(of_clicks.is_null()) > _UNKNOWN
+    named = sources_of(rule)
+    lists = any(isinstance(events.schema.get(c), pl.List) for c in named)
+    none = bool(joined.intersection(named)) or lists or share(of_clicks.is_null()) > _UNKNOWN
     return f"COALESCE({rule}, FALSE)" if values.dtype == pl.Boolean and values.null_count() and none else rule
 
 

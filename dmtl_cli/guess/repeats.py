@@ -10,7 +10,7 @@ import polars as pl
 from dmtl_cli.config.schema import Config
 from dmtl_cli.data.log.rows import frames
 from dmtl_cli.data.log.table import Table
-from dmtl_cli.guess.outcomes import Outcomes
+from dmtl_cli.guess.outcomes import Outcomes, with_keys
 from dmtl_cli.guess.roles import Guess, Roles
 from dmtl_cli.guess.rows import first_rows, names_of
 from dmtl_cli.guess.words import count
@@ -74,13 +74,15 @@ def _again(rows: pl.DataFrame) -> tuple[int, int] | None:
 
 
 def unique_of(frame: pl.DataFrame, roles: Roles, later: Iterable[Outcomes] = ()) -> Guess | None:
-    """The column of a sample that has an exposure's id, of which some rows repeat one of their user and item, most at
-    the same time, else that by which what came of exposures names them; None where no column is so, or the rows are
-    behaviours."""
+    """The column of a sample that has an exposure's id, or that of a list and an item, of which some rows repeat one of
+    their user and item, most at the same time, else that by which what came of exposures names them; None where no
+    column is so, or the rows are behaviours."""
     if roles.user is None or roles.item is None or roles.time is None or roles.behaviour is not None:
         return None
     pair = pl.struct(pl.col(g.column).cast(pl.String) for g in (roles.user, roles.item)).hash().alias("pair")
     best: tuple[int, Guess] | None = None
+    later = list(later)
+    frame = with_keys(frame, (one for one in later if one.computed and not one.once and one.wait is None))
     for c, kind in frame.schema.items():
         if c in roles.taken or not (kind.is_integer() or kind == pl.String):
             continue

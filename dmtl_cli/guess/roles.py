@@ -53,6 +53,7 @@ _SEVERAL = 1.2  # rows a request
 _SURELY = 3  # of a name of a request
 _AGAIN = 0.02  # of the clicks of a list may be on what was clicked before, as on a row that is delivered twice
 _OWN = 0.9  # of the rows have a value of their own: no user or item
+_EACH_OWN = 3  # rows an id, from which on it is another one of the user's where it is of one user
 _ZEROS = 0.1  # of the rows may have one id
 _ALONE = 0.01  # of the rows may be of no request
 _OF_ROW = ("id", "uuid")  # names of a document's own id, as _id
@@ -300,7 +301,7 @@ def find_ids(frame: pl.DataFrame, roles: Roles) -> None:
     ids = [c for c in may_be_ids(frame) if c not in roles.taken]
     users = _in_no_other(_many(frame, ids, words.USER), words.USER, words.ITEM + words.OWNER)
     roles.user = roles.user or best(frame, users, words.USER, "a user")
-    rest = [c for c in ids if c not in roles.taken]
+    rest = [c for c in ids if c not in roles.taken and not _is_device(frame, c, roles)]
     items = _in_no_other(_many(frame, rest, words.ITEM), words.ITEM, words.USER)
     item = best(frame, _finest(frame, items), words.ITEM, "an item")
     roles.item = roles.item or _of_title(frame, rest, item, roles.user)
@@ -345,6 +346,13 @@ def _finest(frame: pl.DataFrame, items: list[str]) -> list[str]:
 def _is_of_user(frame: pl.DataFrame, c: str, roles: Roles) -> bool:
     """Whether the rows of an id are of one user, as those of a request are, and of several items hardly ever."""
     return roles.user is not None and is_constant(frame, c, roles.user.column, _OF_ONE)
+
+
+def _is_device(frame: pl.DataFrame, c: str, roles: Roles) -> bool:
+    """Whether each of an id's rows, several, are of one user, as those of a device or an account are: no item is shown
+    to one user alone, day after day."""
+    several = frame[c].n_unique() * _EACH_OWN <= len(frame)
+    return several and frame[c].n_unique() > FEW and _is_of_user(frame, c, roles)
 
 
 def _in_no_other(ids: list[str], patterns: words.Patterns, others: words.Patterns) -> list[str]:

@@ -34,15 +34,17 @@ class Rules:
     """SQL condition of the events' rows that count: `data.events.where`"""
     items: str | None = None
     """SQL condition of the items that may be served: `export.items`"""
+    by_time: bool = False
+    """whether a row is of the day of its time, where folders are days of arrival: `data.events.date_column`"""
     within: Length | None = None
     """how long after what was shown a row of its user and item is of it: `data.events.joined.TABLE.within`"""
 
     @staticmethod
-    def of(where: str | None, items: str | None, within: str | None) -> Rules:
+    def of(where: str | None, items: str | None, within: str | None, *, by_time: bool = False) -> Rules:
         """Rules as a person types them, before a log is read. Raises UserError 2 where one is none."""
         where, items = (None if text is None else with_quotes(text) for text in (where, items))
         try:
-            rules = Rules(where, items, None if within is None else Length.of(within))
+            rules = Rules(where, items, by_time, None if within is None else Length.of(within))
         except ValueError as e:
             raise UserError(f"{WITHIN}: {e}", "such as 30m, 24h or 2d", Exit.USAGE) from None
         for option, text in ((WHERE, rules.where), (ITEMS, rules.items)):

@@ -12,7 +12,7 @@ from dmtl_cli.guess.aggregates import is_state
 from dmtl_cli.guess.outcomes import Outcomes
 from dmtl_cli.guess.rewrites import is_no_more, rank_of, sql_column, sql_text
 from dmtl_cli.guess.roles import Roles
-from dmtl_cli.guess.values import share
+from dmtl_cli.guess.values import FEW, share
 
 _SURE = 0.98  # of the rows of a state are clicks, or are none
 _HALF = 0.5  # of the clicks have a state: it is what a click alone makes
@@ -43,7 +43,21 @@ def state_lines(events: pl.DataFrame, roles: Roles, later: Iterable[Outcomes], *
         known = {c for one in later for c in one.columns}.union(*map(sources_of, roles.made.values()))
         own = [g.column for g in roles.outcomes if g.column in events.columns and g.column not in known]
         lines += [line for c in own if _is_stage(events[c], clicked) for line in _state_line(rows[c], of)]
+        lines += [line for c in own if isinstance(events.schema[c], pl.List) for line in _listed(rows[c], of)]
     return lines
+
+
+def _listed(s: pl.Series, of: str) -> list[str]:
+    """A comment of the texts in lists of what was done with what was clicked; empty where they are many, or none."""
+    texts = s.drop_nulls().explode().drop_nulls()
+    if texts.dtype != pl.String or not 0 < texts.n_unique() <= FEW:
+        return []
+    has = [(v, int(s.list.contains(v).sum())) for v in texts.unique().sort()]
+    shares = _shares(has, len(s))
+    left = [v for v, _ in shares if not words.says(v, words.NOT_GOOD)] or [v for v, _ in shares]
+    rule = f"ARRAY_CONTAINS({sql_column(s.name)}, {sql_text(left[0])})"
+    named = ", ".join(f"{sql_text(v)} {rate}" for v, rate in shares)
+    return [f'# lists of {s.name} of {of}: {named}; name those that are good: --conversion "{rule}"']
 
 
 def _is_stage(s: pl.Series, clicked: pl.Series) -> bool:

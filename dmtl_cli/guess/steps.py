@@ -14,6 +14,7 @@ import polars as pl
 from dmtl_cli.config.commands import command, typed
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.guess import words
+from dmtl_cli.guess.arrival import BY_TIME
 from dmtl_cli.guess.inputs import Inputs
 from dmtl_cli.guess.keys import likeliest
 from dmtl_cli.guess.known import Log
@@ -98,6 +99,7 @@ def named_again(log: Log, root: str, out: Path, given: Mapping[str, str], rules:
         "within": rules.within.text if rules.within else None,
     }
     options = [word for role, column in named.items() if column for word in (f"--{role}", column)]
+    options += [BY_TIME] if rules.by_time else []
     again = command("init", root, "-o", out, *options)
     if tried:
         return again

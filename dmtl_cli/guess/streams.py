@@ -22,7 +22,7 @@ from dmtl_cli.guess.followers import (
 )
 from dmtl_cli.guess.keys import by_tables
 from dmtl_cli.guess.labels import roles_of
-from dmtl_cli.guess.outcomes import Outcomes, pair_of, requests_of
+from dmtl_cli.guess.outcomes import Outcomes, as_written, pair_of, requests_of
 from dmtl_cli.guess.pairs import of_exposures, pairs_of_day, wait_of, waiting, were_shown
 from dmtl_cli.guess.rewrites import Behaviours, is_click, is_seen, values_of, with_click
 from dmtl_cli.guess.roles import Guess, Roles
@@ -42,9 +42,10 @@ def parted(table: Table, others: Sequence[Table], given: Mapping[str, str]) -> t
         given: as `labels.roles_of` takes it.
     """
     mine = {role: c for role, c in given.items() if c in table.frame.columns}
-    roles = roles_of(table.frame, mine)
-    if ids := by_tables(table, [other for other in others if other is not table], roles):
-        roles = roles_of(table.frame, mine, ids)
+    is_listed = isinstance(table.frame.schema.get(mine.get("item", "")), pl.List)
+    of_lists = {"item": mine.pop("item")} if is_listed else {}
+    beside = [other for other in others if other is not table]
+    roles = _roles_beside(table, beside, mine)
     if roles.user is None:
         return None
     if roles.behaviour is None or (roles.item is None and not parallel(table.frame)):
@@ -60,18 +61,29 @@ def parted(table: Table, others: Sequence[Table], given: Mapping[str, str]) -> t
     later = [c for c in follow.columns if shown[c].null_count() == len(shown) and follow[c].null_count() < len(follow)]
     mine_alone = replace(table, kinds=kinds, only_of_others=(*later, values.column), of_files=(*table.frame.columns,))
     events = _narrowed(mine_alone)
-    lists = events if table.explode else as_events(events, (), {"user": roles.user.column})
-    whole = lists.explode == table.explode and roles.item is not None
+    of_lists["user"] = roles.user.column
+    lists = events if table.explode else as_events(events, beside, of_lists)
+    item = roles.item if (same := lists.explode == table.explode) else _roles_beside(lists, beside, of_lists).item
+    whole = same and roles.item is not None
     files = replace(table, frame=follow, kinds=rest)
     named = _by_id(events, shown, values, roles, files, later) if whole else []
     named = named or (_by_requests(events, follow, values, roles, files, later) if whole else [])
-    named += _beside(table, events, named, values, roles, files, later) if named else []
+    if not same and item is not None and (found := _by_elements(lists, item.column, values, roles, files, later)):
+        events, roles, named = lists, replace(roles, item=found[0]), [found[1]]
+    named += _beside(table, events, item.column, named, values, roles, files, later) if named and item else []
     lost = {*values.better}.difference(*map(_kinds_in, named))
     if named and int(follow[values.column].is_in(lost).sum()) <= _FEW * len(follow):
         return events, named
-    if pairs := _by_pairs(lists, follow, values, roles, files, later):
+    if item is not None and (pairs := _by_pairs(lists, item.column, follow, values, roles, files, later)):
         return lists, pairs
     return (events, named) if named else _by_list(table, values, roles)
+
+
+def _roles_beside(table: Table, others: Sequence[Table], given: Mapping[str, str]) -> Roles:
+    """The roles of its columns, by the other tables too."""
+    roles = roles_of(table.frame, given)
+    ids = by_tables(table, others, roles)
+    return roles_of(table.frame, given, ids) if ids else roles
 
 
 def _by_id(
@@ -173,9 +185,45 @@ def _by_requests(
     return []
 
 
+def _by_elements(
+    lists: Table, item: str, values: Behaviours, roles: Roles, files: Table, later: list[str]
+) -> tuple[Guess, Outcomes] | None:
+    """What came of an element of a list that later rows name by the id of the list and that of the element, each in a
+    column of any name, and this column of elements.
+
+    Args:
+        lists: a row for each element that was shown.
+        item: their column of items.
+        files, later: as `_by_requests` takes them.
+    """
+    assert roles.user is not None
+    user, frame, follow = roles.user.column, lists.frame, files.frame
+    ids = [c for c in follow.columns if c != user and is_id(follow[c].drop_nulls())]
+    items = [c for c in ids if as_written(follow[c], frame[item]) >= THERE]
+    requests = requests_of(frame, user, item) if items else []
+    ways_ = [(r, c, i) for r in requests for c in ids for i in items if c != i and within(follow[c], frame[r]) >= THERE]
+    taken = {*frame.columns, *follow.columns, *files.other}
+    key = free("exposure", taken)
+    for (request, c, i), (kinds, least) in ((way, of) for way in ways_ for of in ways(values)):
+        follows = follow.filter(pl.col(values.column).is_in(kinds))
+        named = follows.drop_nulls([c, i])
+        if len(named) < max(FEW, least * len(follows)):
+            continue
+        pairs = pair_of(request, item), pair_of(c, i)
+        shown, told = (f.select(pl.sql_expr(p).alias("k"))["k"] for f, p in zip((frame, named), pairs, strict=True))
+        if share(told.is_in(shown.drop_nulls().unique().implode())) >= THERE:
+            rows = follow.drop_nulls([c, i])
+            values = first_kind(values, rows.select(pl.sql_expr(pairs[1]).alias("k"), values.column))
+            made = columns_of(rows, values, later, taken, (c, i), files.written.clocks)
+            why = f"of the same files, by {request} and {item} of what was shown: {_named(rows[values.column])}"
+            return Guess(i, why), made.of("later", replace(files, frame=rows), key, key, why, computed=pairs)
+    return None
+
+
 def _beside(
     every: Table,
     events: Table,
+    shown: str,
     named: list[Outcomes],
     values: Behaviours,
     roles: Roles,
@@ -187,6 +235,7 @@ def _beside(
 
     Args:
         every: rows of all kinds.
+        shown: the events' column of items; that of the rows is of the roles.
         named: by rows of other kinds.
         files, later: as `_by_pairs` takes them.
     """
@@ -203,13 +252,14 @@ def _beside(
     if roles.time is None or len(rows) < FEW:
         return []
     part = _narrowed(replace(every, kinds=Kinds(kind, kinds, True)))
-    found = _by_pairs(events, rows, replace(values, click=()), roles, part, later, named)
+    found = _by_pairs(events, shown, rows, replace(values, click=()), roles, part, later, named)
     timed = ((one, wait_of(one, one.table, roles, events, roles)) for one in found[:1])
     return [replace(waiting(one, wait, one.table, roles), once=False) for one, wait in timed if wait is not None]
 
 
 def _by_pairs(
     events: Table,
+    item: str,
     others: pl.DataFrame,
     values: Behaviours,
     roles: Roles,
@@ -221,16 +271,13 @@ def _by_pairs(
     were not shown to their user.
 
     Args:
+        item: the events' column of items.
         others: rows of the other kinds, of `files`.
         later: columns that only such rows have.
         named: what came of exposures by their ids, the click among it.
     """
     assert roles.user is not None
-    user = roles.user.column
-    shown = roles_of(events.frame, {"user": user}).item if events.explode != files.explode else roles.item
-    if shown is None:
-        return []
-    item, taken = shown.column, {*events.frame.columns, *others.columns, *files.other}
+    user, taken = roles.user.column, {*events.frame.columns, *others.columns, *files.other}
     taken |= {c for one in named for c in (*one.columns, one.key, one.event_key)}
     key = free("exposure", taken)
     shown_pairs = pairs_of_day(events.frame, user, item, roles)
@@ -322,7 +369,7 @@ def _of_elements(
 
 def _names_items(rows: pl.DataFrame, user: str, items: pl.Series) -> list[str]:
     """The columns that may name items, the one of their name first."""
-    ids = [c for c in rows.columns if c != user and is_id(rows[c]) and within(rows[c], items) >= THERE]
+    ids = [c for c in rows.columns if c != user and is_id(rows[c]) and as_written(rows[c], items) >= THERE]
     return sorted(ids, key=lambda c: c != items.name)
 
 

@@ -11,10 +11,11 @@ from functools import cache
 import polars as pl
 
 from dmtl_cli.config.days import before
+from dmtl_cli.config.expressions import sources_of
 from dmtl_cli.data.first_window import FEW
 from dmtl_cli.data.log.lengths import clock_seconds, not_negative
 from dmtl_cli.guess import words
-from dmtl_cli.guess.arrival import Arrival, arrival, by_times
+from dmtl_cli.guess.arrival import BY_TIME, Arrival, arrival, by_times
 from dmtl_cli.guess.beside import named_beside
 from dmtl_cli.guess.dated import by_own_times
 from dmtl_cli.guess.doubts import crowd, invalid_rows, no_item, nobody, null_ids, sessions, warnings
@@ -84,7 +85,7 @@ def understood(root: str, given: Mapping[str, str], lives: str | None, rules: Ru
     if ids := by_tables(events, others, roles):
         roles = roles_of(events.frame, given, ids)
     events, roles, given = with_grades(events, roles, given, ids)
-    late = arrival(found.root, events, roles, others, lives)
+    late = arrival(found.root, events, roles, others, lives, asked=rules.by_time)
     if late is not None and late.is_of_events:
         events = by_times(events, late.place or "")
     fits = _zone(events, roles, late, lives)
@@ -184,12 +185,16 @@ def _of_rows(found: Sequence[Table], given: Mapping[str, str]) -> list[Table]:
 
 def _likeliest(named: list[Table], given: Mapping[str, str]) -> tuple[Table, Roles]:
     """The table that looks most like events, with the roles of its columns."""
-    known = [(roles_of(table.frame, given), table) for table in named]
+    rule = given.get(EXPRESSION)
+    asked = [*given.values(), *(sources_of(rule) if rule else ())]
+    theirs = {role: c for role, c in given.items() if role != EXPRESSION}
+    has = [not rule or not {*sources_of(rule)}.isdisjoint(table.frame.columns) for table in named]
+    known = [(roles_of(t.frame, given if its else theirs), t) for t, its in zip(named, has, strict=True)]
     logs = [(table, roles) for roles, table in known]
 
     def likeness(of: tuple[Roles, Table]) -> tuple[int, bool, int, bool, int, int]:
         roles, table = of
-        named, fits = sum(c in table.frame.columns for c in given.values()), fits_events(roles)
+        named, fits = sum(c in table.frame.columns for c in asked), fits_events(roles)
         of_day = table.of_day(table.day) if table.day is not None else None
         listed = is_catalogue(table.frame if of_day is None else of_day, roles)
         dated = bool(table.files.days) and roles.user is not None and roles.time is not None and not listed
@@ -355,8 +360,8 @@ def _of_days(days: Mapping[dt.date, int], late: Arrival | None) -> Iterator[str]
     if few := sorted(day for day in days if there and (day > there[-1] or (day < there[0] and len(there) < FEW))):
         has = "has" if len(few) == 1 else "have"
         yield f"{', '.join(map(str, few))} {has} less than a tenth of a usual day: left out of what is proposed"
-    if late is not None and late.is_told:
-        then = "date_column and timezone are written" if late.is_of_events else "see the comments beside path"
+    if late is not None and late.is_told and not late.asked:
+        then = "date_column and timezone are written" if late.is_of_events else f"are folders of arrival? {BY_TIME}"
         yield f"{late.why}: {then}"
 
 

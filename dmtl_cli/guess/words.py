@@ -160,13 +160,15 @@ CLICK_TIME = (
     + rf"|^{languages.CLICK} (om |á )?{_WHEN_SAID}$|^{_WHEN_SAID} (de |del |du |da |do |van )?{languages.CLICK}$"
 )
 """the time of a click, null without one"""
+_MADE = r"^((most|total) )?((props|properties|params|payload|data|attributes|attrs) )?"
+"""a column that is made of rows of other kinds, of a field of their object"""
 DURATION: Patterns = (
     (_READING + "(ed|ing)? ?" + _SPAN + _UNIT, 3),
     (_READING + "(ed|ing)? s$", 3),
     (r"(^| )(ms|millis|s|sec|secs|seconds) (played|watched|listened|read)$", 3),
     (r"(播放|停留|阅读|观看|收听)(时长|时间|秒数?|毫秒)", 3),
-    (r"^((most|total) )?" + any_of("dwell time_spent seconds time_on_page duration_played") + _UNIT, 3),
-    (r"^((most|total) )?(duration|时长)" + _UNIT, 1),
+    (_MADE + any_of("dwell time_spent seconds time_on_page duration_played") + _UNIT, 3),
+    (_MADE + r"(duration|dur|时长)" + _UNIT, 1),
 )
 SPENT = any_of(
     "duration dwell stay watched listened played read runtime length dauer lesedauer duree durée duracion duración"

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from dmtl_cli.config.errors import printable
 from dmtl_cli.data.log.day_files import SUCCESS
 from dmtl_cli.guess import words
+from dmtl_cli.guess.arrival import BY_TIME
 from dmtl_cli.guess.births import naive, of_sample
 from dmtl_cli.guess.csv_lines import alone, csv_keys, csv_lines, encoded
 from dmtl_cli.guess.doubts import invalid_rows, unknown_clicks
@@ -170,9 +171,7 @@ def _zone(log: Log) -> list[str]:
         return []
     if log.events.files.days or log.roles.time_unit in DAYS:
         needed = instants_of(log) or log.lives or (zone != "UTC" and _has_naive(log))
-        if not needed and (log.arrival is None or not log.arrival.is_told):
-            return []
-        return [f"timezone: {zone}  # {why}" if needed else f"# timezone: {zone}  # {why}: for the lines below"]
+        return [f"timezone: {zone}  # {why}"] if needed else []
     return [f"timezone: {zone}  # {why}: it decides which day a row is of"]
 
 
@@ -216,12 +215,9 @@ def _events(log: Log, types: Types) -> list[str]:
     if files.partition:
         lines.append(f"partition: {files.partition}")
     if (late := log.arrival) is not None and late.is_told and not late.is_of_events:
-        zone = next((line for line in _zone(log) if line.startswith("timezone: ")), "").partition("  #")[0]
-        lined = f"these lines in place of those above, beside the {zone} that is written" if zone else ""
-        then = f"if folders are days of arrival, {lined or 'these lines and timezone in place of those above'}"
+        then = f"if folders are days of arrival, init {BY_TIME} reads each row on the day of its time"
         none = "a folder of the events alone would let a column give the day (date_column)"
         lines.append(f"# {late.why}: {none if late.place is None else then}")
-        lines += [f"# path: {scalar(late.place)}", f"# date_column: {scalar(late.column)}"] if late.place else []
     elif not files.days and not files.partition:
         lines.append(_date_column(log))
     if log.marked:
