@@ -182,7 +182,8 @@ def test_a_clock_that_sleeps_by_utc_is_of_utc() -> None:
     assert (zone, why) == ("Asia/Tokyo", told)
     assert is_night(at.dt.replace_time_zone("UTC"), "Asia/Tokyo") and not is_night(at, "America/New_York")
     zone, why = of_users(at, "timestamp", "America/New_York")
-    assert zone == "UTC" and why.endswith("leaves as it stands; yet fewest rows come at 19:00, as at 4:00 of UTC+9")
+    told = "leaves as it stands; yet fewest rows come at 19:00, as at 4:00 of UTC+9"
+    assert zone == "UTC" and why.endswith(f"{told}: if they are written in UTC, write timezone: America/New_York")
     assert of_users(at, "timestamp", "UTC") == ("UTC", "as --timezone says")
 
 

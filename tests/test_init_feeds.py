@@ -1,0 +1,171 @@
+"""init: a stream of which one kind of event has lists of what was shown, and others name a list and an element of it,
+in columns of other names; and lists of what was done with one item, as an outcome."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import yaml
+from initiated import made
+from worlds import dmtl
+
+DAYS = ("2026-03-01", "2026-03-02")
+USERS, TITLES = 60, 90
+
+
+def stream(home: Path, *, mixed: bool = True) -> dict[str, int]:
+    """Shelves of titles; clicks with the shelf's id and the title; what was read and kept, by the user and the title
+    alone; each event with the id of a device, which is a user's own. And what the truth is of the last day.
+
+    Args:
+        mixed: whether a phone writes some titles as text.
+    """
+    rng = np.random.default_rng(4)
+    truth = {"exposures": 0, "clicks": 0, "good": 0}
+    for day in DAYS:
+        lines, start = list[str](), dt.datetime.fromisoformat(f"{day}T00:30:00+00:00")
+        for k in range(400):
+            user = int(rng.integers(USERS))
+            at = int((start + dt.timedelta(minutes=3 * k)).timestamp() * 1000)
+
+            def event(name: str, own: str, seconds: int, user: int = user, at: int = at, **props: Any) -> str:
+                dev = {"adid": f"d-{user:04}", "os": ("ios", "android")[user % 2]}
+                told = {"eid": own, "event": name, "ts": at + 1000 * seconds, "uid": f"u{user:03}", "dev": dev}
+                return json.dumps(told | {"props": props})
+
+            shown = [int(t) for t in 7000 + rng.choice(TITLES, 8, replace=False)]
+            shelf = event("home_imp", f"{day}-{k}", 0, items=[{"t": t, "p": p} for p, t in enumerate(shown)])
+            lines += [shelf] * (2 if k % 40 == 0 else 1)  # a client sends it again
+            truth["exposures"] += 8 * (day == DAYS[-1])
+            for t in shown:
+                if rng.random() >= 0.25:
+                    continue
+                named = str(t) if mixed and user % 2 else t
+                lines.append(event("title_click", f"{day}-{k}-{t}", 4, imp=f"{day}-{k}", t=named))
+                truth["clicks"] += day == DAYS[-1]
+                if rng.random() < 0.4:
+                    lines.append(event("fav_add", f"{day}-{k}-{t}-f", 50, t=named))
+                    truth["good"] += day == DAYS[-1]
+            if k % 7 == 0:
+                lines.append(event("app_open", f"{day}-{k}-o", -20))
+        (home / day).mkdir()
+        (home / day / "events.jsonl").write_text("".join(f"{line}\n" for line in lines))
+    titles = [{"titleNo": 7000 + n, "name": f"Title {n} of many", "genre": f"g{n % 9}"} for n in range(TITLES)]
+    (home / "titles.jsonl").write_text("".join(json.dumps(one) + "\n" for one in titles))
+    return truth
+
+
+@pytest.mark.parametrize("given", [(), ("--item", "props.items.t")], ids=["guessed", "named"])
+def test_what_follows_names_the_list_and_the_element_in_columns_of_other_names(
+    tmp_path: Path, given: tuple[str, ...]
+) -> None:
+    truth: dict[str, int] = {}
+    ended, raw, _ = made(tmp_path, lambda home: truth.update(stream(home)), "--user", "uid", *given)
+    assert ended.code == 0, ended.err
+    events = raw["data"]["events"]
+    assert (events["item"], events["explode"], events["unique"]) == ("props.items.t", "props.items", "exposure")
+    later, beside = events["joined"].values()
+    assert later["computed"] == {"exposure": '"props.imp" || \'/\' || "props.t"'}
+    assert beside["computed"] == {"exposure_": "uid || '/' || \"props.t\""} and beside["within"]
+    assert events["conversion"] == "fav_add"
+    found = dmtl("check", "--config", tmp_path / "mine.yaml", "--day", DAYS[-1], "--json").json
+    assert found["rows"] == truth["exposures"], "a shelf that came twice is read once"
+    assert found["labels"]["click_rate"] == pytest.approx(truth["clicks"] / truth["exposures"], abs=1e-4)
+    assert found["labels"]["conversion_rate"] == pytest.approx(truth["good"] / truth["clicks"], abs=0.02)
+
+
+def test_a_device_of_one_user_is_no_item(tmp_path: Path) -> None:
+    """`dev.adid` is named like an ad; each is of one user, in hundreds of rows."""
+    _, raw, text = made(tmp_path, lambda home: stream(home, mixed=False) and None, "--user", "uid")
+    assert raw["data"]["events"]["item"] == "props.items.t"
+    assert "dev.adid" in text, "it is said what it is"
+
+
+def acts(home: Path) -> dict[str, float]:
+    """Exposures with a list of what was done once an item was clicked, null where nothing was; and the share of good
+    clicks of the last day."""
+    rng = np.random.default_rng(6)
+    share = 0.0
+    for day in DAYS:
+        n = 2_000
+        clicked = rng.random(n) < 0.3
+        kept, undone = rng.random(n) < 0.35, rng.random(n) < 0.1
+        lists = [
+            (["kept", "undone"] if u else ["kept"]) if c and k else None
+            for c, k, u in zip(clicked, kept, undone, strict=True)
+        ]
+        start = dt.datetime.fromisoformat(day)
+        rows = pl.DataFrame(
+            {
+                "user_id": [f"u{u}" for u in rng.integers(0, USERS, n)],
+                "item_id": [f"i{i}" for i in rng.integers(0, TITLES, n)],
+                "ts": [start + dt.timedelta(seconds=40 * k) for k in range(n)],
+                "click": clicked,
+                "acts": pl.Series(lists, dtype=pl.List(pl.String)),
+            }
+        )
+        (home / f"day={day}").mkdir()
+        rows.write_parquet(home / f"day={day}" / "a.parquet")
+        share = float((clicked & kept & ~undone).sum() / clicked.sum())
+    return {"share": share}
+
+
+def test_a_rule_over_a_list_of_what_was_done(tmp_path: Path) -> None:
+    truth: dict[str, float] = {}
+    ended, raw, text = made(tmp_path, lambda home: truth.update(acts(home)))
+    offered = "lists of acts of clicks: 'kept' "
+    assert offered in ended.out and "--conversion \"ARRAY_CONTAINS(acts, 'kept')\"" in ended.out + text, ended.out
+    rule = "ARRAY_CONTAINS(acts, 'kept') AND NOT ARRAY_CONTAINS(acts, 'undone')"
+    ended = dmtl("init", tmp_path / "log", "-o", tmp_path / "mine.yaml", "--conversion", rule)
+    raw = yaml.safe_load((tmp_path / "mine.yaml").read_text())
+    assert raw["data"]["events"]["computed"] == {"good": f"COALESCE({rule}, FALSE)"}, "no list: nothing was done"
+    assert f"{truth['share']:.1%} of clicks are good" in ended.out, ended.out
+
+
+def test_a_rule_is_of_the_table_that_has_its_columns(tmp_path: Path) -> None:
+    """A table of photos has an owner and an id as events have; a rule of a good click names what came of the others."""
+
+    def write(home: Path) -> None:
+        stream(home, mixed=False)
+        rows = [json.loads(line) for line in (home / "titles.jsonl").read_text().splitlines()]
+        owned = [one | {"author": {"user_id": f"w{n % 30}"}, "photo_id": one["titleNo"]} for n, one in enumerate(rows)]
+        (home / "titles.jsonl").write_text("".join(json.dumps(one) + "\n" for one in owned))
+
+    (tmp_path / "log").mkdir()
+    write(tmp_path / "log")
+    init = ("init", tmp_path / "log", "-o", tmp_path / "mine.yaml", "--conversion")
+    ended = dmtl(*init, "fav_add OR most_props_none > 3")
+    assert ended.code == 2 and "has no column most_props_none" in ended.err and "photo_id" not in ended.err, ended.err
+    ended = dmtl(*init, "fav_add AND clicked")
+    events = yaml.safe_load((tmp_path / "mine.yaml").read_text())["data"]["events"]
+    assert ended.code == 0 and "titles" not in events["path"], ended.err
+
+
+def test_an_escape_of_like_is_refused(tmp_path: Path) -> None:
+    """Polars takes a backslash for a letter, so that no text would fit, and nobody be left out."""
+    ended, _, _ = made(tmp_path, lambda home: stream(home) and None, "--user", "uid")
+    assert ended.code == 0
+    ended = dmtl("init", tmp_path / "log", "-o", tmp_path / "mine.yaml", "--where", r"uid NOT LIKE 'qa\_%'")
+    assert ended.code == 2 and r"LIKE has no escape, so that no text fits 'qa\_%'" in ended.err, ended.err
+    assert "STARTS_WITH" in ended.err
+
+
+def test_days_by_time_needs_a_time_and_a_folder(tmp_path: Path) -> None:
+    def write(home: Path) -> None:
+        stream(home)
+        for day in DAYS:
+            frame = pl.DataFrame({"user_id": ["a", "b"] * 50, "item_id": ["x", "y"] * 50, "click": [0, 1] * 50})
+            (home / f"events_{day}.csv").write_text(frame.write_csv())
+
+    (tmp_path / "log").mkdir()
+    write(tmp_path / "log")
+    for day in DAYS:
+        (tmp_path / "log" / day / "events.jsonl").unlink()
+    ended = dmtl("init", tmp_path / "log", "-o", tmp_path / "mine.yaml", "--days-by-time")
+    assert ended.code == 2 and "--days-by-time: expected a column of times with a clock" in ended.err, ended.err
