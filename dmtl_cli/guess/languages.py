@@ -374,13 +374,20 @@ GONE = (
         " skjult udløbet utløpt solgt poistettu arkistoitu piilotettu vanhentunut myyty silindi silinmiş"
         " kaldırıldı arşivlendi gizlendi pasif süresi_doldu satıldı dihapus diarsipkan disembunyikan kedaluwarsa"
         " ditarik ditarik_kembali diblokir ditutup ditangguhkan"
+        " zrušen+ vyprodán+ odvolán+ vypredan+ anulowan+ odwołan+ unieważnion+ wyprzedan+ cancelado cancelada annullato"
+        " annullata annulé annulée abgesagt storniert geannuleerd avlyst avlysning inställd aflyst peruttu loppuunmyyty"
+        " iptal tükendi anulat anulată epuizat törölve elmarad elfogyott lemondva отменен+ отменён+ распродан+"
+        " скасован+ rozprodan+ otkazan+ rasprodan+ odpovedan+ razprodan+ ακυρώθηκε εξαντλήθηκε utsolgt udsolgt"
+        " utsåld slutsåld"
+        " yayından_kaldırıldı kapatıldı dibatalkan habis đã_hủy hết_hàng"
         " terjual nonaktif đã_xóa đã_gỡ đã_ẩn hết_hạn đã_bán удал+ снят+ скрыт+ архив+ отозван+ неактив+ истек+"
         " продан+ видален+ знят+ прихован+ изтрит+ свален+ скрит+ διαγραμμέν+ αποσυρμέν+ κρυφό ανενεργ+"
     )
     + "|"
     + within(
         "已删除 已下架 下架 下线 下線 删除 刪除 隐藏 隱藏 过期 過期"
-        " 售罄 停用 封禁 削除 非公開 非表示 掲載終了 삭제 비공개 숨김 만료 품절"
+        " 售罄 停用 封禁 已取消 削除 非公開 非表示 掲載終了 配信終了 販売終了 中止 売り切れ"
+        " 삭제 비공개 숨김 만료 품절 매진 취소 종료"
     )
 )
 """of a state: what was withdrawn"""

@@ -43,10 +43,11 @@ def find_time(frame: pl.DataFrame, roles: Roles) -> None:
     owned = {c for c in units if roles.owns(frame, c)}
     off = {c: int(_far_off(frame[c], units[c]) / _STRAY) for c in units}
 
-    def score(c: str) -> tuple[int, bool, bool, bool, int, int]:
+    def score(c: str) -> tuple[int, bool, bool, bool, bool, int, int]:
         named, clock = words.by_name(c, words.TIME), units[c] not in DAYS
+        sure = bool(named) or not frame[c].dtype.is_integer()  # an order's number may be a time by its size
         written = words.says(c, words.WRITTEN) or (clock and _is_at_once(frame[c], units[c]))
-        return named, clock, c not in owned, not written, -off[c], -frame.columns.index(c)
+        return named, clock, c not in owned, sure, not written, -off[c], -frame.columns.index(c)
 
     ranked = sorted((c for c in units if c not in owned or score(c)[0]), key=score, reverse=True)
     if not ranked:

@@ -74,7 +74,7 @@ def title_of(items: Side | None) -> str | None:
         if share(texts.str.starts_with("http")) > _LINKS or (not named and (has_days(known) or with_units(known))):
             continue
         several = mean(texts.head(_LOOKED).str.count_matches(r"\s+") + 1)
-        own = 0 if titled else _OWN  # several items have one title, as stories do
+        own = 0 if named else _OWN  # several items have one title, as stories do
         if len(texts) >= max(own * len(known), _TITLES) and several <= _LONGEST and (named or several >= _SEVERAL):
             found.append((not titled, not named, len(c), c))
     return min(found)[-1] if found else None

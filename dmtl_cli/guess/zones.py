@@ -95,8 +95,10 @@ def of_users(
     if beside is not None and at is not None and beside[1] in (0, _offset(cast(dt.datetime, at.max()), zone)):
         of = f"most times are {_utc(beside[1])} of {beside[0]} beside them"
         return ("UTC", f"{clock}: {of}") if beside[1] else (zone, utc + f"most times are those of {beside[0]} in UTC")
-    if said is None or not said.is_another or (said.by_sleep and abs(said.ahead) < _FAR):
+    if said is None:
         return "UTC", f"{clock}; written in UTC? timezone: {zone}"
+    if not said.is_another or (said.by_sleep and abs(said.ahead) < _FAR):
+        return "UTC", clock
     if at is not None and _is_near(cast(dt.datetime, at.min()), said, zone):
         return zone, utc + said.text
     return "UTC", f"{clock}; yet {said.text}: if they are written in UTC, write timezone: {zone}"
