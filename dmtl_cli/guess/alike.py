@@ -14,6 +14,8 @@ _SECOND = 5  # values below which two columns may be the same by chance
 _OWN = 0.9  # of the ids have a value of their own
 _SELDOM = 0.5  # of the rows without a click have their item in a list that is written after one, at most
 _WITHIN = 0.9  # of a user's values are an item's too
+_ALL = 0.98  # of the rows have as many as a list has elements
+_AFTER = "lists that have the row's own item where it was clicked alone: they are written after the click"
 
 
 def second_id(s: pl.Series, ids: pl.Series, whose: str) -> str | None:
@@ -55,7 +57,12 @@ def offers(frame: pl.DataFrame, item: str, clicked: pl.Series | None = None) -> 
         elif clicked is not None and share(own.filter(clicked).drop_nulls()) >= _OWN > _SELDOM >= share(
             own.filter(~clicked).drop_nulls()
         ):
-            found[c] = "lists that have the row's own item where it was clicked alone: they are written after the click"
+            found[c] = _AFTER
+    late = [c for c, why in found.items() if why == _AFTER]
+    for c in late:
+        n, why = frame[c].list.len().fill_null(0), f"how many {c} has, and they are written after the click"
+        whole = (x for x, kind in frame.schema.items() if kind.is_integer())
+        found |= {x: why for x in whole if share(frame[x].fill_null(0) == n) >= _ALL}
     for c in frame.columns:
         above = c.rpartition(".")[0]
         if first := next((o for o in found if above and o.rpartition(".")[0] == above and o != c), None):

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import PurePosixPath
 
 import polars as pl
 
@@ -212,6 +213,9 @@ def refuse_expression(option: str, text: str | None, events: Table, inputs: Inpu
             what = f"{what}, and which ones name the user and the item is not known"
             hint = "kinds of events and other tables are looked for by these: give --user COLUMN and --item COLUMN too"
         named = absent[0] if absent else ""
+        root, _, field = named.partition(".")
+        unused = [(path, why) for path, why in inputs.other if field and PurePosixPath(path).name.split(".")[0] == root]
+        hint = hint or "; ".join(f"{path} is not used: {why}" for path, why in unused)
         raise UserError(f"{option}: {what}", hint or _which(named, columns), Exit.USAGE)
     _refuse_looked_up(option, text, events, inputs)
 

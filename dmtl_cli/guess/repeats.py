@@ -82,7 +82,8 @@ def unique_of(frame: pl.DataFrame, roles: Roles, later: Iterable[Outcomes] = ())
     pair = pl.struct(pl.col(g.column).cast(pl.String) for g in (roles.user, roles.item)).hash().alias("pair")
     best: tuple[int, Guess] | None = None
     later = list(later)
-    frame = with_keys(frame, (one for one in later if one.computed and not one.once and one.wait is None))
+    made = [one for one in later if one.computed and not one.once and one.wait is None]
+    of_lists, frame = {one.event_key for one in made}, with_keys(frame, made)
     for c, kind in frame.schema.items():
         if c in roles.taken or not (kind.is_integer() or kind == pl.String):
             continue
@@ -90,7 +91,7 @@ def unique_of(frame: pl.DataFrame, roles: Roles, later: Iterable[Outcomes] = ())
         if (found := _again(rows)) is None or (best is not None and found[0] <= best[0]):
             continue
         times = rows.filter(rows["id"].is_duplicated()).group_by("id").agg(pl.col("at").n_unique())["at"]
-        if (times == 1).sum() > _AT_ONCE * len(times):
+        if c in of_lists or (times == 1).sum() > _AT_ONCE * len(times):
             why = f"{found[0]:,} of {found[1]:,} rows repeat the id of one of their user and item: one of each is read"
             best = found[0], Guess(c, why)
     if best is not None:

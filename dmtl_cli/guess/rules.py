@@ -11,10 +11,11 @@ import polars as pl
 from dmtl_cli.config.errors import Exit, UserError, did_you_mean
 from dmtl_cli.config.expressions import is_closed, sources_of, with_quotes
 from dmtl_cli.guess.beside import made_of, named_beside, said
-from dmtl_cli.guess.left_out import LeftOut
+from dmtl_cli.guess.inputs import Inputs
+from dmtl_cli.guess.left_out import LeftOut, left_out
 from dmtl_cli.guess.outcomes import Outcomes
 from dmtl_cli.guess.rewrites import in_brackets
-from dmtl_cli.guess.roles import Roles
+from dmtl_cli.guess.roles import Guess, Roles
 from dmtl_cli.guess.side_tables import Side
 from dmtl_cli.guess.tables import Table
 from dmtl_cli.guess.values import mean
@@ -128,3 +129,37 @@ def _holds(option: str, condition: str, table: Table, roles: Roles, sides: Mappi
         what = f"{option}: expected true or false of each row, got {holds.dtype} by {condition}"
         raise UserError(what, _SUCH, Exit.USAGE)
     return holds
+
+
+def ruled(rules: Rules, events: Table, roles: Roles, inputs: Inputs) -> tuple[list[LeftOut], Table]:
+    """The rows that are left out, of what is guessed and of what a person says, and the events without the latter; the
+    inputs then know too which items may be served."""
+    if rules.items:
+        inputs.served.asked = rules.items
+        side, item = inputs.sides.get("items"), roles.item
+        newest = events if side or (at := roles.instants(events.frame)) is None else _newest_first(events, at)
+        of = (side.table, side.key.column) if side else (newest, item.column) if item else None
+        inputs.served.holds = items_to_serve(rules.items, *of, is_of_items=side is not None) if of else None
+    if rules.where is None:
+        return left_out(events, roles, inputs), events
+    mine, events = rows_that_count(rules.where, events, roles, inputs.sides)
+    _without_constants(events, roles, inputs)
+    return [*left_out(events, roles, inputs, mine.condition), mine], events
+
+
+def _without_constants(events: Table, roles: Roles, inputs: Inputs) -> None:
+    """Leaves out what tells no users apart once rows do not count: of `typ = 'regular'` the column itself."""
+    side, user = inputs.sides.get("users"), roles.user
+    if side is None or user is None:
+        return
+    ids = events.frame[user.column].drop_nulls().cast(pl.String).unique()
+    mine = side.table.frame.filter(pl.col(side.key.column).cast(pl.String).is_in(ids.implode()))
+    for one in [i for i in inputs.used if i.side == "user" and i.column in mine.columns]:
+        if len(mine) and mine[one.column].n_unique() == 1:
+            inputs.used.remove(one)
+            inputs.unused.append(Guess(one.column, "one value of all users whose rows count"))
+
+
+def _newest_first(events: Table, at: pl.Series) -> Table:
+    """The events with the rows of the newest instants first."""
+    return replace(events, frame=events.frame[at.arg_sort(descending=True, nulls_last=True)])

@@ -6,13 +6,14 @@ from collections.abc import Iterable
 
 import polars as pl
 
+from dmtl_cli.config.commands import typed
 from dmtl_cli.config.expressions import sources_of
 from dmtl_cli.guess import words
 from dmtl_cli.guess.aggregates import is_state
 from dmtl_cli.guess.outcomes import Outcomes
 from dmtl_cli.guess.rewrites import is_no_more, rank_of, sql_column, sql_text
 from dmtl_cli.guess.roles import Roles
-from dmtl_cli.guess.values import FEW, share
+from dmtl_cli.guess.values import FEW, is_constant, share
 
 _SURE = 0.98  # of the rows of a state are clicks, or are none
 _HALF = 0.5  # of the clicks have a state: it is what a click alone makes
@@ -43,7 +44,8 @@ def state_lines(events: pl.DataFrame, roles: Roles, later: Iterable[Outcomes], *
         known = {c for one in later for c in one.columns}.union(*map(sources_of, roles.made.values()))
         own = [g.column for g in roles.outcomes if g.column in events.columns and g.column not in known]
         lines += [line for c in own if _is_stage(events[c], clicked) for line in _state_line(rows[c], of)]
-        lines += [line for c in own if isinstance(events.schema[c], pl.List) for line in _listed(rows[c], of)]
+        lists = [c for c in own if isinstance(events.schema[c], pl.List) and not _is_of_request(events, c, roles)]
+        lines += [line for c in lists for line in _listed(rows[c], of)]
     return lines
 
 
@@ -57,7 +59,16 @@ def _listed(s: pl.Series, of: str) -> list[str]:
     left = [v for v, _ in shares if not words.says(v, words.NOT_GOOD)] or [v for v, _ in shares]
     rule = f"ARRAY_CONTAINS({sql_column(s.name)}, {sql_text(left[0])})"
     named = ", ".join(f"{sql_text(v)} {rate}" for v, rate in shares)
-    return [f'# lists of {s.name} of {of}: {named}; name those that are good: --conversion "{rule}"']
+    return [f"# lists of {s.name} of {of}: {named}; name those that are good: --conversion {typed(rule)}"]
+
+
+def _is_of_request(events: pl.DataFrame, c: str, roles: Roles) -> bool:
+    """Whether all that was shown at once has one list, as of a mail's clicks, which are of none of its items alone."""
+    lists = events[c].cast(pl.List(pl.String), strict=False).list.join("\0")
+    if roles.request is None:
+        return False
+    request = roles.request.column
+    return is_constant(pl.DataFrame({request: events[request], c: lists}), request, c)
 
 
 def _is_stage(s: pl.Series, clicked: pl.Series) -> bool:

@@ -271,11 +271,8 @@ def total(
     if whole and has_long_tail(known) and (r := pace()) >= LOOSELY:
         how = "the longer an id is there and the more it is clicked the larger it is"
         return f"{how} (rank correlation {short(r)}), as a running total: {late}"
-    if (
-        (several or (of_users and s.dtype.is_integer()))
-        and _says(s.name, languages.TOTAL_OF)
-        and not words.says(s.name, languages.MEASURE)
-    ):
+    of_few = of_users and s.dtype.is_integer()  # most users have few orders
+    if (several or of_few) and _says(s.name, languages.TOTAL_OF) and not words.says(s.name, languages.MEASURE):
         return f"named like a running total: {late}"
     return None
 

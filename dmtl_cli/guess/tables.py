@@ -67,6 +67,8 @@ class Table:
     only_of_others: tuple[str, ...] = ()
     """columns that only other rows of the file have, which are not in `frame`"""
     of_files: tuple[str, ...] = ()  # all columns of the files, where `frame` has others
+    only_with: str | None = None
+    """a column of times that a person names, without which rows were not shown: `frame` has none of these"""
     hashes: tuple[str, ...] = ()
     """integers beyond int64, which `frame` has as text"""
     yes: dict[str, tuple[str, ...]] = field(default_factory=dict)

@@ -27,7 +27,7 @@ from dmtl_cli.guess.inputs import Inputs
 from dmtl_cli.guess.keys import by_tables
 from dmtl_cli.guess.known import Log
 from dmtl_cli.guess.labels import EXPRESSION, roles_of
-from dmtl_cli.guess.left_out import LeftOut, condition_of, left_out
+from dmtl_cli.guess.left_out import LeftOut, condition_of
 from dmtl_cli.guess.lengths import with_lengths
 from dmtl_cli.guess.listed import is_listed
 from dmtl_cli.guess.objects import OBJECT
@@ -46,11 +46,11 @@ from dmtl_cli.guess.repeats import unique_of
 from dmtl_cli.guess.requests import outcomes_of_requests
 from dmtl_cli.guess.roles import Roles, fits_events, is_catalogue, visits_again, with_names
 from dmtl_cli.guess.rows import BYTES, NOT_UTF8
-from dmtl_cli.guess.rules import NONE, WHERE, Rules, items_to_serve, rows_that_count
+from dmtl_cli.guess.rules import NONE, WHERE, Rules, ruled
 from dmtl_cli.guess.seen import of_what_was_seen, unseen
 from dmtl_cli.guess.shown import as_events, of_lone_lists
 from dmtl_cli.guess.streams import again, by_kinds, parted
-from dmtl_cli.guess.tables import LAKES, ROWS, Found, Table, tables
+from dmtl_cli.guess.tables import LAKES, ROWS, Found, Table, filled, tables
 from dmtl_cli.guess.texts import in_seconds
 from dmtl_cli.guess.values import DAYS, local_days
 from dmtl_cli.guess.waits import Length
@@ -123,7 +123,7 @@ def understood(root: str, given: Mapping[str, str], lives: str | None, rules: Ru
     marked = _marked(found, events, days, newest)
     came = {one.name: until for one in later if (until := _marked(found, one.table, days, newest)) is not None}
     day = min((d for d in (marked, *came.values()) if d is not None), default=newest)
-    left, events = _ruled(rules, events, roles, inputs)
+    left, events = ruled(rules, events, roles, inputs)
     told = _warnings(events, roles, left) + _sessions(events, roles, days, newest, zone)
     cut = {n: side.table.files for n, side in inputs.sides.items() if side.table.files.form not in LAKES}
     sides = frozenset(n for n, files in cut.items() if day and found.is_marked(files, day))
@@ -149,26 +149,6 @@ def _newest(events: Table, later: Sequence[Outcomes], days: Mapping[dt.date, int
     waits, came_of = max((one.days_after for one in later), default=0), days_of(later, events)
     there = {day: n for day, n in days.items() if all(day in of for of in came_of) and before(day, -waits) <= max(days)}
     return complete_day(there.items())
-
-
-def _ruled(rules: Rules, events: Table, roles: Roles, inputs: Inputs) -> tuple[list[LeftOut], Table]:
-    """The rows that are left out, of what is guessed and of what a person says, and the events without the latter; the
-    inputs then know too which items may be served."""
-    if rules.items:
-        inputs.served.asked = rules.items
-        side, item = inputs.sides.get("items"), roles.item
-        newest = events if side or (at := roles.instants(events.frame)) is None else _newest_first(events, at)
-        of = (side.table, side.key.column) if side else (newest, item.column) if item else None
-        inputs.served.holds = items_to_serve(rules.items, *of, is_of_items=side is not None) if of else None
-    if rules.where is None:
-        return left_out(events, roles, inputs), events
-    mine, events = rows_that_count(rules.where, events, roles, inputs.sides)
-    return [*left_out(events, roles, inputs, mine.condition), mine], events
-
-
-def _newest_first(events: Table, at: pl.Series) -> Table:
-    """The events with the rows of the newest instants first."""
-    return replace(events, frame=events.frame[at.arg_sort(descending=True, nulls_last=True)])
 
 
 def _marked(found: Found, table: Table, days: Mapping[dt.date, int], newest: dt.date | None) -> dt.date | None:
@@ -377,7 +357,12 @@ def _of_few(table: Table, read: Files) -> str:
 
 
 def _timed(table: Table, given: Mapping[str, str]) -> Table:
-    """The table with texts such as 3:45 of the given duration as seconds."""
+    """The table without rows that lack the given time, as mails that nobody opened: these were not shown; and with
+    texts such as 3:45 of the given duration as seconds."""
+    if (at := given.get("time")) in table.frame.columns and 0 < table.frame[at].null_count() < len(table.frame):
+        days = [(day, rows.drop_nulls(at)) for day, _, _ in table.pieces if (rows := table.of_day(day)) is not None]
+        pieces = tuple((day, filled(rows), len(rows)) for day, rows in days)
+        table = replace(table, frame=table.frame.drop_nulls(at), pieces=pieces, only_with=at)
     c = given.get("duration")
     if c not in table.frame.columns or table.frame[c].dtype != pl.String:
         return table
