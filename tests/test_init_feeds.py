@@ -169,3 +169,47 @@ def test_days_by_time_needs_a_time_and_a_folder(tmp_path: Path) -> None:
         (tmp_path / "log" / day / "events.jsonl").unlink()
     ended = dmtl("init", tmp_path / "log", "-o", tmp_path / "mine.yaml", "--days-by-time")
     assert ended.code == 2 and "--days-by-time: expected a column of times with a clock" in ended.err, ended.err
+
+
+def mails(home: Path) -> dict[str, int]:
+    """Mails with lists of offers, each opened once or never; a list of the offers that were clicked in the mail, and how
+    many; the visits that a click led to. And what the truth is of the last day."""
+    rng = np.random.default_rng(8)
+    truth = {"shown": 0, "clicks": 0}
+    visits: list[dict[str, Any]] = []
+    for day in DAYS:
+        rows = []
+        for k in range(300):
+            user, sent = f"u{rng.integers(USERS)}", dt.datetime.fromisoformat(f"{day}T06:00:00")
+            opened = sent + dt.timedelta(minutes=2 * k) if rng.random() < 0.4 else None
+            offers = [f"i{i}" for i in rng.choice(TITLES, 6, replace=False)]
+            clicked = [o for o in offers if opened and rng.random() < 0.3]
+            mail = f"{day}-{k}"
+            for o in clicked:
+                visits.append({"mail": mail, "offer": o, "seconds": float(rng.integers(3, 200))})
+            row = {"mail": mail, "user_id": user, "sent_at": sent, "opened_at": opened, "n_clicks": len(clicked)}
+            row |= {"offers": [{"offer": o, "rank": n} for n, o in enumerate(offers)]}
+            row |= {"clicks": [{"offer": o, "agent": "web"} for o in clicked] or None}
+            rows += [row] * (2 if k % 50 == 0 else 1)
+            truth["shown"] += 6 * bool(opened) * (day == DAYS[-1])
+            truth["clicks"] += len(clicked) * (day == DAYS[-1])
+        (home / f"day={day}").mkdir()
+        pl.DataFrame(rows, infer_schema_length=None).write_parquet(home / f"day={day}" / "a.parquet")
+    pl.DataFrame(visits).write_parquet(home / "visits.parquet")
+    return truth
+
+
+def test_a_time_that_most_rows_lack_says_what_was_shown(tmp_path: Path) -> None:
+    """Of mails those that were opened: the request, what repeats and what tells the clicks are told of these."""
+    good = ("--duration", "its_seconds")
+    truth: dict[str, int] = {}
+    ended, raw, text = made(tmp_path, lambda home: truth.update(mails(home)), "--time", "opened_at", *good)
+    events = raw["data"]["events"]
+    assert ended.code == 0, ended.err
+    assert (events["where"], events["request"], events["unique"]) == ("opened_at IS NOT NULL", "mail", "exposure")
+    assert "n_clicks" not in [f.get("column", f["name"]) for f in raw["features"] if f != "auto"]
+    assert "how many clicks.offer has, and they are written after the click" in text or "n_clicks" in str(events)
+    assert "ARRAY_CONTAINS" not in ended.out, "a mail's list of clicks is of no offer alone"
+    found = dmtl("check", "--config", tmp_path / "mine.yaml", "--day", DAYS[-1], "--json").json
+    assert found["rows"] == truth["shown"]
+    assert found["labels"]["click_rate"] == pytest.approx(truth["clicks"] / truth["shown"], abs=1e-4)
