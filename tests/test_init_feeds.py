@@ -172,8 +172,8 @@ def test_days_by_time_needs_a_time_and_a_folder(tmp_path: Path) -> None:
 
 
 def mails(home: Path) -> dict[str, int]:
-    """Mails with lists of offers, each opened once or never; a list of the offers that were clicked in the mail, and how
-    many; the visits that a click led to. And what the truth is of the last day."""
+    """Mails with lists of offers, each opened once or never; a list of those that were clicked in it, and how many; the
+    visits that a click led to. And what the truth is of the last day."""
     rng = np.random.default_rng(8)
     truth = {"shown": 0, "clicks": 0}
     visits: list[dict[str, Any]] = []
@@ -213,3 +213,34 @@ def test_a_time_that_most_rows_lack_says_what_was_shown(tmp_path: Path) -> None:
     found = dmtl("check", "--config", tmp_path / "mine.yaml", "--day", DAYS[-1], "--json").json
     assert found["rows"] == truth["shown"]
     assert found["labels"]["click_rate"] == pytest.approx(truth["clicks"] / truth["shown"], abs=1e-4)
+
+
+def test_a_rule_names_values_of_what_came_of_exposures(tmp_path: Path) -> None:
+    """`saved OR printed`, as people say it, of a column in which these are values: as `did IN ('saved', 'printed')`."""
+
+    def write(home: Path) -> None:
+        rng = np.random.default_rng(3)
+        shown, came = [], []
+        for n, day in enumerate(DAYS):
+            for k in range(400):
+                user, at = f"u{rng.integers(USERS)}", dt.datetime.fromisoformat(f"{day}T08:00:00")
+                for item in rng.choice(TITLES, 5, replace=False).tolist():
+                    own = {"page": f"p{n}-{k}", "item_id": f"i{item}"}
+                    click = int(rng.random() < 0.4)
+                    time = at + dt.timedelta(minutes=k)
+                    shown.append(own | {"ts": f"{time:%Y-%m-%d %H:%M:%S}", "user_id": user, "click": click})
+                    did = [d for d in ("saved", "printed", "rated") if click and rng.random() < 0.4]
+                    came += [own | {"user_id": user, "did": d, "at": f"{time:%Y-%m-%d %H:%M:%S}"} for d in did]
+        for day in DAYS:
+            part = pl.DataFrame([row for row in shown if row["ts"].startswith(day)])
+            part.write_csv(home / f"shown_{day}.csv")
+        pl.DataFrame(came).write_csv(home / "acts.csv")
+
+    ended, raw, _ = made(tmp_path, write, "--conversion", "saved OR printed")
+    good = raw["data"]["events"]["computed"]["good"]
+    assert ended.code == 0 and good == "did_saved OR did_printed", (ended.err, good)
+    ended = dmtl("init", tmp_path / "log", "-o", tmp_path / "b.yaml", "--conversion", "did IN ('saved', 'printed')")
+    same = yaml.safe_load((tmp_path / "b.yaml").read_text())["data"]["events"]["computed"]["good"]
+    assert same.strip("()") == good
+    ended = dmtl("init", tmp_path / "log", "-o", tmp_path / "b.yaml", "--conversion", "saved OR lost")
+    assert ended.code == 2 and "has no column lost" in ended.err

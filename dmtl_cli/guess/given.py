@@ -36,8 +36,9 @@ def told_of(given: Mapping[str, str], named: list[Table], later: Iterable[Outcom
     click that is one has a column in `with_clicks`.
 
     Args:
-        later: what came of exposures: of a column of theirs alone what is made of it is meant. A last name, as
-            `seconds`, is that of the one column that ends so, as `shown.seconds`.
+        later: what came of exposures: of a column of theirs alone what is made of it is meant, and of a value of one,
+            as `saved`, that an exposure has it. A last name, as `seconds`, is that of the one column that ends so, as
+            `shown.seconds`.
 
     Raises:
         UserError: 2 it is neither.
@@ -45,6 +46,9 @@ def told_of(given: Mapping[str, str], named: list[Table], later: Iterable[Outcom
     own = {c for table in named for c in table.frame.columns}
     made = {c: name for c, name in _made_of(later).items() if c not in own}
     made |= {short: made.get(c, c) for short, c in _shortened({*own, *made}).items()}
+    flags = [(v, flag) for one in later for by in one.states.values() for v, flag in by.items()]
+    each = Counter(v for v, _ in flags)
+    made |= {v: f for v, f in flags if each[v] == 1 and v not in own | made.keys() and re.fullmatch(r"[^\W\d]\w*", v)}
     out = {
         role: with_quotes(made.get(text, text)) if _is_rule(role, text) else made.get(text, text)
         for role, text in given.items()
