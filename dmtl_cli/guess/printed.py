@@ -23,6 +23,7 @@ _NUMBER = re.compile(r"(?<![\w'.])\d[\d,.]*%?(?![\w'])")
 _HOLDS = re.compile(r"^export\.items: .*: holds for ([\d,]+) of ([\d,]+) items")
 _ABOUT = 5  # percent of items, by which the day's may be fewer or more
 _WIDE = 100  # characters of a reason
+_NAMED = 12  # features of users, or of items, that are named
 _GOALS = 5  # rules that are printed; the config has all
 _LISTS = ("outcomes", "user features", "item features", "context features", "known late", "no features yet")
 """roles of many columns: all of them are to be looked at"""
@@ -30,7 +31,7 @@ _OF_IDS = ("user features", "item features")
 """of which the print has how many there are: they are of tables, or do not change with events"""
 _TABLES, _OTHERS = "tables not used", "other good clicks"
 """what is printed beside the roles"""
-_WHOLE = (*_LISTS, "timezone", "item", "left out", "served")
+_WHOLE = (*_LISTS, "features", "timezone", "item", "left out", "served")
 """roles whose reasons are told whole"""
 _KEYS = ("user", "item", "time", "click", "duration", "conversion", "request")
 """roles that the config has as keys of these names"""
@@ -184,16 +185,22 @@ def _is_said(line: str, lines: Sequence[str], served: str) -> bool:
 
 
 def _counted(rows: list[dict[str, Any]], config: str) -> list[dict[str, Any]]:
-    """The rows with one in place of those of features of users and items, and of what is not used: how many there
-    are, which the config has with what each is."""
+    """The rows with one in place of those of features of users and items, and of what is not used: which they are,
+    and how many columns are not, which the config has with what each is."""
     several = [r for r in rows if r["role"] in _OF_IDS]
     if not several:
         return rows
-    of = ", ".join(f"{r['column']} of {r['role'].removesuffix(' features')}s" for r in several)
+    of = "; ".join(f"of {r['role'].removesuffix(' features')}s {_few(r['why'])}" for r in several)
     unused = next((f"; {r['column']} columns are not used" for r in rows if r["role"] == "not used"), "")
     total = str(sum(int(r["column"]) for r in several))
     row = {"role": "features", "column": total, "why": f"{of}{unused}: each has a line in {config}"}
     return [*(r for r in rows if r["role"] not in (*_OF_IDS, "not used")), row]
+
+
+def _few(columns: str) -> str:
+    """The first of some columns, and how many more there are."""
+    names = columns.split(", ")
+    return columns if len(names) <= _NAMED + 1 else f"{', '.join(names[:_NAMED])} and {len(names) - _NAMED} more"
 
 
 def _wrapped(text: str) -> list[str]:

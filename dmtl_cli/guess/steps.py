@@ -37,13 +37,21 @@ _DAY = "YYYY-MM-DD"  # stands for one that is not known
 
 
 def steps(
-    config: Path, first: dt.date | None, last: dt.date | None, user: str, known: str | None, inputs: Inputs
+    config: Path,
+    first: dt.date | None,
+    last: dt.date | None,
+    user: str,
+    known: str | None,
+    inputs: Inputs,
+    *,
+    has_history: bool = False,
 ) -> list[str]:
     """The commands from here to a served top K of a user, and of a guest by what is known of them: a student is there
     from the second day on. `init` itself has checked the newest day.
 
     Args:
         inputs: which say what items are called.
+        has_history: whether the log has days before the first.
     """
     if first is None or first == last:
         alone = "  # a student needs a second day (or student.distill.min_age_days: 0)"
@@ -55,6 +63,7 @@ def steps(
         guest = command("recommend", "--config", config, "--feature", known, *more)
         lists.append(f"{guest}  # a guest, by what is known")
     long = "  # takes minutes: the first day tries settings"
+    long += "; the days before it are read as history" if has_history else ""
     asked = f"curl localhost:8000/recommend --json {shlex.quote(json.dumps({'user': user}, ensure_ascii=False))}"
     return [days + long, *lists, f"{command('serve', f'work/{config.stem}')}  # {asked}"]
 
