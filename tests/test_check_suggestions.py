@@ -66,8 +66,8 @@ def test_a_history_and_a_price_that_nothing_reads(tmp_path: Path) -> None:
     change = {"seen_before": lists, "tags": words, "unit_price": 1.0 + np.arange(N), "quality": np.arange(N) * 0.5}
     assert said(project(tmp_path, change)) == [
         "seen_before: lists of the day's items that nothing reads: add {name: seen_before, side: user, kind: sequence, "
-        "level: event, embedding_name: item_id, max_length: 50} to features, if known before these rows, else it to "
-        "data.events.outcomes",
+        "level: event, embedding_name: item_id, max_length: 50} to features, if known before these rows; else name "
+        "it in data.events.outcomes",
         "unit_price: numbers named like a price that nothing reads: add {name: unit_price, side: context, "
         "kind: numeric, transform: log1p} to features",
     ]

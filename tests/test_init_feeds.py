@@ -152,7 +152,7 @@ def test_an_escape_of_like_is_refused(tmp_path: Path) -> None:
     ended, _, _ = made(tmp_path, lambda home: stream(home) and None, "--user", "uid")
     assert ended.code == 0
     ended = dmtl("init", tmp_path / "log", "-o", tmp_path / "mine.yaml", "--where", r"uid NOT LIKE 'qa\_%'")
-    assert ended.code == 2 and r"LIKE has no escape, so that no text fits 'qa\_%'" in ended.err, ended.err
+    assert ended.code == 2 and r"LIKE has no escape, a backslash is a letter of 'qa\_%'" in ended.err, ended.err
     assert "STARTS_WITH" in ended.err
 
 
@@ -244,3 +244,87 @@ def test_a_rule_names_values_of_what_came_of_exposures(tmp_path: Path) -> None:
     assert same.strip("()") == good
     ended = dmtl("init", tmp_path / "log", "-o", tmp_path / "b.yaml", "--conversion", "saved OR lost")
     assert ended.code == 2 and "has no column lost" in ended.err
+
+
+def test_a_rule_over_a_table_beside_the_events_is_of_the_events(tmp_path: Path) -> None:
+    def write(home: Path) -> None:
+        stream(home, mixed=False)
+        rows = [json.loads(line) for line in (home / "titles.jsonl").read_text().splitlines()]
+        priced = [one | {"price": n % 50} for n, one in enumerate(rows)]
+        (home / "titles.jsonl").write_text("".join(json.dumps(one) + "\n" for one in priced))
+
+    (tmp_path / "log").mkdir()
+    write(tmp_path / "log")
+    for rule in ("items.price > 30", "price > 30"):
+        ended = dmtl("init", tmp_path / "log", "-o", tmp_path / "mine.yaml", "--user", "uid", "--conversion", rule)
+        events = yaml.safe_load((tmp_path / "mine.yaml").read_text())["data"]["events"]
+        assert ended.code == 0 and "items.price > 30" in events["computed"]["good"], ended.err
+
+
+def test_words_of_sql_are_no_values_of_a_rule(tmp_path: Path) -> None:
+    """`like` is a word of SQL and a value of what was done."""
+
+    def write(home: Path) -> None:
+        rng = np.random.default_rng(3)
+        shown, came = [], []
+        for n, day in enumerate(DAYS):
+            for k in range(300):
+                user, at = f"u{rng.integers(USERS)}", f"{day} {k % 24:02}:{k % 60:02}:00"
+                for item in rng.choice(TITLES, 5, replace=False).tolist():
+                    own = {"page": f"p{n}-{k}", "item_id": f"i{item}"}
+                    click = int(rng.random() < 0.4)
+                    place = ("home", "list")[k % 2]
+                    shown.append(own | {"ts": at, "user_id": user, "click": click, "place": place})
+                    did = [d for d in ("like", "share", "and") if click and rng.random() < 0.4]
+                    came += [own | {"user_id": user, "did": d, "at": at} for d in did]
+        for day in DAYS:
+            pl.DataFrame([row for row in shown if row["ts"].startswith(day)]).write_csv(home / f"shown_{day}.csv")
+        pl.DataFrame(came).write_csv(home / "acts.csv")
+
+    rule = "place like 'h%' and share"
+    ended, raw, _ = made(tmp_path, write, "--conversion", rule)
+    assert ended.code == 0 and raw["data"]["events"]["computed"]["good"] == "place like 'h%' and did_share", ended.err
+
+
+def test_a_photo_that_is_shown_to_one_user_alone_is_an_item(tmp_path: Path) -> None:
+    def write(home: Path) -> None:
+        rng = np.random.default_rng(2)
+        for day in DAYS:
+            users = rng.integers(0, 60, 1500)
+            rows = pl.DataFrame(
+                {
+                    "user_id": [f"u{u}" for u in users],
+                    "photo_id": [f"p{u}-{n}" for u, n in zip(users, rng.integers(0, 8, 1500), strict=True)],
+                    "ts": [f"{day}T{k % 24:02}:00:00Z" for k in range(1500)],
+                    "click": (rng.random(1500) < 0.3).astype(int),
+                    "seconds": rng.exponential(30, 1500).round(1),
+                }
+            )
+            rows.write_csv(home / f"shown_{day}.csv")
+
+    ended, raw, _ = made(tmp_path, write)
+    assert raw["data"]["events"]["item"] == "photo_id", ended.err
+
+
+def test_a_time_of_what_was_shown_leaves_clicks_of_a_stream(tmp_path: Path) -> None:
+    """Of a stream in which clicks have another column of times, and of a table of items that has one of that name."""
+
+    def write(home: Path) -> None:
+        rng = np.random.default_rng(5)
+        for day in DAYS:
+            rows: list[dict[str, Any]] = []
+            for k in range(1200):
+                own, at = f"{day}-{k}", f"{day}T{k % 24:02}:{k % 60:02}:00Z"
+                base = {"user_id": f"u{rng.integers(USERS)}", "item_id": f"i{rng.integers(TITLES)}"}
+                rows.append(base | {"event": "impression", "id": own, "imp_id": None, "shown_at": at, "t": None})
+                if rng.random() < 0.3:
+                    rows.append(base | {"event": "click", "id": f"c{own}", "imp_id": own, "shown_at": None, "t": at})
+            (home / f"events_{day}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        dates = [f"2026-02-{n % 27 + 1:02}T00:00:00Z" if n % 4 == 0 else None for n in range(TITLES)]
+        items = [{"item_id": f"i{n}", "shown_at": at, "kind": f"k{n % 7}"} for n, at in enumerate(dates)]
+        (home / "items.jsonl").write_text("".join(json.dumps(row) + "\n" for row in items))
+
+    ended, raw, _ = made(tmp_path, write, "--time", "shown_at", "--conversion", "clicked")
+    events = raw["data"]["events"]
+    assert ended.code == 0 and events["where"] == "event = 'impression'", (ended.err, events)
+    assert events["joined"] and "100% of the sample's items are in it" in ended.out

@@ -17,7 +17,7 @@ _NAMED = {"Column", "FieldByName", "Literal"}
 _WITHIN = {"Over", "Rolling", "SubPlan", "Implode"}
 """nodes of an aggregate that give more than one value, or look at other rows"""
 _CLOCK = re.compile(r"\b(NOW|CURRENT_(?:DATE|TIME|TIMESTAMP)|LOCALTIME(?:STAMP)?)\b", re.I)
-_ESCAPED = re.compile(r"\bI?LIKE\s+('(?:[^']|'')*\\(?:[^']|'')*')", re.I)
+_ESCAPED = re.compile(r"\bI?LIKE\s*\(?\s*('(?:[^']|'')*\\[%_](?:[^']|'')*')", re.I)
 _QUOTED = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")*\"""")
 _DOTTED = re.compile(r"\b[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")
 TABLES = ("users", "items")
@@ -65,7 +65,7 @@ def _parsed(text: str) -> tuple[Any, Any]:
     import polars as pl  # here: most configs have no expression, and their commands need not wait for it
 
     if found := _ESCAPED.search(text):
-        what = f"LIKE has no escape, so that no text fits {found[1]}: _ is any letter and % any text"
+        what = f"LIKE has no escape, a backslash is a letter of {found[1]}: _ is any letter and % any text"
         raise ValueError(f"{what}; write STARTS_WITH(column, 'a_') or column ~ '^a_', got {text!r}")
     try:
         expression = pl.sql_expr(text)

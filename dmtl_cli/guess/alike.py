@@ -61,8 +61,8 @@ def offers(frame: pl.DataFrame, item: str, clicked: pl.Series | None = None) -> 
     late = [c for c, why in found.items() if why == _AFTER]
     for c in late:
         n, why = frame[c].list.len().fill_null(0), f"how many {c} has, and they are written after the click"
-        whole = (x for x, kind in frame.schema.items() if kind.is_integer())
-        found |= {x: why for x in whole if share(frame[x].fill_null(0) == n) >= _ALL}
+        whole = {x: frame[x].fill_null(0) for x, kind in frame.schema.items() if kind.is_integer()}
+        found |= {x: why for x, m in whole.items() if share((m == n).filter((m != 0) | (n != 0))) >= _ALL}
     for c in frame.columns:
         above = c.rpartition(".")[0]
         if first := next((o for o in found if above and o.rpartition(".")[0] == above and o != c), None):

@@ -104,6 +104,9 @@ def arrival(
     found = _arrival(root, events, roles, others, lives)
     if not asked or (found is None and not events.files.days):  # a column tells the day as it is
         return found
+    if events.files.form in LAKES:
+        what = f"{BY_TIME}: {events.files.path} is a table of {events.files.form}, which has its days in a column"
+        raise UserError(what, "leave the option out", Exit.USAGE)
     if found is None:
         what = f"{BY_TIME}: expected a column of times with a clock in {events.files.path}, beside days in its names"
         raise UserError(what, "name one with --time COLUMN", Exit.USAGE)

@@ -46,11 +46,9 @@ def told_of(given: Mapping[str, str], named: list[Table], later: Iterable[Outcom
     own = {c for table in named for c in table.frame.columns}
     made = {c: name for c, name in _made_of(later).items() if c not in own}
     made |= {short: made.get(c, c) for short, c in _shortened({*own, *made}).items()}
-    flags = [(v, flag) for one in later for by in one.states.values() for v, flag in by.items()]
-    each = Counter(v for v, _ in flags)
-    made |= {v: f for v, f in flags if each[v] == 1 and v not in own | made.keys() and re.fullmatch(r"[^\W\d]\w*", v)}
+    values = _values_of(later, {*own, *made})
     out = {
-        role: with_quotes(made.get(text, text)) if _is_rule(role, text) else made.get(text, text)
+        role: with_quotes(_by_values(made.get(text, text), values)) if _is_rule(role, text) else made.get(text, text)
         for role, text in given.items()
     }
     mine = named[0].frame.columns  # the events, where anything came of them
@@ -75,6 +73,22 @@ def told_of(given: Mapping[str, str], named: list[Table], later: Iterable[Outcom
     if CLICK_EXPRESSION in out:
         out["click"] = free("clicked", {c for table in named for c in table.frame.columns})
     return out
+
+
+def _values_of(later: Iterable[Outcomes], columns: Collection[str]) -> dict[str, str]:
+    """The flags of values that one column alone of what came of exposures has, and no column is called so."""
+    flags = [(v, flag) for one in later for by in one.states.values() for v, flag in by.items()]
+    each = Counter(v for v, _ in flags)
+    return {v: flag for v, flag in flags if each[v] == 1 and v not in columns}
+
+
+def _by_values(text: str, values: Mapping[str, str]) -> str:
+    """A rule in which a value that stands where a column does, `saved OR printed`, is its flag: no word of SQL is."""
+    try:
+        named = sources_of(with_quotes(text))
+    except ValueError:  # which is said of it as it is typed
+        return text
+    return renamed(text, {c: values[c] for c in named if c in values})
 
 
 def _is_rule(role: str, text: str) -> bool:

@@ -145,7 +145,7 @@ def condition_of(events: Table, roles: Roles, left: Sequence[LeftOut]) -> tuple[
     kinds, seen = events.kinds, roles.seen
     found = [] if kinds is None else [(where_of(kinds), "what was shown: rows of other kinds are below")]
     found += [] if seen is None else [(str(roles.where), f"{seen.column}: {seen.why}; {undone(events)}")]
-    if (at := events.only_with) is not None and not any(f"{at} is not null" in x.condition.lower() for x in left):
+    if (at := events.only_with) is not None:
         found.append((f"{sql_column(at)} IS NOT NULL", f"{at}: rows without the time that --time names were not shown"))
     found += [(one.condition, f"without {one.what}") for one in left]
     if not found:

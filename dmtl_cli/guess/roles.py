@@ -349,10 +349,11 @@ def _is_of_user(frame: pl.DataFrame, c: str, roles: Roles) -> bool:
 
 
 def _is_device(frame: pl.DataFrame, c: str, roles: Roles) -> bool:
-    """Whether each of an id's rows, several, are of one user, as those of a device or an account are: no item is shown
-    to one user alone, day after day."""
+    """Whether each of an id's rows, several, are of one user, as those of a device or an account are, and no name says
+    for sure that it is an item: of photos that remind of a day each is shown to one user alone too."""
     several = frame[c].n_unique() * _EACH_OWN <= len(frame)
-    return several and frame[c].n_unique() > FEW and _is_of_user(frame, c, roles)
+    sure = _is_surely(c, words.ITEM)
+    return several and not sure and frame[c].n_unique() > FEW and _is_of_user(frame, c, roles)
 
 
 def _in_no_other(ids: list[str], patterns: words.Patterns, others: words.Patterns) -> list[str]:

@@ -32,8 +32,9 @@ _TIMES = {
 
 def find_time(frame: pl.DataFrame, roles: Roles) -> None:
     """The given column of times, else the one that is named like the row's, else any that is none of a user or item,
-    one of when the rows were written, many at once, last, and before it one of clocks more of which are far off, as
-    those of devices are; in place of a day alone the clock of that day."""
+    one of when the rows were written, many at once, last, before it integers that no name calls a time, as an order's
+    number may be one by its size, and clocks more of which are far off, as those of devices are; in place of a day
+    alone the clock of that day."""
     if roles.time is not None:
         roles.time_unit = time_unit(frame[roles.time.column])
         return
@@ -47,7 +48,7 @@ def find_time(frame: pl.DataFrame, roles: Roles) -> None:
         named, clock = words.by_name(c, words.TIME), units[c] not in DAYS
         sure = bool(named) or not frame[c].dtype.is_integer()  # an order's number may be a time by its size
         written = words.says(c, words.WRITTEN) or (clock and _is_at_once(frame[c], units[c]))
-        return named, clock, c not in owned, sure, not written, -off[c], -frame.columns.index(c)
+        return named, clock, c not in owned, not written, sure, -off[c], -frame.columns.index(c)
 
     ranked = sorted((c for c in units if c not in owned or score(c)[0]), key=score, reverse=True)
     if not ranked:

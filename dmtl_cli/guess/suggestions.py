@@ -372,11 +372,8 @@ def _unused(config: Config, day: Day, schema: Schema) -> Iterator[str]:
                 level = "level: event, " if of_events else ""
                 shared = f"embedding_name: {item_ids}, " if item_ids else ""
                 line = f"{{name: {c}, side: user, kind: sequence, {level}{shared}max_length: 50}}"
-                seen, known = (
-                    f"{c}: lists of the day's items that nothing reads",
-                    "if known before these rows",
-                )
-                yield f"{seen}: add {line} to features, {known}, else it to data.events.outcomes"
+                seen = f"{c}: lists of the day's items that nothing reads: add {line} to features"
+                yield f"{seen}, if known before these rows; else name it in data.events.outcomes"
             elif _is_price(s) and not (priced and not of_events and not _is_daily(config, side)):
                 where = "context" if of_events else side
                 line = f"{{name: {c}, side: {where}, kind: numeric, transform: log1p}}"

@@ -41,6 +41,7 @@ ROWS, ENOUGH = 200_000, 5_000
 """rows of a sample at most, and at least where there are as many: keys of tables are compared"""
 T = TypeVar("T")
 _MOST, _AWAY = 8, 6_000  # files of a sample's day; rows of a file of the first day, and of one between
+_UNTIMED = 0.02  # of the rows lack a time, from which on they were not shown
 LAKES = (DELTA, ICEBERG)
 
 
@@ -189,6 +190,16 @@ def tables(root: str) -> Found:
     read.sort(key=lambda t: t.files.path)
     largest = sorted(_united(read), key=lambda t: (-t.files.bytes, t.files.path))
     return Found(root, largest, unreadable, marked)
+
+
+def with_time(table: Table, c: str | None) -> Table:
+    """The rows that have a time which a person names, where enough lack it, as mails that nobody opened: these were not
+    shown. Of fewer a clock is broken."""
+    if c not in table.frame.columns or not _UNTIMED <= table.frame[c].null_count() / max(1, len(table.frame)) < 1:
+        return table
+    days = [(day, rows.drop_nulls(c)) for day, _, _ in table.pieces if (rows := table.of_day(day)) is not None]
+    pieces = tuple((day, filled(rows), len(rows)) for day, rows in days)
+    return replace(table, frame=table.frame.drop_nulls(c), pieces=pieces, only_with=c)
 
 
 def _united(read: list[Table]) -> list[Table]:

@@ -50,7 +50,7 @@ from dmtl_cli.guess.rules import NONE, WHERE, Rules, ruled
 from dmtl_cli.guess.seen import of_what_was_seen, unseen
 from dmtl_cli.guess.shown import as_events, of_lone_lists
 from dmtl_cli.guess.streams import again, by_kinds, parted
-from dmtl_cli.guess.tables import LAKES, ROWS, Found, Table, filled, tables
+from dmtl_cli.guess.tables import LAKES, ROWS, Found, Table, tables, with_time
 from dmtl_cli.guess.texts import in_seconds
 from dmtl_cli.guess.values import DAYS, local_days
 from dmtl_cli.guess.waits import Length
@@ -80,6 +80,8 @@ def understood(root: str, given: Mapping[str, str], lives: str | None, rules: Ru
     given = told_of(given, named, [one for later in apart.values() for one in later])
     named = [with_clicks(table, given) for table in named]
     events, roles = _likeliest(named, given)
+    if (shown := with_time(events, given.get("time"))) is not events:
+        events, roles = shown, roles_of(shown.frame, given)
     refuse_given(given, events, roles, found.tables)
     others, later = [table for table in named if table is not events], apart.get(events.files.files, [])
     if ids := by_tables(events, others, roles):
@@ -166,7 +168,6 @@ def _of_rows(found: Sequence[Table], given: Mapping[str, str]) -> list[Table]:
 def _likeliest(named: list[Table], given: Mapping[str, str]) -> tuple[Table, Roles]:
     """The table that looks most like events, with the roles of its columns."""
     rule = given.get(EXPRESSION)
-    asked = [*given.values(), *(sources_of(rule) if rule else ())]
     theirs = {role: c for role, c in given.items() if role != EXPRESSION}
     has = [not rule or not {*sources_of(rule)}.isdisjoint(table.frame.columns) for table in named]
     known = [(roles_of(t.frame, given if its else theirs), t) for t, its in zip(named, has, strict=True)]
@@ -174,15 +175,15 @@ def _likeliest(named: list[Table], given: Mapping[str, str]) -> tuple[Table, Rol
 
     def likeness(of: tuple[Roles, Table]) -> tuple[int, bool, int, bool, int, int]:
         roles, table = of
-        named, fits = sum(c in table.frame.columns for c in asked), fits_events(roles)
+        named, fits = sum(c in table.frame.columns for c in given.values()), fits_events(roles)
         of_day = table.of_day(table.day) if table.day is not None else None
         listed = is_catalogue(table.frame if of_day is None else of_day, roles)
         dated = bool(table.files.days) and roles.user is not None and roles.time is not None and not listed
         sure = 0 if listed or is_listed(table, logs) else fits
         return named, not table.has_no_path, sure, dated, 0 if listed else fits, table.files.bytes
 
-    roles, events = max(known, key=likeness)
-    return events, roles
+    _, events = max(known, key=likeness)
+    return events, roles_of(events.frame, given)
 
 
 def _zone(events: Table, roles: Roles, late: Arrival | None, lives: str | None) -> tuple[str, str] | None:
@@ -209,7 +210,7 @@ def _whole(
     every = replace(events, kinds=None, only_of_others=(), explode=whole)
     every, days = read_whole(root, every, roles.time.column, roles.time_unit, zone)
     events, later = again(_timed(every, given), events, later, others, given)
-    return with_clicks(with_outcomes(events, later), given), later, days
+    return with_time(with_clicks(with_outcomes(events, later), given), given.get("time")), later, days
 
 
 def _settle(roles: Roles, events: Table, later: Sequence[Outcomes], given: Mapping[str, str], zone: str) -> None:
@@ -357,12 +358,7 @@ def _of_few(table: Table, read: Files) -> str:
 
 
 def _timed(table: Table, given: Mapping[str, str]) -> Table:
-    """The table without rows that lack the given time, as mails that nobody opened: these were not shown; and with
-    texts such as 3:45 of the given duration as seconds."""
-    if (at := given.get("time")) in table.frame.columns and 0 < table.frame[at].null_count() < len(table.frame):
-        days = [(day, rows.drop_nulls(at)) for day, _, _ in table.pieces if (rows := table.of_day(day)) is not None]
-        pieces = tuple((day, filled(rows), len(rows)) for day, rows in days)
-        table = replace(table, frame=table.frame.drop_nulls(at), pieces=pieces, only_with=at)
+    """The table with texts such as 3:45 of the given duration as seconds."""
     c = given.get("duration")
     if c not in table.frame.columns or table.frame[c].dtype != pl.String:
         return table
