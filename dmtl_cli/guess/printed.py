@@ -148,7 +148,7 @@ def described(found: dict[str, Any]) -> str:
         rows, again = found["roles"], []
     if again:
         lines.append(f"{'as before':17}{', '.join(dict.fromkeys(again))}")
-    for r in _counted(rows, found["config"]) if not again else rows:
+    for r in _counted(rows) if not again else rows:
         told = r.get("changed", r["why"]) if again else r["why"]
         why = _wrapped(told) if r["role"] in _WHOLE else [_clauses(told)]
         lines.append(f"{r['role']:17}{_short(r['column'], 24):26}{why[0]}")
@@ -184,16 +184,17 @@ def _is_said(line: str, lines: Sequence[str], served: str) -> bool:
     return any(_NUMBER.sub("", other).startswith(_NUMBER.sub("", line)) for other in lines)
 
 
-def _counted(rows: list[dict[str, Any]], config: str) -> list[dict[str, Any]]:
+def _counted(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The rows with one in place of those of features of users and items, and of what is not used: which they are,
     and how many columns are not, which the config has with what each is."""
     several = [r for r in rows if r["role"] in _OF_IDS]
     if not several:
         return rows
     of = "; ".join(f"of {r['role'].removesuffix(' features')}s {_few(r['why'])}" for r in several)
-    unused = next((f"; {r['column']} columns are not used" for r in rows if r["role"] == "not used"), "")
+    none = next((int(r["column"]) for r in rows if r["role"] == "not used"), 0)
+    unused = f"; {count(none, 'column')} {'is' if none == 1 else 'are'} not used" if none else ""
     total = str(sum(int(r["column"]) for r in several))
-    row = {"role": "features", "column": total, "why": f"{of}{unused}: each has a line in {config}"}
+    row = {"role": "features", "column": total, "why": f"{of}{unused}: each has a line in the config"}
     return [*(r for r in rows if r["role"] not in (*_OF_IDS, "not used")), row]
 
 
