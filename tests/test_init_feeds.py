@@ -193,8 +193,8 @@ def mails(home: Path) -> dict[str, int]:
             rows += [row] * (2 if k % 50 == 0 else 1)
             truth["shown"] += 6 * bool(opened) * (day == DAYS[-1])
             truth["clicks"] += len(clicked) * (day == DAYS[-1])
-        (home / f"day={day}").mkdir()
-        pl.DataFrame(rows, infer_schema_length=None).write_parquet(home / f"day={day}" / "a.parquet")
+        (home / "mails" / f"day={day}").mkdir(parents=True)
+        pl.DataFrame(rows, infer_schema_length=None).write_parquet(home / "mails" / f"day={day}" / "a.parquet")
     pl.DataFrame(visits).write_parquet(home / "visits.parquet")
     return truth
 
@@ -208,35 +208,37 @@ def test_a_time_that_most_rows_lack_says_what_was_shown(tmp_path: Path) -> None:
     assert ended.code == 0, ended.err
     assert (events["where"], events["request"], events["unique"]) == ("opened_at IS NOT NULL", "mail", "exposure")
     assert "n_clicks" not in [f.get("column", f["name"]) for f in raw["features"] if f != "auto"]
-    assert "how many clicks.offer has, and they are written after the click" in text or "n_clicks" in str(events)
+    assert "n_clicks" in events.get("outcomes", ()) or "# n_clicks: not used: how many clicks.offer has" in text
     assert "ARRAY_CONTAINS" not in ended.out, "a mail's list of clicks is of no offer alone"
     found = dmtl("check", "--config", tmp_path / "mine.yaml", "--day", DAYS[-1], "--json").json
     assert found["rows"] == truth["shown"]
     assert found["labels"]["click_rate"] == pytest.approx(truth["clicks"] / truth["shown"], abs=1e-4)
+    ended = dmtl("init", tmp_path / "log", "-o", tmp_path / "b.yaml", "--time", "opened_at", *good, "--days-by-time")
+    data = yaml.safe_load((tmp_path / "b.yaml").read_text())["data"]
+    assert (data["events"]["path"], data["events"]["date_column"]) == ("mails", "opened_at"), "no table beside itself"
+
+
+def pages(home: Path, acts: tuple[str, ...]) -> None:
+    """Items on pages with a click, and in a file of their own what was done there, of each page and item."""
+    rng = np.random.default_rng(3)
+    came: list[dict[str, Any]] = []
+    for day in DAYS:
+        shown = []
+        for k in range(400):
+            base = {"user_id": f"u{rng.integers(USERS)}", "ts": f"{day} {8 + k // 60:02}:{k % 60:02}:00"}
+            for item in rng.choice(TITLES, 5, replace=False).tolist():
+                own, click = {"page": f"{day}-{k}", "item_id": f"i{item}"}, int(rng.random() < 0.4)
+                shown.append(base | own | {"click": click, "place": ("home", "list")[k % 2]})
+                did = [act for act in acts if click and rng.random() < 0.4]
+                came += [own | {"user_id": base["user_id"], "did": act, "at": base["ts"]} for act in did]
+        pl.DataFrame(shown).write_csv(home / f"shown_{day}.csv")
+    pl.DataFrame(came).write_csv(home / "acts.csv")
 
 
 def test_a_rule_names_values_of_what_came_of_exposures(tmp_path: Path) -> None:
     """`saved OR printed`, as people say it, of a column in which these are values: as `did IN ('saved', 'printed')`."""
-
-    def write(home: Path) -> None:
-        rng = np.random.default_rng(3)
-        shown, came = [], []
-        for n, day in enumerate(DAYS):
-            for k in range(400):
-                user, at = f"u{rng.integers(USERS)}", dt.datetime.fromisoformat(f"{day}T08:00:00")
-                for item in rng.choice(TITLES, 5, replace=False).tolist():
-                    own = {"page": f"p{n}-{k}", "item_id": f"i{item}"}
-                    click = int(rng.random() < 0.4)
-                    time = at + dt.timedelta(minutes=k)
-                    shown.append(own | {"ts": f"{time:%Y-%m-%d %H:%M:%S}", "user_id": user, "click": click})
-                    did = [d for d in ("saved", "printed", "rated") if click and rng.random() < 0.4]
-                    came += [own | {"user_id": user, "did": d, "at": f"{time:%Y-%m-%d %H:%M:%S}"} for d in did]
-        for day in DAYS:
-            part = pl.DataFrame([row for row in shown if row["ts"].startswith(day)])
-            part.write_csv(home / f"shown_{day}.csv")
-        pl.DataFrame(came).write_csv(home / "acts.csv")
-
-    ended, raw, _ = made(tmp_path, write, "--conversion", "saved OR printed")
+    log = lambda home: pages(home, ("saved", "printed", "rated"))  # noqa: E731
+    ended, raw, _ = made(tmp_path, log, "--conversion", "saved OR printed")
     good = raw["data"]["events"]["computed"]["good"]
     assert ended.code == 0 and good == "did_saved OR did_printed", (ended.err, good)
     ended = dmtl("init", tmp_path / "log", "-o", tmp_path / "b.yaml", "--conversion", "did IN ('saved', 'printed')")
@@ -262,27 +264,9 @@ def test_a_rule_over_a_table_beside_the_events_is_of_the_events(tmp_path: Path) 
 
 
 def test_words_of_sql_are_no_values_of_a_rule(tmp_path: Path) -> None:
-    """`like` is a word of SQL and a value of what was done."""
-
-    def write(home: Path) -> None:
-        rng = np.random.default_rng(3)
-        shown, came = [], []
-        for n, day in enumerate(DAYS):
-            for k in range(300):
-                user, at = f"u{rng.integers(USERS)}", f"{day} {k % 24:02}:{k % 60:02}:00"
-                for item in rng.choice(TITLES, 5, replace=False).tolist():
-                    own = {"page": f"p{n}-{k}", "item_id": f"i{item}"}
-                    click = int(rng.random() < 0.4)
-                    place = ("home", "list")[k % 2]
-                    shown.append(own | {"ts": at, "user_id": user, "click": click, "place": place})
-                    did = [d for d in ("like", "share", "and") if click and rng.random() < 0.4]
-                    came += [own | {"user_id": user, "did": d, "at": at} for d in did]
-        for day in DAYS:
-            pl.DataFrame([row for row in shown if row["ts"].startswith(day)]).write_csv(home / f"shown_{day}.csv")
-        pl.DataFrame(came).write_csv(home / "acts.csv")
-
-    rule = "place like 'h%' and share"
-    ended, raw, _ = made(tmp_path, write, "--conversion", rule)
+    """`like` and `and` are words of SQL, and values of what was done."""
+    log = lambda home: pages(home, ("like", "share", "and"))  # noqa: E731
+    ended, raw, _ = made(tmp_path, log, "--conversion", "place like 'h%' and share")
     assert ended.code == 0 and raw["data"]["events"]["computed"]["good"] == "place like 'h%' and did_share", ended.err
 
 

@@ -52,10 +52,10 @@ class Arrival:
 
     moved: int = 0
     """rows that are of another day than their folder where the users live, if a person says where"""
-    asked: bool = False
-    """whether a person says that folders are days of arrival"""
     begun: int = 0
     """those of them whose folder is of a day before theirs: a day of the users begins in it"""
+    asked: bool = False
+    """whether a person says that folders are days of arrival"""
 
     @property
     def is_told(self) -> bool:

@@ -28,7 +28,7 @@ _GOALS = 5  # rules that are printed; the config has all
 _LISTS = ("outcomes", "user features", "item features", "context features", "known late", "no features yet")
 """roles of many columns: all of them are to be looked at"""
 _OF_IDS = ("user features", "item features")
-"""of which the print has how many there are: they are of tables, or do not change with events"""
+"""which the print has in one row: they are of tables, or do not change with events"""
 _TABLES, _OTHERS = "tables not used", "other good clicks"
 """what is printed beside the roles"""
 _WHOLE = (*_LISTS, "features", "timezone", "item", "left out", "served")

@@ -64,10 +64,9 @@ def _listed(s: pl.Series, of: str) -> list[str]:
 
 def _is_of_request(events: pl.DataFrame, c: str, roles: Roles) -> bool:
     """Whether all that was shown at once has one list, as of a mail's clicks, which are of none of its items alone."""
-    lists = events[c].cast(pl.List(pl.String), strict=False).list.join("\0")
     if roles.request is None:
         return False
-    request = roles.request.column
+    request, lists = roles.request.column, events[c].cast(pl.List(pl.String), strict=False).list.join("\0")
     return is_constant(pl.DataFrame({request: events[request], c: lists}), request, c)
 
 

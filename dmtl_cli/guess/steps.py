@@ -69,8 +69,8 @@ def steps(
 
 
 def title_of(items: Side | None) -> str | None:
-    """The column by which a person knows an item: texts of a few words, that named like a title first, else of which
-    nearly each item has its own, that named like a name before others; None where the table of items has none."""
+    """The column by which a person knows an item: texts of a few words, that named like a title first, then that like a
+    name, else one of which nearly each item has its own; None where the table of items has none."""
     if items is None or items.table.explode:
         return None
     found: list[tuple[bool, bool, int, str]] = []

@@ -79,11 +79,11 @@ def understood(root: str, given: Mapping[str, str], lives: str | None, rules: Ru
     named, apart = _joined(found.root, _of_rows(found.tables, given), given, rules.within)
     given = told_of(given, named, [one for later in apart.values() for one in later])
     named = [with_clicks(table, given) for table in named]
-    events, roles = _likeliest(named, given)
-    if (shown := with_time(events, given.get("time"))) is not events:
-        events, roles = shown, roles_of(shown.frame, given)
+    likeliest = _likeliest(named, given)
+    events = with_time(likeliest, given.get("time"))
+    roles = roles_of(events.frame, given)
     refuse_given(given, events, roles, found.tables)
-    others, later = [table for table in named if table is not events], apart.get(events.files.files, [])
+    others, later = [table for table in named if table is not likeliest], apart.get(events.files.files, [])
     if ids := by_tables(events, others, roles):
         roles = roles_of(events.frame, given, ids)
     events, roles, given = with_grades(events, roles, given, ids)
@@ -165,8 +165,8 @@ def _of_rows(found: Sequence[Table], given: Mapping[str, str]) -> list[Table]:
     return [_timed(t if _is_stream(t, named, given) else as_events(t, named, given), given) for t in named]
 
 
-def _likeliest(named: list[Table], given: Mapping[str, str]) -> tuple[Table, Roles]:
-    """The table that looks most like events, with the roles of its columns."""
+def _likeliest(named: list[Table], given: Mapping[str, str]) -> Table:
+    """The table that looks most like events. A rule of a good click makes one of no table that lacks its columns."""
     rule = given.get(EXPRESSION)
     theirs = {role: c for role, c in given.items() if role != EXPRESSION}
     has = [not rule or not {*sources_of(rule)}.isdisjoint(table.frame.columns) for table in named]
@@ -182,8 +182,7 @@ def _likeliest(named: list[Table], given: Mapping[str, str]) -> tuple[Table, Rol
         sure = 0 if listed or is_listed(table, logs) else fits
         return named, not table.has_no_path, sure, dated, 0 if listed else fits, table.files.bytes
 
-    _, events = max(known, key=likeness)
-    return events, roles_of(events.frame, given)
+    return max(known, key=likeness)[1]
 
 
 def _zone(events: Table, roles: Roles, late: Arrival | None, lives: str | None) -> tuple[str, str] | None:
