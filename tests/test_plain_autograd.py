@@ -68,7 +68,7 @@ def by_hand(log: Path) -> tuple[Made, dict[str, int]]:
     with pytest.MonkeyPatch.context() as patch:
         for module, name in KERNELS:
             patch.setattr(module, name, counted(name, getattr(module, name)))
-        patch.setattr(layers, "SMALL", 0)  # this world's batches are too small for kernels
+        patch.setattr(layers, "FEW", 0)  # batches of this world are too small for kernels
         patch.setattr(mmoe, "FEW", 0)
         return made(log.parent / "by-hand", log, plain=False), calls
 
@@ -83,7 +83,7 @@ def plainly(log: Path) -> Made:
     with pytest.MonkeyPatch.context() as patch:
         for module, name in KERNELS:
             patch.setattr(module, name, refuse)
-        patch.setattr(layers, "SMALL", 0)
+        patch.setattr(layers, "FEW", 0)
         patch.setattr(mmoe, "FEW", 0)
         return made(log.parent / "plainly", log, plain=True)
 

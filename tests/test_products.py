@@ -130,9 +130,13 @@ def test_bfloat16_under_autocast_is_torchs_own() -> None:
 
 @pytest.mark.parametrize(
     ("told", "expected"),
-    [("vendor_id\t: AuthenticAMD\nflags : avx2", True), ("vendor_id\t: GenuineIntel\nflags : avx512f", False)],
+    [
+        ("vendor_id\t: AuthenticAMD\nflags : avx2 avx512f", True),
+        ("vendor_id\t: AuthenticAMD\nflags : avx avx2", False),
+        ("vendor_id\t: GenuineIntel\nflags : avx512f", False),
+    ],
 )
-def test_where_mkl_is_at_home_products_are_torchs_own(
+def test_where_mkl_is_no_slower_products_are_torchs_own(
     told: str, expected: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.undo()  # of the library

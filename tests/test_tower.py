@@ -15,7 +15,7 @@ WIDTHS = (112, 16, 0, 1)
 
 @pytest.fixture(autouse=True)
 def by_hand_of_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nn_layers, "SMALL", 0)
+    monkeypatch.setattr(nn_layers, "FEW", 0)
 
 
 def gradients(layers: TowerLayers, parts: list[Tensor], out: Tensor) -> list[Tensor]:
@@ -61,6 +61,6 @@ def test_a_tower_in_bfloat16_is_that_of_autograd() -> None:
 def test_a_small_tower_is_that_of_autograd(monkeypatch: pytest.MonkeyPatch) -> None:
     layers, parts = TowerLayers(32, (16, 8), wide=True), [torch.randn(9, 32)]
     assert "Tower" in type(layers.of_parts(parts).grad_fn).__name__
-    monkeypatch.setattr(nn_layers, "SMALL", 9 * 32 * 16 + 1)
+    monkeypatch.setattr(nn_layers, "FEW", 10)
     small = layers.of_parts(parts)
     assert "Tower" not in type(small.grad_fn).__name__ and torch.equal(small, layers(parts[0]))

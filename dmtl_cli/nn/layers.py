@@ -14,10 +14,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dmtl_cli.nn.kernels.products import SMALL, Linear, linear
+from dmtl_cli.nn.kernels.products import Linear, linear
 from dmtl_cli.nn.kernels.tower import tower
 from dmtl_cli.nn.table import EmbeddingTable
 from dmtl_cli.runs.ranks import ALONE, Ranks
+
+FEW = 1_024
+"""rows below which products cost less than what is around them, and torch's layers less than what is written by hand"""
 
 
 class Known(NamedTuple):
@@ -236,8 +239,7 @@ class TowerLayers(nn.Sequential):
         """`forward` of parts [N, w] that are side by side, for training: by `tower`, but for bfloat16 and for so
         few rows that its Python costs more than it saves."""
         layers = [layer for layer in self if isinstance(layer, nn.Linear)]
-        few = len(parts[0]) * layers[0].weight.numel() < SMALL
-        if few or torch.is_autocast_enabled(parts[0].device.type):
+        if len(parts[0]) < FEW or torch.is_autocast_enabled(parts[0].device.type):
             return self(torch.cat(list(parts), 1))  # type: ignore[no-any-return]
         return tower(parts, [layer.weight for layer in layers], [layer.bias for layer in layers], wide=self.wide)
 

@@ -1,4 +1,4 @@
-"""Whose processor this is."""
+"""Whose processor this is, and what it can do."""
 
 from __future__ import annotations
 
@@ -9,6 +9,11 @@ from pathlib import Path
 def is_intel() -> bool:
     """Whether the processor is one of Intel's, as far as the system says."""
     return "GenuineIntel" in _told()
+
+
+def has_avx512() -> bool:
+    """Whether it has AVX-512, as far as the system says."""
+    return "avx512f" in _told().split()
 
 
 def _told() -> str:

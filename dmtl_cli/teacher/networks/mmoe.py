@@ -11,11 +11,8 @@ from torch import Tensor
 
 from dmtl_cli.config.teacher import Teacher
 from dmtl_cli.nn.kernels.mixture import mixture, mixture_of_sums
-from dmtl_cli.nn.layers import FirstInput, FirstLayer, SplitLinear
+from dmtl_cli.nn.layers import FEW, FirstInput, FirstLayer, SplitLinear
 from dmtl_cli.teacher.networks.network import Experts, Network, Towers, dropped_experts, gate
-
-FEW = 1_024
-"""rows of a batch below which products cost less than what is around them, and torch's layers less than `mixture`"""
 
 
 def build(config: Teacher, widths: tuple[int, ...], num_tasks: int) -> MMoE:
