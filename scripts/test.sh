@@ -10,4 +10,4 @@ bin=$here/.venv-test/bin
 "$bin/ruff" check .
 "$bin/ruff" format --check .
 "$bin/mypy"
-"$bin/python" -m pytest --numprocesses 2 --dist worksteal "$@"
+"$bin/python" -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal "$@"

@@ -54,16 +54,19 @@ def texts(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 @pytest.mark.parametrize(
-    ("label", "change"),
+    ("label", "change", "budget"),
     [
-        (WITH_CLICKS, lambda frame: frame),
-        (WITH_CLICKS, texts),
-        (CLICKS_ALONE, clicks),
-        (CONVERSION, liked),
+        (WITH_CLICKS, lambda frame: frame, None),
+        (WITH_CLICKS, texts, 0),
+        (CLICKS_ALONE, clicks, 0),
+        (CONVERSION, liked, 0),
     ],
     ids=["exposures", "text ids", "clicks alone", "clicks and a conversion"],
 )
-def test_a_bare_log_is_served(tmp_path: Path, world: list[pl.DataFrame], label: str, change: Any) -> None:
+def test_a_bare_log_is_served(
+    tmp_path: Path, world: list[pl.DataFrame], label: str, change: Any, budget: int | None
+) -> None:
+    """The first as it is by default; the others without trials, which do not see what differs in them."""
     text = CONFIG.format(home=tmp_path, label=label)
     assert len(text.splitlines()) <= 10
     file = tmp_path / "config.yaml"
@@ -73,7 +76,8 @@ def test_a_bare_log_is_served(tmp_path: Path, world: list[pl.DataFrame], label: 
         folder = tmp_path / "log/events" / f"day={day}"
         folder.mkdir(parents=True)
         frame.write_parquet(folder / "part-0.parquet")
-    sets = [a for key, value in SMALL.items() for a in ("--set", f"{key}={value}")]
+    small = SMALL if budget is None else SMALL | {"auto.budget": budget}
+    sets = [a for key, value in small.items() for a in ("--set", f"{key}={value}")]
     ended = dmtl("backfill", "--config", file, "--from", DAYS[0], "--to", DAYS[2], "--json", *sets)
     assert (ended.code, ended.err) == (0, "")
     measured = dmtl("evaluate", "--config", file, "--day", DAYS[3], "--json", *sets)

@@ -6,10 +6,12 @@ import gc
 import os
 import signal
 import sys
+from functools import cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+import typer.main
 
 from dmtl_cli import __version__
 from dmtl_cli.cli import colours, ending, init, inspecting, keeping, publishing, report, serving, signals, synth
@@ -36,10 +38,16 @@ def _top(version: Annotated[bool, typer.Option("--version", metavar="", help="Sh
         raise typer.Exit
 
 
+@cache
+def _program() -> Any:
+    """All commands, made of their signatures once a process."""
+    return typer.main.get_command(app)
+
+
 def execute(arguments: list[str]) -> int:
     """Runs one command; its exit code. A mistake in the arguments is one line too."""
     try:
-        return int(app(arguments, prog_name="dmtl", standalone_mode=False) or 0)
+        return int(_program().main(arguments, prog_name="dmtl", standalone_mode=False) or 0)
     except OSError as e:  # what prints help; a command's work ends in `ending.outcome`
         return ending.not_printed(e)
     except SystemExit as e:  # typer's: completion is over (0), or the reader of its help is gone

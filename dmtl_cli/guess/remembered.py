@@ -36,9 +36,6 @@ def remembered(of: Callable[Concatenate[pl.DataFrame, P], T]) -> Callable[Concat
 @remembered
 def codes(frame: pl.DataFrame, column: str) -> npt.NDArray[np.int64]:
     """[n] the same number for rows of one value, -1 for rows without one."""
-    s = frame[column]
-    plain = s.hash().zip_with(s.is_not_null(), pl.Series([None], dtype=pl.UInt64)) if s.dtype.is_nested() else s
-    of = pl.DataFrame({"v": plain.cast(pl.String) if plain.dtype == pl.Categorical else plain})
-    numbered = of.unique(maintain_order=True).with_row_index("n").with_columns(pl.col("n").cast(pl.Int64))
-    found = of.join(numbered, on="v", how="left", nulls_equal=True, maintain_order="left")["n"]
-    return np.asarray(pl.select(pl.when(plain.is_null()).then(-1).otherwise(found)).to_series().to_numpy(), np.int64)
+    hashed = pl.when(pl.col(column).is_not_null()).then(pl.col(column).hash())
+    ranked = hashed.rank("dense").cast(pl.Int64).fill_null(0) - 1
+    return np.asarray(frame.select(ranked).to_series().to_numpy(), np.int64)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import tempfile
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 
 from dmtl_cli.config.errors import Exit, UserError
+from dmtl_cli.config.features import Feature
 from dmtl_cli.config.schema import Config
+from dmtl_cli.config.student import Student
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.student.build import Blocks, build_exposure, build_student
 from dmtl_cli.student.export.towers import Shown, towers_of, write_towers
@@ -29,7 +32,13 @@ def refuse_unexportable(config: Config) -> None:
     Raises:
         UserError: 78 the student has no file format.
     """
-    encoder, section = _Shape(config.features_of("student")), config.student
+    _written(config.features_of("student"), config.student)
+
+
+@cache
+def _written(features: tuple[Feature, ...], section: Student) -> None:
+    """The same once a process: each day of a chain asks it."""
+    encoder = _Shape(features)
     kappa, floats = 1.0 if section.exposure.kappa else 0.0, encoder.layout("item").floats
     student = Blocks(build_student(encoder, section), build_exposure(encoder, section) if kappa else None)
     shown = Shown(kappa, 1.0, np.ones(floats, np.float32) if floats else None)
