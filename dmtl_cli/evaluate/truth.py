@@ -96,7 +96,8 @@ def load_truth(folder: str | None) -> tuple[Truth | None, list[dict[str, Any]]]:
 
 def _columns(file: Path) -> dict[str, npt.NDArray[Any]]:
     """A truth table sorted by its id: `id` int64 [n], else float64 [n] or [n, 8]."""
-    table = pq.read_table(file, partitioning=None)
+    with pq.ParquetFile(file) as parquet:  # pq.read_table imports what reads folders, and pandas where it is installed
+        table = parquet.read()
     out: dict[str, npt.NDArray[Any]] = {}
     for name in table.column_names:
         column = table[name].combine_chunks()
