@@ -26,4 +26,4 @@ EOF
   printf %s "$want" >"$venv/.made-for"
 fi
 cd "$here"
-"$venv/bin/python" -m pytest --numprocesses 2 --dist worksteal -W default "$@"
+"$venv/bin/python" -m pytest --numprocesses logical --maxprocesses 4 --dist worksteal -W default "$@"

@@ -55,7 +55,7 @@ def _found(export: Path, canaries: Path) -> dict[str, float] | str:
 @pytest.fixture(autouse=True)
 def _read_back_here(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """An export is read back in the test's own process: another one takes a second, and there are hundreds of exports.
-    `test_canary` has that process, and so has every command that a test starts as a program."""
+    `test_canary` has that process, and so have fixtures of modules, and commands that a test starts as a program."""
     if request.path.name != "test_canary.py":
         monkeypatch.setattr("dmtl_cli.serving.canary.read_back", _found)
 

@@ -58,15 +58,15 @@ def texts(frame: pl.DataFrame) -> pl.DataFrame:
     [
         (WITH_CLICKS, lambda frame: frame, None),
         (WITH_CLICKS, texts, 0),
-        (CLICKS_ALONE, clicks, 0),
-        (CONVERSION, liked, 0),
+        (CLICKS_ALONE, clicks, None),
+        (CONVERSION, liked, None),
     ],
     ids=["exposures", "text ids", "clicks alone", "clicks and a conversion"],
 )
 def test_a_bare_log_is_served(
     tmp_path: Path, world: list[pl.DataFrame], label: str, change: Any, budget: int | None
 ) -> None:
-    """The first as it is by default; the others without trials, which do not see what differs in them."""
+    """As it is by default; text ids without trials, which see numbers of rows alone."""
     text = CONFIG.format(home=tmp_path, label=label)
     assert len(text.splitlines()) <= 10
     file = tmp_path / "config.yaml"

@@ -43,7 +43,7 @@ def test_help_reads_no_config_and_draws_no_bar(command: list[str]) -> None:
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     home = tmp_path_factory.mktemp("world")
     generate(home, 3, start=dt.date(2026, 1, 1), users=40, items=40, events_per_day=400, seed=1)
-    made = Project.create(home, home / "log")
+    made = Project.create(home, home / "log", home / "truth")
     made.config |= {"features": "auto", "gates": {"quality": False}, "auto": {"budget": 0}}
     made.write()
     assert made.call("run", "--day", DAYS[0]).code == 0

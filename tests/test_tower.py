@@ -7,14 +7,19 @@ import torch
 from torch import Tensor
 
 from dmtl_cli.nn import layers as nn_layers
+from dmtl_cli.nn.kernels import products
 from dmtl_cli.nn.layers import TowerLayers
 
 WIDTHS = (112, 16, 0, 1)
 """of the parts of an input; a side without numbers has one of none"""
 
 
-@pytest.fixture(autouse=True)
-def by_hand_of_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(params=["oneDNN", "torch"], autouse=True)
+def by_hand_of_any_size(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By either library, whatever this processor has."""
+    if request.param == "oneDNN" and not products.there():
+        pytest.skip("torch has no oneDNN here")
+    monkeypatch.setattr(products, "faster", lambda: request.param == "oneDNN")
     monkeypatch.setattr(nn_layers, "FEW", 0)
 
 

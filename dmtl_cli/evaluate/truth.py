@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -96,17 +97,15 @@ def load_truth(folder: str | None) -> tuple[Truth | None, list[dict[str, Any]]]:
 
 def _columns(file: Path) -> dict[str, npt.NDArray[Any]]:
     """A truth table sorted by its id: `id` int64 [n], else float64 [n] or [n, 8]."""
-    with pq.ParquetFile(file) as parquet:  # pq.read_table imports what reads folders, and pandas where it is installed
-        table = parquet.read()
+    with pq.ParquetFile(file) as parquet:  # pq.read_table, and to_numpy of Arrow's, import pandas where it is installed
+        frame = pl.DataFrame(parquet.read())
     out: dict[str, npt.NDArray[Any]] = {}
-    for name in table.column_names:
-        column = table[name].combine_chunks()
+    for name, column in frame.to_dict().items():
         if name in ("user_id", "item_id"):
             out["id"] = column.to_numpy()
-        elif pa.types.is_fixed_size_list(column.type):
-            out[name] = column.flatten().to_numpy().astype(np.float64).reshape(-1, DIM)
         else:
             out[name] = column.to_numpy().astype(np.float64)
+            out[name] = out[name].reshape(-1, DIM) if column.dtype.is_nested() else out[name]
     order = np.argsort(out["id"])
     return {name: values[order] for name, values in out.items()}
 

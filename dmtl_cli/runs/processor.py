@@ -12,7 +12,7 @@ def is_intel() -> bool:
 
 
 def has_avx512() -> bool:
-    """Whether it has AVX-512, as far as the system says."""
+    """Whether it has AVX-512, as far as the system says: only Linux does."""
     return "avx512f" in _told().split()
 
 

@@ -32,12 +32,12 @@ def refuse_unexportable(config: Config) -> None:
     Raises:
         UserError: 78 the student has no file format.
     """
-    _written(config.features_of("student"), config.student)
+    _refuse(config.features_of("student"), config.student)
 
 
 @cache
-def _written(features: tuple[Feature, ...], section: Student) -> None:
-    """The same once a process: each day of a chain asks it."""
+def _refuse(features: tuple[Feature, ...], section: Student) -> None:
+    """Once a process for the same student, as each day of a chain asks; a refusal is not kept. Raises as above."""
     encoder = _Shape(features)
     kappa, floats = 1.0 if section.exposure.kappa else 0.0, encoder.layout("item").floats
     student = Blocks(build_student(encoder, section), build_exposure(encoder, section) if kappa else None)
