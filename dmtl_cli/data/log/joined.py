@@ -65,7 +65,7 @@ class Outcomes:
         self.clocks, self._item = clocks, item if section.item else None
         self.name, self.section, self._files, self._groups = f"data.events.joined.{name}", section, files, groups
         self._days, self._timezone, self._check, self._declared = days, timezone, check, declared
-        self._through, self._left_out, self._astray, self._nameless = through, Counter[str](), 0, 0
+        self._through, self._left_out, self._nameless = through, Counter[str](), 0
 
     def values(self, exposures: pl.DataFrame, columns: Sequence[str], file: File) -> pl.DataFrame:
         """[n] rows of the columns: what came of each exposure.
@@ -229,11 +229,6 @@ class Outcomes:
         return pl.DataFrame([row, ids])
 
     @property
-    def astray(self) -> int:
-        """Rows that name a row of another table which is not there."""
-        return self._astray if self._read else 0
-
-    @property
     def repeated(self) -> int:
         """Rows of a table that was read, without those that `unique` reads in their place."""
         return self._left_out[REPEATED]
@@ -310,7 +305,6 @@ class Outcomes:
         if self._through is None or self.section.way is None:
             return pl.int_range(len(ids), dtype=pl.UInt32, eager=True).alias("row"), ids
         found = self._through.exposures(self.section.way[1], ids, self)
-        self._astray = found[_ID].null_count() - self._nameless
         row, ids = found["row"], found[_ID]
         if self._item is not None:
             ids = _with_items(ids, frame[str(self.section.item)].gather(row)).alias(_ID)
