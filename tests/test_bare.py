@@ -54,19 +54,16 @@ def texts(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 @pytest.mark.parametrize(
-    ("label", "change", "budget"),
+    ("label", "change"),
     [
-        (WITH_CLICKS, lambda frame: frame, None),
-        (WITH_CLICKS, texts, 0),
-        (CLICKS_ALONE, clicks, None),
-        (CONVERSION, liked, None),
+        (WITH_CLICKS, lambda frame: frame),
+        (WITH_CLICKS, texts),
+        (CLICKS_ALONE, clicks),
+        (CONVERSION, liked),
     ],
     ids=["exposures", "text ids", "clicks alone", "clicks and a conversion"],
 )
-def test_a_bare_log_is_served(
-    tmp_path: Path, world: list[pl.DataFrame], label: str, change: Any, budget: int | None
-) -> None:
-    """As it is by default; text ids without trials, which see numbers of rows alone."""
+def test_a_bare_log_is_served(tmp_path: Path, world: list[pl.DataFrame], label: str, change: Any) -> None:
     text = CONFIG.format(home=tmp_path, label=label)
     assert len(text.splitlines()) <= 10
     file = tmp_path / "config.yaml"
@@ -76,8 +73,7 @@ def test_a_bare_log_is_served(
         folder = tmp_path / "log/events" / f"day={day}"
         folder.mkdir(parents=True)
         frame.write_parquet(folder / "part-0.parquet")
-    small = SMALL if budget is None else SMALL | {"auto.budget": budget}
-    sets = [a for key, value in small.items() for a in ("--set", f"{key}={value}")]
+    sets = [a for key, value in SMALL.items() for a in ("--set", f"{key}={value}")]
     ended = dmtl("backfill", "--config", file, "--from", DAYS[0], "--to", DAYS[2], "--json", *sets)
     assert (ended.code, ended.err) == (0, "")
     measured = dmtl("evaluate", "--config", file, "--day", DAYS[3], "--json", *sets)

@@ -8,7 +8,7 @@ import signal
 import sys
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 import typer.main
@@ -23,7 +23,6 @@ app = typer.Typer(
     help="Offline logit distillation for recommendation retrieval: train a teacher, store its scores, train a student.",
     epilog="Begin with:  dmtl init PLACE_OF_YOUR_LOG -o mylog.yaml",
     no_args_is_help=True,
-    pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
 for group in (init, publishing, inspecting, report, serving, keeping, synth):
@@ -38,16 +37,14 @@ def _top(version: Annotated[bool, typer.Option("--version", metavar="", help="Sh
         raise typer.Exit
 
 
-@cache
-def _program() -> Any:
-    """All commands, made of their signatures once a process."""
-    return typer.main.get_command(app)
+_program = cache(typer.main.get_command)
+"""the commands, made of their signatures once a process"""
 
 
 def execute(arguments: list[str]) -> int:
     """Runs one command; its exit code. A mistake in the arguments is one line too."""
     try:
-        return int(_program().main(arguments, prog_name="dmtl", standalone_mode=False) or 0)
+        return int(_program(app).main(arguments, prog_name="dmtl", standalone_mode=False) or 0)
     except OSError as e:  # what prints help; a command's work ends in `ending.outcome`
         return ending.not_printed(e)
     except SystemExit as e:  # typer's: completion is over (0), or the reader of its help is gone

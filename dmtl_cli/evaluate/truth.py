@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dmtl_cli.config.errors import Exit, UserError
-from dmtl_cli.evaluate.laws import BAIT, DIM, LAWS, Floats, Ints, Law
+from dmtl_cli.evaluate.laws import BAIT, LAWS, Floats, Ints, Law
 
 FORMAT = 1
 """version of a world's files"""
@@ -56,7 +56,7 @@ class Truth:
                 raise UserError(f"{path}: expected a world of format {FORMAT}, got {world['format']}", "make it again")
             users, items = (_columns(path / name) for name in names[1:])
             return cls(LAWS[world.get("world", BAIT)](**world["law"]), users, items)
-        except (ValueError, KeyError, TypeError, OSError, pa.ArrowException) as e:
+        except (ValueError, KeyError, TypeError, OSError, pa.ArrowException, pl.exceptions.PolarsError) as e:
             raise UserError(f"{path}: damaged truth of a synthetic world: {e}", "make it again with synth") from e
 
     def click_rate(self, user_ids: npt.NDArray[Any], item_ids: npt.NDArray[Any]) -> Floats:
@@ -103,9 +103,8 @@ def _columns(file: Path) -> dict[str, npt.NDArray[Any]]:
     for name, column in frame.to_dict().items():
         if name in ("user_id", "item_id"):
             out["id"] = column.to_numpy()
-        else:
+        else:  # vectors have an array's two dimensions already
             out[name] = column.to_numpy().astype(np.float64)
-            out[name] = out[name].reshape(-1, DIM) if column.dtype.is_nested() else out[name]
     order = np.argsort(out["id"])
     return {name: values[order] for name, values in out.items()}
 
