@@ -1,4 +1,4 @@
-"""torch's optimizers without torch's compiler.
+"""torch's Adam without torch's compiler.
 
 torch marks parts of its optimizers as not to be compiled. The marks import the compiler, with sympy, when such a part
 is first called: over a second of a processor, of a command that compiles nothing. Here are the same functions without
@@ -23,7 +23,3 @@ class EagerAdam(EagerOptimizer, torch.optim.Adam):
     """torch's Adam; not for `differentiable=True`."""
 
     step = torch.no_grad()(inspect.unwrap(torch.optim.Adam.step))
-
-
-class EagerLbfgs(EagerOptimizer, torch.optim.LBFGS):
-    """torch's L-BFGS."""
