@@ -41,7 +41,7 @@ def judged(folder: Path, towers: dict[str, Served], scratch: Path) -> dict[str, 
     """Every measure by name; one that is not met is negative (and -inf where it is 0)."""
     facts = json.loads((folder / "features.json").read_text())
     tables = {"user": USERS, "item": ITEMS}
-    found = read_back(folder, scratch, towers, FULL, tables, facts["scale"], facts["bias"])
+    found = read_back(folder, scratch, towers, FULL, tables, facts)
     for m in found:
         assert m.integrity and m.name.startswith("export.")
     met = {m.name: (m.least is None or m.value >= m.least) and (m.most is None or m.value <= m.most) for m in found}

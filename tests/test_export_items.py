@@ -286,6 +286,25 @@ def test_another_condition_is_another_export_and_nothing_else(chain: Project, tm
     assert {*Export.open(project.ws).items[0]} == {*morning.filter(pl.col("state") == "on")["item_id"]}
 
 
+def test_an_export_of_no_item_is_refused(world: Path, tmp_path: Path) -> None:
+    """All that the log has is in the table, and has ended by the morning."""
+    shutil.copytree(world, tmp_path / "log")
+    shown = pl.read_parquet(world / "events/*/*.parquet", hive_partitioning=False)["item_id"].unique()
+    for day in DAYS:
+        file = tmp_path / f"log/items/day={day}/part-0.parquet"
+        items = pl.read_parquet(file, hive_partitioning=False).join(
+            shown.to_frame(), on="item_id", how="full", coalesce=True
+        )
+        items.with_columns(gone=pl.lit(dt.date.fromisoformat(DAYS[2]))).write_parquet(file)
+    project = a_project(tmp_path, tmp_path / "log")
+    project.config["data"]["items"]["until"] = "gone"
+    project.write()
+    ended = project.call("backfill", "--from", DAYS[0], "--to", DAYS[1])
+    said = f"export {DAYS[1]}: none of the 80 items is to be served on the morning after; they have ended (data.items)"
+    assert ended.code == 65 and said in ended.err, ended.err
+    assert not (project.ws / "export/LATEST").exists()
+
+
 def test_exports_of_all_items_are_as_before(world: Path, tmp_path: Path) -> None:
     """Whether `all` is written or not: the same keys, the same bytes, the same measures and facts."""
     found = []

@@ -186,8 +186,9 @@ class Export:
             every |= {f"sequence_{k}": s.astype(np.int64) for k, s in enumerate(part.sequences)}
             with decoding(self.folder / f"{side}_tower.onnx"):
                 vectors = session.run(None, {n: every[n] for n in names})[0]
-                if not np.isfinite(vectors).all():
-                    raise ValueError("its vectors are not finite")
+            if not np.isfinite(vectors).all():
+                what = f"vectors of {side}s: not finite, of finite numbers"
+                raise UserError(what, "give numbers of the size that they have in the log")
             out.append(vectors)
         return np.concatenate(out)
 

@@ -14,7 +14,7 @@ import polars as pl
 
 from dmtl_cli.config.errors import UserError, such_as
 from dmtl_cli.config.evaluate import TOPK, Evaluate
-from dmtl_cli.config.export import Numbers, faiss_version
+from dmtl_cli.config.export import faiss_version
 from dmtl_cli.data.days import Days
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.log.day import ID, Day
@@ -26,9 +26,9 @@ from dmtl_cli.runs.gates import Measure
 from dmtl_cli.runs.manifest import Manifest
 from dmtl_cli.runs.run import Draft, Parent, Result, Run, distinct
 from dmtl_cli.serving.export import Export
-from dmtl_cli.student.build import Blocks, stored_student
+from dmtl_cli.student.build import stored_student
 from dmtl_cli.student.doubts import one_direction
-from dmtl_cli.student.export.files import Catalogue, clicked_items, score_facts, write_export
+from dmtl_cli.student.export.files import Catalogue, clicked_items, write_export
 from dmtl_cli.student.export.read_back import read_back
 from dmtl_cli.student.export.towers import Shown, block_vectors, vectors
 from dmtl_cli.student.gates import of_vectors
@@ -113,6 +113,9 @@ def _export(
         bar.next("towers and vectors")
         chosen = log.chosen(day)
         left, unlisted, counts = _not_served(run, log, day, read, chosen)
+        if left is not None and read.items[ID].is_in(left.implode()).all():
+            what = f"export {day}: none of the {len(read.items):,} items is to be served on the morning after"
+            raise UserError(what, "they have ended (data.items), or export.items leaves them out")
         if ended := log.log.told_of_ended(day):
             run.log.say(ended)
         options = run.config.export
@@ -120,7 +123,8 @@ def _export(
         to, key, k = publication.path, publication.key, run.config.evaluate.k
         catalogue = write_export(to, student, encoder, read, shown, left, options, seen, key, k)
         bar.next("reading the files back")
-        measures = _read_back(publication, catalogue, student, shown, encoder, read, options.vectors)
+        tables = {"user": read.users, "item": catalogue.served}
+        measures = read_back(to, publication.tmp, catalogue.towers, encoder, tables, catalogue.facts, options.vectors)
         bar.next("recall of its own day")
         threshold = manifest.facts["threshold_seconds"]
         measures += _recall(run, catalogue, encoder, read, threshold, of_served=chosen is not None)
@@ -197,22 +201,6 @@ def _not_chosen(
     if len(there):
         run.log.say(f"{len(there):,} of {len(items):,} items are not served: {', '.join(why)}")
     return left, [], counts
-
-
-def _read_back(
-    publication: Publication,
-    catalogue: Catalogue,
-    student: Blocks,
-    shown: Shown,
-    encoder: Encoder,
-    read: Day,
-    numbers: Numbers,
-) -> list[Measure]:
-    """Whether the files say what the student says."""
-    facts = score_facts(student, shown)
-    tables = {"user": read.users, "item": catalogue.served}
-    folder, scratch = publication.path, publication.tmp
-    return read_back(folder, scratch, catalogue.towers, encoder, tables, facts["scale"], facts["bias"], numbers)
 
 
 def _recall(

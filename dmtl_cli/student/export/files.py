@@ -45,6 +45,8 @@ class Catalogue(NamedTuple):
     norm: dict[str, float]
     """mean length of some served vectors by side"""
     towers: dict[str, Served]
+    facts: dict[str, Any]
+    """as `score_facts` says"""
     served: pl.DataFrame
     """raw features of its items"""
     vectors: Floats
@@ -97,7 +99,7 @@ def write_export(
     }
     norms = {s: float(np.linalg.norm(v.astype(np.float64), axis=1).mean()) if len(v) else 0.0 for s, v in some.items()}
     kept = write_index(folder, settings, some["user"], exact, as_stored, key, k)
-    return Catalogue(len(items), _oov_share(encoder, items), spreads, norms, towers, served, as_stored, kept)
+    return Catalogue(len(items), _oov_share(encoder, items), spreads, norms, towers, facts, served, as_stored, kept)
 
 
 def write_items(folder: Path, ids: pl.Series, made: Floats, numbers: Numbers = "float32", key: str = "") -> Floats:

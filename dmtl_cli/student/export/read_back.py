@@ -6,7 +6,9 @@ programs are read here, which has torch already: loading it anew costs more than
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -34,8 +36,7 @@ def read_back(
     towers: dict[str, Served],
     encoder: Encoder,
     tables: dict[str, pl.DataFrame],
-    scale: float,
-    bias: float,
+    facts: Mapping[str, Any],
     numbers: Numbers = "float32",
 ) -> list[Measure]:
     """Integrity of a written export.
@@ -43,7 +44,7 @@ def read_back(
     Args:
         scratch: where the canaries are written.
         tables: raw features of all its users and items, by side, with their id.
-        scale, bias: by which a dot product is a score.
+        facts: whose `scale` and `bias` make a dot product a score.
         numbers: of the stored vectors.
     """
     rows = _pairs(len(tables["user"]), len(tables["item"]))
@@ -54,6 +55,7 @@ def read_back(
         found = {side: vectors(towers[side], some) for side, some in encoded.items()}
         off = max(_off(folder / f"{s}_tower.pt2", towers[s], some, found[s]) for s, some in encoded.items())
         out.append(Measure("export.pt2", off, most=TOLERANCE))
+    scale, bias = facts["scale"], facts["bias"]
     u, v = (found.get(side, np.zeros((0, 1))).astype(np.float64) for side in ("user", "item"))
     size = 1 + abs(scale) * np.linalg.norm(u, axis=1) * np.linalg.norm(v, axis=1)
     ids = {f"{side}_id": frame[ID] for side, frame in raw.items()}
