@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -51,6 +52,20 @@ def test_rows_of_users_by_a_loop(runs: dict[str, Path], name: str) -> None:
 def test_vectors_that_are_not_finite_are_found(runs: dict[str, Path], tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not finite"):
         top_k(np.ones((1, 2), np.float32), np.array([[1, np.nan], [2, 3]], np.float32), 1)
+
+
+def test_numbers_too_large_for_a_tower_are_no_damaged_run(
+    runs: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Overflown:
+        def run(self, names: None, inputs: dict[str, Any]) -> list[Any]:
+            return [np.full((1, 2), np.inf, np.float32)]
+
+    export = Export.open(runs["float32"])
+    monkeypatch.setattr(export, "_session", lambda side: Overflown())
+    with pytest.raises(UserError, match=r"^vectors of users: not finite, of finite numbers$") as e:
+        export.vectors(export.user_features[:1], "user")
+    assert e.value.hint == "give numbers of the size that they have in the log"
 
 
 @pytest.mark.parametrize("name", ["float32", "hnsw"])

@@ -99,6 +99,7 @@ def test_words_and_dates_stay_text(tmp_path: Path, text: str) -> None:
         ("teacher", "{learning_rate: 1e999}", "teacher.learning_rate: expected a finite number, got inf"),
         ("teacher", "{crosses: 3}", "teacher.crosses: expected a list, got 3"),
         ("student", "{hard: {duration_weighted: 1}}", "student.hard.duration_weighted: expected true or false, got 1"),
+        ("workspace", r'"a\0b"', "not YAML: text with a NUL character"),
         ("teacher", "[1]", "teacher: expected keys and values, got a list"),
         (
             "teacher",
@@ -164,6 +165,18 @@ def test_messages_have_no_words_of_python(tmp_path: Path) -> None:
     assert len(found) > 500
     python = re.compile(r"(?i)should|(?<!in)valid|tuple|dict|instance|string|integer|boolean|pattern|none|\^")
     assert {m for m in found if python.search(m)} == set()
+
+
+def test_names_that_are_none_beside_automatic_features(tmp_path: Path) -> None:
+    text = "workspace: w\ndata: {root: log, events: {click: c, duration: s}}\nfeatures:\n"
+    found = mistakes(tmp_path, text + "  - auto\n  - {name: {a: 1}, side: user, kind: numeric}\n")
+    assert found == ["c.yaml:5: features.1.name: expected text, got keys and values"]
+
+
+def test_a_success_file_of_a_day(tmp_path: Path) -> None:
+    text = SMALL.replace("{click", "{success_file: '_OK_{date}', click")
+    assert mistakes(tmp_path, text)[0].startswith("c.yaml:4: data.events.success_file: ")
+    assert load(tmp_path, text.replace("{date}", "{day}")).data.events.success_file == "_OK_{day}"
 
 
 # -- keys --------------------------------------------------------------------------------------------------------------

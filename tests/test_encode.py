@@ -396,6 +396,19 @@ def test_a_number_that_never_changes_is_zero(values: list[Any]) -> None:
     assert encoder.entities(day, "item").floats[:, 0] == pytest.approx([0.0] * len(values), abs=1e-7)
 
 
+@pytest.mark.parametrize("options", [{}, {"num_buckets": 2}])
+def test_a_number_that_stands_for_none_is_not_measured(options: dict[str, Any]) -> None:
+    """DBL_MAX: its square is no float64, and the middle of it and of -DBL_MAX is far from all others."""
+    most = np.finfo(np.float64).max
+    with_it, without = (
+        Encoder((numeric(**options),)).grow([a_day(items={"x": pl.Series(x, dtype=pl.Float64)})])
+        for x in ([1.0, 2.0, 4.0, most, -most], [1.0, 2.0, 4.0])
+    )
+    assert with_it.numbers == without.numbers
+    alone = Encoder((numeric(**options),)).grow([a_day(items={"x": pl.Series([most], dtype=pl.Float64)})])
+    assert "x" not in alone.numbers, "as of a day without a value"
+
+
 @pytest.mark.parametrize("options", [{}, {"transform": "log1p"}, {"num_buckets": 2}])
 def test_a_number_that_nobody_knows_is_measured_on_a_later_day(options: dict[str, Any]) -> None:
     """Until then it is what null is, and as many rows as null and one bucket need."""

@@ -34,6 +34,8 @@ from dmtl_cli.data.log.reader import Log
         ("user_id,item_id,day\n1,2,3\n", 65, r"no column d, which tells the day \(columns: user_id, item_id, day\)"),
         ("d,d\n1,2\n", 65, "column 'd' appears more than once"),
         ("d,,x\n1,2,3\n", 65, "row 1: expected names of columns"),
+        ("user_id,d\r1,2\r", 65, r"e\.csv: row 1: new-line character .*; correct its first line"),
+        (f"{'d' * 140_000},x\n1,2\n", 65, r"e\.csv: row 1: field larger than field limit"),
         ("", 66, r"e\.csv: empty; retry"),
         (HEAD, 66, "no file of .*e.csv has a d of day 2026-01-01"),
     ],

@@ -21,6 +21,7 @@ from dmtl_cli.config.data import Data, Events
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.features import Feature
 from dmtl_cli.data.log import sizes
+from dmtl_cli.data.log.now import Now
 from dmtl_cli.data.log.reader import Log
 
 DAY = dt.date(2026, 1, 1)
@@ -104,6 +105,31 @@ def test_the_log_is_read_as_if_it_had_them(
     assert {0, 1, -1} == {*found.filter(pl.col("click").cast(pl.Int8) == 1)["conversion"]}, (
         "all kinds of label are there"
     )
+
+
+@pytest.mark.parametrize("cut", ["clicks/{day}.parquet", "clicks"])
+def test_other_days_files_are_no_change(tmp_path: Path, cut: str) -> None:
+    """Whether names or rows tell the days of what came."""
+    days = [DAY + dt.timedelta(days=k) for k in range(3)]
+    for k, day in enumerate(days):
+        write(shown(k), tmp_path / "events", str(day), "parquet")
+        write(clicks(k).with_columns(on=pl.lit(day)), tmp_path / "clicks", str(day), "parquet")
+    joined = {"path": cut, "key": "shown_id", "columns": COLUMNS} | ({} if "{" in cut else {"date_column": "on"})
+    events = {
+        "path": "events/{day}.parquet",
+        "user": "person",
+        "item": "doc",
+        "click": "clicked",
+        "duration": "seconds",
+    }
+    data = Data(root=str(tmp_path), events=Events.model_validate({**events, "joined": {"clicks": joined}}))
+    log = Log(data, (), converted=tmp_path / "converted")
+    then = {day: log.inputs(day) for day in days}
+    now = Now(data, days, tmp_path / "converted")
+    assert not now.unreadable and not any(now.changed(inputs) for inputs in then.values())
+    write(clicks(7).with_columns(on=pl.lit(days[1])), tmp_path / "clicks", str(days[1]), "parquet")
+    again = Now(data, days, tmp_path / "converted")
+    assert [again.changed(then[day]) for day in days] == [False, True, False]
 
 
 @pytest.mark.parametrize("block", [7, sizes.BLOCK])

@@ -351,7 +351,6 @@ REFUSED: list[tuple[str, Any, int, str]] = [
     ("/vectors", {"side": "item", "rows": [{"price": True}, {"price": [2.5]}]}, 400, "price: expected values of one"),
     ("/vectors", {"side": "user", "rows": [{"history": [10**400]}]}, 400, "history: expected values of one type"),
     ("/vectors", {"side": "user", "rows": [{"history": [2.0**53]}]}, 400, "not whole (below 2^53)"),
-    ("/vectors", {"side": "user", "rows": [{"taste": [3e38] * 3}]}, 400, "vectors of users: not finite, of finite numb"),
     ("/recommend", {"user": "4", "filter": {"price": 10**400}}, 400, "filter: price"),
     ("/recommend", {"user": "4", "filter": {"price": {"min": 10**400}}}, 400, "filter: price"),
     ("/recommend", {"user": "4", "kappa": 10**400}, 422, "kappa: "),

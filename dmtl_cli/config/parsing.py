@@ -136,6 +136,8 @@ class _Tree:
             return [self.plain(v, loader, (*place, k)) for k, v in enumerate(node.value)]
         if node.tag == "tag:yaml.org,2002:float":
             return float(node.value)
+        if isinstance(node.value, str) and "\0" in node.value:  # no path and no column has it
+            raise _Refused("text with a NUL character", node.start_mark)
         return loader.construct_object(node)
 
     def _mapping(self, node: yaml.MappingNode, loader: _Loader, place: Place) -> dict[str, Any]:

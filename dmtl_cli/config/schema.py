@@ -84,7 +84,7 @@ class Config(Section):
         given = (given,) if given == "auto" else given
         if not isinstance(given, (list, tuple)) or "auto" not in given:
             return raw
-        own = {f.get("name") for f in given if isinstance(f, dict)}
+        own = {f.get("name") for f in given if isinstance(f, dict) and isinstance(f.get("name"), str)}
         try:
             made = [f for f in automatic(Events.model_validate(raw["data"]["events"])) if f.name not in own]
         except (KeyError, TypeError, ValidationError):  # the fields' own checks report it

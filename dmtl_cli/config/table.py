@@ -200,10 +200,10 @@ class Table(Section):
         """Whether the path stands for several folders or files that no day in it tells apart."""
         return "*" in self.path and not self.is_dated
 
-    @field_validator("path")
+    @field_validator("path", "success_file")
     @classmethod
-    def _pattern(cls, path: str) -> str:
-        if "{" in path or "}" in path:
+    def _pattern(cls, path: str | None) -> str | None:
+        if path is not None and ("{" in path or "}" in path):
             DayPattern(path)
         return path
 

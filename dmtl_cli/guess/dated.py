@@ -92,9 +92,7 @@ def _is_moved(table: Table, clock: _Clock, zone: str) -> bool:
 
 
 def _off(table: Table, clock: _Clock, zone: str) -> pl.Series:
-    """By how many days each row of the sample is later than its file; of none where rows are not those of its files."""
-    if sum(rows for _, _, rows in table.pieces) != len(table.frame):
+    """By how many days each row of the sample is later than its file; of none where no file tells its day."""
+    if table.days is None:
         return pl.Series([], dtype=pl.Int64)
-    of = [day for day, _, rows in reversed(table.pieces) for _ in range(rows)]
-    days = local_days(table.frame[clock[0]], clock[1], zone)
-    return (days - pl.Series(of, dtype=pl.Date)).dt.total_days().drop_nulls()
+    return (local_days(table.frame[clock[0]], clock[1], zone) - table.days).dt.total_days().drop_nulls()

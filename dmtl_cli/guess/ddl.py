@@ -84,7 +84,7 @@ def _elements(manifest: str) -> tuple[str, ...]:
     """Names of the columns that a manifest tells, none where it tells none."""
     try:
         return tuple(str(one["name"]) for one in json.loads(manifest)["schema"]["elements"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return ()
 
 

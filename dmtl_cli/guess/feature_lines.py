@@ -115,7 +115,8 @@ def guest(roles: Roles, inputs: Inputs, events: pl.DataFrame) -> str | None:
                 continue
             cut = each.options.get("separator")
             s = (s.str.split(cut) if cut and s.dtype == pl.String else s).list.first()
-        top = s.drop_nulls().value_counts(sort=True).sort("count", s.name, descending=[True, False])
+        there = (s.filter(s.is_finite()) if s.dtype.is_float() else s).drop_nulls()
+        top = there.value_counts(sort=True).sort("count", s.name, descending=[True, False])
         if len(top) and top["count"][0] > max(_SHARED * len(s), _SEVERAL - 1):
             value = top[s.name][0]
             value = int(value) if isinstance(value, float) else value

@@ -26,7 +26,7 @@ from dmtl_cli.guess.requests import is_of_request
 from dmtl_cli.guess.rewrites import lists_in_text
 from dmtl_cli.guess.roles import Guess, Roles, times_of
 from dmtl_cli.guess.served import told
-from dmtl_cli.guess.side_tables import Side, by_likeness, place
+from dmtl_cli.guess.side_tables import Side, by_likeness, days_of_rows, place
 from dmtl_cli.guess.sides import ITEMS, is_another, never_back, side_of
 from dmtl_cli.guess.since import as_days
 from dmtl_cli.guess.tables import ROWS, Table
@@ -406,11 +406,3 @@ def _as_days(known: pl.Series) -> str | None:
 
 def _is_bracketed(s: pl.Series) -> bool:
     return bool(s.head(100).str.contains(r"^\[.*\]$").all())
-
-
-def days_of_rows(events: Table, roles: Roles, zone: str) -> pl.Series | None:
-    """The day of each row of the sample, by names of files or the rows' times; None where neither tells it."""
-    if events.pieces and sum(rows for _, _, rows in events.pieces) == len(events.frame):
-        days: list[dt.date] = [day for day, _, rows in reversed(events.pieces) for _ in range(rows)]
-        return pl.Series("day", days, dtype=pl.Date)
-    return roles.days(events.frame, zone)

@@ -347,7 +347,7 @@ def paths_of(files: Files, days: tuple[dt.date, dt.date] | None) -> list[str]:
     """The files from a first to a last day by their names, of a table without days in its names all, sorted."""
     if days is None or not files.days:
         return [path for path, _ in files.files]
-    return [path for path, _ in files.files if (day := _stem(path)[2]) is not None and days[0] <= day <= days[1]]
+    return [path for path, _ in files.files if (day := files.day_of(path)) is not None and days[0] <= day <= days[1]]
 
 
 def _below(path: str, folder: str) -> bool:

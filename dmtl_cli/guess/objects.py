@@ -63,5 +63,5 @@ def _are_objects(known: pl.Series) -> bool:
     known = known.filter(known.str.contains(_FULL))  # a request may have shown nothing: []
     try:
         return all(isinstance(json.loads(text), (dict, list)) for text in known.head(_TRIED))
-    except ValueError:
+    except (ValueError, RecursionError):  # of one that is too deep
         return False

@@ -278,8 +278,8 @@ def _by_day(table: Table, mine: Roles, events: Table, roles: Roles, taken: set[s
     if named is None:
         return None
     day = _shared_day(table, events)
-    frame = _of_day(events, day)
-    rows = _while(_of_day(table, day), mine, frame, roles)
+    frame = events.on(day)
+    rows = _while(table.on(day), mine, frame, roles)
     shown, told, mixed = (
         pairs_of_day(frame, user, item, roles),
         *(pairs_of_day(of, *named, mine) for of in (rows, _mixed(rows, named[1]))),
@@ -310,7 +310,7 @@ def wait_of(
     """
     assert one.computed is not None
     day = _shared_day(table, events)
-    frame, rows = _of_day(events, day), _of_day(table, day)
+    frame, rows = events.on(day), table.on(day)
     if any(_instants(of, each) is None for of, each in ((frame, roles), (rows, mine))):
         return None
     assert roles.time is not None and mine.time is not None
@@ -343,12 +343,6 @@ def _shared_day(table: Table, events: Table) -> dt.date | None:
     """The newest day of which both samples have rows, else that of which most of the events' are."""
     mine, theirs = ({day for day, _, rows in of.pieces if rows} for of in (table, events))
     return max(mine & theirs, default=events.day)
-
-
-def _of_day(table: Table, day: dt.date | None) -> pl.DataFrame:
-    """Its rows of a day, where its files have days."""
-    rows = table.of_day(day) if day is not None else None
-    return table.frame if rows is None else rows
 
 
 def _while(rows: pl.DataFrame, mine: Roles, shown: pl.DataFrame, roles: Roles) -> pl.DataFrame:

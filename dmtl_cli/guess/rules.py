@@ -93,8 +93,7 @@ def rows_that_count(condition: str, events: Table, roles: Roles, sides: Mapping[
     gone, unknown = mean(~holds.fill_null(False)), mean(holds.is_null())
     why = f"; {unknown:.1%} have no value there, and are left out too: OR ... IS NULL keeps them" if unknown else ""
     what = f"{_LEFT} ({gone:.1%} of rows{why})"
-    events = replace(events, frame=events.frame.filter(holds))
-    return LeftOut(in_brackets(condition), what, sources_of(condition)[0], is_typed=True), events
+    return LeftOut(in_brackets(condition), what, sources_of(condition)[0], is_typed=True), events.where(holds)
 
 
 def items_to_serve(condition: str, table: Table, key: str, *, is_of_items: bool) -> pl.Series:

@@ -17,7 +17,7 @@ from dmtl_cli.guess.outcomes import Outcomes
 from dmtl_cli.guess.partial import partial_columns, rows_of
 from dmtl_cli.guess.rewrites import quoted, where_of
 from dmtl_cli.guess.roles import Guess, Roles
-from dmtl_cli.guess.tables import Table, filled, spread
+from dmtl_cli.guess.tables import Table, spread
 from dmtl_cli.guess.values import FEW, share
 
 _DAYS = 31  # of which first rows are read
@@ -43,7 +43,7 @@ def of_what_was_seen(
         return events, roles
     column, flag = found
     seen = Guess(column, f"{flag.why}: {_LEFT}")
-    narrowed = _with(events, flag.rows)
+    narrowed = events.where(flag.rows)
     told = roles_of(narrowed.frame, given, {**ids, "seen": seen})
     if told.click is None or roles.click is None or told.click.column != roles.click.column:
         return events, roles
@@ -100,13 +100,3 @@ def _is_set_each_day(root: str, events: Table, days: pl.Series | None, flag: Nee
             if not frame.select(pl.sql_expr(flag.condition).any())[0, 0] and len(frame) >= FEW:
                 return False
     return True
-
-
-def _with(table: Table, rows: pl.Series) -> Table:
-    """The table with some of its rows."""
-    pieces, at = [], 0
-    for day, _, n in reversed(table.pieces):
-        part = table.frame.slice(at, n).filter(rows.slice(at, n))
-        pieces.append((day, filled(part), len(part)))
-        at += n
-    return replace(table, frame=table.frame.filter(rows), pieces=tuple(reversed(pieces)))

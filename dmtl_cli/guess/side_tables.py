@@ -125,9 +125,9 @@ def place(table: Table, events: Table, roles: Roles, found: Beside) -> None:
         second = f"a second table of {name}, beside {found.sides[name].table.files.name}"
         found.other.append((table.files.name, _NONE if is_chance else second))
         return
-    frame, version = _of_a_day(table), None
+    frame, version = table.on(table.day), None
     if frame[key].drop_nulls().is_duplicated().any():
-        shown = None if name == "users" or (days := _days(events, roles)) is None else (ids, days)
+        shown = None if name == "users" or (days := days_of_rows(events, roles, "UTC")) is None else (ids, days)
         version = version_of(frame, key, _newest(events, roles), shown)
         if version is None:
             coded = "" if (e := table.written.encoding) == "utf-8" else f"; its text is in {e}"
@@ -138,27 +138,19 @@ def place(table: Table, events: Table, roles: Roles, found: Beside) -> None:
         if not table.files.days:  # of a table a day, the newest day's rows are the first
             table = replace(table, frame=newest_first(table.frame, version))
     elif name == "items" and not table.files.days:
-        version = birth(frame, key, ids, _days(events, roles))
+        version = birth(frame, key, ids, days_of_rows(events, roles, "UTC"))
     until = None
     if name == "items" and not table.files.days:
-        until = end_of(table.frame.unique(key, keep="first", maintain_order=True), key, ids, _days(events, roles))
+        once = table.frame.unique(key, keep="first", maintain_order=True)
+        until = end_of(once, key, ids, days_of_rows(events, roles, "UTC"))
     why = f"{joined:.0%} of the sample's {name} are in it"
     better = told(name, ids, table.frame[key], joined)
     found.sides[name] = Side(table, Guess(key, f"{why}; {better[1]}" if better else why), version=version, until=until)
 
 
-def _of_a_day(table: Table) -> pl.DataFrame:
-    """The rows of which an id should have one: of the newest day, where there are days."""
-    found = table.of_day(table.day) if table.day is not None else None
-    return table.frame if found is None else found
-
-
-def _days(events: Table, roles: Roles) -> pl.Series | None:
-    """Of each row of the sample; None where neither names of files nor times tell them."""
-    if events.pieces and sum(rows for _, _, rows in events.pieces) == len(events.frame):
-        of = [day for day, _, rows in reversed(events.pieces) for _ in range(rows)]
-        return pl.Series("day", of, dtype=pl.Date)
-    return roles.days(events.frame, "UTC")
+def days_of_rows(events: Table, roles: Roles, zone: str) -> pl.Series | None:
+    """The day of each row of the sample, by names of files or the rows' times; None where neither tells it."""
+    return roles.days(events.frame, zone) if events.days is None else events.days
 
 
 def _newest(events: Table, roles: Roles) -> dt.date | None:
@@ -212,7 +204,7 @@ def by_likeness(others: Sequence[Table], events: Table, roles: Roles) -> list[Ta
     ids = {g.column for g in (roles.user, roles.item) if g}
 
     def order(table: Table) -> tuple[int, bool, float]:
-        named, frame = bool(ids & {*table.frame.columns}), _of_a_day(table)
+        named, frame = bool(ids & {*table.frame.columns}), table.on(table.day)
         best, is_own = 0.0, False
         for _, of_events, s, _ in _keys(frame, events, roles):
             if is_id(s) and (there := within(of_events, s)) >= JOINED:
@@ -229,7 +221,7 @@ def _of_acts(table: Table, events: Table, roles: Roles) -> str | None:
     several users, and a user of several items."""
     if roles.user is None or roles.item is None:
         return None
-    frame, found = _of_a_day(table), list[str]()
+    frame, found = table.on(table.day), list[str]()
     for g in (roles.user, roles.item):
         ids = events.frame[g.column]
         there = {c: within(frame[c], ids) for c in frame.columns if is_id(frame[c]) and c not in found}

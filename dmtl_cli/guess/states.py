@@ -213,7 +213,7 @@ def _stopped(s: pl.Series, shown: Shown) -> tuple[tuple[Value, ...], str] | None
         return None
     if float(there["more"].sum()) > _GO_ON * float(there["of"].sum()):
         return None
-    values = dict(zip(text.unique(maintain_order=True), s.unique(maintain_order=True), strict=True))
+    values = dict(zip(text, s, strict=True))
     names = ", ".join(str(v) for v in sorted(gone["v"].to_list(), key=str))
     many = f"{gone['gone'].sum():,} of {gone['n'].sum():,} items with {names}"
     return tuple(values[v] for v in there["v"]), f"{many} are not shown on the last day, as hardly any other: "

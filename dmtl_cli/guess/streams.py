@@ -27,7 +27,7 @@ from dmtl_cli.guess.pairs import of_exposures, pairs_of_day, wait_of, waiting, w
 from dmtl_cli.guess.rewrites import Behaviours, is_click, is_seen, values_of, with_click
 from dmtl_cli.guess.roles import Guess, Roles
 from dmtl_cli.guess.shown import as_events, by_elements
-from dmtl_cli.guess.tables import Table, filled
+from dmtl_cli.guess.tables import Table
 from dmtl_cli.guess.values import FEW, Kinds, free, is_id, share, time_unit, within
 
 _FEW = 0.02  # of the rows of what follows may be of kinds that tell nothing
@@ -60,7 +60,7 @@ def parted(table: Table, others: Sequence[Table], given: Mapping[str, str]) -> t
     shown, follow = kinds.of(table.frame), rest.of(table.frame)
     later = [c for c in follow.columns if shown[c].null_count() == len(shown) and follow[c].null_count() < len(follow)]
     mine_alone = replace(table, kinds=kinds, only_of_others=(*later, values.column), of_files=(*table.frame.columns,))
-    events = _narrowed(mine_alone)
+    events = mine_alone.only(mine_alone.asked)
     of_lists["user"] = roles.user.column
     lists = events if table.explode else as_events(events, beside, of_lists)
     item = roles.item if (same := lists.explode == table.explode) else _roles_beside(lists, beside, of_lists).item
@@ -251,7 +251,8 @@ def _beside(
     rows = files.frame.filter(pl.col(kind).is_in(kinds))
     if roles.time is None or len(rows) < FEW:
         return []
-    part = _narrowed(replace(every, kinds=Kinds(kind, kinds, True)))
+    part = replace(every, kinds=Kinds(kind, kinds, True))
+    part = part.only(part.asked)
     found = _by_pairs(events, shown, rows, replace(values, click=()), roles, part, later, named)
     timed = ((one, wait_of(one, one.table, roles, events, roles)) for one in found[:1])
     return [replace(waiting(one, wait, one.table, roles), once=False) for one, wait in timed if wait is not None]
@@ -331,7 +332,7 @@ def _by_list(table: Table, values: Behaviours | None, roles: Roles) -> tuple[Tab
         why = f"of the same files, by {request} and {shown} of what was shown: {_named(followed[kind])}"
         key, rest = free("exposure", taken), replace(table, frame=others, kinds=replace(mine, among=False))
         computed = pair_of(request, shown), pair_of(request, item)
-        events = by_elements(_narrowed(alone), (shown,))
+        events = by_elements(alone.only(alone.asked), (shown,))
         return events, [made.of("later", rest, key, key, why, computed=computed)]
     return None
 
@@ -404,15 +405,3 @@ def by_kinds(roles: Roles, later: Sequence[Outcomes]) -> None:
     if roles.duration is None and kinds and (roles.conversion is None or roles.conversion.column in kinds):
         best, *others = kinds
         roles.conversion, roles.further = kinds[best], {c: kinds[c] for c in others}
-
-
-def _narrowed(table: Table) -> Table:
-    """The rows of its kinds, and by day."""
-    assert table.kinds is not None
-    pieces = []
-    for day, _, _ in table.pieces:
-        rows = table.of_day(day)
-        assert rows is not None
-        asked = table.asked(rows)
-        pieces.append((day, filled(asked), len(asked)))
-    return replace(table, frame=table.asked(table.frame), pieces=tuple(pieces))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import PurePosixPath
@@ -42,6 +42,7 @@ ROWS, ENOUGH = 200_000, 5_000
 T = TypeVar("T")
 _MOST, _AWAY = 8, 6_000  # files of a sample's day; rows of a file of the first day, and of one between
 _UNTIMED = 0.02  # of the rows lack a time, from which on they were not shown
+_HOLDS = ":holds"
 LAKES = (DELTA, ICEBERG)
 
 
@@ -128,6 +129,29 @@ class Table:
             at += rows
         return None
 
+    def on(self, day: dt.date | None) -> pl.DataFrame:
+        """The rows of a day; all where there are none of it."""
+        rows = None if day is None else self.of_day(day)
+        return self.frame if rows is None else rows
+
+    @property
+    def days(self) -> pl.Series | None:
+        """Of each row; None where no folder or name tells it."""
+        if not self.pieces:
+            return None
+        return pl.concat([pl.repeat(d, n, dtype=pl.Date, eager=True) for d, _, n in reversed(self.pieces)])
+
+    def only(self, keep: Callable[[pl.DataFrame], pl.DataFrame]) -> Table:
+        """The rows that `keep` leaves of any."""
+        parts = [(day, keep(rows)) for day, _, _ in self.pieces if (rows := self.of_day(day)) is not None]
+        pieces = tuple((day, filled(rows), len(rows)) for day, rows in parts)
+        return replace(self, frame=keep(self.frame), pieces=pieces)
+
+    def where(self, holds: pl.Series) -> Table:
+        """The rows for which a condition [rows] holds."""
+        told = replace(self, frame=self.frame.with_columns(holds.alias(_HOLDS)))
+        return told.only(lambda rows: rows.filter(_HOLDS).drop(_HOLDS))
+
 
 @dataclass(frozen=True)
 class Found:
@@ -197,9 +221,7 @@ def with_time(table: Table, c: str | None) -> Table:
     shown. Of fewer a clock is broken."""
     if c not in table.frame.columns or not _UNTIMED <= table.frame[c].null_count() / max(1, len(table.frame)) < 1:
         return table
-    days = [(day, rows.drop_nulls(c)) for day, _, _ in table.pieces if (rows := table.of_day(day)) is not None]
-    pieces = tuple((day, filled(rows), len(rows)) for day, rows in days)
-    return replace(table, frame=table.frame.drop_nulls(c), pieces=pieces, only_with=c)
+    return replace(table.only(lambda rows: rows.drop_nulls(c)), only_with=c)
 
 
 def _united(read: list[Table]) -> list[Table]:

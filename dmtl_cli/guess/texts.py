@@ -221,8 +221,7 @@ def _ungrouped(rows: pl.DataFrame, decimal: str, thousands: str) -> pl.DataFrame
     for s in rows.select(_texts(rows)):
         known = s.filter(~s.str.strip_chars().is_in(words.NONE)).drop_nulls()
         if len(known) and not floats(known, decimal, thousands).null_count():
-            text = ungrouped(s, decimal, thousands)
-            made.append(text.set(text.is_null() & s.is_not_null(), s) if text.null_count() > s.null_count() else text)
+            made.append(ungrouped(s, decimal, thousands).fill_null(s))
     return rows.with_columns(made)
 
 

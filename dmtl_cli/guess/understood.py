@@ -20,7 +20,7 @@ from dmtl_cli.guess.beside import named_beside
 from dmtl_cli.guess.dated import by_own_times
 from dmtl_cli.guess.doubts import crowd, invalid_rows, no_item, nobody, null_ids, sessions, warnings
 from dmtl_cli.guess.exploding import parallel
-from dmtl_cli.guess.features import days_of_rows, inputs_of
+from dmtl_cli.guess.features import inputs_of
 from dmtl_cli.guess.files import CSV, JSON, Files, complete_day, usual
 from dmtl_cli.guess.given import below_zero, refuse_expression, refuse_given, told_of, with_clicks, with_grades
 from dmtl_cli.guess.inputs import Inputs
@@ -49,6 +49,7 @@ from dmtl_cli.guess.rows import BYTES, NOT_UTF8
 from dmtl_cli.guess.rules import NONE, WHERE, Rules, ruled
 from dmtl_cli.guess.seen import of_what_was_seen, unseen
 from dmtl_cli.guess.shown import as_events, of_lone_lists
+from dmtl_cli.guess.side_tables import days_of_rows
 from dmtl_cli.guess.streams import again, by_kinds, parted
 from dmtl_cli.guess.tables import LAKES, ROWS, Found, Table, tables, with_time
 from dmtl_cli.guess.texts import in_seconds
@@ -176,8 +177,7 @@ def _likeliest(named: list[Table], given: Mapping[str, str]) -> Table:
     def likeness(of: tuple[Roles, Table]) -> tuple[int, bool, int, bool, int, int]:
         roles, table = of
         named, fits = sum(c in table.frame.columns for c in given.values()), fits_events(roles)
-        of_day = table.of_day(table.day) if table.day is not None else None
-        listed = is_catalogue(table.frame if of_day is None else of_day, roles)
+        listed = is_catalogue(table.on(table.day), roles)
         dated = bool(table.files.days) and roles.user is not None and roles.time is not None and not listed
         sure = 0 if listed or is_listed(table, logs) else fits
         return named, not table.has_no_path, sure, dated, 0 if listed else fits, table.files.bytes

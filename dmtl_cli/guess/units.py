@@ -52,7 +52,9 @@ def as_number(s: pl.Series) -> str | None:
     if len(both) != 1 or len(both[0]) != 2 or not {*units} <= {*both[0], " ".join(both[0])}:
         return None
     large, small = both[0]
-    parts = [known.str.extract(rf"([0-9]+)\s*{unit}(?:\P{{L}}|$)").cast(pl.Int64) for unit in (large, small)]
+    parts = [
+        known.str.extract(rf"([0-9]+)\s*{unit}(?:\P{{L}}|$)").cast(pl.Int64, strict=False) for unit in (large, small)
+    ]
     if parts[1].filter(parts[0].is_not_null()).max() not in _SIXTIETHS:
         return None
     name = sql_name(s.name)

@@ -116,8 +116,7 @@ def _someone(log: Log) -> str:
     if roles.user is None:
         return "ID"
     if log.events.files.days and log.day is not None:
-        of_day = log.events.of_day(log.day)
-        frame = frame if of_day is None else of_day
+        frame = log.events.on(log.day)
     elif log.day is not None and roles.time is not None and roles.time_unit is not None:
         times = frame[roles.time.column]
         zone, _ = log.zone or zone_of(times, roles.time_unit)
@@ -154,7 +153,7 @@ def _broken_beside(log: Log, first: dt.date | None, last: dt.date | None) -> lis
     """The lines that do not parse of each table that has files of its own beside the events: of those that the proposed
     days read."""
     tables = [(side.table, -side.lag, -side.lag) for side in log.inputs.sides.values()]
-    tables += [(one.table, 0, one.wait.days_after if one.wait else 0) for one in log.later]
+    tables += [(one.table, 0, one.days_after) for one in log.later]
     seen, out = {log.events.files.files}, list[Broken]()
     for table, before, after in tables:
         if table.files.files in seen:
@@ -169,8 +168,7 @@ def _broken_beside(log: Log, first: dt.date | None, last: dt.date | None) -> lis
 def _rows_of_day(log: Log) -> int:
     """Rows of the newest complete day, as far as a sample has them."""
     if log.events.files.days and log.day is not None:
-        of_day = log.events.of_day(log.day)
-        return len(log.events.frame if of_day is None else of_day)
+        return len(log.events.on(log.day))
     return log.days.get(log.day, 0) if log.day else 0
 
 

@@ -62,7 +62,7 @@ def provisional(workspace: str) -> Iterator[Path]:
     it is kept nowhere.
     """
     root, place, prefix = Path(workspace), conversions(workspace), f".{Path(workspace).name}-check-"
-    above = next(folder for folder in root.absolute().parents if folder.is_dir())
+    above = next((folder for folder in root.absolute().parents if folder.is_dir()), root)
     if root.exists() and os.access(root, os.W_OK):
         remove_dead(prefix, above)
         yield place

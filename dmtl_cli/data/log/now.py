@@ -23,8 +23,11 @@ class Now:
     """
 
     def __init__(self, data: Data, days: Iterable[dt.date], converted: Path | None = None) -> None:
-        tables = [t for t in (data.events, data.users, data.items) if t is not None and t.is_dated]
-        self._patterns = [DayPattern(table.path) for table in tables]
+        joined = data.events.joined.values()
+        tables = (data.events, data.users, data.items, *joined)
+        self._patterns = [DayPattern(table.path) for table in tables if table is not None and table.is_dated]
+        # of files whose rows tell their days each day has its own
+        self._loose = tuple(table.path.partition("*")[0] for table in joined if table.date_column is not None)
         self._has_places = data.events.date_column is None
         self._files: dict[str, dict[str, Any]] = {}
         self.unreadable: list[str] = []
@@ -51,6 +54,8 @@ class Now:
         """Paths by the day's folder or dated files (or the table's folder, where it has none of a day)."""
         found: dict[str, set[str]] = {}
         for path in paths:
+            if path.startswith(self._loose):
+                continue
             parts = PurePosixPath(path).parts
             heads = ["/".join(parts[: k + 1]) for k in range(len(parts))]
             dated = (f"{p.path}:{d}" for p in self._patterns for h in heads if (d := p.day_of(h)))

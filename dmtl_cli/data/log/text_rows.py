@@ -215,6 +215,7 @@ def unfinished(file: File) -> UserError:
 
 def _names(file: File, head: bytes, separator: str, options: Csv) -> list[str]:
     """The names of the columns. Raises UserError 65 where one is missing or there twice."""
+    hint = "correct its first line, or give data.csv.columns where it has no names"
     text = head.decode().rstrip("\r\n")
     quote, escape = options.quote_char, options.escape_char
     if quote is None and escape is None:
@@ -223,8 +224,11 @@ def _names(file: File, head: bytes, separator: str, options: Csv) -> list[str]:
         quoting: Literal[0, 3] = csv.QUOTE_NONE if quote is None else csv.QUOTE_MINIMAL
         lines = io.StringIO(text)
         sign = quote or '"'
-        names = next(csv.reader(lines, delimiter=separator, quotechar=sign, quoting=quoting, escapechar=escape), [])
-    hint = "correct its first line, or give data.csv.columns where it has no names"
+        rows = csv.reader(lines, delimiter=separator, quotechar=sign, quoting=quoting, escapechar=escape)
+        try:
+            names = next(rows, [])
+        except csv.Error as e:  # a line that ends in \r, a name of more than 128 KiB
+            raise UserError(f"{file}: row 1: {e}", hint) from None
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise UserError(f"{file}: column {twice[0]!r} appears more than once", hint)
     if not all(names):

@@ -20,6 +20,7 @@ from dmtl_cli.data.log.column_types import words_of
 
 _SAMPLE = 1_000_000  # events whose event-level numbers are measured
 _LARGEST = 10  # deviations from the mean
+_SENTINEL = 1e150  # from here on a number stands for none, as DBL_MAX does: a float64 does not hold its square
 
 
 class Numeric(Kind):
@@ -48,7 +49,7 @@ class Numeric(Kind):
         """`edges`, or `mean` and `std`; empty where no value is known, unless the edges are given."""
         f = self.feature
         x = np.concatenate([self._numbers(v) for v in values])
-        x = np.sort(x[~np.isnan(x)])  # sorted: sums then do not depend on the order of reading
+        x = np.sort(x[np.abs(x) < _SENTINEL])  # sorted: sums then do not depend on the order of reading
         if f.boundaries is not None:
             return {"edges": list(f.boundaries)}
         if not len(x):
