@@ -18,6 +18,7 @@ from test_log import DAY, put, rows
 from worlds import Project, dmtl
 
 from dmtl_cli.config.data import Data, Events, SideTable
+from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.features import Feature
 from dmtl_cli.data.log import sizes
 from dmtl_cli.data.log.computed import Beside, Computed
@@ -258,6 +259,19 @@ def project(tmp_path: Path) -> Project:
     ]
     config = {"seed": 1, "threads": 1, "auto": {"budget": 0}, "data": {"events": events}, "features": features}
     return Project.create(tmp_path, tmp_path / "log", config=config)
+
+
+@pytest.mark.parametrize("expression", ["on <> 'N'", "'S' = on", "place > 1 AND NOT a.b = 'N'"])
+def test_true_and_false_are_compared_with_no_text(expression: str) -> None:
+    """polars finds it different from each text, and nothing would be left out."""
+    rows = pl.DataFrame({"on": [True, False], "place": [1, 2], "a.b": [False, None]}).to_arrow()
+    with pytest.raises(
+        UserError, match=r"data.events.computed.good: (on|a.b) is true or false, and compared with '[NS]'"
+    ):
+        Computed("data.events", {"good": expression}).of(rows, ["good"], "f")
+    for same, found in (("on = true", [True, False]), ("on = 'true'", [True, False]), ("on = 1", [True, False])):
+        made = Computed("data.events", {"good": same}).of(rows, ["good"], "f")
+        assert made.column("good").to_pylist() == found
 
 
 def test_a_day_of_them_is_trained_and_check_has_no_complaint_of_their_sources(project: Project) -> None:

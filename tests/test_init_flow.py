@@ -402,7 +402,7 @@ def test_a_guest_is_answered_by_the_printed_command(tmp_path: Path) -> None:
     days = sorted({*unseen.days_of(x)})
     assert dmtl("backfill", "--config", config, "--from", days[0], "--to", days[1], "--set", "auto.budget=0").code == 0
     answered = dmtl(*words[1:])
-    assert (answered.code, answered.err) == (0, "") and len(answered.out.splitlines()) == 20
+    assert (answered.code, answered.err) == (0, "") and len(answered.out.splitlines()) == 10
 
 
 @pytest.mark.parametrize(

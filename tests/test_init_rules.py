@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from initiated import config_of, made
+from initiated import config_of, daily, features, frame, made
 from test_init_flow import of_one_day
 from test_init_served import DAY, ITEMS, STATES, N, shop
-from unseen import by_day, days_of, drawn
+from unseen import USERS, by_day, days_of, drawn
 from worlds import dmtl
 
 PLANS = ["free", "staff", None, "paid"]
@@ -214,6 +214,74 @@ def test_what_a_person_says_of_a_column_is_in_place_of_the_guess(tmp_path: Path)
     ended, raw, text = made(tmp_path, shop(STATES), "--export-items", "status <> 'sold'")
     assert ended.code == 0, ended.err
     assert raw["export"]["items"] == "aktiv = 1 AND status <> 'sold'" and "as --export-items says" in text
+
+
+def test_columns_that_a_person_calls_outcomes_are_no_features(tmp_path: Path) -> None:
+    """Of the events and of a table beside them, as one that is of the end of the log."""
+
+    def write(home: Path) -> None:
+        with_plans(home)
+        items = pl.read_csv(home / "items.csv")
+        items.with_columns(stars=pl.col("item_id") * 7 % 11, hue=pl.col("item_id") % 3).write_csv(home / "items.csv")
+
+    ended, raw, text = made(tmp_path, write, "--outcomes", "level, stars")
+    assert ended.code == 0, ended.err
+    assert "level" in raw["data"]["events"]["outcomes"] and "- level  # as --outcomes says" in text
+    assert not {"level", "stars"} & features(raw).keys() and {"hue", "plan"} <= features(raw).keys()
+    assert "# stars: not used: as --outcomes says" in text
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ("levle", "--outcomes: no table has a column levle, did you mean level?"),
+        ("level,user_id", "--outcomes: user_id is the user"),
+    ],
+)
+def test_outcomes_that_cannot_be(tmp_path: Path, columns: str, said: str) -> None:
+    assert said in refused(tmp_path, "--outcomes", columns)
+
+
+def test_what_one_value_of_all_that_is_served_says_is_no_feature(tmp_path: Path) -> None:
+    """The state that the rule names; what it names beside it, and what differs among what is served, is one."""
+
+    def write(home: Path) -> None:
+        with_plans(home)
+        items = pl.read_csv(home / "items.csv").drop("aktiv", "status", "stock")
+        shown = pl.Series("shape", ["a" if k % 9 else "z" for k in items["item_id"]])
+        items.with_columns(shown, hue=pl.col("item_id") % 3).write_csv(home / "items.csv")
+
+    rule = "shape = 'a' AND hue <> 7"
+    ended, raw, text = made(tmp_path, write, "--export-items", rule)
+    assert ended.code == 0 and raw["export"]["items"] == rule, ended.err
+    assert "hue" in features(raw) and "shape" not in features(raw)
+    assert "# shape: not used: one value of all items that are served" in text
+
+
+@pytest.mark.parametrize("rule", ["{} <> 'N'", "NOT {} = 'N'", "{} = 'S'", "'x' = 'x' AND \"{}\" != 'N'"])
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_yes_and_no_are_compared_as_they_are_written(tmp_path: Path, rule: str, form: str) -> None:
+    """Whether the config reads them as true and false, or files have texts: who is left out and what is served."""
+    users = pl.DataFrame({"user_id": range(USERS), "ativo": ["N" if k % 5 == 0 else "S" for k in range(USERS)]})
+    items = pl.DataFrame({"item_id": range(ITEMS), "visivel": ["N" if k % 4 == 0 else "S" for k in range(ITEMS)]})
+    items = items.with_columns(tone=pl.Series([f"tone {k % 7}" for k in range(ITEMS)]))
+
+    def write(home: Path) -> None:
+        daily(frame())(home)
+        for name, table in {"users": users, "items": items}.items():
+            getattr(table, f"write_{form}")(home / f"{name}.{form}")
+
+    more = ("--where", rule.format("ativo"), "--export-items", rule.format("visivel"))
+    ended, raw, _ = made(tmp_path, write, *more)
+    assert ended.code == 0, ended.err
+    gone = (drawn(0)["user"] % 5 == 0).mean()
+    assert f"what --where leaves out ({gone:.1%} of rows)" in " ".join(ended.out.split())
+    assert "75% of the table's items are served" in " ".join(ended.out.split())
+    assert ("true" in raw["export"]["items"] or "false" in raw["export"]["items"]) == (form == "csv")
+    found = dmtl("check", "--config", tmp_path / "mine.yaml", "--day", DAY, "--json")
+    assert found.code == 0, found.err
+    mine = (np.array([d == DAY for d in _days()]) & (drawn(0)["user"] % 5 != 0)).sum()
+    assert found.json["rows"] + found.json["labels"]["repeated_clicks"] == mine
 
 
 def test_the_printed_command_has_what_was_given(tmp_path: Path) -> None:

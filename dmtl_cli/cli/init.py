@@ -28,6 +28,7 @@ def _column(what: str, expression: str = "") -> Any:
 _GOOD = "The column of a good click, 0 and 1, in place of a duration, or an SQL expression: 'scroll >= 75'."
 _WHERE = "Rows that count, an SQL expression beside what init leaves out: \"plan <> 'staff'\"."
 _ITEMS = "Items that may be served, an SQL expression over their table, else over the events: 'sponsored = 0'."
+_OUTCOMES = "Columns that were not known when the item was shown, or are as of the log's end: no features: a,b."
 _WITHIN = "How long after what was shown a row of its user and item is of it, where rows name no exposure: 24h."
 _BY_TIME = "Folders are days of arrival: a row is of the day of its time."
 _LIVES = "Where the users live, such as Asia/Shanghai: days end at their midnight."
@@ -50,6 +51,7 @@ def init(
     where: Annotated[str | None, _option("RULE", _WHERE)] = None,
     export_items: Annotated[str | None, _option("RULE", _ITEMS)] = None,
     within: Annotated[str | None, _option("TIME", _WITHIN)] = None,
+    outcomes: Annotated[str | None, _option("COLUMNS", _OUTCOMES)] = None,
     by_time: Annotated[bool, typer.Option("--days-by-time", metavar="", help=_BY_TIME)] = False,
     force: Annotated[bool, typer.Option("--force", metavar="", help="Write over a file that somebody edited.")] = False,
     as_json: Json = False,
@@ -62,7 +64,7 @@ def init(
 
     given = {"user": user, "item": item, "time": time, "click": click, "duration": duration, "conversion": conversion}
     named = {role: column for role, column in given.items() if column is not None}
-    rules = Rules.of(where, export_items, within, by_time=by_time)
+    rules = Rules.of(where, export_items, within, outcomes, by_time=by_time)
     found = init(log, out, named, lives=_zone(timezone), rules=rules, force=force)
     complete = found["day"] is not None and not found["edits"]
     found["check"], refused = _checked(out, found["day"], lives=timezone is not None) if complete else (None, None)

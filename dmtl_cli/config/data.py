@@ -31,7 +31,10 @@ def known_zone(zone: str | None) -> str | None:
         try:
             ZoneInfo(zone)
         except (KeyError, ValueError, OSError):
-            raise ValueError(f"unknown time zone {zone!r}, expected a name such as Asia/Shanghai or UTC") from None
+            hours = re.fullmatch(r"(?:UTC|GMT) ?([+-])0?([0-9]{1,2})(?::00)?", zone)
+            ahead = "-" if hours and hours[1] == "+" else "+"  # Etc has signs the other way round
+            named = f"the place of your users, or Etc/GMT{ahead}{hours[2]}" if hours else "Asia/Shanghai or UTC"
+            raise ValueError(f"unknown time zone {zone!r}, expected a name such as {named}") from None
     return zone
 
 

@@ -77,6 +77,22 @@ def _parsed(text: str) -> tuple[Any, Any]:
     return expression, json.loads(expression.meta.serialize(format="json"))
 
 
+def texts_beside(text: str) -> list[tuple[tuple[str, ...], str]]:
+    """Which columns an expression compares with which texts: of `a = 'x' AND 'y' <> b.c` (a,) with x, (b, c) with y."""
+    return [*_compared(_parsed(text)[1])]
+
+
+def _compared(tree: Any) -> Iterator[tuple[tuple[str, ...], str]]:
+    if isinstance(tree, dict) and isinstance(both := tree.get("BinaryExpr"), dict):
+        for one, other in (("left", "right"), ("right", "left")):
+            path, scalar = _path(both[one]), both[other].get("Literal") if isinstance(both[other], dict) else None
+            told = scalar.get("Scalar") if isinstance(scalar, dict) else None
+            if path is not None and isinstance(told, dict) and isinstance(value := told.get("String"), str):
+                yield path, value
+    for part in tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ():
+        yield from _compared(part)
+
+
 def with_quotes(text: str) -> str:
     """An expression with double quotes around dotted names that begin with a word of SQL, as `user.type = 'x'`: SQL
     asks for them, and whoever reads `user.type` elsewhere does not expect it. As it is where that does not help."""

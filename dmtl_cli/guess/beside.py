@@ -10,15 +10,24 @@ import polars as pl
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.expressions import as_own, looked_up, renamed, sources_of
 from dmtl_cli.data.log.computed import Computed
+from dmtl_cli.guess.rewrites import with_booleans
 from dmtl_cli.guess.roles import Roles
 from dmtl_cli.guess.side_tables import Side
+from dmtl_cli.guess.tables import Table
 
 _MADE = ":made"
 
 
-def named_beside(text: str, events: pl.DataFrame, sides: Mapping[str, Side]) -> str:
-    """An expression of a person in which a column that the events lack, and one table beside them has, is that one's:
-    items.length of length."""
+def named_beside(text: str, events: Table, sides: Mapping[str, Side]) -> str:
+    """An expression of a person as the config has it. A column that the events lack, and one table beside them has, is
+    that one's: items.length of length. What is read as true or false is compared with these: active = true of active =
+    'Y'."""
+    text = _named(text, events.frame, sides)
+    flags = {f"{name}.{c}" for name, side in sides.items() for c in side.table.flags}
+    return with_booleans(text, flags | events.flags)
+
+
+def _named(text: str, events: pl.DataFrame, sides: Mapping[str, Side]) -> str:
     found = dict[str, str]()
     for c in {c for c in sources_of(text) if c.isidentifier()} - {*events.columns}:
         tables = [name for name, side in sides.items() if c in side.table.frame.columns]
@@ -50,7 +59,8 @@ def made_of(text: str, events: pl.DataFrame, roles: Roles, sides: Mapping[str, S
         beside = side.table.frame.unique(side.key.column, keep="first", maintain_order=True)
         beside = beside.select(pl.col(side.key.column).alias(key.column), pl.col(column).alias(f"{name}.{column}"))
         whole = whole.join(beside, on=key.column, how="left", maintain_order="left")
-    return pl.Series(Computed("", {_MADE: as_own(text, named)}).of(whole.to_arrow(), [_MADE], "").column(_MADE))
+    text = with_booleans(as_own(text, named), {s.name for s in whole if s.dtype == pl.Boolean})
+    return pl.Series(Computed("", {_MADE: text}).of(whole.to_arrow(), [_MADE], "").column(_MADE))
 
 
 def said(error: UserError) -> str:

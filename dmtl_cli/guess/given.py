@@ -21,7 +21,7 @@ from dmtl_cli.guess.graded import graded
 from dmtl_cli.guess.inputs import Inputs
 from dmtl_cli.guess.labels import CLICK_EXPRESSION, CLICK_WHY, EXPRESSION, roles_of
 from dmtl_cli.guess.outcomes import Outcomes
-from dmtl_cli.guess.rewrites import one_row_an_item, sql_column
+from dmtl_cli.guess.rewrites import one_row_an_item, sql_column, with_booleans
 from dmtl_cli.guess.roles import Guess, Roles
 from dmtl_cli.guess.tables import Table
 from dmtl_cli.guess.values import free, is_flags, time_unit
@@ -141,7 +141,8 @@ def with_clicks(table: Table, given: Mapping[str, str]) -> Table:
         return table
     name = given["click"]
     try:
-        rows = Computed("", {name: made}).of(table.frame.to_arrow(), [name], path_of(table))
+        as_read = with_booleans(made, {s.name for s in table.frame if s.dtype == pl.Boolean})
+        rows = Computed("", {name: as_read}).of(table.frame.to_arrow(), [name], path_of(table))
     except UserError as e:
         said = e.message.rpartition(f".computed.{name}: ")[2]
         raise UserError(f"--click: {said}", e.hint, Exit.USAGE) from None

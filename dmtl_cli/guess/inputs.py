@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -91,6 +91,12 @@ class Inputs(Beside):
         self.add(made)
         if total is not None and isinstance(made, Input) and (why := total(s)) is not None:
             self.hold(s.name, side, why)
+
+    def leave_out(self, columns: Collection[str], why: str, side: str | None = None) -> None:
+        """Takes columns, of one side or any, out of the features."""
+        for i in [i for i in (*self.used, *self.held) if i.column in columns and side in (None, i.side)]:
+            (self.used if i in self.used else self.held).remove(i)
+            self.unused.append(Guess(i.column, why))
 
     def hold(self, column: str, side: str, why: str, *, counts: bool = True) -> None:
         """Takes a column that is among the features out of them, for a person to decide.

@@ -116,7 +116,7 @@ def joined_lines(found: dict[str, Any], *, brief: bool = False) -> Iterator[str]
         lost, nameless, timeless = (said.get(k, 0) for k in ("unmatched", "without_id", "timeless"))
         meeting = rows - lost - nameless - timeless
         if brief and (lost or nameless or timeless) and meeting > (1 - _MOST) * rows:
-            yield f"{where}: {meeting:,} of its {rows:,} rows are of the day's exposures"
+            yield f"{where}: {meeting:,} of its {rows:,} rows are of the day's exposures that count"
         else:
             yield from _without(where, said)
         if said.get("repeated") and not brief:

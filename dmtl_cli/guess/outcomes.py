@@ -210,13 +210,14 @@ def _by_pair(table: Table, events: Table, requests: Sequence[str], item: str, ta
     items = [c for c in ids if not is_own(frame[c]) and as_written(frame[c], events.frame[item]) >= MET]
     for request in requests if items else ():
         shown = events.frame[request].unique()
+        both = events.on_days_of(table).frame.select(pl.sql_expr(pair_of(request, item)).alias("k"))["k"].drop_nulls()
         pairs = events.frame.select(pl.sql_expr(pair_of(request, item)).alias("k"))["k"].drop_nulls()
         of = [c for c in ids if within(frame[c], shown) >= THERE]
         for c, i in ((c, i) for c in of for i in items if i != c):
             rows = frame.filter(pl.col(c).is_in(shown.implode()))
             met = rows.select(pl.sql_expr(pair_of(c, i)).alias("k"))["k"].drop_nulls()
             if len(met) >= FEW and share(met.is_in(pairs.unique().implode())) >= MET:
-                return of_pairs(table, rows, (request, item), (c, i), share(pairs.is_in(met.implode())), taken)
+                return of_pairs(table, rows, (request, item), (c, i), share(both.is_in(met.implode())), taken)
     return None
 
 
@@ -308,7 +309,7 @@ def with_keys(frame: pl.DataFrame, found: Iterable[Outcomes]) -> pl.DataFrame:
     return frame.with_columns(pl.sql_expr(text).alias(c) for c, text in made.items())
 
 
-def tell_made(roles: Roles, events: pl.DataFrame, later: Sequence[Outcomes]) -> None:
+def tell_made(roles: Roles, events: Table, later: Sequence[Outcomes]) -> None:
     """Tells the roles of the events' columns that these tables make: all are outcomes, some say whether there is a row;
     of a label that is one of those the name is none of the log's, so what it is stands in place of what its name says.
 
@@ -316,14 +317,16 @@ def tell_made(roles: Roles, events: pl.DataFrame, later: Sequence[Outcomes]) -> 
         events: a sample, with the columns of these tables.
     """
     roles.rows = {c for one in later for c, text in one.columns.items() if text == ROW}
-    files = [(one.table.files, one.columns) for one in later]
-    places = {c: (of.pattern or of.path, text) for of, columns in files for c, text in columns.items()}
+    tables = [(one.table, one.columns) for one in later]
+    places = {c: (of.files.pattern or of.files.path, text) for of, columns in tables for c, text in columns.items()}
+    made_of = {c: of for of, columns in tables for c in columns}
     for role in ("click", "conversion"):
         guess = getattr(roles, role)
         where, text = places.get(guess.column, ("", "")) if guess else ("", "")
         if (found := _COUNTED.fullmatch(text)) and _NAMED in guess.why:
             of = f" where {found[1]}" if found[1] else ""
-            why = f"{share_of(events[guess.column])}, whether there is a row in {where}{of}"
+            both = events.on_days_of(made_of[guess.column]).frame[guess.column]
+            why = f"{share_of(both)}, whether there is a row in {where}{of}"
             setattr(roles, role, replace(guess, why=why))
     roles.outcomes.extend(Guess(c, f"of {where}") for c, (where, _) in places.items() if c not in roles.taken)
 

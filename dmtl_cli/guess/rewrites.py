@@ -5,14 +5,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
 
 from dmtl_cli.config.expressions import TABLES, sources_of
-from dmtl_cli.data.log.types import iso_times
+from dmtl_cli.data.log.types import YES_OR_NO, iso_times
 from dmtl_cli.guess import words
 from dmtl_cli.guess.roles import Guess, Roles
 from dmtl_cli.guess.texts import as_lists
@@ -317,6 +317,19 @@ def where_of(kinds: Kinds) -> str:
     if kinds.among:
         return f"{sql_column(kinds.column)} {sql_texts(kinds.values)}"
     return f"NOT {sql_column(kinds.column)} {sql_texts(kinds.values)}"
+
+
+def with_booleans(text: str, columns: Collection[str]) -> str:
+    """An expression with true and false in place of texts of yes and no which these columns are compared with."""
+    names = "|".join(re.escape(c) for c in sorted(columns, key=len, reverse=True))
+    named = rf"""(?<![\w."])(?:{names})(?![\w."])|"(?:{names})\""""
+    compared = re.compile(rf"(?P<c>{named})(?P<is>\s*(?:=|<>|!=)\s*)'(?P<v>[^']*)'")
+
+    def told(found: re.Match[str]) -> str:
+        value = YES_OR_NO.get(found["v"].lower())
+        return found[0] if value is None else f"{found['c']}{found['is']}{str(value).lower()}"
+
+    return compared.sub(told, text) if columns else text
 
 
 def quoted(text: str) -> str:

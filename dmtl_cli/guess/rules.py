@@ -14,7 +14,7 @@ from dmtl_cli.guess.beside import made_of, named_beside, said
 from dmtl_cli.guess.inputs import Inputs
 from dmtl_cli.guess.left_out import LeftOut, left_out
 from dmtl_cli.guess.outcomes import Outcomes
-from dmtl_cli.guess.rewrites import in_brackets
+from dmtl_cli.guess.rewrites import in_brackets, with_booleans
 from dmtl_cli.guess.roles import Guess, Roles
 from dmtl_cli.guess.side_tables import Side
 from dmtl_cli.guess.tables import Table
@@ -23,8 +23,9 @@ from dmtl_cli.guess.waits import DAY, Length
 from dmtl_cli.guess.writing import path_of
 
 _LEFT = "what --where leaves out"
+_AS_SAID = "as --outcomes says"
 _SUCH = "such as \"plan <> 'staff'\""
-WHERE, ITEMS, WITHIN = "--where", "--export-items", "--within"
+WHERE, ITEMS, WITHIN, OUTCOMES = "--where", "--export-items", "--within", "--outcomes"
 
 
 @dataclass(frozen=True)
@@ -35,17 +36,22 @@ class Rules:
     """SQL condition of the events' rows that count: `data.events.where`"""
     items: str | None = None
     """SQL condition of the items that may be served: `export.items`"""
+    outcomes: tuple[str, ...] = ()
+    """columns that no feature may read: of the events `data.events.outcomes`"""
     by_time: bool = False
     """whether a row is of the day of its time, where folders are days of arrival: `data.events.date_column`"""
     within: Length | None = None
     """how long after what was shown a row of its user and item is of it: `data.events.joined.TABLE.within`"""
 
     @staticmethod
-    def of(where: str | None, items: str | None, within: str | None, *, by_time: bool = False) -> Rules:
+    def of(
+        where: str | None, items: str | None, within: str | None, outcomes: str | None = None, *, by_time: bool = False
+    ) -> Rules:
         """Rules as a person types them, before a log is read. Raises UserError 2 where one is none."""
         where, items = (None if text is None else with_quotes(text) for text in (where, items))
         try:
-            rules = Rules(where, items, by_time, None if within is None else Length.of(within))
+            later = tuple(name for name in map(str.strip, (outcomes or "").split(",")) if name)
+            rules = Rules(where, items, later, by_time, None if within is None else Length.of(within))
         except ValueError as e:
             raise UserError(f"{WITHIN}: {e}", "such as 30m, 24h or 2d", Exit.USAGE) from None
         for option, text in ((WHERE, rules.where), (ITEMS, rules.items)):
@@ -63,8 +69,26 @@ class Rules:
         return rules
 
     def beside(self, events: Table, sides: Mapping[str, Side]) -> Rules:
-        """The same, of a column of `where` that the events lack and one table beside them has that one."""
-        return self if self.where is None else replace(self, where=named_beside(self.where, events.frame, sides))
+        """The same, as the config has them: see `named_beside`."""
+        where = None if self.where is None else named_beside(self.where, events, sides)
+        of_items = sides["items"].table if "items" in sides else events
+        return replace(self, where=where, items=self.items and with_booleans(self.items, of_items.flags))
+
+    def outcomes_of(self, events: Table, roles: Roles) -> list[Guess]:
+        """The events' columns among `outcomes` which are none yet. Raises UserError 2: one has another role."""
+        mine = [c for c in self.outcomes if c in events.frame.columns and c not in {g.column for g in roles.outcomes}]
+        if role := next((f"{c} is the {name}" for name, g in roles.named.items() for c in mine if c == g.column), None):
+            raise UserError(f"{OUTCOMES}: {role}", "which is known, or an outcome already", Exit.USAGE)
+        return [Guess(c, _AS_SAID) for c in mine]
+
+    def leave_out(self, events: Table, inputs: Inputs) -> None:
+        """Takes those among `outcomes` of side tables out of the features. Raises UserError 2: no table has one."""
+        tables = [events.frame, *(side.table.frame for side in inputs.sides.values())]
+        known = [*events.other, *(c for frame in tables for c in frame.columns)]
+        if absent := [c for c in self.outcomes if c not in known]:
+            what = f"{OUTCOMES}: no table has a column {absent[0]}{did_you_mean(absent[0], known)}"
+            raise UserError(what, f"it is one of {', '.join(dict.fromkeys(known))}", Exit.USAGE)
+        inputs.leave_out(self.outcomes, _AS_SAID)
 
     def refuse_within(self, later: Sequence[Outcomes]) -> None:
         """Raises UserError 2 where `within` is said of no table: of one whose rows name exposures it says in how many
@@ -112,10 +136,14 @@ def items_to_serve(condition: str, table: Table, key: str, *, is_of_items: bool)
         lacks = "" if is_of_items else "no table of items was found, and "
         what = f"{ITEMS}: {lacks}{path_of(table)} has no column {absent[0]}{did_you_mean(absent[0], names)}"
         raise UserError(what, f"it has {', '.join(names)}", Exit.USAGE)
-    newest = table.frame.unique(key, keep="first", maintain_order=True)  # the newest day is first
-    holds = _holds(ITEMS, condition, replace(table, frame=newest), Roles(), {})
+    holds = _holds(ITEMS, condition, replace(table, frame=_newest_rows(table, key)), Roles(), {})
     assert holds is not None
     return holds.fill_null(False)
+
+
+def _newest_rows(table: Table, key: str) -> pl.DataFrame:
+    """The first row of each id, which is the newest."""
+    return table.frame.unique(key, keep="first", maintain_order=True)
 
 
 def _holds(option: str, condition: str, table: Table, roles: Roles, sides: Mapping[str, Side]) -> pl.Series | None:
@@ -139,6 +167,10 @@ def ruled(rules: Rules, events: Table, roles: Roles, inputs: Inputs) -> tuple[li
         newest = events if side or (at := roles.instants(events.frame)) is None else _newest_first(events, at)
         of = (side.table, side.key.column) if side else (newest, item.column) if item else None
         inputs.served.holds = items_to_serve(rules.items, *of, is_of_items=side is not None) if of else None
+        if of is not None and inputs.served.holds is not None:
+            served = _newest_rows(*of).filter(inputs.served.holds)
+            single = [c for c in sources_of(rules.items) if served[c].n_unique() == 1]
+            inputs.leave_out(single, "one value of all items that are served", side="item")
     if rules.where is None:
         return left_out(events, roles, inputs), events
     mine, events = rows_that_count(rules.where, events, roles, inputs.sides)

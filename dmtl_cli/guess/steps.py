@@ -15,12 +15,10 @@ from dmtl_cli.config.commands import command, typed
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.guess import words
 from dmtl_cli.guess.arrival import BY_TIME
-from dmtl_cli.guess.inputs import Inputs
 from dmtl_cli.guess.keys import likeliest
 from dmtl_cli.guess.known import Log
 from dmtl_cli.guess.rewrites import LOOKS, NEEDED
 from dmtl_cli.guess.rules import NONE, Rules
-from dmtl_cli.guess.side_tables import Side
 from dmtl_cli.guess.state_lines import state_lines
 from dmtl_cli.guess.units import with_units
 from dmtl_cli.guess.values import has_days, mean, share
@@ -42,7 +40,7 @@ def steps(
     last: dt.date | None,
     user: str,
     known: str | None,
-    inputs: Inputs,
+    title: str | None = None,
     *,
     has_history: bool = False,
 ) -> list[str]:
@@ -50,17 +48,17 @@ def steps(
     from the second day on. `init` itself has checked the newest day.
 
     Args:
-        inputs: which say what items are called.
+        title: the column by which a person knows an item.
         has_history: whether the log has days before the first.
     """
     if first is None or first == last:
         alone = "  # a student needs a second day (or student.distill.min_age_days: 0)"
         return [command("run", "--config", config, "--day", last or _DAY) + alone]
     days = command("backfill", "--config", config, "--from", first, "--to", last or _DAY)
-    more = ["--columns", title] if (title := title_of(inputs.sides.get("items"))) is not None else []
-    lists = [command("recommend", "--config", config, "--user", user, *more)]
+    first_ten, more = ("recommend", "--config", config, "-k", "10"), ["--columns", title] if title is not None else []
+    lists = [command(*first_ten, "--user", user, *more)]
     if known is not None:
-        guest = command("recommend", "--config", config, "--feature", known, *more)
+        guest = command(*first_ten, "--feature", known, *more)
         lists.append(f"{guest}  # a guest, by what is known")
     long = "  # takes minutes: the first day tries settings"
     long += "; the days before it are read as history" if has_history else ""
@@ -68,15 +66,25 @@ def steps(
     return [days + long, *lists, f"{command('serve', f'work/{config.stem}')}  # {asked}"]
 
 
-def title_of(items: Side | None) -> str | None:
+def title_of(log: Log) -> str | None:
     """The column by which a person knows an item: texts of a few words, that named like a title first, then that like a
-    name, else one of which nearly each item has its own; None where the table of items has none."""
-    if items is None or items.table.explode:
+    name, else one of which nearly each item has its own; None where the table of items, or without one the features of
+    items in the events, have none."""
+    items, item = log.inputs.sides.get("items"), log.roles.item
+    if items is None and item is not None:
+        mine = {
+            i.column for i in log.inputs.used if i.side == "item" and i.column.isascii() and i.column.isidentifier()
+        }
+        key, rows = item.column, log.events.frame
+        frame = rows.select(key, *sorted(mine & {*rows.columns} - {key})).unique(key)
+    elif items is not None and not items.table.explode:
+        frame, key = items.table.frame, items.key.column
+    else:
         return None
     found: list[tuple[bool, bool, int, str]] = []
-    for c in items.table.frame.columns:
-        known = items.table.frame[c].drop_nulls()
-        if c == items.key.column or known.dtype != pl.String or "," in c or not len(known):
+    for c in frame.columns:
+        known = frame[c].drop_nulls()
+        if c == key or known.dtype != pl.String or "," in c or not len(known):
             continue
         texts, titled = known.unique(), words.says(c, words.TITLE)
         named = titled or words.says(c, _NAME)
@@ -106,6 +114,7 @@ def named_again(log: Log, root: str, out: Path, given: Mapping[str, str], rules:
         "where": rules.where,
         "export-items": rules.items,
         "within": rules.within.text if rules.within else None,
+        "outcomes": ",".join(rules.outcomes) or None,
     }
     options = [word for role, column in named.items() if column for word in (f"--{role}", column)]
     options += [BY_TIME] if rules.by_time else []

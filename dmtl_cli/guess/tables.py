@@ -135,11 +135,21 @@ class Table:
         return self.frame if rows is None else rows
 
     @property
+    def flags(self) -> set[str]:
+        """Columns that the config has as true or false; those that files have as texts are none."""
+        return {s.name for s in self.frame if s.dtype == pl.Boolean} - self.yes.keys()
+
+    @property
     def days(self) -> pl.Series | None:
         """Of each row; None where no folder or name tells it."""
         if not self.pieces:
             return None
         return pl.concat([pl.repeat(d, n, dtype=pl.Date, eager=True) for d, _, n in reversed(self.pieces)])
+
+    def on_days_of(self, other: Table) -> Table:
+        """The rows of the days of which another sample has rows too; all where names tell no days that both have."""
+        both = {day for day, _, n in other.pieces if n} & {day for day, _, n in self.pieces if n}
+        return self.where(self.days.is_in(both)) if both and self.days is not None else self
 
     def only(self, keep: Callable[[pl.DataFrame], pl.DataFrame]) -> Table:
         """The rows that `keep` leaves of any."""

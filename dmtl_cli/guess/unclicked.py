@@ -22,7 +22,7 @@ from dmtl_cli.data.threshold import measured_threshold
 from dmtl_cli.guess.goals import flag
 from dmtl_cli.guess.joined import pair_of
 from dmtl_cli.guess.outcomes import Outcomes
-from dmtl_cli.guess.rewrites import quoted, sql_name, sql_text
+from dmtl_cli.guess.rewrites import quoted, sql_name, sql_text, with_booleans
 from dmtl_cli.guess.roles import Roles
 from dmtl_cli.guess.rows import head_of, names_of
 from dmtl_cli.guess.values import clicks, free, is_flags
@@ -192,9 +192,9 @@ def acted(frame: pl.DataFrame, roles: Roles, computed: Mapping[str, str], later:
         return []
     if (clicked := roles.clicked_by or _is_set(frame[roles.click.column])) is None:
         return []
-    values = pl.Series([None])
+    values, as_read = pl.Series([None]), with_booleans(made, {s.name for s in frame if s.dtype == pl.Boolean})
     with suppress(UserError):
-        values = pl.Series(Computed("--conversion", {good: made}).of(frame.to_arrow(), [good], "").column(good))
+        values = pl.Series(Computed("--conversion", {good: as_read}).of(frame.to_arrow(), [good], "").column(good))
     if not is_flags(values):
         return []
     label = _Label(good, good)

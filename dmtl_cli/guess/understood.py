@@ -100,6 +100,7 @@ def understood(root: str, given: Mapping[str, str], lives: str | None, rules: Ru
     later, lost = (later, []) if events.files.days else by_own_times(later, events, roles, others, zone, late)
     events, roles = of_what_was_seen(found.root, events, roles, later, given, ids)
     _settle(roles, events, later, given, zone)
+    roles.outcomes.extend(rules.outcomes_of(events, roles))
     whole = [by_days(found.root, table, roles, zone) for table in others]
     others = [table.beside(days) for table in whole]
     once = unique_of(events.frame, roles, later)
@@ -109,10 +110,13 @@ def understood(root: str, given: Mapping[str, str], lives: str | None, rules: Ru
     if once is not None:
         inputs.unused = [g for g in inputs.unused if g.column != once.column]
     if EXPRESSION in given and roles.made_by is not None:
-        given = {**given, EXPRESSION: named_beside(given[EXPRESSION], events.frame, inputs.sides)}
-        roles = replace(roles, made_by=named_beside(roles.made_by, events.frame, inputs.sides))
+        given = {**given, EXPRESSION: named_beside(given[EXPRESSION], events, inputs.sides)}
+        roles = replace(roles, made_by=named_beside(roles.made_by, events, inputs.sides))
+    if roles.clicked_by is not None:
+        roles = replace(roles, clicked_by=named_beside(roles.clicked_by, events, {}))
     refuse_expression("--conversion", given.get(EXPRESSION), events, inputs, roles)
     rules = rules.beside(events, inputs.sides)
+    rules.leave_out(events, inputs)
     refuse_expression(WHERE, rules.where, events, inputs, roles)
     rules.refuse_within(later)
     inputs.other.extend(found.unreadable)
@@ -220,7 +224,7 @@ def _settle(roles: Roles, events: Table, later: Sequence[Outcomes], given: Mappi
     if not {"duration", "conversion"} & given.keys():
         by_kinds(roles, later)
     roles.made_by = without_rows(roles.made_by, events.frame, later, roles.clicked(events.frame))
-    tell_made(roles, events.frame, later)
+    tell_made(roles, events, later)
     roles.outcomes.extend(outcomes_of_requests(events.frame, roles, days_of_rows(events, roles, zone)))
 
 

@@ -25,7 +25,7 @@ from dmtl_cli.guess.known import Log
 from dmtl_cli.guess.printed import told_roles, unchanged
 from dmtl_cli.guess.roles import is_catalogue
 from dmtl_cli.guess.rules import NONE, Rules
-from dmtl_cli.guess.steps import check_of, edits_of, goals_of, is_label, named_again, steps
+from dmtl_cli.guess.steps import check_of, edits_of, goals_of, is_label, named_again, steps, title_of
 from dmtl_cli.guess.understood import days_of, understood
 from dmtl_cli.guess.values import local_days
 from dmtl_cli.guess.words import count
@@ -76,7 +76,7 @@ def init(
     log.broken = [*([broken] if broken else []), *_broken_beside(log, first, day)]
     log.warnings += [line for one in log.broken for line in one.warnings]
     # a config is kept and shared: it names nobody
-    about = _about(log, root, check_of(out, day), steps(out, first, day, "ID", known, log.inputs)[0])
+    about = _about(log, root, check_of(out, day), steps(out, first, day, "ID", known)[0])
     config = written(log, f"work/{out.stem}", about)
     before = before if before != _marked(config.text) else ""
     again, catalogue = named_again(log, root, out, given, rules), _catalogue(log) if config.edits else None
@@ -93,7 +93,7 @@ def init(
         "warnings": log.warnings + log.inputs.told,
         "first": edits_of(out, config.edits, day, None if catalogue and is_label(config.edits) else again),
         "goals": goals_of(log) if (is_label(config.edits) or not config.edits) and not is_told else [],
-        "next": [] if config.edits else steps(out, first, day, someone, known, log.inputs, has_history=has_history),
+        "next": [] if config.edits else steps(out, first, day, someone, known, title_of(log), has_history=has_history),
         "roles": told_roles(log, config.text, before),
         "as_before": unchanged(log, before),
         "tables_not_used": [(path, why) for path, why in log.inputs.other if not _ABOUT.match(path)],

@@ -16,7 +16,7 @@ import polars as pl
 import pyarrow as pa
 
 from dmtl_cli.config.errors import UserError, did_you_mean
-from dmtl_cli.config.expressions import roots_of, unquoted
+from dmtl_cli.config.expressions import roots_of, texts_beside, unquoted
 from dmtl_cli.config.table import SERVED, WHERE
 
 _QUOTES = "names are as the file has them, in double quotes where they have other signs than letters, digits and _"
@@ -62,6 +62,7 @@ class Computed:
         self.name, self._beside = name, beside or {}
         self.expressions = {column: pl.sql_expr(text).alias(column) for column, text in expressions.items()}
         self._roots = {column: roots_of(text) for column, text in expressions.items()}
+        self._texts = {column: texts_beside(text) for column, text in expressions.items()}
         self._fields: dict[str, list[str]] = {}
         for roots in self._roots.values():
             for root, fields in roots.items():
@@ -211,6 +212,11 @@ class Computed:
         return out
 
     def _made(self, frame: pl.DataFrame, column: str, file: object) -> pa.Array:
+        for path, text in self._texts[column]:
+            if _type_of(frame, path) == pl.Boolean and text not in ("true", "false"):  # polars: none equals it
+                name = ".".join(path)
+                what = f"{file}: {self._key(column)}: {name} is true or false, and compared with {text!r}"
+                raise UserError(what, f"write {name} = true, or NOT {name}")
         try:
             made = frame.select(self.expressions[column])[column]
         except pl.exceptions.PolarsError as e:
@@ -226,6 +232,14 @@ class Computed:
             what = f"{file}: {self._key(column)}: expected true or false of each row, got {made.dtype}"
             raise UserError(what, f"write a condition, such as {_CONDITIONS[column]}")
         return _flags(made) if column in _CONDITIONS else made.to_arrow(compat_level=pl.CompatLevel.oldest())
+
+
+def _type_of(frame: pl.DataFrame, path: Sequence[str]) -> Any:
+    """Of a column, or a field of one; None where it has no such field."""
+    found: Any = frame.schema.get(path[0])
+    for name in path[1:]:
+        found = {f.name: f.dtype for f in found.fields}.get(name) if isinstance(found, pl.Struct) else None
+    return found
 
 
 def _flags(s: pl.Series) -> pa.Array:

@@ -33,6 +33,8 @@ PAIRS = (
 )  # fmt: skip
 """Texts of yes and no, in lower case. None is yes in one pair and no in another. O and N are French: the Greek N and O,
 of which N is the yes, are other letters."""
+YES_OR_NO = {pair[k]: k == 0 for pair in PAIRS for k in (0, 1)}
+"""what each of them says"""
 WORDS = sorted({word for pair in PAIRS for word in pair})
 _MIXED = dict.fromkeys((yes for yes, _ in PAIRS[:5]), True) | dict.fromkeys((no for _, no in PAIRS[:5]), False)
 """words that may stand beside each other in a column"""
