@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -10,12 +10,22 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from dmtl_cli.data.log.day import Day
 from dmtl_cli.data.log.order import ascending
 
 Array = npt.NDArray[Any]
 Ints = npt.NDArray[np.int64]
 L = TypeVar("L")
+D = TypeVar("D", bound="Day")
 """the labels of rows: a NamedTuple of arrays [n, ...] or tensors, or None for pairs to be scored"""
+
+
+def begins(days: Iterable[D]) -> Iterator[tuple[D, int, int]]:
+    """Each day with where its users and its items begin in the stacked tables."""
+    users = items = 0
+    for day in days:
+        yield day, users, items
+        users, items = users + len(day.users), items + len(day.items)
 
 
 @dataclass(frozen=True)

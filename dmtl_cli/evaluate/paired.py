@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from dmtl_cli.teacher.gates import won
+
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
 
@@ -31,10 +33,10 @@ def auc_gain(y: Array, score: Array, other: Array, group: Array, weight: Array) 
     users, at = np.unique(group, return_inverse=True)
     if not (positive > 0 and negative > 0 and len(users) > 1):
         return None
-    won = _won(y, score, w) - _won(y, other, w)
+    ahead = won(y, score, w) - won(y, other, w)
     share = np.where(y, w / positive, w / negative)
-    gain = float((share * won)[y].sum())
-    by_user = np.bincount(at, share * (won - gain))
+    gain = float((share * ahead)[y].sum())
+    by_user = np.bincount(at, share * (ahead - gain))
     return gain, float(np.sqrt((by_user**2).sum() * len(users) / (len(users) - 1)))
 
 
@@ -57,15 +59,3 @@ def mean_error(values: Floats) -> float | None:
     if len(there) < 2:
         return None
     return float(there.std(ddof=1) / np.sqrt(len(there))) or 1 / len(there)
-
-
-def _won(y: Array, score: Array, w: Floats) -> Floats:
-    """[n] the share of the rows of the other class that a row is on the right side of; a tie counts half."""
-    _, at = np.unique(score, return_inverse=True)
-    out = np.zeros(len(y))
-    for mine, sign in ((y, 1), (~y, -1)):
-        mass = np.bincount(at, w * ~mine)
-        below = np.cumsum(mass) - mass / 2
-        right = below if sign > 0 else mass.sum() - below
-        out[mine] = right[at[mine]] / mass.sum()
-    return out

@@ -71,8 +71,6 @@ def _ahead(after: pl.Series) -> Told | None:
     if len(early) < _LEAST or len(early) <= _FEW * soon or (after < -_MOST * _HOUR).sum() > _FEW * len(early):
         return None
     hours = math.ceil(float(early.max() or 0) / _HOUR)  # type: ignore[arg-type]
-    if not 0 < hours <= _MOST:
-        return None
     seen = f"in UTC {count(len(early), 'item')} would be shown up to {hours} hours before it"
     return f"Etc/GMT-{hours}", f"{seen}, none so"
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dmtl_cli.data.log.text_rows import separator_of
-from dmtl_cli.guess.feature_lines import comment, scalar
+from dmtl_cli.guess.feature_lines import scalar
 from dmtl_cli.guess.files import CSV
-from dmtl_cli.guess.rewrites import quoted
+from dmtl_cli.guess.rewrites import comment, quoted
 from dmtl_cli.guess.tables import Table
 from dmtl_cli.guess.texts import Text
 

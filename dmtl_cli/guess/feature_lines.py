@@ -18,7 +18,7 @@ from dmtl_cli.guess import words
 from dmtl_cli.guess.inputs import Input, Inputs
 from dmtl_cli.guess.outcomes import Outcomes
 from dmtl_cli.guess.requests import UNSERVED
-from dmtl_cli.guess.rewrites import quoted
+from dmtl_cli.guess.rewrites import comment, quoted
 from dmtl_cli.guess.roles import Guess, Roles
 from dmtl_cli.guess.telling import QUESTION
 
@@ -220,11 +220,6 @@ def scalar(value: Any) -> str:
     if value in ("|", ";", ",", "\t") or (isinstance(value, str) and re.fullmatch("[0-9][0-9_.]*", value)):
         return quoted(value)
     return yaml.safe_dump([value], default_flow_style=True, allow_unicode=True, width=10**9).strip()[1:-1]
-
-
-def comment(text: str) -> str:
-    """Text that stays on its line."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 def indented(lines: list[str]) -> list[str]:

@@ -17,6 +17,7 @@ from dmtl_cli.guess.rows import first_values
 from dmtl_cli.guess.tables import Table, filled, spread
 from dmtl_cli.guess.values import FEW, share
 
+_ROWS = 2_000  # first ones of a file
 _OFTEN = 0.1  # of the rows have a value where a column is not just rarely filled
 
 
@@ -65,7 +66,7 @@ def _by_names(root: str, events: Table, often: list[str]) -> dict[str, str]:
 
 def _has(root: str, events: Table, column: str, known: dict[dt.date, frozenset[str]], day: dt.date) -> bool:
     if day not in known:
-        known[day] = columns_of(root, events, day)
+        known[day] = frozenset[str]().union(*map(filled, _firsts(root, events, day)))
     return column in known[day]
 
 
@@ -79,18 +80,13 @@ def turn(days: Sequence[dt.date], has: Callable[[dt.date], bool]) -> int:
     return high
 
 
-def columns_of(root: str, table: Table, day: dt.date, rows: int = 2_000) -> frozenset[str]:
-    """The columns that have values in the first rows of a day's files. Raises what `tables` does."""
-    return frozenset[str]().union(*map(filled, _firsts(root, table, day, rows)))
-
-
-def rows_of(root: str, table: Table, day: dt.date, rows: int = 2_000) -> pl.DataFrame | None:
+def rows_of(root: str, table: Table, day: dt.date) -> pl.DataFrame | None:
     """The first rows of a day's files; None where there are none. Raises what `tables` does."""
-    found = [frame for frame in _firsts(root, table, day, rows) if len(frame)]
+    found = [frame for frame in _firsts(root, table, day) if len(frame)]
     return pl.concat(found, how="diagonal_relaxed") if found else None
 
 
-def _firsts(root: str, table: Table, day: dt.date, rows: int) -> Iterator[pl.DataFrame]:
+def _firsts(root: str, table: Table, day: dt.date) -> Iterator[pl.DataFrame]:
     store, paths = Store(root), spread([f for f, _ in table.files.files if table.files.day_of(f) == day], 2)
-    read = (first_values(store.file(path), rows, table.text) for path in paths)
+    read = (first_values(store.file(path), _ROWS, table.text) for path in paths)
     return (opened(frame, table.objects, table.files.name, words.DATABASES)[0] for frame in read)

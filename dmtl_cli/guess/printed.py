@@ -10,10 +10,10 @@ from typing import Any
 
 import yaml
 
-from dmtl_cli.guess.feature_lines import comment, scalar, unwritten
+from dmtl_cli.guess.feature_lines import scalar, unwritten
 from dmtl_cli.guess.inputs import Input
 from dmtl_cli.guess.known import Log, timezone_of
-from dmtl_cli.guess.rewrites import quoted
+from dmtl_cli.guess.rewrites import comment, quoted
 from dmtl_cli.guess.roles import Guess
 from dmtl_cli.guess.side_tables import Side
 from dmtl_cli.guess.words import count

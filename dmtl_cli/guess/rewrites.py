@@ -332,6 +332,11 @@ def with_booleans(text: str, columns: Collection[str]) -> str:
     return compared.sub(told, text) if columns else text
 
 
+def comment(text: str) -> str:
+    """Text that stays on its line."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
 def quoted(text: str) -> str:
     """Text as Python, JSON and YAML write it, whatever it says."""
     return json.dumps(text, ensure_ascii=False)

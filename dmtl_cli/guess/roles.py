@@ -31,18 +31,8 @@ from dmtl_cli.guess.values import (
 )
 
 _BEHAVIOURS = {
-    "pv",
-    "view",
-    "click",
-    "cart",
-    "fav",
-    "buy",
-    "purchase",
-    "addtocart",
-    "transaction",
-    "impression",
-    "like",
-}
+    "pv", "view", "click", "cart", "fav", "buy", "purchase", "addtocart", "transaction", "impression", "like"
+}  # fmt: skip
 _VISIT = dt.timedelta(hours=6)
 """the longest time between rows of one visit"""
 _MOMENT = dt.timedelta(minutes=1)

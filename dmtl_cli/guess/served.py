@@ -9,7 +9,7 @@ import polars as pl
 
 from dmtl_cli.config.expressions import sources_of
 from dmtl_cli.guess import languages, words
-from dmtl_cli.guess.rewrites import in_brackets, quoted, sql_name, sql_text, sql_texts
+from dmtl_cli.guess.rewrites import comment, in_brackets, quoted, sql_name, sql_text, sql_texts
 from dmtl_cli.guess.roles import Guess
 from dmtl_cli.guess.states import Shown, Value, Withdrawn
 from dmtl_cli.guess.values import share
@@ -190,7 +190,7 @@ class Served:
             serves = f"{', '.join(tells)}: {found.why.partition('; ')[0]}"
             other = f"or items: all{', as to measure past days' * self.of_the_end}"
             why = "; ".join(filter(None, (serves, f"{self._lacks}, nor served" * bool(self._lacks), other)))
-            lines = ["export:", f"  items: {quoted(found.column)}  # {_plain(why)}"]
+            lines = ["export:", f"  items: {quoted(found.column)}  # {comment(why)}"]
         if self.listed < _HALF and (sure := [one for one in self._guessed if one.is_sure]):
             condition = " AND ".join(one.condition for one in sure)
             lacks = f"not written: {self._lacks}, and would not be served"
@@ -198,7 +198,7 @@ class Served:
         if self.stock is not None:
             left = f"of {part(self.stock.none)} none is left ({self.stock.column}), which some sell on order"
             both = f"{found.column} AND {self.stock.condition}" if found else self.stock.condition
-            lines.append(f"  # items: {quoted(both)}  # {_plain(left)}" if found else _comment(both, left))
+            lines.append(f"  # items: {quoted(both)}  # {comment(left)}" if found else _comment(both, left))
         for one in [one for one in self._guessed if not one.is_sure]:
             seen = f"{part(1 - one.shown)} of what was shown last would be left out ({one.column}: {one.left})"
             lines.append(_comment(one.condition, f"not written: {seen}"))
@@ -207,9 +207,4 @@ class Served:
 
 def _comment(condition: str, why: str) -> str:
     """A section that a person may write."""
-    return f"# export: {{items: {quoted(condition)}}}  # {_plain(why)}"
-
-
-def _plain(text: str) -> str:
-    """Text that stays on its line."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return f"# export: {{items: {quoted(condition)}}}  # {comment(why)}"

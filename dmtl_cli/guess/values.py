@@ -355,17 +355,19 @@ def is_there(s: pl.Series) -> pl.Series:
     return s.list.len().fill_null(0) > 0 if s.dtype == pl.List else s.is_not_null()
 
 
-def is_unclicked_empty(s: pl.Series, clicked: pl.Series, most: float = 0.002) -> bool:
+_UNCLICKED = 0.002  # of the rows without a click may have something all the same
+
+
+def is_unclicked_empty(s: pl.Series, clicked: pl.Series) -> bool:
     """Whether there is nothing wherever there was no click, and not where there was: it came after the click.
 
     Args:
         clicked: as `clicks` gives it, or 0 and 1.
-        most: share of the rows without a click that may have something all the same.
     """
     there, label = is_there(s).to_numpy(), clicked.cast(pl.Int8).fill_null(0).to_numpy() == 1
     if label.sum() < FEW or (~label).sum() < FEW or there[label].sum() < FEW:
         return False
-    return bool(there[~label].mean() <= min(most, there[label].mean() / 10))
+    return bool(there[~label].mean() <= min(_UNCLICKED, there[label].mean() / 10))
 
 
 def auc_of(s: pl.Series, clicked: pl.Series) -> float | None:

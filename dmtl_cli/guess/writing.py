@@ -14,7 +14,7 @@ from dmtl_cli.guess.arrival import BY_TIME
 from dmtl_cli.guess.births import naive, of_sample
 from dmtl_cli.guess.csv_lines import alone, csv_keys, csv_lines, encoded
 from dmtl_cli.guess.doubts import invalid_rows, unknown_clicks
-from dmtl_cli.guess.feature_lines import comment, feature_lines, indented, joined_lines, scalar
+from dmtl_cli.guess.feature_lines import feature_lines, indented, joined_lines, scalar
 from dmtl_cli.guess.files import CSV, DELTA, ICEBERG, JSON, PARQUET
 from dmtl_cli.guess.formats import times_unread
 from dmtl_cli.guess.goals import by_length, goal_lines
@@ -24,7 +24,7 @@ from dmtl_cli.guess.labels import GOOD
 from dmtl_cli.guess.left_out import condition_of
 from dmtl_cli.guess.outcomes import Outcomes
 from dmtl_cli.guess.repeats import unique_of
-from dmtl_cli.guess.rewrites import may_be_shown, one_row_an_item, quoted, sql_name, where_of
+from dmtl_cli.guess.rewrites import comment, may_be_shown, one_row_an_item, quoted, sql_name, where_of
 from dmtl_cli.guess.roles import Guess, candidates, times_of
 from dmtl_cli.guess.side_tables import Side
 from dmtl_cli.guess.state_lines import state_lines

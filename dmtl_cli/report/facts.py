@@ -12,8 +12,7 @@ from typing import Any
 
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.evaluate import TOPK, k_of
-from dmtl_cli.runs.contents import CURVES, read_json
-from dmtl_cli.runs.latest import there
+from dmtl_cli.runs.contents import CURVES, read_json, there
 from dmtl_cli.runs.manifest import MANIFEST, Manifest
 from dmtl_cli.runs.progress import RunLog
 from dmtl_cli.runs.workspace import CHAIN, Workspace

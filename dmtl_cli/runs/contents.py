@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -17,6 +17,7 @@ from dmtl_cli.config.tasks import CLICK, READ
 
 AGAIN = "remove that run's folder, then run the stage that wrote it again"
 
+T = TypeVar("T")
 CURVES = "curves.json"
 """a file of an evaluation: what its report draws beside metrics"""
 
@@ -34,6 +35,16 @@ def decoding(path: Path) -> Iterator[None]:
         raise UserError(f"cannot read {path}: {error.strerror}", code=Exit.IO) from error
     except Exception as error:
         raise _senseless(path, error) from error
+
+
+def there(read: Callable[[], T | None]) -> T | None:
+    """What is read of published files; None where they are damaged, or a pointer names none that exists."""
+    try:
+        return read()
+    except UserError as e:
+        if e.code != Exit.DATA:
+            raise
+        return None
 
 
 def _senseless(path: Path, error: Exception) -> UserError:

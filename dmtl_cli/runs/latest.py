@@ -7,10 +7,9 @@ the next writer moves LATEST to what is pinned. Every writer holds the chain.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable
 from pathlib import Path
 
-from dmtl_cli.config.errors import Exit, UserError
+from dmtl_cli.runs.contents import there
 from dmtl_cli.runs.disk import creating, make_dirs, point, sync_dir
 from dmtl_cli.runs.workspace import Workspace, day_of
 
@@ -70,16 +69,6 @@ def newest_export(ws: Workspace, before: dt.date | None = None) -> Path | None:
         if (run := there(lambda: ws.current("export", day))) is not None:  # noqa: B023 (called at once)
             return run
     return None
-
-
-def there(named: Callable[[], Path | None]) -> Path | None:
-    """The run that a pointer names, None where it names none that exists."""
-    try:
-        return named()
-    except UserError as e:
-        if e.code != Exit.DATA:
-            raise
-        return None
 
 
 def _day(run: Path) -> dt.date:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from dmtl_cli.config.days import folder_day
 from dmtl_cli.config.errors import UserError
-from dmtl_cli.runs.latest import there
+from dmtl_cli.runs.contents import there
 from dmtl_cli.runs.manifest import MANIFEST, Manifest
 from dmtl_cli.runs.workspace import STAGES, Workspace, day_of
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dmtl_cli.config.errors import Exit, UserError
+from dmtl_cli.runs.contents import there
 from dmtl_cli.runs.disk import creating, make_dirs, point, sha256_of, sync_dir, sync_up, walk, write_text
 from dmtl_cli.runs.keyed import MADE_BY
 from dmtl_cli.runs.manifest import MANIFEST, Manifest, as_json, canonical, identity, verify
@@ -202,7 +202,7 @@ def _publish_again(run: Published, change: Change, now: Mapping[str, str]) -> Pa
         write_text(home / "run" / MANIFEST, canonical(document) + "\n")
         _make_durable(home / "run")
         heir = run.path.parent / f"run-{document['run_id']}"
-        if os.path.lexists(heir) and not _whole(heir):
+        if os.path.lexists(heir) and there(lambda: verify(heir)) is None:
             heir.replace(home / "damaged")
         if not heir.exists():
             (home / "run").replace(heir)
@@ -248,16 +248,6 @@ def _make_durable(folder: Path) -> None:
                 os.fsync(handle.fileno())
     for each in folders:
         sync_dir(each)
-
-
-def _whole(path: Path) -> bool:
-    try:
-        verify(path)
-    except UserError as error:
-        if error.code != Exit.DATA:
-            raise
-        return False
-    return True
 
 
 def _move(graph: Graph, run: Published, heir: Path) -> None:

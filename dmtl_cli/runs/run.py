@@ -24,11 +24,11 @@ from dmtl_cli.config.evaluate import TOPK
 from dmtl_cli.config.schema import Config
 from dmtl_cli.runs.allocator import keep_few_products, keep_freed_memory
 from dmtl_cli.runs.artifact import Publication, publish, up_to_date
-from dmtl_cli.runs.contents import check_facts
+from dmtl_cli.runs.contents import check_facts, there
 from dmtl_cli.runs.determinism import make_deterministic
 from dmtl_cli.runs.differences import why_not_there
 from dmtl_cli.runs.gates import Gate, Measure, judge, past, refusal
-from dmtl_cli.runs.latest import held, there
+from dmtl_cli.runs.latest import held
 from dmtl_cli.runs.manifest import MANIFEST, Manifest, verify
 from dmtl_cli.runs.progress import RunLog
 from dmtl_cli.runs.ranks import ALONE, Ranks

@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
@@ -25,6 +25,7 @@ from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.data.features.stored import write_values
 from dmtl_cli.data.log.converted import conversions, locked
 from dmtl_cli.data.log.spool import frame_of
+from dmtl_cli.runs.contents import there
 from dmtl_cli.runs.disk import RERUN, disk_error, reading
 from dmtl_cli.runs.locks import holding_all
 from dmtl_cli.runs.manifest import MANIFEST, Manifest
@@ -38,7 +39,6 @@ FORGOTTEN = "forgotten"
 """the fact that says how many rows of each file were removed; `exposed` among them, of scores"""
 _VOCABULARIES = "vocabularies.parquet"
 _INT64 = 2**63
-T = TypeVar("T")
 
 
 def forget(ws: Workspace, file: Path, wait: float = 0) -> dict[str, Any]:
@@ -107,27 +107,17 @@ def described(found: dict[str, Any]) -> str:
 
 def _doomed(graph: Graph, users: _Users) -> dict[Path, Workspace]:
     """Runs that no pointer leads to and that held users, were replaced, or cannot be read."""
-    manifests = {path: _if_whole(partial(Manifest.read, path / MANIFEST)) for path in graph.everywhere}
+    manifests = {path: there(partial(Manifest.read, path / MANIFEST)) for path in graph.everywhere}
     replaced = {m.facts[REPLACES] for m in manifests.values() if m and REPLACES in m.facts}
     doomed = {}
     for path, ws in graph.unreached().items():
         manifest = manifests[path]
         if manifest and manifest.run_id not in replaced and REPLACES not in manifest.facts:
-            held = _if_whole(partial(users.held, Published(ws, path, manifest)))
+            held = there(partial(users.held, Published(ws, path, manifest)))
             if held is not None and not held:
                 continue
         doomed[path] = ws
     return doomed
-
-
-def _if_whole(read: Callable[[], T]) -> T | None:
-    """What is read; None where it is damaged."""
-    try:
-        return read()
-    except UserError as error:
-        if error.code != Exit.DATA:
-            raise
-        return None
 
 
 # -- the users ---------------------------------------------------------------------------------------------------------

@@ -8,7 +8,8 @@ from typing import Any
 
 from dmtl_cli.config.days import parse_day
 from dmtl_cli.config.errors import Exit, UserError
-from dmtl_cli.runs.latest import newest_export, pin, there, unpin
+from dmtl_cli.runs.contents import there
+from dmtl_cli.runs.latest import newest_export, pin, unpin
 from dmtl_cli.runs.manifest import verify
 from dmtl_cli.runs.workspace import Workspace
 

@@ -12,7 +12,8 @@ from dmtl_cli.config.data import Data
 from dmtl_cli.config.days import before, between, parse_day
 from dmtl_cli.config.errors import Exit, UserError, printable
 from dmtl_cli.data.log.places import days_of, is_local
-from dmtl_cli.runs.latest import newest_export, there
+from dmtl_cli.runs.contents import there
+from dmtl_cli.runs.latest import newest_export
 from dmtl_cli.runs.manifest import Manifest
 from dmtl_cli.runs.reachable import Runs, parents
 from dmtl_cli.runs.workspace import STAGES, Workspace

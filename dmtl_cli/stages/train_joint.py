@@ -24,7 +24,7 @@ from dmtl_cli.config.tasks import CLICK, READ
 from dmtl_cli.data.days import Days
 from dmtl_cli.data.log.day import Day
 from dmtl_cli.data.negatives import Negatives
-from dmtl_cli.data.rows import Rows
+from dmtl_cli.data.rows import Rows, begins
 from dmtl_cli.data.threshold import long_read_threshold
 from dmtl_cli.nn import checkpoint
 from dmtl_cli.nn.batches import Batch, Batcher
@@ -174,15 +174,12 @@ def with_unlabelled(
         The rows, and the weight by which the student learns each: that of the row it was drawn for.
     """
     parts, weights = [rows], [rows.labels.weight]
-    users = items = 0
-    for negatives in draws if n else ():
-        day = negatives.day
+    for negatives, (day, users, items) in zip(draws, begins(each.day for each in draws), strict=True) if n else ():
         mine = rows.take(np.flatnonzero((rows.user >= users) & (rows.user < users + len(day.users))))
         for _ in range(n):
             item, valid = negatives.draw(mine.user - users, rng)
             parts.append(as_negatives(mine, items + item, 0.0).take(np.flatnonzero(valid)))
             weights.append(mine.labels.weight[valid])
-        users, items = users + len(day.users), items + len(day.items)
     return Rows.concat(parts), np.concatenate(weights)
 
 

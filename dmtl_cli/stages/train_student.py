@@ -15,6 +15,7 @@ from dmtl_cli.config.days import before as before_day
 from dmtl_cli.data.days import Days
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.log.day import Day
+from dmtl_cli.data.rows import begins
 from dmtl_cli.nn.batches import Batcher
 from dmtl_cli.nn.beside import Beside, thread_is_free
 from dmtl_cli.nn.doubts import few_steps
@@ -38,7 +39,7 @@ from dmtl_cli.student.hard import log_q
 from dmtl_cli.student.labels import StudentBatch
 from dmtl_cli.student.loss import StudentLoss, freshness, popularity_strata
 from dmtl_cli.student.published import Found, age, choose_scores, effective_ways, find_scores, scores_facts
-from dmtl_cli.student.rows import Stream, coverage, initial_bias, mix, offsets, student_streams
+from dmtl_cli.student.rows import Stream, coverage, initial_bias, mix, student_streams
 from dmtl_cli.tune.carried import tuned
 from dmtl_cli.tune.choices import free
 from dmtl_cli.tune.search import EPOCHS
@@ -312,7 +313,8 @@ def _loss(
 ) -> StudentLoss:
     config = run.config.student
     fresh = freshness(config.distill, age(source.teacher_day, day) if source.teacher_day else 0)
-    chances = log_q(read[day], source.threshold, config.hard, offsets(read.values())[day][1], items)
+    (first,) = (at for each, _, at in begins(read.values()) if each.day == day)
+    chances = log_q(read[day], source.threshold, config.hard, first, items)
     strata = popularity_strata(config.distill, list(read.values()), run.device)
     on_device = torch.from_numpy(chances).to(run.device)
     return StudentLoss(student, config, fresh, on_device, strata, run.ranks, plain=run.config.plain_autograd)

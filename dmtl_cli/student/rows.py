@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from dmtl_cli.config.student import Distill, Student, Way
 from dmtl_cli.data.log.day import Day
-from dmtl_cli.data.rows import Rows, in_lists
+from dmtl_cli.data.rows import Rows, begins, in_lists
 from dmtl_cli.runs.gates import refuse_below
 from dmtl_cli.runs.progress import RunLog
 from dmtl_cli.runs.run import Parent
@@ -43,15 +43,6 @@ class Stream:
     rows: Callable[[np.random.Generator], Iterator[StudentRows]]
 
 
-def offsets(days: Iterable[Day]) -> dict[dt.date, tuple[int, int]]:
-    """Where each day's users and items begin in the stacked tables."""
-    out, users, items = {}, 0, 0
-    for d in days:
-        out[d.day] = (users, items)
-        users, items = users + len(d.users), items + len(d.items)
-    return out
-
-
 def student_streams(
     found: Found, read: Mapping[dt.date, Day], day: dt.date, threshold: float | None, config: Student, scratch: Path
 ) -> list[Stream]:
@@ -60,7 +51,7 @@ def student_streams(
     Args:
         read: the days of the dumps, and `day`.
     """
-    at = offsets(read.values())
+    at = {day.day: (users, items) for day, users, items in begins(read.values())}
     out = [_scored(way, read[d], parent, at[d], config, scratch) for (way, d), parent in found.items()]
     if config.hard.w_hard:
         count = HARD[config.hard.loss].count(config.hard, read[day], threshold)

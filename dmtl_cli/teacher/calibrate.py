@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dmtl_cli.data.features.encoder import Encoder
+from dmtl_cli.data.rows import begins
 from dmtl_cli.nn.batches import Tables
 from dmtl_cli.runs.artifact import Publication
 from dmtl_cli.runs.run import Parent, Run
@@ -42,19 +43,16 @@ class Trained:
 def held_out_logits(run: Run, trained: Trained, *, context: bool = True) -> dict[str, HeldOut]:
     """The network's logits of the held-out exposures of each task, in their context or without it."""
     parts: dict[str, list[tuple[Array, Array, Array]]] = {task: [] for task in run.config.tasks.names}
-    users = items = 0
-    for day in trained.window.days:
+    for day, users, items in begins(trained.window.days):
         here = slice(users, users + len(day.users)), slice(items, items + len(day.items))
-        users, items = here[0].stop, here[1].stop
         tables = Tables(trained.tables.users.slice(here[0]), trained.tables.items.slice(here[1]))
         model, few = trained.model, 0  # bytes: items are computed for a few rows only
         scorer = Scorer(trained.encoder, model, day, run.device, run.ranks, kept_bytes=few, tables=tables)
         for rows in trained.window.held_out(day):
-            click, converted, known, weight = rows.labels
             logits = scorer.pairs(rows) if context else scorer.lists(rows)
             for k, task in enumerate(parts):
-                label, kept = (converted[:, k - 1], click & known[:, k - 1]) if k else (click, slice(None))
-                parts[task].append((logits[kept, k], label[kept], weight[kept]))
+                label, kept = rows.labels.of_task(k)
+                parts[task].append((logits[kept, k], label[kept], rows.labels.weight[kept]))
     return {k: HeldOut(*(np.concatenate(x) for x in zip(*v, strict=True))) for k, v in parts.items()}
 
 

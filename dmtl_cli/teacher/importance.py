@@ -153,10 +153,5 @@ class _Task:
 
 
 def _tasks(labels: TeacherLabels[Array], logits: Floats) -> list[_Task]:
-    """Click on all rows, each conversion on clicked rows that know it."""
-    click, converted, known, weight = labels
-    of_click = _Task(0, np.ones_like(click), click, weight, logits)
-    return [
-        of_click,
-        *(_Task(k, click & known[:, k - 1], converted[:, k - 1], weight, logits) for k in range(1, logits.shape[1])),
-    ]
+    of_each = [labels.of_task(k) for k in range(logits.shape[1])]
+    return [_Task(k, known, label, labels.weight, logits) for k, (label, known) in enumerate(of_each)]

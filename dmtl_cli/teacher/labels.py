@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,12 @@ class TeacherLabels(NamedTuple, Generic[A]):
     """[n, X] bool: whether `converted` is known"""
     weight: A
     """[n] float32 >= 0"""
+
+    def of_task(self, k: int) -> tuple[A, A]:
+        """[n] the label of the click, 0, or of a conversion, and which rows have it: all, or those clicked ones that
+        know it."""
+        click, converted, known, _ = cast(tuple[Any, Any, Any, Any], self)
+        return (converted[:, k - 1], click & known[:, k - 1]) if k else (click, click | True)
 
 
 TeacherRows = Rows[TeacherLabels[Array]]

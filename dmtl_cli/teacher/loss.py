@@ -67,12 +67,9 @@ def rates(config: Config, labels: TeacherLabels[Tensor]) -> dict[str, float | Te
 def pairs_in_order(config: Config, logits_BT: Tensor, labels: TeacherLabels[Tensor]) -> dict[str, Tensor]:
     """Of each task, on the batch's rows that its loss is of, weights left aside: `pairs.NAME` of a positive and a
     negative row, and `ordered.NAME`, how many of them are in order. Their ratio is the AUC; no number is read."""
-    clicked = labels.click.bool()
-    of = {CLICK: (torch.ones_like(clicked), clicked)}
-    for k, name in enumerate(config.tasks.conversions):
-        of[name] = (labels.known[:, k].bool() & clicked, labels.converted[:, k] > 0)
     out: dict[str, Tensor] = {}
-    for k, (name, (kept, y)) in enumerate(of.items()):
+    for k, name in enumerate(config.tasks.names):
+        y, kept = labels.of_task(k)
         out[f"ordered.{name}"], out[f"pairs.{name}"] = _in_order(logits_BT[:, k].float(), kept & y, kept & ~y)
     return out
 

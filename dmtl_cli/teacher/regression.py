@@ -30,7 +30,7 @@ from safetensors.numpy import load_file, save_file
 from dmtl_cli.config.tasks import CLICK, Tasks, with_click
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.features.layout import Encoded
-from dmtl_cli.data.rows import Rows
+from dmtl_cli.data.rows import Rows, begins
 from dmtl_cli.nn.batches import Batcher, Tables
 from dmtl_cli.nn.kernels.chunks import on_threads
 from dmtl_cli.runs.contents import decoding
@@ -426,9 +426,5 @@ def _log_odds(positive: Array, weight: Array) -> float:
 
 def _held_out_rows(window: Window) -> Iterator[TeacherRows]:
     """The held-out rows of days whose tables are stacked."""
-    users = items = 0
-    for day in window.days:
-        for rows in window.held_out(day):
-            yield rows.shifted(users, items)
-        users += len(day.users)
-        items += len(day.items)
+    for day, users, items in begins(window.days):
+        yield from (rows.shifted(users, items) for rows in window.held_out(day))

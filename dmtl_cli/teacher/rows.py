@@ -13,7 +13,7 @@ from dmtl_cli.config.teacher import Teacher
 from dmtl_cli.data.log.day import Block, Day
 from dmtl_cli.data.log.hashing import GAMMA, splitmix64
 from dmtl_cli.data.negatives import Negatives
-from dmtl_cli.data.rows import Ints, Rows, in_lists, in_runs
+from dmtl_cli.data.rows import Ints, Rows, begins, in_lists, in_runs
 from dmtl_cli.teacher.labels import TeacherLabels, TeacherRows, labelled
 
 MAX_HELD_OUT = 1_000_000  # rows: enough for two numbers per task, and they are kept in memory
@@ -95,8 +95,7 @@ def teacher_rows(
     Args:
         kept: which events are learned; the others are as if they were not in the log.
     """
-    users = items = 0
-    for day in days:
+    for day, users, items in begins(days):
         negatives = Negatives(day, config.alpha)
         for block in day.blocks(rng, by_user=config.user_rows > 1):
             keep = kept(day, block)
@@ -113,8 +112,6 @@ def teacher_rows(
             else:  # the log's rows came user by user
                 lists = in_runs if len(parts) == 1 else in_lists
                 yield lists(rows, rows.user, config.user_rows, rng)
-        users += len(day.users)
-        items += len(day.items)
 
 
 def as_negatives(rows: TeacherRows, item: Ints, weight: float) -> TeacherRows:

@@ -19,7 +19,7 @@ from dmtl_cli.config.schema import Config
 from dmtl_cli.config.student import Hard, Student
 from dmtl_cli.data.log.day import NO_REQUEST, Day
 from dmtl_cli.data.negatives import Negatives
-from dmtl_cli.data.rows import Rows, in_lists, pairs
+from dmtl_cli.data.rows import Rows, begins, in_lists, pairs
 from dmtl_cli.nn.batches import Batcher
 from dmtl_cli.nn.fit import fit
 from dmtl_cli.nn.learner import Learner
@@ -127,9 +127,8 @@ class StudentTrials:
     def _scored(self, days: Sequence[Day], kept: Kept) -> StudentRows:
         """Exposed pairs and negatives drawn for them, with the teacher's scores; lists are those of a dump."""
         parts: list[StudentRows] = []
-        users = items = 0
         rng = self.run.rng("tune", "pairs")
-        for day in days:
+        for day, users, items in begins(days):
             negatives = Negatives(day, self.run.config.scores.alpha)
             for block in day.blocks():
                 chosen = np.flatnonzero(kept(day, block))
@@ -140,7 +139,6 @@ class StudentTrials:
                     item, valid = negatives.draw(user, rng)
                     drawn = pairs(user, item).take(np.flatnonzero(valid))
                     parts.append(self._targets(drawn.shifted(users, items), "negative", None))
-            users, items = users + len(day.users), items + len(day.items)
         return Rows.concat([part for part in parts if len(part)] or parts[:1])
 
     def _targets(self, rows: Rows[None], source: str, request: Ints | None) -> StudentRows:

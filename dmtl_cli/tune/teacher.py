@@ -116,11 +116,10 @@ class TeacherTrials:
     def calibration(self, model: Teacher, batcher: Batcher) -> dict[str, Calibration]:
         """What calibrates a candidate without context, by task, fitted on the measured rows."""
         hidden: TeacherRows = replace(self.measured, features=None)
-        logits, (click, converted, known, weight) = logits_of(model, batcher, hidden), self.measured.labels
-        found = {}
+        logits, labels, found = logits_of(model, batcher, hidden), self.measured.labels, {}
         for k, task in enumerate(self.run.config.tasks.names):
-            label, rows = (converted[:, k - 1], click & known[:, k - 1]) if k else (click, slice(None))
-            found[task] = calibration.fit(logits[rows, k], label[rows], weight[rows])
+            label, rows = labels.of_task(k)
+            found[task] = calibration.fit(logits[rows, k], label[rows], labels.weight[rows])
         return found
 
 

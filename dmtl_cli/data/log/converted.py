@@ -144,7 +144,7 @@ class Converted:
 
     def _whole(self, name: str, sources: Sequence[Source], day: dt.date | None) -> tuple[list[File], Mapping[str, int]]:
         home = f"day={day}" if day else _ALL
-        with self._locked():
+        with locked(self.folder):
             made = [self._ensure(f"{name}/{home}", source, None, ".") for source in sources]
             if day is None:
                 self._prune(f"{name}/{home}", sources)
@@ -173,7 +173,7 @@ class Converted:
     ) -> tuple[list[File], Mapping[str, int]]:
         """The files of a day, of sources of several days."""
         part = f"day={day}"
-        with self._locked():
+        with locked(self.folder):
             made = [self._ensure(name, source, column, part) for source in sources]
             self._prune(name, sources)
             files = [
@@ -288,11 +288,6 @@ class Converted:
                     stamp.unlink()
                     for part in made:
                         (self.folder / home / part / f"{name.removesuffix('.json')}.parquet").unlink(missing_ok=True)
-
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
-        with locked(self.folder):
-            yield
 
 
 @contextlib.contextmanager

@@ -28,10 +28,6 @@ class Categorical(Kind):
     def vocabulary_values(self, values: pl.Series, events: pl.Series) -> pl.DataFrame:
         return pl.DataFrame({"value": self._single(values), "count": events})
 
-    def enough(self, rows: int, block: pl.Series) -> bool:
-        """Buckets keep the type of their values, which the first one decides."""
-        return self.feature.hash_bucket_size is not None and self._single(block).drop_nulls().len() > 0
-
     def describe(self, values: pl.Series, encoded: Array) -> dict[str, Any]:
         """With buckets also how many values there are, and how many buckets they fall into."""
         known = encoded > 0

@@ -36,10 +36,6 @@ class Sequence(Kind):
         flat = self._flat(values)
         return pl.DataFrame({"value": flat, "count": np.ones(len(flat), np.int64)})
 
-    def enough(self, rows: int, block: pl.Series) -> bool:
-        """Buckets keep the type of their values, which the first one decides."""
-        return self.feature.hash_bucket_size is not None and self._flat(block).drop_nulls().len() > 0
-
     def describe(self, values: pl.Series, encoded: Array) -> dict[str, Any]:
         """A row without known values is unknown."""
         known = encoded > 0
