@@ -80,7 +80,7 @@ def test_what_trials_chose_is_not_advised_against(
     said = slower(Run.start(load_config(chain.project.file), RunLog()), day(2))
     assert ("lower teacher.embedding_learning_rate" in said) == lowers
     assert (f"dmtl tune --config FILE --day {day(2)}" in said) == (chosen is None or on == 1)
-    assert said.endswith("it needs more rows or days") == (chosen is RATE and on == 2)
+    assert said.endswith("the days to come bring more rows") == (chosen is RATE and on == 2)
 
 
 @pytest.mark.parametrize(

@@ -34,5 +34,5 @@ def slower(run: Run, day: dt.date) -> str:
     again = None if newest == day else f"dmtl tune {CONFIG} --day {day}"
     if _RATE not in chosen:
         return f"it overfits; lower {_RATE} or epochs" + (f", or {again}" if again else "")
-    chose = "trials of that day chose its settings: it needs more rows or days"
-    return f"{again} tries its values anew" if again else chose
+    chose = "trials of that day chose its settings: there is nothing to set, the days to come bring more rows"
+    return f"where that stays so, {again} tries its values anew" if again else chose
