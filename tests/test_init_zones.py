@@ -284,3 +284,10 @@ def test_a_zone_that_is_none_is_refused(tmp_path: Path) -> None:
     (tmp_path / "log").mkdir()
     ended = dmtl("init", tmp_path / "log", "--timezone", "Europe/Roma")
     assert ended.code == 2 and "--timezone: unknown time zone 'Europe/Roma', expected a name" in ended.err
+
+
+def test_hours_ahead_of_utc_are_named_as_a_zone_is(tmp_path: Path) -> None:
+    for given, told in (("UTC-3", "Etc/GMT+3"), ("GMT+05:00", "Etc/GMT-5")):
+        ended = dmtl("init", tmp_path, "--timezone", given)
+        assert ended.code == 2 and f"expected a name such as the place of your users, or {told}" in ended.err
+        assert ZoneInfo(told)

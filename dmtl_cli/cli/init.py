@@ -83,7 +83,7 @@ def _zone(name: str | None) -> str | None:
     from dmtl_cli.config.data import known_zone
 
     try:
-        return known_zone(name)
+        return None if name is None else known_zone(name)
     except ValueError as e:
         raise UserError(f"--timezone: {e}", code=Exit.USAGE) from None
 

@@ -8,38 +8,41 @@ from urllib.parse import parse_qsl, urlsplit
 from zoneinfo import ZoneInfo
 
 from pydantic import (
+    AfterValidator,
     BeforeValidator,
     Field,
-    SerializerFunctionWrapHandler,
     field_validator,
-    model_serializer,
     model_validator,
 )
 
 from dmtl_cli.config.expressions import roots_of, sources_of
 from dmtl_cli.config.secrets import has_credentials
-from dmtl_cli.config.section import Column, Folder, Name, Section
-from dmtl_cli.config.table import DEEP, OBJECT, TEXT, Beside, Csv, Format, Joined, Table, Type, as_tuple, without_new
+from dmtl_cli.config.section import Column, Folder, Grown, Name
+from dmtl_cli.config.table import DEEP, OBJECT, TEXT, Beside, Csv, Format, Joined, Table, Type, as_tuple
 from dmtl_cli.config.tasks import is_reserved
 
 NO_CREDENTIALS = "credentials belong in the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY)"
 
 
-def known_zone(zone: str | None) -> str | None:
+def known_zone(zone: str) -> str:
     """A time zone's name as it is. Raises ValueError where there is none of it."""
-    if zone is not None:
-        try:
-            ZoneInfo(zone)
-        except (KeyError, ValueError, OSError):
-            hours = re.fullmatch(r"(?:UTC|GMT) ?([+-])0?([0-9]{1,2})(?::00)?", zone)
-            ahead = "-" if hours and hours[1] == "+" else "+"  # Etc has signs the other way round
-            named = f"the place of your users, or Etc/GMT{ahead}{hours[2]}" if hours else "Asia/Shanghai or UTC"
-            raise ValueError(f"unknown time zone {zone!r}, expected a name such as {named}") from None
+    try:
+        ZoneInfo(zone)
+    except (KeyError, ValueError, OSError):
+        hours = re.fullmatch(r"(?:UTC|GMT) ?([+-])0?([0-9]{1,2})(?::00)?", zone)
+        ahead = "-" if hours and hours[1] == "+" else "+"  # Etc has signs the other way round
+        named = f"the place of your users, or Etc/GMT{ahead}{hours[2]}" if hours else "Asia/Shanghai or UTC"
+        raise ValueError(f"unknown time zone {zone!r}, expected a name such as {named}") from None
     return zone
+
+
+Zone = Annotated[str, AfterValidator(known_zone)]
 
 
 class Events(Table):
     """Where the click log is and what its columns are called."""
+
+    new = (*Table.new, "null_click", "max_duration", "invalid_rows", "joined", "explode", "explode_position", "unique")
 
     path: str = "events"
     """folder or file below data.root, with the day in it where `{day}` stands: see `path` of data.users; with
@@ -94,11 +97,6 @@ class Events(Table):
     are no object, but no lines that a quote holds together. A day that would lose more than half of its rows is
     refused all the same. Lines that do not parse are left out and counted in tables of joined, users and items too, and
     one that would lose more than half of its lines is refused"""
-
-    @model_serializer(mode="wrap")
-    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        new = ("format", "csv", "types", "computed", "where", "null_click", "max_duration", "invalid_rows", "joined")
-        return without_new(self, dump(self), (*new, "explode", "explode_position", "unique"))
 
     @model_validator(mode="after")
     def _one_of_each(self) -> Events:
@@ -212,12 +210,13 @@ class Events(Table):
 
 _OF_ITEMS = ("until", "until_is_last_day")
 _OF_VERSION = ("version_only_orders", "version_timezone")
-_NEW_OF_SIDES = ("format", "csv", "types", "computed", "where", "version", *_OF_VERSION, "lag_days", *_OF_ITEMS)
 
 
 class SideTable(Beside):
     """Attributes of users or items as of a day's start: one table a day where partition or path tell it, else one for
     all days."""
+
+    new = (*Table.new, "version", *_OF_VERSION, "lag_days", *_OF_ITEMS)
 
     key: Column
     version: Column | None = None
@@ -229,7 +228,7 @@ class SideTable(Beside):
     version_only_orders: bool = False
     """times of `version` say which row of an id is the newest, and nothing of days: each day reads it, also one of a
     later day. For a table that is one state for all days, in which a few ids have several rows"""
-    version_timezone: str | None = None
+    version_timezone: Zone | None = None
     """of the times of `version` and `until` that name no zone, where it is another than data.timezone: UTC, as many
     databases write them, beside days that are cut in a local zone"""
     until: Column | None = None
@@ -243,10 +242,6 @@ class SideTable(Beside):
     """how many days older than the day its table is. 1: each table is a snapshot of the end of its day, when it knows
     that day's clicks, so day D reads that of D-1, and an export of D that of D; the table's own first day has none
     before it and cannot be run (66)"""
-
-    @model_serializer(mode="wrap")
-    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return without_new(self, dump(self), _NEW_OF_SIDES)
 
     @property
     def read_columns(self) -> set[str]:
@@ -267,11 +262,6 @@ class SideTable(Beside):
             raise ValueError(f"until: {self.until} is the {'key' if self.until == self.key else 'version'}")
         return self
 
-    @field_validator("version_timezone")
-    @classmethod
-    def _zone(cls, zone: str | None) -> str | None:
-        return known_zone(zone)
-
 
 _TAKE = {"csv": ("csv",), "null_values": ("csv", "json"), "types": ("csv", "json")}
 """formats by the options that they take"""
@@ -284,13 +274,14 @@ def _has_effect(option: str, form: str, given: Any) -> bool:
     return form in _TAKE[option] or (option == "types" and {*given.values()} <= _OF_TYPED)
 
 
-class Data(Section):
+class Data(Grown):
+    new = ("format", "csv", "null_values", "types")
     root: str
     """folder of the log; or s3://BUCKET/PREFIX, with options as in ?region=us-east-1&endpoint_override=http://HOST:PORT
     (`scheme`: http or https). Credentials come from where AWS tools look: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and
     AWS_SESSION_TOKEN, a profile, the machine's role; without options, the endpoint from AWS_ENDPOINT_URL_S3 or
     AWS_ENDPOINT_URL and the region from AWS_REGION"""
-    timezone: str | None = None
+    timezone: Zone | None = None
     truth: Folder | None = None
     """folder of a synthetic world's truth: adds expected read seconds to an evaluation"""
     digest: Literal["auto", "footer", "full"] = "auto"
@@ -334,10 +325,6 @@ class Data(Section):
             if "" in options.values() or options.get("scheme", "http") not in ("http", "https"):
                 raise ValueError("expected a value of each option, and http or https of scheme")
         return root
-
-    @model_serializer(mode="wrap")
-    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return without_new(self, dump(self), ("format", "csv", "null_values", "types"))
 
     @property
     def not_looked_up(self) -> list[str]:
@@ -403,8 +390,3 @@ class Data(Section):
                 option = "path: {day}" if table.is_dated else "path: *" if table.is_glob else "success_file"
                 raise ValueError(f"{name}.{option} has no effect on format: {formats[name]}: a table knows its files")
         return self
-
-    @field_validator("timezone")
-    @classmethod
-    def _zone(cls, zone: str | None) -> str | None:
-        return known_zone(zone)

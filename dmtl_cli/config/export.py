@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, SerializerFunctionWrapHandler, WithJsonSchema, model_serializer
+from pydantic import AfterValidator, WithJsonSchema
 
 from dmtl_cli.config.expressions import of_columns, sources_of
 from dmtl_cli.config.extras import has, require
-from dmtl_cli.config.section import Positive, Section
+from dmtl_cli.config.section import Grown, Positive
 
 Numbers = Literal["float32", "float16", "int8"]
 Search = Literal["exact", "hnsw", "ivf"]
@@ -28,7 +28,8 @@ _SCHEMA = {"anyOf": [{"enum": _WORDS}, {"type": "string"}]}
 _Items = Annotated[str, AfterValidator(_items), WithJsonSchema(_SCHEMA)]
 
 
-class Export(Section):
+class Export(Grown):
+    new = ("items", "seen_days")
     vectors: Numbers = "float32"
     """numbers of the stored item vectors; int8 has a scale a vector. What is stored is searched and measured"""
     index: Literal["auto", "exact", "hnsw", "ivf"] = "auto"
@@ -45,12 +46,6 @@ class Export(Section):
     seen_days: Positive = 1
     """days whose clicks `exclude_seen` leaves out of an answer, the export's own and those before it as far as the log
     has them: 7 where nobody wants within a week what they opened"""
-
-    @model_serializer(mode="wrap")
-    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Exports of all items, and of what was seen that day, keep the keys that they had before one could say so."""
-        dumped: dict[str, Any] = dump(self)
-        return {k: v for k, v in dumped.items() if (k, v) not in (("items", ALL), ("seen_days", 1))}
 
     @property
     def condition(self) -> str | None:

@@ -5,22 +5,20 @@ from __future__ import annotations
 import codecs
 import datetime as dt
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
-    SerializerFunctionWrapHandler,
     WithJsonSchema,
     field_validator,
-    model_serializer,
     model_validator,
 )
 
 from dmtl_cli.config.expressions import Aggregate, Expression, aggregated_roots_of, sources_of
 from dmtl_cli.config.pattern import DayPattern
-from dmtl_cli.config.section import Column, FileName, Name, Section
+from dmtl_cli.config.section import Column, FileName, Grown, Name
 
 
 def as_tuple(value: object) -> object:
@@ -91,8 +89,10 @@ def _encoding(name: str) -> str:
     return name
 
 
-class Csv(Section):
+class Csv(Grown):
     """How CSV files are written: a row a line, the first line naming the columns."""
+
+    new = ("encoding", "escape_char", "decimal", "thousands")
 
     encoding: Annotated[str, AfterValidator(_encoding)] = "utf-8"
     """of the bytes, by Python's name: cp1252 of Windows in western Europe, latin-1, utf-16, shift_jis, gb18030"""
@@ -116,10 +116,6 @@ class Csv(Section):
     """between groups of three digits of numbers (float64, int64), as 1.494,90 has a point, 1'494.90 an apostrophe and
     1 494,90 a space (any, also one that does not break); numbers without it are read too. Absent: there is none"""
 
-    @model_serializer(mode="wrap")
-    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return without_new(self, dump(self), ("encoding", "escape_char", "decimal", "thousands"))
-
     @model_validator(mode="after")
     def _is_readable(self) -> Csv:
         if self.separator is not None and self.separator == self.quote_char:
@@ -135,18 +131,10 @@ class Csv(Section):
         return self
 
 
-def without_new(section: Section, dumped: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
-    """Keys that a config of Parquet does not have are left out at their defaults: its runs keep their keys."""
-    fields = type(section).model_fields
-    return {k: v for k, v in dumped.items() if k not in names or getattr(section, k) != fields[k].default}
-
-
-NEW = ("format", "csv", "types", "computed", "where")
-"""keys of any table that its first configs did not have"""
-
-
-class Table(Section):
+class Table(Grown):
     """Files below data.root."""
+
+    new: ClassVar[tuple[str, ...]] = ("format", "csv", "types", "computed", "where")
 
     path: str
     """folder or file below data.root. `{day}` in it stands for the day, as 2026-01-31 or 20260131, `{day:%Y/%m/%d}`
@@ -175,10 +163,6 @@ class Table(Section):
     'impression' AND NOT is_bot. A row of which it is false or null is left out before anything else of it is looked
     at. Of events it names no outcome, as no morning knows it, but in a log of clicks alone, where it says what one is:
     rating >= 4"""
-
-    @model_serializer(mode="wrap")
-    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return without_new(self, dump(self), NEW)
 
     @property
     def made(self) -> dict[str, str]:
@@ -237,6 +221,17 @@ class Beside(Table):
 class Joined(Beside):
     """A table of what came of exposures, its rows joined to the events by an id that both have."""
 
+    new: ClassVar[tuple[str, ...]] = (
+        *Table.new,
+        "date_column",
+        "unique",
+        "explode",
+        "through",
+        "item",
+        "time",
+        "within",
+    )
+
     key: Column
     """its column of the exposure's id, which several rows may have; a row whose id no exposure has is left out"""
     event_key: Column | None = None
@@ -272,12 +267,6 @@ class Joined(Beside):
     unique: Column | None = None
     """the id of a row, of which a table that is delivered at least once may have several rows: the last of them is
     read, so that SUM and COUNT take it once. Rows without an id are all read. Absent: each row counts"""
-
-    @model_serializer(mode="wrap")
-    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return without_new(
-            self, dump(self), (*NEW, "date_column", "unique", "explode", "through", "item", "time", "within")
-        )
 
     @property
     def way(self) -> tuple[str, str] | None:
