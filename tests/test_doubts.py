@@ -433,9 +433,9 @@ def test_what_is_shown_to_all_is_served_to_all(tmp_path: Path) -> None:
         copy = np.random.default_rng(k).choice(4, ROWS, p=[0.6, 0.25, 0.1, 0.05])  # of an item of 40, alike in all
         pl.read_parquet(file).with_columns(pl.col("item_id") + 120 * copy).write_parquet(file)
     settings = {"student__distill__floors__match": 0, "student__distill__ways": "[replay]", "gates__quality": "false"}
-    settings |= {"student__exposure__kappa": 8, "student__exposure__learning_rate": 0.01}
+    settings |= {"student__exposure__kappa": 20, "student__exposure__learning_rate": 0.01}
     for command, of in (("train-teacher", 1), ("dump-logits", 1), ("train-student", 2), ("evaluate", 3)):
         made.done(command, of, **settings)
     (line,) = (x for x in doubted(made, "evaluation", 3) if "is nearly one list" in x)
-    assert f"student {DAYS[1]} serves " in line and "of 60 users have " in line and "or kappa, 8, is too high" in line
+    assert f"student {DAYS[1]} serves " in line and "of 60 users have " in line and "or kappa, 20, is too high" in line
     assert line in made.call("status").out

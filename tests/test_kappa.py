@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dmtl_cli.evaluate.metrics import retrieval
+from dmtl_cli.evaluate.metrics import means, retrieval_of_each
 from dmtl_cli.serving.search import top_k
 from dmtl_cli.student.kappa import GRID, BlockVectors, best, curve
 
@@ -50,5 +50,5 @@ def test_it_is_the_recall_of_evaluation(seed: int, timed: bool, k: int) -> None:
     seconds = rng.integers(0, 5, len(wanted[1])).astype(float) if timed else None
     for value, found in curve(users, items, wanted, seconds, k=k).items():
         whole = np.concatenate([np.float32(value) * users.exposure, users.preference], 1)
-        metrics = retrieval(top_k(whole, np.concatenate(items, 1), k)[0], wanted, seconds, ks=(k,))
+        metrics = means(retrieval_of_each(top_k(whole, np.concatenate(items, 1), k)[0], wanted, seconds, ks=(k,)))
         assert found == pytest.approx(metrics.get(f"time_recall@{k}" if timed else f"recall@{k}", 0.0))

@@ -46,6 +46,11 @@ Ints = npt.NDArray[np.int64]
 seeds = st.integers(0, 2**32 - 1)
 
 
+def retrieved(*of: Any, **more: Any) -> dict[str, float]:
+    """Means over users."""
+    return metrics.means(metrics.retrieval_of_each(*of, **more))
+
+
 def catalogue(exam: Exam, rankers: dict[str, Any]) -> dict[str, float]:
     return on_catalogue(exam, retrieve(exam, rankers), None)
 
@@ -116,7 +121,7 @@ def test_weighted_recall_is_the_plain_loop(seed: int) -> None:
 def test_snips_of_equal_propensities_is_recall_and_a_ceiling_is_above_it(seed: int, shown: int) -> None:
     top, (indptr, wanted), items = drawn(seed)
     weight = metrics.inverse_propensity(np.full(items, shown))
-    recall = metrics.retrieval(top, (indptr, wanted), ks=(4,)).get("recall@4")
+    recall = retrieved(top, (indptr, wanted), ks=(4,)).get("recall@4")
     assert metrics.means(metrics.weighted_recall(top, (indptr, wanted), weight[wanted], ks=(4,))).get(4) == (
         None if recall is None else pytest.approx(recall)
     )

@@ -28,6 +28,11 @@ from dmtl_cli.evaluate.rankers import AnyLabel
 Rng = np.random.Generator
 
 
+def retrieved(*of: Any, **more: Any) -> dict[str, float]:
+    """Means over users."""
+    return metrics.means(metrics.retrieval_of_each(*of, **more))
+
+
 def rows(rng: Rng, n: int, levels: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
     """Labels, scores with ties, weights with zeros."""
     return rng.random(n) < 0.3, rng.integers(0, levels, n) / 7 - 2, rng.integers(0, 4, n) * rng.random(n)
@@ -163,7 +168,7 @@ def test_retrieval_by_hand() -> None:
     topk = np.array([[5, 3, 1, 7], [2, 4, -1, -1], [1, 2, 3, 4], [9, 8, 7, 6]])
     wanted = [[3, 7, -2], [9], [], [9, 8]]
     seconds = np.array([10.0, 20.0, 70.0, 0.0, 30.0, np.nan])
-    got = metrics.retrieval(topk, csr(wanted), seconds, ks=(2, 4))
+    got = retrieved(topk, csr(wanted), seconds, ks=(2, 4))
     d = 1 / np.log2(np.arange(2, 6))
     assert got == pytest.approx(
         {
@@ -180,23 +185,23 @@ def test_retrieval_by_hand() -> None:
 
 
 def test_retrieval_counts_a_repeated_item_once_and_every_missing_item() -> None:
-    got = metrics.retrieval(np.array([[4, 6]]), csr([[4, 4, -2, -2]]), np.array([5.0, 5.0, 10.0, 0.0]), ks=(1,))
+    got = retrieved(np.array([[4, 6]]), csr([[4, 4, -2, -2]]), np.array([5.0, 5.0, 10.0, 0.0]), ks=(1,))
     assert got["recall@1"] == pytest.approx(1 / 3)
     assert got["time_recall@1"] == pytest.approx(0.5)
 
 
 def test_retrieval_without_users_is_empty_and_a_short_list_is_padded() -> None:
-    assert metrics.retrieval(np.zeros((0, 3), np.int64), csr([]), np.zeros(0)) == {}
-    assert metrics.retrieval(np.array([[1, 2]]), csr([[]])) == {}
-    assert metrics.retrieval(np.array([[-1]]), csr([[-2]]), ks=(10,)) == {"recall@10": 0, "hitrate@10": 0, "ndcg@10": 0}
-    short = metrics.retrieval(np.array([[1, 2]]), csr([[2, 3]]))
-    padded = metrics.retrieval(np.array([[1, 2] + [-1] * 98]), csr([[2, 3]]))
+    assert retrieved(np.zeros((0, 3), np.int64), csr([]), np.zeros(0)) == {}
+    assert retrieved(np.array([[1, 2]]), csr([[]])) == {}
+    assert retrieved(np.array([[-1]]), csr([[-2]]), ks=(10,)) == {"recall@10": 0, "hitrate@10": 0, "ndcg@10": 0}
+    short = retrieved(np.array([[1, 2]]), csr([[2, 3]]))
+    padded = retrieved(np.array([[1, 2] + [-1] * 98]), csr([[2, 3]]))
     assert short == pytest.approx(padded)
     assert short["recall@100"] == 0.5
     with pytest.raises(ValueError, match="indptr"):
-        metrics.retrieval(np.array([[1]]), (np.array([0, 2]), np.array([1])))
+        retrieved(np.array([[1]]), (np.array([0, 2]), np.array([1])))
     with pytest.raises(ValueError, match="gain"):
-        metrics.retrieval(np.array([[1]]), csr([[1]]), np.array([-1.0]))
+        retrieved(np.array([[1]]), csr([[1]]), np.array([-1.0]))
 
 
 @settings(deadline=None, max_examples=40)
@@ -207,7 +212,7 @@ def test_retrieval_is_the_plain_loop_and_scikit_learns_ndcg(seed: int, users: in
     wants = rng.random((users, items)) < 0.2
     seconds = rng.random((users, items)) * wants
     topk = np.argsort(-score, axis=1)
-    got = metrics.retrieval(topk, csr([np.flatnonzero(w).tolist() for w in wants]), seconds[wants], ks=(1, 3, 10))
+    got = retrieved(topk, csr([np.flatnonzero(w).tolist() for w in wants]), seconds[wants], ks=(1, 3, 10))
     some = wants.any(1)
     if not some.any():
         assert got == {}

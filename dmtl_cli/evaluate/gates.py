@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dmtl_cli.config.evaluate import TOPK, Evaluate
-from dmtl_cli.evaluate.exam import Exam, Wanted
+from dmtl_cli.evaluate.exam import Exam
+from dmtl_cli.evaluate.metrics import retrieval_of_each
 from dmtl_cli.runs.gates import Measure
 from dmtl_cli.serving.search import Floats, best_k, top_k
 
@@ -48,22 +49,15 @@ def recall(
         some = np.diff(wanted.indptr) > 0
         if not some.any():
             continue
-        ours, theirs = (_of_each(wanted, served[top])[some] for top in (found, popular.repeat(len(users), 0)))
+        both = (np.where(top < 0, -1, served[top]) for top in (found, popular.repeat(len(users), 0)))
+        recall_of = (retrieval_of_each(top, (wanted.indptr, wanted.items), ks=(exam.k,)) for top in both)
+        ours, theirs = (each[f"recall@{exam.k}"][some] for each in recall_of)
         out.append(Measure(f"export.recall.{label}{at}", float(ours.mean()), _error(ours)))
         if theirs.any():
             ratio = float(ours.mean() / theirs.mean())
             error = _error(ours - ratio * theirs) / float(theirs.mean())
             out.append(Measure(f"export.over_popularity.{label}{at}", ratio, error))
     return out
-
-
-def _of_each(wanted: Wanted, top: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """[U] share of what each user wanted that is among their rows `top` [U, K]; 0 where they wanted nothing."""
-    count = np.diff(wanted.indptr)
-    owner = np.repeat(np.arange(len(count)), count)
-    hit = (top[owner] == wanted.items[:, None]).any(1)
-    share: npt.NDArray[np.float64] = np.bincount(owner, hit, len(count)) / np.maximum(count, 1)
-    return share
 
 
 def _error(x: npt.NDArray[np.float64]) -> float:

@@ -155,28 +155,6 @@ def kendall_tau(x: Array, y: Array, group: Array) -> float | None:
 # -- retrieval ---------------------------------------------------------------------------------------------------------
 
 
-def retrieval(
-    topk: Array, relevant: tuple[Array, Array], gain: Array | None = None, ks: Sequence[int] = KS
-) -> dict[str, float]:
-    """How much of what a user wanted is in their top K; every metric is a mean over users.
-
-    - recall@K = hits / relevant, hitrate@K = any hit, ndcg@K with binary relevance and an ideal of min(K, relevant)
-      (Järvelin & Kekäläinen, TOIS 2002): users with a relevant item.
-    - time_recall@K = seconds inside the top K / all seconds: users with seconds above 0.
-
-    Args:
-        topk: [U, K] distinct item rows, best first; -1 where nothing was retrieved. Columns that are missing for a
-            larger K of `ks` count as nothing retrieved.
-        relevant: (indptr [U + 1], items [N]): user u wanted items[indptr[u]:indptr[u + 1]]. A row that is named twice
-            counts once and its seconds add up. -2 is an item outside the catalogue, one entry each: a miss.
-        gain: [N] seconds; NaN is unknown and counts 0.
-
-    Returns:
-        `<metric>@K`; a metric without a user is absent.
-    """
-    return means(retrieval_of_each(topk, relevant, gain, ks))
-
-
 def means(of_each: Mapping[Key, Floats]) -> dict[Key, float]:
     """The mean of each metric over the users that have it; without one it is absent."""
     there = {name: values[~np.isnan(values)] for name, values in of_each.items()}
@@ -186,7 +164,22 @@ def means(of_each: Mapping[Key, Floats]) -> dict[Key, float]:
 def retrieval_of_each(
     topk: Array, relevant: tuple[Array, Array], gain: Array | None = None, ks: Sequence[int] = KS
 ) -> dict[str, Floats]:
-    """What `retrieval` has the means of: [U] for each user, NaN where it is undefined."""
+    """How much of what each user wanted is in their top K.
+
+    - recall@K = hits / relevant, hitrate@K = any hit, ndcg@K with binary relevance and an ideal of min(K, relevant)
+      (Järvelin & Kekäläinen, TOIS 2002): of users with a relevant item.
+    - time_recall@K = seconds inside the top K / all seconds: of users with seconds above 0.
+
+    Args:
+        topk: [U, K] distinct item rows, best first; -1 where nothing was retrieved. Columns that are missing for a
+            larger K of `ks` count as nothing retrieved.
+        relevant: (indptr [U + 1], items [N]): user u wanted items[indptr[u]:indptr[u + 1]]. A row that is named twice
+            counts once and its seconds add up. -2 is an item outside the catalogue, one entry each: a miss.
+        gain: [N] seconds; NaN is unknown and counts 0.
+
+    Returns:
+        `<metric>@K` [U], NaN where it is undefined.
+    """
     topk = np.asarray(topk, np.int64)
     indptr, items, seconds = _checked(len(topk), relevant, gain)
     owner = np.repeat(np.arange(len(topk)), np.diff(indptr))
@@ -210,25 +203,21 @@ def weighted_recall(
     2016): an item that was shown seldom counts for those that were not shown at all.
 
     Args:
-        topk, relevant: as `retrieval` takes them.
+        topk, relevant: as `retrieval_of_each` takes them.
         weight: [N] >= 0 of each wanted item.
 
     Returns:
         NaN for a user whose weights are 0.
     """
-    topk = np.asarray(topk, np.int64)
-    indptr, items, weights = _checked(len(topk), relevant, weight)
-    owner = np.repeat(np.arange(len(topk)), np.diff(indptr))
-    _, found, _ = _hits(topk, owner, items, weights)
-    total = np.bincount(owner, weights=weights, minlength=len(topk))
-    return {k: _share(found[:, :k].sum(1), total) for k in ks}
+    found = retrieval_of_each(topk, relevant, weight, ks)
+    return {k: found[f"time_recall@{k}"] for k in ks}
 
 
 def ceiling(relevant: tuple[Array, Array], retrievable: Array) -> float | None:
     """Mean over users of the share of their wanted items that can be retrieved at all: no recall is above it.
 
     Args:
-        relevant: (indptr [U + 1], item rows [N] >= 0), as `retrieval` takes it.
+        relevant: (indptr [U + 1], item rows [N] >= 0), as `retrieval_of_each` takes it.
         retrievable: [items] bool.
 
     Returns:

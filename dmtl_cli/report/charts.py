@@ -89,15 +89,19 @@ def _lines(
         last = {"condition": {"test": "datum.newest", "value": 60}, "value": 16}
         marks = [({**line, "tooltip": False}, {}), (point, {"size": last, "tooltip": tips})]
     else:
-        by_model = _by_model(series)
-        line = {"type": "line", "strokeWidth": 1.5, "clip": True}
-        point = {"type": "point", "filled": True, "opacity": 1, "size": 34, "clip": True}
-        named = [{"field": "model"}, *tips]
-        marks = [
-            (line, {"color": by_model["color"], "strokeDash": by_model["strokeDash"]}),
-            (point, {"color": by_model["color"], "shape": by_model["shape"], "tooltip": named}),
-        ]
+        return rows, _of_models(encoding, _by_model(series), [{"field": "model"}, *tips], 34, clip=True)
     return rows, [{"mark": m, "encoding": {**encoding, **own}} for m, own in marks]
+
+
+def _of_models(
+    encoding: dict[str, Any], by_model: dict[str, Any], tips: list[dict[str, Any]], size: int, **more: Any
+) -> list[dict[str, Any]]:
+    """A line and its points for each model."""
+    line = {"type": "line", "strokeWidth": 1.5} | more
+    point = {"type": "point", "filled": True, "opacity": 1, "size": size} | more
+    channels = {"color": by_model["color"], "strokeDash": by_model["strokeDash"]}
+    told = {"color": by_model["color"], "shape": by_model["shape"], "tooltip": tips}
+    return [{"mark": line, "encoding": encoding | channels}, {"mark": point, "encoding": encoding | told}]
 
 
 def _by_model(series: Sequence[str] | Mapping[str, Any]) -> dict[str, Any]:
@@ -223,16 +227,7 @@ def reliability(title: str, curves: Mapping[str, Sequence[Mapping[str, float]]])
         diagonal | {"encoding": both},
         errors
         | {"encoding": {"x": x, "y": {**y, "field": "low"}, "y2": {"field": "high"}, "color": by_model["color"]}},
-        {
-            "data": data,
-            "mark": {"type": "line", "strokeWidth": 1.5},
-            "encoding": both | {"color": by_model["color"], "strokeDash": by_model["strokeDash"]},
-        },
-        {
-            "data": data,
-            "mark": {"type": "point", "filled": True, "opacity": 1, "size": 42},
-            "encoding": both | {"color": by_model["color"], "shape": by_model["shape"], "tooltip": tips},
-        },
+        *({"data": data} | layer for layer in _of_models(both, by_model, tips, 42)),
     ]
     table = Table(
         ["model", "predicted", "observed", "rows"],
@@ -331,17 +326,7 @@ def groups(title: str, labels: Sequence[str], shares: Mapping[str, Sequence[floa
     }
     y = {"field": "share", "type": "quantitative", "axis": {"title": None, "format": ".0%", "tickCount": 4}}
     tips = [{"field": "model"}, {"field": "group"}, {"field": "share", "format": ".1%"}]
-    layers = [
-        {
-            "mark": {"type": "line", "strokeWidth": 1.5},
-            "encoding": {"x": x, "y": y, "color": by_model["color"], "strokeDash": by_model["strokeDash"]},
-        },
-        {
-            "mark": {"type": "point", "filled": True, "opacity": 1, "size": 46},
-            "encoding": {"x": x, "y": y, "color": by_model["color"], "shape": by_model["shape"], "tooltip": tips},
-        },
-    ]
-    spec = _spec(layers, _TALL) | {"data": {"values": rows}}
+    spec = _spec(_of_models({"x": x, "y": y}, by_model, tips, 46), _TALL) | {"data": {"values": rows}}
     table = Table(
         [axis, *(_label(name) for name in shares)],
         [[label, *(f"{values[k]:.1%}" for values in shares.values())] for k, label in enumerate(labels)],

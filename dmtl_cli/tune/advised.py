@@ -5,23 +5,15 @@ from __future__ import annotations
 import datetime as dt
 
 from dmtl_cli.config.commands import CONFIG
-from dmtl_cli.config.days import before
 from dmtl_cli.runs.run import Run
-from dmtl_cli.tune.carried import STAGE
-from dmtl_cli.tune.choices import Choice
+from dmtl_cli.tune.carried import decided
 
 _RATE, _BATCH = "teacher.embedding_learning_rate", "teacher.batch_size"
 
 
 def chose_steps(run: Run, day: dt.date) -> bool:
     """Whether trials chose larger batches of the teacher, and so fewer steps. Raises as `slower`."""
-    return _chosen(run, day)[1].get(_BATCH) is not None
-
-
-def _chosen(run: Run, day: dt.date) -> tuple[dt.date | None, Choice]:
-    """The newest trials up to a day, and what they chose."""
-    newest = run.ws.newest(STAGE, before(day, -1)) if run.config.auto.budget else None
-    return newest, {} if newest is None else run.parent(STAGE, newest)[1].facts["chosen"]
+    return decided(run, day)[1].get(_BATCH) is not None
 
 
 def slower(run: Run, day: dt.date) -> str:
@@ -30,7 +22,7 @@ def slower(run: Run, day: dt.date) -> str:
     Raises:
         UserError: 65 what trials chose is damaged.
     """
-    newest, chosen = _chosen(run, day)
+    newest, chosen = decided(run, day)
     again = None if newest == day else f"dmtl tune {CONFIG} --day {day}"
     if _RATE not in chosen:
         return f"it overfits; lower {_RATE} or epochs" + (f", or {again}" if again else "")

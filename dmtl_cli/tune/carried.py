@@ -14,6 +14,13 @@ from dmtl_cli.tune.choices import Choice, chosen, written
 STAGE = "tune"
 
 
+def decided(run: Run, day: dt.date) -> tuple[dt.date | None, Choice]:
+    """The day of the newest trials up to one, and what they chose; None, and nothing, where there were none. Raises
+    UserError 65: it is damaged."""
+    newest = run.ws.newest(STAGE, before(day, -1)) if run.config.auto.budget else None
+    return newest, {} if newest is None else run.parent(STAGE, newest)[1].facts["chosen"]
+
+
 def tuned(run: Run, day: dt.date) -> Run:
     """The run with what the log decided up to `day` in place of what its config does not write; as it is where there
     were no trials.
@@ -21,11 +28,8 @@ def tuned(run: Run, day: dt.date) -> Run:
     Raises:
         UserError: 65 what was decided is damaged.
     """
-    newest = run.ws.newest(STAGE, before(day, -1)) if run.config.auto.budget else None
-    if newest is None:
-        return run
-    _, manifest = run.parent(STAGE, newest)
-    return replace(run, config=chosen(run.config, manifest.facts["chosen"]))
+    newest, choices = decided(run, day)
+    return run if newest is None else replace(run, config=chosen(run.config, choices))
 
 
 def taken_over(config: Config, choices: Choice) -> bool:
