@@ -29,6 +29,7 @@ _GOOD = "The column of a good click, 0 and 1, in place of a duration, or an SQL 
 _WHERE = "Rows that count, an SQL expression beside what init leaves out: \"plan <> 'staff'\"."
 _ITEMS = "Items that may be served, an SQL expression over their table, else over the events: 'sponsored = 0'."
 _OUTCOMES = "Columns that were not known when the item was shown, or are as of the log's end: no features: a,b."
+_SEEN = "Days whose clicks `recommend --exclude-seen` leaves out, as what was read is not to come again: 30."
 _WITHIN = "How long after what was shown a row of its user and item is of it, where rows name no exposure: 24h."
 _BY_TIME = "Folders are days of arrival: a row is of the day of its time."
 _LIVES = "Where the users live, such as Asia/Shanghai: days end at their midnight."
@@ -52,6 +53,7 @@ def init(
     export_items: Annotated[str | None, _option("RULE", _ITEMS)] = None,
     within: Annotated[str | None, _option("TIME", _WITHIN)] = None,
     outcomes: Annotated[str | None, _option("COLUMNS", _OUTCOMES)] = None,
+    seen_days: Annotated[int | None, typer.Option(metavar="N", min=1, help=_SEEN, show_default=False)] = None,
     by_time: Annotated[bool, typer.Option("--days-by-time", metavar="", help=_BY_TIME)] = False,
     force: Annotated[bool, typer.Option("--force", metavar="", help="Write over a file that somebody edited.")] = False,
     as_json: Json = False,
@@ -64,7 +66,7 @@ def init(
 
     given = {"user": user, "item": item, "time": time, "click": click, "duration": duration, "conversion": conversion}
     named = {role: column for role, column in given.items() if column is not None}
-    rules = Rules.of(where, export_items, within, outcomes, by_time=by_time)
+    rules = Rules.of(where, export_items, within, outcomes, by_time=by_time, seen_days=seen_days)
     found = init(log, out, named, lives=_zone(timezone), rules=rules, force=force)
     complete = found["day"] is not None and not found["edits"]
     found["check"], refused = _checked(out, found["day"], lives=timezone is not None) if complete else (None, None)

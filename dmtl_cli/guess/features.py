@@ -21,13 +21,13 @@ from dmtl_cli.guess.inputs import Input, Inputs, hold_prices, share_embeddings
 from dmtl_cli.guess.late import lagging
 from dmtl_cli.guess.left_out import mark_of
 from dmtl_cli.guess.measures import by_company, of_lengths, of_numbers
-from dmtl_cli.guess.pieces import SEPARATORS, are_tags, separator_in, values_by_name
+from dmtl_cli.guess.pieces import ITEMS, SEPARATORS, are_tags, separator_in, values_by_name
 from dmtl_cli.guess.requests import is_of_request
 from dmtl_cli.guess.rewrites import lists_in_text
 from dmtl_cli.guess.roles import Guess, Roles, times_of
 from dmtl_cli.guess.served import told
 from dmtl_cli.guess.side_tables import Side, by_likeness, days_of_rows, place
-from dmtl_cli.guess.sides import ITEMS, is_another, never_back, side_of
+from dmtl_cli.guess.sides import is_another, never_back, side_of
 from dmtl_cli.guess.since import as_days
 from dmtl_cli.guess.tables import ROWS, Table
 from dmtl_cli.guess.telling import telling
@@ -342,7 +342,7 @@ def kind_of(c: str, s: pl.Series, items: pl.Series | None) -> tuple[str, dict[st
             made = f", or make it in the table's {way}, kind: numeric" if way else ""
             why = f"{measured}, each a class of its own: write the number alone for a numeric feature{made}"
             return "categorical", {}, why
-        if (separator := separator_in(c, known)) is not None:
+        if (separator := separator_in(c, known, items)) is not None:
             pieces = known.str.split(separator)
             kind, options, why = _of_lists(pieces, items)
             return kind, {"separator": separator, **options}, f"texts cut at {separator!r}: {why}"

@@ -7,7 +7,7 @@ import re
 import polars as pl
 
 from dmtl_cli.guess import words
-from dmtl_cli.guess.values import FEW, share
+from dmtl_cli.guess.values import FEW, share, within
 
 SEPARATORS = ("\x02", " | ", "|", "; ", ";", ", ", ",")
 _ROWS = 10_000  # that are looked at
@@ -19,8 +19,12 @@ _NAMED = r"^\s*[\w.-]+=[^=;&|]*([;&|]\s*[\w.-]+=[^=;&|]*)+[;&|]?\s*$"
 _MANY = 100  # values of a name, which are measured or each of its own then
 
 
-def separator_in(c: str, s: pl.Series) -> str | None:
-    """What cuts texts into pieces that repeat; None where they are not lists."""
+ITEMS = 0.2
+"""share of the values of lists that are items, where they are histories"""
+
+
+def separator_in(c: str, s: pl.Series, items: pl.Series | None = None) -> str | None:
+    """What cuts texts into pieces that repeat, or that are items; None where they are not lists."""
     if c.endswith(":token_seq"):  # RecBole's
         return " "
     if words.says(c, words.TITLE):
@@ -28,6 +32,8 @@ def separator_in(c: str, s: pl.Series) -> str | None:
     for separator in SEPARATORS:
         if share(s.str.contains(separator, literal=True)) >= 0.2:
             pieces = s.head(_ROWS).str.split(separator).explode()
+            if items is not None and within(pieces, items) >= _ALONE:
+                return separator
             plain = re.sub(r"\W", "", "".join(pieces.head(100).drop_nulls()))
             repeat = pieces.n_unique() <= min(0.5 * len(pieces), s.head(_ROWS).n_unique())
             if plain and repeat and share(pieces.str.contains(r"^ |^[(\[]|[)\]]$")) < 0.2:

@@ -17,7 +17,7 @@ from dmtl_cli.guess.rewrites import comment, quoted
 from dmtl_cli.guess.roles import Guess
 from dmtl_cli.guess.side_tables import Side
 from dmtl_cli.guess.words import count
-from dmtl_cli.guess.writing import path_of
+from dmtl_cli.guess.writing import path_of, read_once
 
 _NUMBER = re.compile(r"(?<![\w'.])\d[\d,.]*%?(?![\w'])")
 _HOLDS = re.compile(r"^export\.items: .*: holds for ([\d,]+) of ([\d,]+) items")
@@ -49,6 +49,8 @@ def told_roles(log: Log, now: str, before: str = "") -> list[dict[str, Any]]:
     sides = log.inputs.sides.items()
     named += [("joined", Guess(path_of(one.table), one.why)) for one in log.later]
     named += [(f"{name} table", Guess(path_of(side.table), _about_side(side))) for name, side in sides]
+    if (once := read_once(log)) is not None and " rows " in once[0].why:
+        named.append(("read once", Guess(f"by {once[0].column}", once[0].why)))
     served = log.inputs.served.condition
     named += [("served", Guess("by export.items", f"{served.column}: {served.why}"))] if served is not None else []
     if log.roles.click is None and log.roles.perhaps_clicks:
@@ -185,14 +187,14 @@ def _is_said(line: str, lines: Sequence[str], served: str) -> bool:
 
 
 def _counted(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows with one in place of those of features of users and items, and of what is not used: which they are,
-    and how many columns are not, which the config has with what each is."""
+    """The rows with one in place of those of features of users and items, and of what is not used: the config has what
+    each is."""
     several = [r for r in rows if r["role"] in _OF_IDS]
     if not several:
         return rows
     of = "; ".join(f"of {r['role'].removesuffix(' features')}s {_few(r['why'])}" for r in several)
-    none = next((int(r["column"]) for r in rows if r["role"] == "not used"), 0)
-    unused = f"; {count(none, 'column')} {'is' if none == 1 else 'are'} not used" if none else ""
+    none = next((r["why"] for r in rows if r["role"] == "not used"), "")
+    unused = f"; not used: {_few(none)}" if none else ""
     total = str(sum(int(r["column"]) for r in several))
     row = {"role": "features", "column": total, "why": f"{of}{unused}: each has a line in the config"}
     return [*(r for r in rows if r["role"] not in (*_OF_IDS, "not used")), row]

@@ -10,13 +10,15 @@ import polars as pl
 from dmtl_cli.config.schema import Config
 from dmtl_cli.data.log.rows import frames
 from dmtl_cli.data.log.table import Table
-from dmtl_cli.guess.outcomes import Outcomes, with_keys
+from dmtl_cli.guess.outcomes import Outcomes, pair_of, with_keys
 from dmtl_cli.guess.roles import Guess, Roles
 from dmtl_cli.guess.rows import first_rows, names_of
+from dmtl_cli.guess.values import FEW
 from dmtl_cli.guess.words import count
 
 _OWN = 0.5  # of the rows have an id of their own
 _SAME = 0.98  # of the ids that repeat are of one user and item
+_IDENTICAL = 0.9  # of the rows that repeat a list and an item are the same in all columns
 _AT_ONCE = 0.5  # of the ids that repeat have one time: not each exposure of a user and item has the same id
 _MOST, _BLOCK = 5_000_000, 65_536  # rows that are looked at, and at a time
 
@@ -99,6 +101,20 @@ def unique_of(frame: pl.DataFrame, roles: Roles, later: Iterable[Outcomes] = ())
     named = next((one.event_key for one in later if one.computed is None), None)
     why = "what came of exposures names them by it: a row that comes twice is read once"
     return None if named is None else Guess(named, why)
+
+
+def of_identical(frame: pl.DataFrame, roles: Roles) -> tuple[str, str] | None:
+    """What tells the exposures of a list apart, in SQL, and why, where nearly all rows that repeat a list and an item
+    are the same in all columns, as what is sent twice; None where hardly a row is."""
+    if roles.request is None or roles.item is None or roles.behaviour is not None:
+        return None
+    pair = roles.request.column, roles.item.column
+    flat = frame.select(c for c, kind in frame.schema.items() if not kind.is_nested()).drop_nulls([*pair])
+    same, repeats = (len(flat) - rows.n_unique() for rows in (flat, flat.select(pair)))
+    if same < FEW or same < _IDENTICAL * repeats:
+        return None
+    why = f"{same:,} of {len(frame):,} rows are the same as another of their {' and '.join(pair)}: one of each is read"
+    return pair_of(*pair), why
 
 
 def repeats_in_words(found: dict[str, Any], rows: int) -> list[str]:

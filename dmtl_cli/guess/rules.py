@@ -38,6 +38,8 @@ class Rules:
     """SQL condition of the items that may be served: `export.items`"""
     outcomes: tuple[str, ...] = ()
     """columns that no feature may read: of the events `data.events.outcomes`"""
+    seen_days: int | None = None
+    """days whose clicks are left out for who clicked: `export.seen_days`"""
     by_time: bool = False
     """whether a row is of the day of its time, where folders are days of arrival: `data.events.date_column`"""
     within: Length | None = None
@@ -45,13 +47,19 @@ class Rules:
 
     @staticmethod
     def of(
-        where: str | None, items: str | None, within: str | None, outcomes: str | None = None, *, by_time: bool = False
+        where: str | None,
+        items: str | None,
+        within: str | None,
+        outcomes: str | None = None,
+        *,
+        by_time: bool = False,
+        seen_days: int | None = None,
     ) -> Rules:
         """Rules as a person types them, before a log is read. Raises UserError 2 where one is none."""
         where, items = (None if text is None else with_quotes(text) for text in (where, items))
         try:
             later = tuple(name for name in map(str.strip, (outcomes or "").split(",")) if name)
-            rules = Rules(where, items, later, by_time, None if within is None else Length.of(within))
+            rules = Rules(where, items, later, seen_days, by_time, None if within is None else Length.of(within))
         except ValueError as e:
             raise UserError(f"{WITHIN}: {e}", "such as 30m, 24h or 2d", Exit.USAGE) from None
         for option, text in ((WHERE, rules.where), (ITEMS, rules.items)):
@@ -161,6 +169,7 @@ def _holds(option: str, condition: str, table: Table, roles: Roles, sides: Mappi
 def ruled(rules: Rules, events: Table, roles: Roles, inputs: Inputs) -> tuple[list[LeftOut], Table]:
     """The rows that are left out, of what is guessed and of what a person says, and the events without the latter; the
     inputs then know too which items may be served."""
+    inputs.served.seen_days = rules.seen_days
     if rules.items:
         inputs.served.asked = rules.items
         side, item = inputs.sides.get("items"), roles.item

@@ -137,6 +137,8 @@ class Served:
     """a condition that a person gives beside those of other columns"""
     holds: pl.Series | None = None
     """[items] whether that one does"""
+    seen_days: int | None = None
+    """as a person says: `export.seen_days`"""
     whose: str = "table"
     """where items are told of: the table, or the sample of the events"""
 
@@ -190,7 +192,11 @@ class Served:
             serves = f"{', '.join(tells)}: {found.why.partition('; ')[0]}"
             other = f"or items: all{', as to measure past days' * self.of_the_end}"
             why = "; ".join(filter(None, (serves, f"{self._lacks}, nor served" * bool(self._lacks), other)))
-            lines = ["export:", f"  items: {quoted(found.column)}  # {comment(why)}"]
+            lines.append(f"  items: {quoted(found.column)}  # {comment(why)}")
+        if self.seen_days is not None:
+            seen = "as --seen-days says: exclude_seen leaves out what a user clicked in so many days"
+            lines.append(f"  seen_days: {self.seen_days}  # {seen}")
+        lines = ["export:", *lines] if lines else []
         if self.listed < _HALF and (sure := [one for one in self._guessed if one.is_sure]):
             condition = " AND ".join(one.condition for one in sure)
             lacks = f"not written: {self._lacks}, and would not be served"
@@ -198,7 +204,7 @@ class Served:
         if self.stock is not None:
             left = f"of {part(self.stock.none)} none is left ({self.stock.column}), which some sell on order"
             both = f"{found.column} AND {self.stock.condition}" if found else self.stock.condition
-            lines.append(f"  # items: {quoted(both)}  # {comment(left)}" if found else _comment(both, left))
+            lines.append(f"  # items: {quoted(both)}  # {comment(left)}" if lines else _comment(both, left))
         for one in [one for one in self._guessed if not one.is_sure]:
             seen = f"{part(1 - one.shown)} of what was shown last would be left out ({one.column}: {one.left})"
             lines.append(_comment(one.condition, f"not written: {seen}"))

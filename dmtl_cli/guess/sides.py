@@ -8,13 +8,11 @@ import polars as pl
 
 from dmtl_cli.guess import words
 from dmtl_cli.guess.inputs import Input
-from dmtl_cli.guess.pieces import separator_in
+from dmtl_cli.guess.pieces import ITEMS, separator_in
 from dmtl_cli.guess.roles import Roles
 from dmtl_cli.guess.tables import Table
 from dmtl_cli.guess.values import FEW, is_constant, share, values_in, within
 
-ITEMS = 0.2
-"""share of the values of lists that are items, where they are histories"""
 _SEEN = 0.05  # of the rows of other days have a code of the day with most rows, or of another one
 _ROWS = 100  # of other days than that with most, below which nothing is concluded
 _OF_ONE = 0.98  # of the rows of a code have one user
@@ -47,7 +45,7 @@ def is_another(c: str, of_tables: Sequence[Input], events: Table, roles: Roles, 
 
 def _has_items(s: pl.Series, items: pl.Series) -> bool:
     """Whether values are lists that have some of the items."""
-    if s.dtype == pl.String and (separator := separator_in(s.name, s.drop_nulls())) is not None:
+    if s.dtype == pl.String and (separator := separator_in(s.name, s.drop_nulls(), items)) is not None:
         s = s.drop_nulls().str.split(separator)
     return s.dtype == pl.List and not values_in(s).dtype.is_float() and within(values_in(s), items) >= ITEMS
 

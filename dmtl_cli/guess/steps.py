@@ -43,6 +43,7 @@ def steps(
     title: str | None = None,
     *,
     has_history: bool = False,
+    leaves_out_seen: bool = False,
 ) -> list[str]:
     """The commands from here to a served top K of a user, and of a guest by what is known of them: a student is there
     from the second day on. `init` itself has checked the newest day.
@@ -50,12 +51,14 @@ def steps(
     Args:
         title: the column by which a person knows an item.
         has_history: whether the log has days before the first.
+        leaves_out_seen: whether what somebody has clicked is not to come again.
     """
     if first is None or first == last:
         alone = "  # a student needs a second day (or student.distill.min_age_days: 0)"
         return [command("run", "--config", config, "--day", last or _DAY) + alone]
     days = command("backfill", "--config", config, "--from", first, "--to", last or _DAY)
     first_ten, more = ("recommend", "--config", config, "-k", "10"), ["--columns", title] if title is not None else []
+    more += ["--exclude-seen"] if leaves_out_seen else []
     lists = [command(*first_ten, "--user", user, *more)]
     if known is not None:
         guest = command(*first_ten, "--feature", known, *more)
@@ -115,6 +118,7 @@ def named_again(log: Log, root: str, out: Path, given: Mapping[str, str], rules:
         "export-items": rules.items,
         "within": rules.within.text if rules.within else None,
         "outcomes": ",".join(rules.outcomes) or None,
+        "seen-days": str(rules.seen_days) if rules.seen_days else None,
     }
     options = [word for role, column in named.items() if column for word in (f"--{role}", column)]
     options += [BY_TIME] if rules.by_time else []

@@ -23,7 +23,7 @@ from dmtl_cli.guess.known import Log, instants_of, timezone_of
 from dmtl_cli.guess.labels import GOOD
 from dmtl_cli.guess.left_out import condition_of
 from dmtl_cli.guess.outcomes import Outcomes
-from dmtl_cli.guess.repeats import unique_of
+from dmtl_cli.guess.repeats import of_identical, unique_of
 from dmtl_cli.guess.rewrites import comment, may_be_shown, one_row_an_item, quoted, sql_name, where_of
 from dmtl_cli.guess.roles import Guess, candidates, times_of
 from dmtl_cli.guess.side_tables import Side
@@ -246,8 +246,9 @@ def _events(log: Log, types: Types) -> list[str]:
     pairs = {one.key: one.computed[0] for one in log.later if one.computed}
     once = dict.fromkeys(one.key for one in log.later if one.once)
     lines += [f"unique: {key}  # of a user and item one exposure a day: what follows names none" for key in once]
-    found = None if once else unique_of(log.events.frame, roles, log.later)
-    lines += [_line(log, "unique", found)] if found is not None else []
+    if (found := read_once(log)) is not None:
+        lines.append(_line(log, "unique", found[0]))
+        pairs |= found[1]
     lines += _labels(log)
     made = pairs | roles.made | {name: sql_name(one.column) for name, one in log.inputs.shown.items()}
     computed = ", ".join(f"{c}: {quoted(text)}" for c, text in made.items())
@@ -260,6 +261,19 @@ def _events(log: Log, types: Types) -> list[str]:
     else:
         lines.append("# request: COLUMN  # no column looks like a request (one served list)")
     return lines + joined_lines(log.later, lambda one: _place_of(log, one, types)) + _later(log)
+
+
+def read_once(log: Log) -> tuple[Guess, dict[str, str]] | None:
+    """The column by which one is read of rows that came twice, and how it is made where it is computed; None where
+    nothing tells such rows, or what follows an exposure names none."""
+    if any(one.once for one in log.later):
+        return None
+    if (found := unique_of(log.events.frame, log.roles, log.later)) is not None:
+        return found, {}
+    if (same := of_identical(log.events.frame, log.roles)) is None:
+        return None
+    name = free("exposure", {*log.events.frame.columns, *log.roles.made})
+    return Guess(name, same[1]), {name: same[0]}
 
 
 def _place_of(log: Log, one: Outcomes, types: Types) -> list[str]:

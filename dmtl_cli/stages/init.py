@@ -82,6 +82,7 @@ def init(
     again, catalogue = named_again(log, root, out, given, rules), _catalogue(log) if config.edits else None
     is_told = bool({"duration", "conversion"} & given.keys())
     has_history = first is not None and any(d < first for d in log.days)
+    told = {"has_history": has_history, "leaves_out_seen": rules.seen_days is not None}
     _write(out, _marked(config.text), force=force)
     return {
         "config": str(out),
@@ -93,7 +94,7 @@ def init(
         "warnings": log.warnings + log.inputs.told,
         "first": edits_of(out, config.edits, day, None if catalogue and is_label(config.edits) else again),
         "goals": goals_of(log) if (is_label(config.edits) or not config.edits) and not is_told else [],
-        "next": [] if config.edits else steps(out, first, day, someone, known, title_of(log), has_history=has_history),
+        "next": [] if config.edits else steps(out, first, day, someone, known, title_of(log), **told),
         "roles": told_roles(log, config.text, before),
         "as_before": unchanged(log, before),
         "tables_not_used": [(path, why) for path, why in log.inputs.other if not _ABOUT.match(path)],
