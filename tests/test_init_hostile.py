@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 from initiated import daily, frame, made
 from unseen import USERS, days_of, drawn
+from worlds import dmtl
 
 from dmtl_cli.guess import states
 from dmtl_cli.guess.files import paths_of
@@ -65,3 +66,48 @@ def test_rows_that_do_not_count_are_gone_of_each_day(tmp_path: Path) -> None:
         assert rows is not None and len(rows) == n and (rows["plan"] == "x").all()
     assert left.days is not None and len(left.days) == len(left.frame) == len(days)
     assert left.on(None).equals(left.frame) and left.on(dt.date(2020, 1, 1)).equals(left.frame)
+
+
+def twice(rows: pl.DataFrame, seed: int = 1, share: float = 0.05) -> pl.DataFrame:
+    """Some rows there once more, as a network sends them again."""
+    again = rows.filter(pl.Series(np.random.default_rng(seed).random(len(rows)) < share))
+    return pl.concat([rows, again])
+
+
+def test_rows_that_are_sent_twice_without_an_id_are_read_once(tmp_path: Path) -> None:
+    x = drawn(0)
+    every = frame(request_id=x["request"], position=x["position"]).with_columns(day=pl.Series(days_of(x)))
+    plain = every.unique(["request_id", "item_id"], keep="first", maintain_order=True)
+
+    def write(home: Path) -> None:
+        for (day,), part in twice(plain).group_by("day", maintain_order=True):
+            part.drop("day").write_csv(home / f"shown_{day}.csv")
+
+    ended, raw, _ = made(tmp_path, write)
+    assert ended.code == 0, ended.err
+    events = raw["data"]["events"]
+    assert events["unique"] == "exposure" and events["computed"]["exposure"] == "request_id || '/' || item_id"
+    many = len(twice(plain)) - len(plain)
+    said = f"{many} of {len(twice(plain)):,} rows are the same as another of their request_id and item_id"
+    assert said in " ".join(ended.out.split())
+    day = days_of(x)[0]
+    found = dmtl("check", "--config", tmp_path / "mine.yaml", "--day", day, "--json").json
+    assert found["rows"] == len(plain.filter(pl.col("day") == day))
+
+
+def test_an_item_that_is_shown_twice_in_a_list_is_no_copy(tmp_path: Path) -> None:
+    x = drawn(0)
+    rows = frame(request_id=x["request"], position=x["position"])
+    again = rows.filter(pl.col("position") == 0).with_columns(position=pl.lit(9, dtype=rows.schema["position"]))
+    ended, raw, _ = made(tmp_path, lambda home: pl.concat([rows, again]).write_csv(home / "shown.csv"))
+    assert ended.code == 0 and "unique" not in raw["data"]["events"], ended.err
+
+
+def test_lists_of_items_in_one_text_are_histories(tmp_path: Path) -> None:
+    """Each user's own, so that the pieces of all are more than the texts."""
+    x = drawn(0)
+    last = ["|".join(f"i{(u * 7 + k * 3) % 40}" for k in range(5)) for u in x["user"]]
+    rows = frame(item_id=[f"i{k}" for k in x["item"]], last_heard=last)
+    _, raw, text = made(tmp_path, lambda home: rows.write_csv(home / "shown.csv"))
+    (found,) = [f for f in raw["features"] if f != "auto" and f["name"] == "last_heard"]
+    assert found["kind"] == "sequence" and found["separator"] == "|" and found["embedding_name"] == "item_id", text

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from pathlib import Path
 
@@ -292,3 +293,29 @@ def test_the_printed_command_has_what_was_given(tmp_path: Path) -> None:
     assert first[first.index("--where") + 1] == "alumno <> 'x'"
     assert dmtl(*first[1:]).code == 0
     assert config_of(tmp_path).data.events.where == "alumno <> 'x'"
+
+
+def test_days_whose_clicks_do_not_come_again(tmp_path: Path) -> None:
+    """Beside a condition and without one; the printed commands leave them out."""
+    ended, raw, text = made(tmp_path / "a", with_plans, "--seen-days", "30", "--export-items", "stock > 30")
+    assert ended.code == 0 and raw["export"]["seen_days"] == 30 and raw["export"]["items"].endswith("stock > 30")
+    assert "as --seen-days says: exclude_seen leaves out what a user clicked in so many days" in text
+    assert all(
+        line.split("  # ")[0].endswith("--exclude-seen") for line in ended.out.splitlines() if " recommend " in line
+    )
+    ended, raw, _ = made(tmp_path / "b", daily(frame()), "--seen-days", "2")
+    assert ended.code == 0 and raw["export"] == {"seen_days": 2}, ended.err
+    assert config_of(tmp_path / "b").export.seen_days == 2
+    assert "--seen-days" in refused(tmp_path / "c", "--seen-days", "0")
+
+
+def test_what_is_not_used_is_named(tmp_path: Path) -> None:
+    def write(home: Path) -> None:
+        with_plans(home)
+        items = pl.read_csv(home / "items.csv")
+        items.with_columns(hue=pl.col("item_id") * 7 % 11, same=pl.lit("x")).write_csv(home / "items.csv")
+
+    ended, _, _ = made(tmp_path, write, "--outcomes", "hue")
+    assert re.search(r"; not used: [^:]*\bhue\b[^:]*\bsame\b", " ".join(ended.out.split())) or re.search(
+        r"; not used: [^:]*\bsame\b[^:]*\bhue\b", " ".join(ended.out.split())
+    ), ended.out
