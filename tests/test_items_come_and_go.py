@@ -103,6 +103,23 @@ def test_the_day_on_which_an_item_is_there_last(tmp_path: Path) -> None:
     assert "# beschikbaar_tot: " not in text, "no feature, nor one that is left out"
 
 
+def test_a_state_of_what_has_ended_is_no_condition(tmp_path: Path) -> None:
+    """It is of the end of the log: with it the days before would be measured with what outlived them."""
+    state = ["weg" if k in GONE else "te koop" for k in range(ITEMS)]
+    columns = {"beschikbaar_tot": LAST_DAYS, "status": state}
+    ended, raw, _ = made(tmp_path / "guessed", lambda log: put(log, **columns), "--user", "lid_id")
+    said = " ".join(ended.out.split())
+    assert ended.code == 0 and "export" not in raw, ended.err
+    assert f"served by items.until beschikbaar_tot: the last day on which an item is there: {len(GONE)} of" in said
+    rule = ("--export-items", "status = 'te koop'")
+    ended, raw, _ = made(tmp_path / "asked", lambda log: put(log, **columns), "--user", "lid_id", *rule)
+    told = "all others have ended (beschikbaar_tot): items: all measures past days with what was there then"
+    assert raw["export"]["items"] == rule[1] and told in " ".join(ended.out.split())
+    state[next(k for k in range(ITEMS) if k not in GONE)] = "weg"
+    ended, raw, _ = made(tmp_path / "more", lambda log: put(log, **columns), "--user", "lid_id", *rule)
+    assert raw["export"]["items"] == rule[1] and "all others have ended" not in " ".join(ended.out.split())
+
+
 @pytest.mark.parametrize("write", [lambda d: d, lambda d: d and str(d), naive, midnight, lambda d: ms(d) if d else 0])
 def test_the_day_from_which_on_it_is_not(tmp_path: Path, write: Any) -> None:
     items, _ = until(tmp_path, kolom_7=[write(d) for d in AFTER])

@@ -74,14 +74,9 @@ def to_come(s: pl.Series, newest: dt.date, tables: int) -> str | None:
 
 
 def _end(frame: pl.DataFrame, key: str, rows: pl.DataFrame, named: bool) -> End | None:
-    s = ends(frame[frame.columns[1]])
-    unit = time_unit(s)
-    if unit is None and s.dtype.is_numeric() and s.count():  # one of 2100 may stand for never
-        s = s.set((s == s.max()).fill_null(False), None)
-        unit = time_unit(s)
-    if unit is None:
+    if (told := _told(frame[frame.columns[1]])) is None:
         return None
-    day = pl.Series(":end", local_days(s, unit, getattr(s.dtype, "time_zone", None) or "UTC"))
+    s, unit, day = told
     begin, newest = rows[":day"].min(), rows[":day"].max()
     assert isinstance(begin, dt.date) and isinstance(newest, dt.date)
     last = rows.group_by(key).agg(pl.col(":day").min().alias(":first"), pl.col(":day").max().alias(":last"))
@@ -94,6 +89,24 @@ def _end(frame: pl.DataFrame, key: str, rows: pl.DataFrame, named: bool) -> End 
     late = int((ended[":last"] > ended[":end"]).sum())
     what = f"{len(ended):,} of {len(items):,} have ended by {newest}, {f'{late:,} were' if late else 'none was'}"
     return End(s.name, is_last, f"{s.name}: {until}: {what} shown after it", unit not in DAYS)
+
+
+def _told(s: pl.Series) -> tuple[pl.Series, str, pl.Series] | None:
+    """The times of a column, their unit, and `:end`, their days; None where these are no times."""
+    s = ends(s)
+    unit = time_unit(s)
+    if unit is None and s.dtype.is_numeric() and s.count():  # one of 2100 may stand for never
+        s = s.set((s == s.max()).fill_null(False), None)
+        unit = time_unit(s)
+    if unit is None:
+        return None
+    return s, unit, pl.Series(":end", local_days(s, unit, getattr(s.dtype, "time_zone", None) or "UTC"))
+
+
+def ended(s: pl.Series, newest: dt.date) -> pl.Series | None:
+    """[items] which have ended by a day, by the column that `end_of` found; None where it has no times."""
+    told = _told(s)
+    return None if told is None else (told[2] <= newest).fill_null(False)
 
 
 def _tells(items: pl.DataFrame, begin: dt.date, newest: dt.date, named: bool) -> bool:

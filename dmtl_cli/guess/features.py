@@ -13,7 +13,7 @@ from dmtl_cli.data.log.written import floats
 from dmtl_cli.guess import states, words
 from dmtl_cli.guess.alike import are_same, offers, second_id
 from dmtl_cli.guess.beside import judged
-from dmtl_cli.guess.ends import to_come
+from dmtl_cli.guess.ends import ended, to_come
 from dmtl_cli.guess.files import partitions
 from dmtl_cli.guess.guests import guests_of
 from dmtl_cli.guess.held import by_window, hold_totals
@@ -104,6 +104,8 @@ def inputs_of(events: Table, roles: Roles, others: list[Table], partial: Mapping
             listed = 1.0 if is_cut else within(events.frame[roles.item.column], frame[key])
             at_the_end = beside.is_one_state
             found.served.listed, found.served.of_the_end = listed, at_the_end
+            if beside.until is not None and newest is not None:
+                found.served.until, found.served.ended = beside.until.column, ended(frame[beside.until.column], newest)
         found.unused.extend(Guess(c, f"of type {kind}") for c, kind in beside.table.other.items())
         found.leave_second_names(frame, before)
         found.used[before:] = by_company(frame, found.used[before:])

@@ -53,6 +53,9 @@ def told_roles(log: Log, now: str, before: str = "") -> list[dict[str, Any]]:
         named.append(("read once", Guess(f"by {once[0].column}", once[0].why)))
     served = log.inputs.served.condition
     named += [("served", Guess("by export.items", f"{served.column}: {served.why}"))] if served is not None else []
+    items = log.inputs.sides.get("items")
+    if served is None and items is not None and items.until is not None:
+        named.append(("served", Guess("by items.until", items.until.why)))
     if log.roles.click is None and log.roles.perhaps_clicks:
         named.append(("click", Guess("every row", f"or --click with one of: {log.roles.perhaps_clicks}")))
     named += [("a side table?", Guess(path_of(side.table), side.key.why)) for side in log.inputs.perhaps]

@@ -137,6 +137,10 @@ class Served:
     """a condition that a person gives beside those of other columns"""
     holds: pl.Series | None = None
     """[items] whether that one does"""
+    until: str | None = None
+    ended: pl.Series | None = None
+    """[items] those that have ended by the newest day, as the column `until` of the table tells: no morning serves
+    them, and each day is measured with what was there then"""
     seen_days: int | None = None
     """as a person says: `export.seen_days`"""
     whose: str = "table"
@@ -156,8 +160,14 @@ class Served:
 
     @property
     def _sure(self) -> list[Live]:
-        """Those that are written: none where most of the log's items are not in the table."""
-        return [one for one in self._guessed if one.is_sure] if self.listed >= _HALF else []
+        """Those that are written: none where most of the log's items are not in the table, or all that one leaves out
+        has ended."""
+        sure = [one for one in self._guessed if one.is_sure] if self.listed >= _HALF else []
+        return [one for one in sure if not self._has_ended(one.holds)]
+
+    def _has_ended(self, holds: pl.Series) -> bool:
+        """Whether all items that a condition leaves out have ended."""
+        return self.ended is not None and len(holds) == len(self.ended) and bool((holds | self.ended).all())
 
     @property
     def _guessed(self) -> list[Live]:
@@ -174,6 +184,8 @@ class Served:
         holds = pl.DataFrame([one.alias(str(k)) for k, one in enumerate(every)])
         kept = share(holds.select(pl.all_horizontal(pl.all())).to_series())
         why = "; ".join(filter(None, (f"{part(kept)} of the {self.whose}'s items are served", self._lacks)))
+        if self.holds is not None and self._has_ended(self.holds):
+            why += f"; all others have ended ({self.until}): items: all measures past days with what was there then"
         asked = [in_brackets(self.asked)] if self.asked else []
         return Guess(" AND ".join([one.condition for one in self._sure] + asked), why) if kept or asked else None
 
