@@ -65,7 +65,7 @@ def test_numbers_too_large_for_a_tower_are_no_damaged_run(
     monkeypatch.setattr(export, "_session", lambda side: Overflown())
     with pytest.raises(UserError, match=r"^vectors of users: not finite, of finite numbers$") as e:
         export.vectors(export.user_features[:1], "user")
-    assert e.value.hint == "give numbers of the size that they have in the log"
+    assert e.value.hint == "give numbers of the size that they have in the log; is the export verified?"
 
 
 @pytest.mark.parametrize("name", ["float32", "hnsw"])

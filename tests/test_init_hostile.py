@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +13,14 @@ from unseen import USERS, days_of, drawn
 from worlds import dmtl
 
 from dmtl_cli.guess import states
-from dmtl_cli.guess.files import paths_of
+from dmtl_cli.guess.files import Files, paths_of
 from dmtl_cli.guess.objects import opened
 from dmtl_cli.guess.roles import Roles
 from dmtl_cli.guess.rules import rows_that_count
-from dmtl_cli.guess.tables import tables
+from dmtl_cli.guess.tables import Table, tables
 from dmtl_cli.guess.units import as_number
 
+NO_FILES = Files("x", "parquet", ())
 DEEP = "[" * 5_000 + "]" * 5_000
 
 
@@ -42,7 +44,9 @@ def test_texts_of_objects_that_are_too_deep() -> None:
 
 
 def test_lengths_of_time_beyond_any_number() -> None:
-    assert as_number(pl.Series("c", [f"{k}h {k % 60}m" for k in range(59)] + ["99999999999999999999h 5m"])) is None
+    usual = [f"{k}h {59 - k}m" for k in range(60)]
+    assert as_number(pl.Series("c", usual)) is not None
+    assert as_number(pl.Series("c", [*usual, "99999999999999999999h 5m"])) is None
 
 
 def test_lines_of_files_named_by_the_month_first_are_looked_at(tmp_path: Path) -> None:
@@ -104,10 +108,82 @@ def test_an_item_that_is_shown_twice_in_a_list_is_no_copy(tmp_path: Path) -> Non
 
 
 def test_lists_of_items_in_one_text_are_histories(tmp_path: Path) -> None:
-    """Each user's own, so that the pieces of all are more than the texts."""
+    """Each user's own, in the events and in a table of users, where each text is there once."""
     x = drawn(0)
-    last = ["|".join(f"i{(u * 7 + k * 3) % 40}" for k in range(5)) for u in x["user"]]
-    rows = frame(item_id=[f"i{k}" for k in x["item"]], last_heard=last)
-    _, raw, text = made(tmp_path, lambda home: rows.write_csv(home / "shown.csv"))
+    last = [f"i{u % 40}|i{(u * 7 + 3) % 40}|i{(u * 11 + 5) % 40}" for u in range(USERS)]
+    rows = frame(item_id=[f"i{k}" for k in x["item"]], last_heard=[last[u] for u in x["user"]])
+    users = pl.DataFrame({"user_id": range(USERS), "bookmarks": last})
+
+    def write(home: Path) -> None:
+        rows.write_csv(home / "shown.csv")
+        users.write_csv(home / "users.csv")
+
+    _, raw, text = made(tmp_path, write)
     (found,) = [f for f in raw["features"] if f != "auto" and f["name"] == "last_heard"]
-    assert found["kind"] == "sequence" and found["separator"] == "|" and found["embedding_name"] == "item_id", text
+    assert (found["kind"], found["separator"], found["embedding_name"]) == ("sequence", "|", "item_id"), text
+    held = '# - {name: bookmarks, side: user, kind: sequence, separator: "|", embedding_name: item_id'
+    assert held in text, "what users have at the end of the log is for a person to decide"
+
+
+def test_rows_that_are_sent_twice_beside_what_names_user_and_item(tmp_path: Path) -> None:
+    """Each has an id of its own name: that of one would be none of the other's."""
+    x = drawn(0)
+    plain = frame(request_id=x["request"], position=x["position"], drop=("watch_seconds",))
+    plain = plain.unique(["request_id", "item_id"], keep="first", maintain_order=True)
+    clicked = plain.filter(pl.col("clicked") == 1)
+    bookings = clicked.select("user_id", "item_id", booked_at=pl.col("ts") + 600).gather_every(3)
+
+    def write(home: Path) -> None:
+        twice(plain).write_csv(home / "shown.csv")
+        bookings.write_csv(home / "bookings.csv")
+
+    ended, raw, text = made(tmp_path, write, "--conversion", "bookings")
+    events = raw["data"]["events"]
+    joined = events["joined"]["bookings"]
+    assert ended.code == 0 and events["unique"] != joined["event_key" if "event_key" in joined else "key"], text
+    assert {events["computed"][c] for c in (events["unique"], joined.get("event_key", joined["key"]))} == {
+        "request_id || '/' || item_id",
+        "user_id || '/' || item_id",
+    }
+
+
+def test_lists_of_later_rows_beside_days_of_folders(tmp_path: Path) -> None:
+    """A row for each element has no day by its place among the rows of the files."""
+    x = drawn(0)
+    rows = frame(request_id=x["request"], drop=("clicked", "watch_seconds"))
+    at = pl.Series("at", x["at"])
+    opened = (
+        rows.with_columns(at)
+        .group_by("request_id", maintain_order=True)
+        .agg(opened=pl.col("item_id").head(2), sent_at=pl.from_epoch(pl.col("at").first() + 60, "s"))
+    )
+
+    def write(home: Path) -> None:
+        rows.write_parquet(home / "shown.parquet")
+        for (day,), part in opened.group_by(pl.col("sent_at").dt.date(), maintain_order=True):
+            (home / f"opens/dt={day}").mkdir(parents=True)
+            part.write_parquet(home / f"opens/dt={day}/part.parquet")
+
+    ended, _, _ = made(tmp_path, write)
+    assert "bug" not in ended.err and ended.code in (0, 78), ended.err
+
+
+def test_titles_of_the_events_are_printed_with_what_is_recommended(tmp_path: Path) -> None:
+    """Where no table of items has them; an item keeps its own on all days."""
+    names = [f"{['old', 'new', 'lost', 'found'][k // 2 % 4]} friend {k // 2}" for k in range(40)]
+    ended, _, _ = made(tmp_path, daily(frame(title=[names[k] for k in drawn(0)["item"]])))
+    assert ended.code == 0, ended.err
+    asked = [line.split("  # ")[0] for line in ended.out.splitlines() if " recommend " in line]
+    assert asked and all(line.endswith("--columns title") for line in asked)
+
+
+def test_shares_are_over_the_days_that_both_samples_have() -> None:
+    def table(*days: int) -> Table:
+        pieces = tuple((dt.date(2026, 3, d), frozenset({"x"}), 10) for d in days)
+        rows = pl.DataFrame({"x": [d for d in reversed(days) for _ in range(10)]})
+        return Table(NO_FILES, rows, None, None, pieces=pieces)
+
+    events, later = table(1, 2, 3), table(2, 5)
+    assert events.on_days_of(later).frame["x"].to_list() == [2] * 10
+    assert events.on_days_of(table(7)) is events and events.on_days_of(replace(later, pieces=())) is events
+    assert replace(events, frame=events.frame.head(7)).days is None, "other rows than those of the files"

@@ -287,7 +287,10 @@ def test_a_zone_that_is_none_is_refused(tmp_path: Path) -> None:
 
 
 def test_hours_ahead_of_utc_are_named_as_a_zone_is(tmp_path: Path) -> None:
-    for given, told in (("UTC-3", "Etc/GMT+3"), ("GMT+05:00", "Etc/GMT-5")):
+    for given, told in (
+        ("UTC-3", "the place of your users, or Etc/GMT+3"),
+        ("GMT+05:00", "the place of your users, or Etc/GMT-5"),
+        ("UTC+15", "Asia/Shanghai or UTC"),
+    ):
         ended = dmtl("init", tmp_path, "--timezone", given)
-        assert ended.code == 2 and f"expected a name such as the place of your users, or {told}" in ended.err
-        assert ZoneInfo(told)
+        assert ended.code == 2 and f"expected a name such as {told}\n" in ended.err

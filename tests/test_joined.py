@@ -107,21 +107,15 @@ def test_the_log_is_read_as_if_it_had_them(
     )
 
 
-@pytest.mark.parametrize("cut", ["clicks/{day}.parquet", "clicks"])
+@pytest.mark.parametrize("cut", ["clicks/{day}.parquet", "clicks", "*licks/*.parquet"])
 def test_other_days_files_are_no_change(tmp_path: Path, cut: str) -> None:
-    """Whether names or rows tell the days of what came."""
+    """Whether names or rows tell the days of what came; those of the events, whose folder begins so, are looked at."""
     days = [DAY + dt.timedelta(days=k) for k in range(3)]
     for k, day in enumerate(days):
-        write(shown(k), tmp_path / "events", str(day), "parquet")
+        write(shown(k), tmp_path / f"clicks_shown/day={day}", "a", "parquet")
         write(clicks(k).with_columns(on=pl.lit(day)), tmp_path / "clicks", str(day), "parquet")
     joined = {"path": cut, "key": "shown_id", "columns": COLUMNS} | ({} if "{" in cut else {"date_column": "on"})
-    events = {
-        "path": "events/{day}.parquet",
-        "user": "person",
-        "item": "doc",
-        "click": "clicked",
-        "duration": "seconds",
-    }
+    events = {"path": "clicks_shown", "user": "person", "item": "doc", "click": "clicked", "duration": "seconds"}
     data = Data(root=str(tmp_path), events=Events.model_validate({**events, "joined": {"clicks": joined}}))
     log = Log(data, (), converted=tmp_path / "converted")
     then = {day: log.inputs(day) for day in days}
@@ -130,6 +124,8 @@ def test_other_days_files_are_no_change(tmp_path: Path, cut: str) -> None:
     write(clicks(7).with_columns(on=pl.lit(days[1])), tmp_path / "clicks", str(days[1]), "parquet")
     again = Now(data, days, tmp_path / "converted")
     assert [again.changed(then[day]) for day in days] == [False, True, False]
+    write(shown(9), tmp_path / f"clicks_shown/day={days[2]}", "b", "parquet")
+    assert Now(data, days, tmp_path / "converted").changed(then[days[2]])
 
 
 @pytest.mark.parametrize("block", [7, sizes.BLOCK])

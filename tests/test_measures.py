@@ -20,6 +20,7 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from retrievals import retrieved
 from test_comparison import cells_of
 from test_log import put, read
 from worlds import BASE, DAYS, Project, events
@@ -44,11 +45,6 @@ from dmtl_cli.synth.generate import generate
 
 Ints = npt.NDArray[np.int64]
 seeds = st.integers(0, 2**32 - 1)
-
-
-def retrieved(*of: Any, **more: Any) -> dict[str, float]:
-    """Means over users."""
-    return metrics.means(metrics.retrieval_of_each(*of, **more))
 
 
 def catalogue(exam: Exam, rankers: dict[str, Any]) -> dict[str, float]:

@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from retrievals import retrieved
 from scipy.stats import kendalltau
 from sklearn.metrics import log_loss, ndcg_score, roc_auc_score
 from test_log import put, read
@@ -26,11 +27,6 @@ from dmtl_cli.evaluate.on_rows import on_rows, score_rows
 from dmtl_cli.evaluate.rankers import AnyLabel
 
 Rng = np.random.Generator
-
-
-def retrieved(*of: Any, **more: Any) -> dict[str, float]:
-    """Means over users."""
-    return metrics.means(metrics.retrieval_of_each(*of, **more))
 
 
 def rows(rng: Rng, n: int, levels: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 from urllib.parse import parse_qsl, urlsplit
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import (
     AfterValidator,
@@ -31,7 +31,8 @@ def known_zone(zone: str) -> str:
     except (KeyError, ValueError, OSError):
         hours = re.fullmatch(r"(?:UTC|GMT) ?([+-])0?([0-9]{1,2})(?::00)?", zone)
         ahead = "-" if hours and hours[1] == "+" else "+"  # Etc has signs the other way round
-        named = f"the place of your users, or Etc/GMT{ahead}{hours[2]}" if hours else "Asia/Shanghai or UTC"
+        etc = f"Etc/GMT{ahead}{hours[2]}" if hours else ""
+        named = f"the place of your users, or {etc}" if etc in available_timezones() else "Asia/Shanghai or UTC"
         raise ValueError(f"unknown time zone {zone!r}, expected a name such as {named}") from None
     return zone
 

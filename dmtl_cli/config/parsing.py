@@ -147,6 +147,8 @@ class _Tree:
             if not isinstance(key, yaml.ScalarNode):
                 raise _Refused("a key is a list or a mapping, expected text", key.start_mark)
             name = str(key.value)
+            if "\0" in name:
+                raise _Refused("a key with a NUL character", key.start_mark)
             if name in out:
                 self.found.append(f"{self.file}:{line}: {name} appears twice in one mapping")
             self.marks[(*place, name)] = line

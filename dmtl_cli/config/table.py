@@ -221,16 +221,7 @@ class Beside(Table):
 class Joined(Beside):
     """A table of what came of exposures, its rows joined to the events by an id that both have."""
 
-    new: ClassVar[tuple[str, ...]] = (
-        *Table.new,
-        "date_column",
-        "unique",
-        "explode",
-        "through",
-        "item",
-        "time",
-        "within",
-    )
+    new = (*Table.new, "date_column", "unique", "explode", "through", "item", "time", "within")
 
     key: Column
     """its column of the exposure's id, which several rows may have; a row whose id no exposure has is left out"""

@@ -16,11 +16,10 @@ from dmtl_cli.data.log.order import ascending
 Array = npt.NDArray[Any]
 Ints = npt.NDArray[np.int64]
 L = TypeVar("L")
-D = TypeVar("D", bound="Day")
 """the labels of rows: a NamedTuple of arrays [n, ...] or tensors, or None for pairs to be scored"""
 
 
-def begins(days: Iterable[D]) -> Iterator[tuple[D, int, int]]:
+def begins(days: Iterable[Day]) -> Iterator[tuple[Day, int, int]]:
     """Each day with where its users and its items begin in the stacked tables."""
     users = items = 0
     for day in days:

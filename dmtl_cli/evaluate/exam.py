@@ -82,7 +82,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Wanted:
-    """The items of each sampled user that a retrieval should find, as `metrics.retrieval` takes them."""
+    """The items of each sampled user that a retrieval should find, as `metrics.retrieval_of_each` takes them."""
 
     indptr: Ints
     items: Ints

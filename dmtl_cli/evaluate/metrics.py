@@ -184,12 +184,11 @@ def retrieval_of_each(
     indptr, items, seconds = _checked(len(topk), relevant, gain)
     owner = np.repeat(np.arange(len(topk)), np.diff(indptr))
     hits, hit_seconds, count = _hits(topk, owner, items, seconds)
-    total = np.bincount(owner, weights=seconds, minlength=len(topk))
     out: dict[str, Floats] = {}
     for k in ks:
         out |= _at(k, hits[:, :k], count)
-        if gain is not None:
-            out[f"time_recall@{k}"] = _share(hit_seconds[:, :k].sum(1), total)
+    if gain is not None:
+        out |= {f"time_recall@{k}": share for k, share in _inside(hit_seconds, owner, seconds, ks).items()}
     return out
 
 
@@ -209,8 +208,17 @@ def weighted_recall(
     Returns:
         NaN for a user whose weights are 0.
     """
-    found = retrieval_of_each(topk, relevant, weight, ks)
-    return {k: found[f"time_recall@{k}"] for k in ks}
+    topk = np.asarray(topk, np.int64)
+    indptr, items, weights = _checked(len(topk), relevant, weight)
+    owner = np.repeat(np.arange(len(topk)), np.diff(indptr))
+    _, found, _ = _hits(topk, owner, items, weights)
+    return _inside(found, owner, weights, ks)
+
+
+def _inside(found: Floats, owner: Ints, weights: Floats, ks: Sequence[int]) -> dict[int, Floats]:
+    """By K the share of each user's weight that is in their first K. `found` [U, K]: the weight at each place."""
+    total = np.bincount(owner, weights=weights, minlength=len(found))
+    return {k: _share(found[:, :k].sum(1), total) for k in ks}
 
 
 def ceiling(relevant: tuple[Array, Array], retrievable: Array) -> float | None:

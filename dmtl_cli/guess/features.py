@@ -230,13 +230,13 @@ def _made_of(
         return Guess(c, "it has the name of a column of the events with another role")
     if (mark := mark_of(s, side if own else None, of or events)) is not None:
         return mark
-    if (refused := refusal(s, own, c in times) or states.says_nothing(s)) is not None:
+    items = events.frame[roles.item.column] if roles.item and side == "user" else None
+    if (refused := refusal(s, own, c in times, items) or states.says_nothing(s)) is not None:
         return Guess(c, refused)
-    items = events.frame[roles.item.column] if roles.item else None
     if c in (of or events).written.clocks:
         kind, options, why = of_lengths(s.drop_nulls())
     else:
-        kind, options, why = kind_of(c, s, items if side == "user" else None)
+        kind, options, why = kind_of(c, s, items)
     if kind == "":
         return Guess(c, why)
     if side == "user" and not own and roles.user and not is_constant(events.frame, roles.user.column, c):
@@ -292,8 +292,8 @@ def _labels_of(frame: pl.DataFrame, roles: Roles) -> dict[str, pl.Series]:
     return out
 
 
-def refusal(s: pl.Series, own: bool, is_time: bool) -> str | None:
-    """Why a column is no feature."""
+def refusal(s: pl.Series, own: bool, is_time: bool, items: pl.Series | None = None) -> str | None:
+    """Why a column is no feature. `items`: see `kind_of`."""
     c, known = s.name, s.drop_nulls()
     if len(known) < (1 - _EMPTY) * len(s) or not len(known):
         return f"{1 - len(known) / max(1, len(s)):.0%} of it is empty"
@@ -320,7 +320,7 @@ def refusal(s: pl.Series, own: bool, is_time: bool) -> str | None:
         return dated
     least = _OWN_TEXT if text and own else _OWN
     own_value = (text or s.dtype.is_integer()) and len(known) > _FEW and known.n_unique() > least * len(known)
-    if own_value and not words.says(c, words.NUMBER) and not (text and separator_in(c, known)):
+    if own_value and not words.says(c, words.NUMBER) and not (text and separator_in(c, known, items)):
         nearly = "" if known.n_unique() == len(s) else "nearly "
         return f"{nearly}a value of its own for every {'id' if own else 'row'}"
     return _titles(known) if text and own and words.says(c, words.TITLE) else None

@@ -210,14 +210,15 @@ def _by_pair(table: Table, events: Table, requests: Sequence[str], item: str, ta
     items = [c for c in ids if not is_own(frame[c]) and as_written(frame[c], events.frame[item]) >= MET]
     for request in requests if items else ():
         shown = events.frame[request].unique()
-        both = events.on_days_of(table).frame.select(pl.sql_expr(pair_of(request, item)).alias("k"))["k"].drop_nulls()
         pairs = events.frame.select(pl.sql_expr(pair_of(request, item)).alias("k"))["k"].drop_nulls()
         of = [c for c in ids if within(frame[c], shown) >= THERE]
         for c, i in ((c, i) for c in of for i in items if i != c):
             rows = frame.filter(pl.col(c).is_in(shown.implode()))
             met = rows.select(pl.sql_expr(pair_of(c, i)).alias("k"))["k"].drop_nulls()
             if len(met) >= FEW and share(met.is_in(pairs.unique().implode())) >= MET:
-                return of_pairs(table, rows, (request, item), (c, i), share(both.is_in(met.implode())), taken)
+                both = events.on_days_of(table).frame.select(pl.sql_expr(pair_of(request, item)).alias("k"))["k"]
+                rate = share(both.drop_nulls().is_in(met.implode()))
+                return of_pairs(table, rows, (request, item), (c, i), rate, taken)
     return None
 
 

@@ -32,7 +32,7 @@ def separator_in(c: str, s: pl.Series, items: pl.Series | None = None) -> str | 
     for separator in SEPARATORS:
         if share(s.str.contains(separator, literal=True)) >= 0.2:
             pieces = s.head(_ROWS).str.split(separator).explode()
-            if items is not None and within(pieces, items) >= _ALONE:
+            if items is not None and within(pieces, items.cast(pl.String)) >= _ALONE:
                 return separator
             plain = re.sub(r"\W", "", "".join(pieces.head(100).drop_nulls()))
             repeat = pieces.n_unique() <= min(0.5 * len(pieces), s.head(_ROWS).n_unique())

@@ -33,7 +33,7 @@ _TABLES, _OTHERS = "tables not used", "other good clicks"
 """what is printed beside the roles"""
 _WHOLE = (*_LISTS, "features", "timezone", "item", "left out", "served")
 """roles whose reasons are told whole"""
-_KEYS = ("user", "item", "time", "click", "duration", "conversion", "request")
+_KEYS = ("user", "item", "time", "click", "duration", "conversion", "request", "unique")
 """roles that the config has as keys of these names"""
 
 
@@ -49,8 +49,8 @@ def told_roles(log: Log, now: str, before: str = "") -> list[dict[str, Any]]:
     sides = log.inputs.sides.items()
     named += [("joined", Guess(path_of(one.table), one.why)) for one in log.later]
     named += [(f"{name} table", Guess(path_of(side.table), _about_side(side))) for name, side in sides]
-    if (once := read_once(log)) is not None and " rows " in once[0].why:
-        named.append(("read once", Guess(f"by {once[0].column}", once[0].why)))
+    if (once := read_once(log)) is not None:
+        named.append(("unique", once[0]))
     served = log.inputs.served.condition
     named += [("served", Guess("by export.items", f"{served.column}: {served.why}"))] if served is not None else []
     items = log.inputs.sides.get("items")

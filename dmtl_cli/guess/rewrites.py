@@ -322,14 +322,16 @@ def where_of(kinds: Kinds) -> str:
 def with_booleans(text: str, columns: Collection[str]) -> str:
     """An expression with true and false in place of texts of yes and no which these columns are compared with."""
     names = "|".join(re.escape(c) for c in sorted(columns, key=len, reverse=True))
-    named = rf"""(?<![\w."])(?:{names})(?![\w."])|"(?:{names})\""""
-    compared = re.compile(rf"(?P<c>{named})(?P<is>\s*(?:=|<>|!=)\s*)'(?P<v>[^']*)'")
+    column = rf"""(?:(?<![\w."])(?:{names})(?![\w."])|"(?:{names})")"""
+    equal, word = r"\s*(?:==?|<>|!=|\bIS\s+(?:NOT\s+)?DISTINCT\s+FROM\b)\s*", r"'(?:[^']|'')*'"
+    among = rf"\s+(?:NOT\s+)?IN\s*\(\s*{word}(?:\s*,\s*{word})*\s*\)"
+    compared = rf"{column}{equal}{word}|{word}{equal}{column}|{column}{among}"
 
     def told(found: re.Match[str]) -> str:
-        value = YES_OR_NO.get(found["v"].lower())
-        return found[0] if value is None else f"{found['c']}{found['is']}{str(value).lower()}"
+        value = YES_OR_NO.get(found[0][1:-1].lower())
+        return found[0] if value is None else str(value).lower()
 
-    return compared.sub(told, text) if columns else text
+    return re.sub(compared, lambda found: re.sub(word, told, found[0]), text, flags=re.I) if columns else text
 
 
 def comment(text: str) -> str:

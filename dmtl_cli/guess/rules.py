@@ -58,8 +58,9 @@ class Rules:
         """Rules as a person types them, before a log is read. Raises UserError 2 where one is none."""
         where, items = (None if text is None else with_quotes(text) for text in (where, items))
         try:
-            later = tuple(name for name in map(str.strip, (outcomes or "").split(",")) if name)
-            rules = Rules(where, items, later, seen_days, by_time, None if within is None else Length.of(within))
+            later = tuple(dict.fromkeys(name for name in map(str.strip, (outcomes or "").split(",")) if name))
+            length = None if within is None else Length.of(within)
+            rules = Rules(where, items, outcomes=later, seen_days=seen_days, by_time=by_time, within=length)
         except ValueError as e:
             raise UserError(f"{WITHIN}: {e}", "such as 30m, 24h or 2d", Exit.USAGE) from None
         for option, text in ((WHERE, rules.where), (ITEMS, rules.items)):
@@ -89,9 +90,10 @@ class Rules:
             raise UserError(f"{OUTCOMES}: {role}", "which is known, or an outcome already", Exit.USAGE)
         return [Guess(c, _AS_SAID) for c in mine]
 
-    def leave_out(self, events: Table, inputs: Inputs) -> None:
-        """Takes those among `outcomes` of side tables out of the features. Raises UserError 2: no table has one."""
-        tables = [events.frame, *(side.table.frame for side in inputs.sides.values())]
+    def leave_out(self, events: Table, inputs: Inputs, later: Sequence[Outcomes]) -> None:
+        """Takes those among `outcomes` of side tables out of the features; those of `later` are none. Raises UserError
+        2: no table has one."""
+        tables = [events.frame, *(side.table.frame for side in inputs.sides.values()), *(one.rows for one in later)]
         known = [*events.other, *(c for frame in tables for c in frame.columns)]
         if absent := [c for c in self.outcomes if c not in known]:
             what = f"{OUTCOMES}: no table has a column {absent[0]}{did_you_mean(absent[0], known)}"
@@ -194,10 +196,8 @@ def _without_constants(events: Table, roles: Roles, inputs: Inputs) -> None:
         return
     ids = events.frame[user.column].drop_nulls().cast(pl.String).unique()
     mine = side.table.frame.filter(pl.col(side.key.column).cast(pl.String).is_in(ids.implode()))
-    for one in [i for i in inputs.used if i.side == "user" and i.column in mine.columns]:
-        if len(mine) and mine[one.column].n_unique() == 1:
-            inputs.used.remove(one)
-            inputs.unused.append(Guess(one.column, "one value of all users whose rows count"))
+    single = [s.name for s in mine if len(s) and s.n_unique() == 1]
+    inputs.leave_out(single, "one value of all users whose rows count", side="user")
 
 
 def _newest_first(events: Table, at: pl.Series) -> Table:

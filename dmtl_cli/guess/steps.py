@@ -65,7 +65,8 @@ def steps(
         lists.append(f"{guest}  # a guest, by what is known")
     long = "  # takes minutes: the first day tries settings"
     long += "; the days before it are read as history" if has_history else ""
-    asked = f"curl localhost:8000/recommend --json {shlex.quote(json.dumps({'user': user}, ensure_ascii=False))}"
+    sent = {"user": user} | ({"exclude_seen": True} if leaves_out_seen else {})
+    asked = f"curl localhost:8000/recommend --json {shlex.quote(json.dumps(sent, ensure_ascii=False))}"
     return [days + long, *lists, f"{command('serve', f'work/{config.stem}')}  # {asked}"]
 
 
@@ -79,7 +80,7 @@ def title_of(log: Log) -> str | None:
             i.column for i in log.inputs.used if i.side == "item" and i.column.isascii() and i.column.isidentifier()
         }
         key, rows = item.column, log.events.frame
-        frame = rows.select(key, *sorted(mine & {*rows.columns} - {key})).unique(key)
+        frame = rows.select(key, *sorted(mine & {*rows.columns} - {key})).unique(key, keep="first", maintain_order=True)
     elif items is not None and not items.table.explode:
         frame, key = items.table.frame, items.key.column
     else:

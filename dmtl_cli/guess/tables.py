@@ -141,8 +141,8 @@ class Table:
 
     @property
     def days(self) -> pl.Series | None:
-        """Of each row; None where no folder or name tells it."""
-        if not self.pieces:
+        """Of each row; None where no folder or name tells it, or the rows are others than those of the files."""
+        if not self.pieces or sum(n for *_, n in self.pieces) != len(self.frame):
             return None
         return pl.concat([pl.repeat(d, n, dtype=pl.Date, eager=True) for d, _, n in reversed(self.pieces)])
 

@@ -116,7 +116,7 @@ def understood(root: str, given: Mapping[str, str], lives: str | None, rules: Ru
         roles = replace(roles, clicked_by=named_beside(roles.clicked_by, events, {}))
     refuse_expression("--conversion", given.get(EXPRESSION), events, inputs, roles)
     rules = rules.beside(events, inputs.sides)
-    rules.leave_out(events, inputs)
+    rules.leave_out(events, inputs, later)
     refuse_expression(WHERE, rules.where, events, inputs, roles)
     rules.refuse_within(later)
     inputs.other.extend(found.unreadable)

@@ -272,7 +272,8 @@ def read_once(log: Log) -> tuple[Guess, dict[str, str]] | None:
         return found, {}
     if (same := of_identical(log.events.frame, log.roles)) is None:
         return None
-    name = free("exposure", {*log.events.frame.columns, *log.roles.made})
+    later = (name for one in log.later for name in (one.key, one.event_key, *one.columns))
+    name = free("exposure", {*log.events.frame.columns, *log.roles.made, *later})
     return Guess(name, same[1]), {name: same[0]}
 
 

@@ -168,7 +168,8 @@ class Export:
             side: user or item.
 
         Raises:
-            UserError: 65 a feature of the side has no column; the column of an unknown value has a null.
+            UserError: 65 a feature of the side has no column; the column of an unknown value has a null; a vector
+                is not finite.
         """
         missing = [f.name for f in self.encoder.features_of_side(side) if f.name not in frame.columns]
         if missing:
@@ -188,7 +189,7 @@ class Export:
                 vectors = session.run(None, {n: every[n] for n in names})[0]
             if not np.isfinite(vectors).all():
                 what = f"vectors of {side}s: not finite, of finite numbers"
-                raise UserError(what, "give numbers of the size that they have in the log")
+                raise UserError(what, "give numbers of the size that they have in the log; is the export verified?")
             out.append(vectors)
         return np.concatenate(out)
 

@@ -56,6 +56,8 @@ def posterior(
                 if fell <= value + _FALL * length * promised:
                     break
                 length /= 2
+            else:  # no step that could be told from none
+                return weights, curvature
             (weights, z), value, steps = tried, fell, steps + 1
 
 

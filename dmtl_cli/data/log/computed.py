@@ -32,6 +32,9 @@ _TEXTS = {
 """what is text of files with such names"""
 
 
+_TRUE = "what is true or false is compared with these: COLUMN = true"
+
+
 def of_types(where: object) -> str:
     """What to do where an expression does not fit the types of a file's columns."""
     said = next(said for form, said in _TEXTS.items() if re.search(form, str(where).lower()))
@@ -223,7 +226,9 @@ class Computed:
             if any(frame[c].dtype == pl.Null for c in frame.columns if c in self._sources(column)):
                 nothing = pl.Series([None]).new_from_index(0, len(frame))  # of columns without a value, nor a type
                 return _flags(nothing) if column in _CONDITIONS else pa.nulls(len(frame))
-            raise UserError(f"{file}: {self._key(column)}: {str(e).strip().splitlines()[0]}", of_types(file)) from None
+            why = str(e).strip().splitlines()[0]
+            hint = _TRUE if "Boolean values in List(String" in why else of_types(file)
+            raise UserError(f"{file}: {self._key(column)}: {why}", hint) from None
         if len(made) != len(frame):
             what = f"{file}: {self._key(column)}: expected a value of each row"
             what += f", got {len(made):,} of {len(frame):,} rows"

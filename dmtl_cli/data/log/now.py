@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -27,7 +28,8 @@ class Now:
         tables = (data.events, data.users, data.items, *joined)
         self._patterns = [DayPattern(table.path) for table in tables if table is not None and table.is_dated]
         # of files whose rows tell their days each day has its own
-        self._loose = tuple(table.path.partition("*")[0] for table in joined if table.date_column is not None)
+        loose = (re.escape(table.path).replace(r"\*", "[^/]*") for table in joined if table.date_column is not None)
+        self._loose = re.compile("|".join(f"{path}(?:/|$)" for path in loose) or "(?!)")
         self._has_places = data.events.date_column is None
         self._files: dict[str, dict[str, Any]] = {}
         self.unreadable: list[str] = []
@@ -54,7 +56,7 @@ class Now:
         """Paths by the day's folder or dated files (or the table's folder, where it has none of a day)."""
         found: dict[str, set[str]] = {}
         for path in paths:
-            if path.startswith(self._loose):
+            if self._loose.match(path):
                 continue
             parts = PurePosixPath(path).parts
             heads = ["/".join(parts[: k + 1]) for k in range(len(parts))]

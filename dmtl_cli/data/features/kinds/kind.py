@@ -79,7 +79,10 @@ class Kind(ABC):
     def enough(self, rows: int, block: pl.Series) -> bool:
         """Whether reading a day's events can stop after `rows` of them, the last ones in `block`: buckets keep the type
         of their values, which the first one decides."""
-        return self.feature.hash_bucket_size is not None and self.vocabulary_values(block, block)["value"].count() > 0
+        if self.feature.hash_bucket_size is None:
+            return False
+        once = pl.Series([1]).new_from_index(0, len(block))
+        return self.vocabulary_values(block, once)["value"].count() > 0
 
     def describe(self, values: pl.Series, encoded: Array) -> dict[str, Any]:
         """Facts for `check` about raw values and what became of them; always the `unknown_share`."""

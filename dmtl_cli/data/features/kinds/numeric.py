@@ -20,7 +20,7 @@ from dmtl_cli.data.log.column_types import words_of
 
 _SAMPLE = 1_000_000  # events whose event-level numbers are measured
 _LARGEST = 10  # deviations from the mean
-_SENTINEL = 1e150  # from here on a number stands for none, as DBL_MAX does: a float64 does not hold its square
+_SENTINEL = 1e150  # from here on a number is not measured, as DBL_MAX, which stands for none: no float64 is its square
 
 
 class Numeric(Kind):
