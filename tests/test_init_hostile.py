@@ -92,7 +92,7 @@ def test_rows_that_are_sent_twice_without_an_id_are_read_once(tmp_path: Path) ->
     events = raw["data"]["events"]
     assert events["unique"] == "exposure" and events["computed"]["exposure"] == "request_id || '/' || item_id"
     many = len(twice(plain)) - len(plain)
-    said = f"{many} of {len(twice(plain)):,} rows are the same as another of their request_id and item_id"
+    said = f"{many} of {len(twice(plain)):,} rows are in all columns as another of their request_id and item_id"
     assert said in " ".join(ended.out.split())
     day = days_of(x)[0]
     found = dmtl("check", "--config", tmp_path / "mine.yaml", "--day", day, "--json").json
@@ -187,3 +187,26 @@ def test_shares_are_over_the_days_that_both_samples_have() -> None:
     assert events.on_days_of(later).frame["x"].to_list() == [2] * 10
     assert events.on_days_of(table(7)) is events and events.on_days_of(replace(later, pieces=())) is events
     assert replace(events, frame=events.frame.head(7)).days is None, "other rows than those of the files"
+
+
+def test_last_items_in_one_text_are_no_user(tmp_path: Path) -> None:
+    """Though rows of one follow each other: neither column has a name that says whose it is."""
+    x = drawn(0)
+    order = np.lexsort((x["at"] // 600, x["user"]))
+    last = [
+        f"dd-{u % 40}|dd-{(u * 7 + 3) % 40}|dd-{(u + d) % 40}"
+        for u, d in zip(x["user"], x["at"] // 86_400, strict=True)
+    ]
+    rows = frame(drop=("user_id", "item_id")).with_columns(
+        posetitel=pl.Series([f"k{u:04x}" for u in x["user"]]),
+        statiya=pl.Series([f"dd-{k}" for k in x["item"]]),
+        posledni=pl.Series(last),
+    )[order]
+    items = pl.DataFrame({"statiya": [f"dd-{k}" for k in range(40)], "rubrika": [f"r{k % 5}" for k in range(40)]})
+
+    def write(home: Path) -> None:
+        rows.write_csv(home / "pokazvania.csv")
+        items.write_csv(home / "statii.csv")
+
+    ended, raw, text = made(tmp_path, write)
+    assert raw["data"]["events"]["user"] == "posetitel" and ended.code == 0, text

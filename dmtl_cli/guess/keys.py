@@ -11,6 +11,7 @@ import polars as pl
 
 from dmtl_cli.guess import words
 from dmtl_cli.guess.outcomes import named_after
+from dmtl_cli.guess.pieces import cut_into
 from dmtl_cli.guess.roles import Guess, Roles, candidates, count_of, is_quantity, may_be_ids
 from dmtl_cli.guess.tables import Table
 from dmtl_cli.guess.values import FEW, is_constant, is_id, returning, share, within
@@ -105,6 +106,9 @@ def _by_order(frame: pl.DataFrame, roles: Roles, found: dict[str, Guess]) -> dic
     taken = {g.column for g in known.values()}
     left = [c for c in candidates(frame, roles) if c not in taken and not is_quantity(frame[c])]
     left = [c for c in left if not (_is_phrase(frame[c]) or words.by_name(c, words.REQUEST))]
+    texts = [c for c in left if frame[c].dtype == pl.String]  # a user's last items in one text are neither
+    ids = [*texts, *(c for c in taken if c in frame)]
+    left = [c for c in left if c not in texts or not any(cut_into(frame[c], frame[x]) for x in ids if x != c)]
     # numbers that begin anew each day, one a row, are of no user or item
     left = [c for c in left if pl.DataFrame([days.alias(":day"), frame[c]]).n_unique() < _ONE_EACH * len(frame)]
     left = [c for c in left if returning(frame[c], days) >= _AGAIN]

@@ -11,6 +11,7 @@ from dmtl_cli.guess.values import FEW, share, within
 
 SEPARATORS = ("\x02", " | ", "|", "; ", ";", ", ", ",")
 _ROWS = 10_000  # that are looked at
+_CUT = 0.2  # of the texts have the sign
 _ALONE = 0.95  # of the pieces of texts are whole texts elsewhere
 _TAGS, _TEXTS, _TIMES = 0.9, 30, 5  # pieces that begin with #; distinct texts, and as many as there are words
 _ONCE, _EACH = 0.1, 5  # of the words of tags stand in one text alone, as half of those of a language do; texts a word
@@ -29,11 +30,11 @@ def separator_in(c: str, s: pl.Series, items: pl.Series | None = None) -> str | 
         return " "
     if words.says(c, words.TITLE):
         return None
+    if items is not None and (separator := cut_into(s, items)) is not None:
+        return separator
     for separator in SEPARATORS:
-        if share(s.str.contains(separator, literal=True)) >= 0.2:
+        if share(s.str.contains(separator, literal=True)) >= _CUT:
             pieces = s.head(_ROWS).str.split(separator).explode()
-            if items is not None and within(pieces, items.cast(pl.String)) >= _ALONE:
-                return separator
             plain = re.sub(r"\W", "", "".join(pieces.head(100).drop_nulls()))
             repeat = pieces.n_unique() <= min(0.5 * len(pieces), s.head(_ROWS).n_unique())
             if plain and repeat and share(pieces.str.contains(r"^ |^[(\[]|[)\]]$")) < 0.2:
@@ -41,6 +42,16 @@ def separator_in(c: str, s: pl.Series, items: pl.Series | None = None) -> str | 
         if _are_alone_elsewhere(s, separator):
             return separator
     return " " if are_tags(s) else None
+
+
+def cut_into(s: pl.Series, ids: pl.Series) -> str | None:
+    """What cuts texts into these ids; None where they are no lists of them."""
+    known = ids.cast(pl.String)
+    for separator in SEPARATORS:
+        is_cut = share(s.str.contains(separator, literal=True)) >= _CUT
+        if is_cut and within(s.head(_ROWS).str.split(separator).explode(), known) >= _ALONE:
+            return separator
+    return None
 
 
 def _are_alone_elsewhere(s: pl.Series, separator: str) -> bool:

@@ -113,7 +113,8 @@ def of_identical(frame: pl.DataFrame, roles: Roles) -> tuple[str, str] | None:
     same, repeats = (len(flat) - rows.n_unique() for rows in (flat, flat.select(pair)))
     if same < FEW or same < _IDENTICAL * repeats:
         return None
-    why = f"{same:,} of {len(frame):,} rows are the same as another of their {' and '.join(pair)}: one of each is read"
+    many = f"{same:,} of {len(frame):,} rows"
+    why = f"{many} are in all columns as another of their {' and '.join(pair)}: one of each is read"
     return pair_of(*pair), why
 
 
