@@ -276,3 +276,25 @@ def test_what_is_joined_is_not_said_to_be_unused(tmp_path: Path) -> None:
     assert yaml.safe_load(text)["data"]["events"]["joined"]["clicks"]["path"] == "clicks_*.csv.gz"
     assert "stock_*.csv.gz: not used: a second table of items" in text and "# .: " not in text
     assert ".: not used" not in ended.out and "clicks_*.csv.gz: not used" not in text
+
+
+def test_a_rule_names_any_column_of_what_came(tmp_path: Path) -> None:
+    """A time that is there where somebody applied, of which nothing is made by itself."""
+    for day in DAYS:
+        came = (
+            clicks(day)
+            .drop("saved", "note")
+            .with_columns(
+                applied_ms=pl.Series([1_767_225_600_000 + k if k % 3 else None for k in range(len(clicks(day)))])
+            )
+        )
+        write(shown(day), tmp_path / "log/impressions", day, "parquet")
+        write(came, tmp_path / "log/clicks", day, "parquet")
+    config, _ = config_of(tmp_path / "log", "--conversion", "applied_ms IS NOT NULL")
+    events = config["data"]["events"]
+    assert events["joined"]["clicks"]["columns"]["applied_ms"] == "MAX(applied_ms)"
+    assert events["computed"]["good"] == "applied_ms IS NOT NULL"
+    of_day = clicks(DAYS[0])["impression_id"].to_frame().with_row_index("k").filter(pl.col("k") % 3 > 0)
+    many = len(set(of_day["impression_id"]) & set(shown(DAYS[0])["impression_id"]))
+    labels = checked(tmp_path / "log")["labels"]
+    assert labels["click_rate"] * labels["conversion_rate"] * len(shown(DAYS[0])) == pytest.approx(many, abs=0.5)

@@ -286,6 +286,20 @@ def pair_of(one: str, other: str) -> str:
     return f"{sql_column(one)} || '/' || {sql_column(other)}"
 
 
+def with_asked(events: Table, found: Sequence[Outcomes], rule: str | None) -> list[Outcomes]:
+    """The same, with the greatest value of each column that a person's rule names, the events lack, and nothing was
+    made of, as when somebody applied."""
+    try:
+        asked = {*sources_of(rule or "")} - {*events.frame.columns}
+    except ValueError:  # it is a column's name, or no rule, which is said where it is looked at
+        return [*found]
+    made = [{c: f"MAX({sql_column(c)})" for c in one.left if c in asked} for one in found]
+    return [
+        replace(one, columns=one.columns | more, left=tuple(c for c in one.left if c not in more))
+        for one, more in zip(found, made, strict=True)
+    ]
+
+
 def with_outcomes(events: Table, found: Sequence[Outcomes]) -> Table:
     """The events with these columns, of the rows of the tables' samples."""
     frame = with_keys(events.frame, found)

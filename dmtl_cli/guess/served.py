@@ -184,7 +184,8 @@ class Served:
         holds = pl.DataFrame([one.alias(str(k)) for k, one in enumerate(every)])
         kept = share(holds.select(pl.all_horizontal(pl.all())).to_series())
         why = "; ".join(filter(None, (f"{part(kept)} of the {self.whose}'s items are served", self._lacks)))
-        if self.holds is not None and self._has_ended(self.holds):
+        of_ends = self.asked is not None and sources_of(self.asked) == [self.until]
+        if self.holds is not None and (of_ends or self._has_ended(self.holds)):
             why += f"; all others have ended ({self.until}): items: all measures past days with what was there then"
         asked = [in_brackets(self.asked)] if self.asked else []
         return Guess(" AND ".join([one.condition for one in self._sure] + asked), why) if kept or asked else None

@@ -37,6 +37,7 @@ from dmtl_cli.guess.outcomes import (
     outcomes_by_pairs,
     outcomes_of,
     tell_made,
+    with_asked,
     with_outcomes,
     without_rows,
 )
@@ -266,7 +267,7 @@ def _joined(
         if later:
             later = with_lengths(later, events.frame.columns)
             later = with_windows(later, root, events, _click(of(k), events), within)
-            later = with_days_after(later, root, events, within)
+            later = with_asked(events, with_days_after(later, root, events, within), given.get("conversion"))
             gone = {file for t in (table, *(one.table for one in later)) for file in t.files.files}
             left = [t for t in named if gone.isdisjoint(t.files.files)]
             return [with_outcomes(events, later), *left], {table.files.files: later}
