@@ -290,14 +290,15 @@ def with_asked(events: Table, found: Sequence[Outcomes], rule: str | None) -> li
     """The same, with the greatest value of each column that a person's rule names, the events lack, and nothing was
     made of, as when somebody applied."""
     try:
-        asked = {*sources_of(rule or "")} - {*events.frame.columns}
+        asked = {*sources_of(rule or "")} - {*events.frame.columns}.union(*(one.columns for one in found))
     except ValueError:  # it is a column's name, or no rule, which is said where it is looked at
         return [*found]
-    made = [{c: f"MAX({sql_column(c)})" for c in one.left if c in asked} for one in found]
-    return [
-        replace(one, columns=one.columns | more, left=tuple(c for c in one.left if c not in more))
-        for one, more in zip(found, made, strict=True)
-    ]
+    out = []
+    for one in found:  # of two tables that have it the first
+        more = {c: f"MAX({sql_column(c)})" for c in one.left if c in asked}
+        asked -= more.keys()
+        out.append(replace(one, columns=one.columns | more, left=tuple(c for c in one.left if c not in more)))
+    return out
 
 
 def with_outcomes(events: Table, found: Sequence[Outcomes]) -> Table:
