@@ -92,7 +92,7 @@ def test_rows_that_are_sent_twice_without_an_id_are_read_once(tmp_path: Path) ->
     events = raw["data"]["events"]
     assert events["unique"] == "exposure" and events["computed"]["exposure"] == "request_id || '/' || item_id"
     many = len(twice(plain)) - len(plain)
-    said = f"{many} of {len(twice(plain)):,} rows are in all columns as another of their request_id and item_id"
+    said = f"{many} of {len(twice(plain)):,} rows equal another of their request_id and item_id in all columns"
     assert said in " ".join(ended.out.split())
     day = days_of(x)[0]
     found = dmtl("check", "--config", tmp_path / "mine.yaml", "--day", day, "--json").json

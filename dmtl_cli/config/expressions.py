@@ -77,9 +77,10 @@ def _parsed(text: str) -> tuple[Any, Any]:
     return expression, json.loads(expression.meta.serialize(format="json"))
 
 
-def texts_beside(text: str) -> list[tuple[tuple[str, ...], str]]:
+@functools.cache
+def texts_beside(text: str) -> tuple[tuple[tuple[str, ...], str], ...]:
     """Which columns an expression compares with which texts: of `a = 'x' AND 'y' <> b.c` (a,) with x, (b, c) with y."""
-    return [*_compared(_parsed(text)[1])]
+    return tuple(_compared(_parsed(text)[1]))
 
 
 def _compared(tree: Any) -> Iterator[tuple[tuple[str, ...], str]]:

@@ -114,7 +114,7 @@ def of_identical(frame: pl.DataFrame, roles: Roles) -> tuple[str, str] | None:
     if same < FEW or same < _IDENTICAL * repeats:
         return None
     many = f"{same:,} of {len(frame):,} rows"
-    why = f"{many} are in all columns as another of their {' and '.join(pair)}: one of each is read"
+    why = f"{many} equal another of their {' and '.join(pair)} in all columns: one of each is read"
     return pair_of(*pair), why
 
 

@@ -40,6 +40,7 @@ _HAS_CLOCK = r"[0-9]:[0-9]{2}"
 ONE = 0.95
 """share of the rows of ids with several that have the value of most, from which on a column belongs to the ids"""
 _DATED = 0.95  # of the texts are such
+_UNCLICKED = 0.002  # of the rows without a click may have something all the same
 _SEVERAL = 0.1  # of the ids with several rows have several values
 _EACH, _FILLED, _SMOOTH, _EDGE = 5, 0.5, 0.6, 0.05
 """of numbers that are spread like a measure: rows a value, share of the numbers between least and greatest, correlation
@@ -353,9 +354,6 @@ def is_there(s: pl.Series) -> pl.Series:
     if s.dtype == pl.String:
         return s.fill_null("") != ""
     return s.list.len().fill_null(0) > 0 if s.dtype == pl.List else s.is_not_null()
-
-
-_UNCLICKED = 0.002  # of the rows without a click may have something all the same
 
 
 def is_unclicked_empty(s: pl.Series, clicked: pl.Series) -> bool:
