@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from initiated import made
 from worlds import dmtl
 
-from dmtl_cli.guess.births import naive, zone_told
+from dmtl_cli.guess.sides.births import naive, zone_told
 
 FIRST = dt.datetime(2026, 3, 1, tzinfo=dt.UTC)
 ZONES = ("Asia/Shanghai", "Europe/Stockholm", "America/New_York", "Asia/Kolkata", "Pacific/Honolulu")

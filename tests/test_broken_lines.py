@@ -14,7 +14,7 @@ from initiated import made as made_by_init
 from worlds import Project, dmtl
 
 from dmtl_cli.data.log import text_rows
-from dmtl_cli.guess import doubts
+from dmtl_cli.guess.exposures import doubts
 
 HEAD = "user_id;item_id;click;seconds\n"
 ROWS = [f"u{k % 3};i{k % 4};{k % 2};{k}.5" for k in range(12)]

@@ -12,7 +12,7 @@ from initiated import made as made_by_init
 from worlds import Ended, Project, dmtl
 
 from dmtl_cli.data.log import text_rows
-from dmtl_cli.guess import doubts
+from dmtl_cli.guess.exposures import doubts
 
 DROP = "set data.events.invalid_rows: drop, which leaves out and counts lines that do not parse"
 DAY, NEXT = "2026-01-01", "2026-01-02"

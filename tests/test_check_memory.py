@@ -13,8 +13,8 @@ import polars as pl
 from worlds import DAYS, Project
 
 from dmtl_cli.data.log import sizes
-from dmtl_cli.guess import memory
-from dmtl_cli.guess.memory import Side, Sizes
+from dmtl_cli.guess.findings import memory
+from dmtl_cli.guess.findings.memory import Side, Sizes
 
 _BETWEEN = """
 import os, subprocess, sys

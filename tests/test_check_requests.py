@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 from worlds import DAYS, Project, dmtl
 
-from dmtl_cli.guess.requests import UNSERVED, made_of_the_request
+from dmtl_cli.guess.features.requests import UNSERVED, made_of_the_request
 
 USERS, ITEMS, REQUESTS = 250, 120, 1_500
 FIX = "name it in data.events.outcomes and leave the feature out"

@@ -13,7 +13,7 @@ import pytest
 from scipy.stats import hypergeom, spearmanr
 from worlds import DAYS, Project
 
-from dmtl_cli.guess import rates
+from dmtl_cli.guess.features import rates
 
 USERS, ITEMS, ROWS = 300, 150, 9_000
 THREE = DAYS[:3]

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 from worlds import DAYS, Project
 
-from dmtl_cli.guess import suggestions
+from dmtl_cli.guess.findings import suggestions
 
 N = 400
 RNG = np.random.default_rng(5)

@@ -13,7 +13,7 @@ from initiated import made as initiated
 from scipy.stats import spearmanr
 from worlds import DAYS, Project
 
-from dmtl_cli.guess import late
+from dmtl_cli.guess.sides import late
 
 READERS, PLANTS, ROWS = 90, 70, 1_800
 LAG = "which no morning knows: set data.users.lag_days: 1, and a day reads the table of the day before"

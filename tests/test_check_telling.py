@@ -14,7 +14,7 @@ from scipy.stats.contingency import odds_ratio
 from unseen import by_day
 from worlds import dmtl
 
-from dmtl_cli.guess.telling import ODDS, telling
+from dmtl_cli.guess.features.telling import ODDS, telling
 
 N = 24_000
 RNG = np.random.default_rng(9)

@@ -9,8 +9,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from dmtl_cli.guess.remembered import codes, remembered
-from dmtl_cli.guess.values import FEW, ONE, is_constant
+from dmtl_cli.guess.columns.remembered import codes, remembered
+from dmtl_cli.guess.columns.values import FEW, ONE, is_constant
 
 
 def test_each_question_is_asked_once_of_each_frame() -> None:

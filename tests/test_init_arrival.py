@@ -14,7 +14,7 @@ import yaml
 from initiated import made
 from worlds import dmtl
 
-from dmtl_cli.guess.files import complete_day, usual
+from dmtl_cli.guess.reading.files import complete_day, usual
 
 FIRST, DAYS, A_DAY = dt.date(2026, 3, 5), 6, 1500
 

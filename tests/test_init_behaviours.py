@@ -15,9 +15,9 @@ from initiated import made
 from worlds import dmtl
 
 from dmtl_cli.config.errors import Exit
-from dmtl_cli.guess.labels import roles_of
-from dmtl_cli.guess.rewrites import values_of
-from dmtl_cli.guess.roles import Roles
+from dmtl_cli.guess.columns.roles import Roles
+from dmtl_cli.guess.exposures.labels import roles_of
+from dmtl_cli.guess.reading.rewrites import values_of
 
 PAGES, WIDE = 300, 6
 IDS = ("page", "mark")

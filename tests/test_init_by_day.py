@@ -15,8 +15,8 @@ import pytest
 import yaml
 from worlds import dmtl
 
-from dmtl_cli.guess.files import group
-from dmtl_cli.guess.rows import are_of
+from dmtl_cli.guess.reading.files import group
+from dmtl_cli.guess.reading.rows import are_of
 
 DAYS = [dt.date(2026, 1, k) for k in range(1, 5)]
 ROWS, USERS, ITEMS = 1_500, 240, 90

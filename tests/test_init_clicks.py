@@ -15,8 +15,8 @@ import yaml
 from initiated import daily, features, frame, made
 from worlds import dmtl
 
-from dmtl_cli.guess.alike import are_same, offers
-from dmtl_cli.guess.values import within
+from dmtl_cli.guess.columns.alike import are_same, offers
+from dmtl_cli.guess.columns.values import within
 
 X = unseen.drawn(0)
 OPENED = "dwell_ms > 2000 OR unfolded = 1"

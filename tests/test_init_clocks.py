@@ -13,8 +13,8 @@ from initiated import features, frame, made
 from worlds import dmtl
 
 from dmtl_cli.data.log.invalid import is_of_1970
-from dmtl_cli.guess.labels import roles_of
-from dmtl_cli.guess.zones import of_users
+from dmtl_cli.guess.columns.zones import of_users
+from dmtl_cli.guess.exposures.labels import roles_of
 
 N = 4_000
 RNG = np.random.default_rng(7)

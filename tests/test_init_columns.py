@@ -18,9 +18,9 @@ from initiated import daily, features, frame, made
 from worlds import dmtl
 
 from dmtl_cli.config.errors import Exit, UserError
-from dmtl_cli.guess.labels import roles_of
-from dmtl_cli.guess.texts import joined, plain
-from dmtl_cli.guess.values import auc_of, decimals, is_constant
+from dmtl_cli.guess.columns.values import auc_of, decimals, is_constant
+from dmtl_cli.guess.exposures.labels import roles_of
+from dmtl_cli.guess.reading.texts import joined, plain
 from dmtl_cli.stages.init import init
 
 # -- what follows a click ----------------------------------------------------------------------------------------------

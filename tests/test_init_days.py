@@ -13,7 +13,7 @@ import yaml
 from initiated import made
 from worlds import dmtl
 
-from dmtl_cli.guess.files import group
+from dmtl_cli.guess.reading.files import group
 
 
 def days(*paths: str) -> tuple[str | None, list[dt.date]]:

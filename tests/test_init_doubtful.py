@@ -15,11 +15,13 @@ from unseen import days_of, drawn
 from worlds import dmtl
 
 from dmtl_cli.config.expressions import with_quotes
-from dmtl_cli.guess import languages, measures, state_lines, words
-from dmtl_cli.guess.doubts import unfit
+from dmtl_cli.guess.columns import languages, words
+from dmtl_cli.guess.exposures.doubts import unfit
+from dmtl_cli.guess.exposures.labels import roles_of
+from dmtl_cli.guess.features import measures
+from dmtl_cli.guess.findings.joined import joined_lines
 from dmtl_cli.guess.given import below_zero
-from dmtl_cli.guess.joined import joined_lines
-from dmtl_cli.guess.labels import roles_of
+from dmtl_cli.guess.outcomes import state_lines
 
 X = drawn(0)
 

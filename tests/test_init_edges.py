@@ -14,9 +14,9 @@ from worlds import dmtl
 from dmtl_cli.config.table import Csv
 from dmtl_cli.data.log.source import Store
 from dmtl_cli.data.log.text_rows import csv_rows
-from dmtl_cli.guess.ddl import declared
-from dmtl_cli.guess.rows import dialect
-from dmtl_cli.guess.texts import joined
+from dmtl_cli.guess.reading.ddl import declared
+from dmtl_cli.guess.reading.rows import dialect
+from dmtl_cli.guess.reading.texts import joined
 
 DAYS = ["2026-01-01", "2026-01-02", "2026-01-03"]
 

@@ -15,7 +15,7 @@ from worlds import dmtl
 from dmtl_cli.data.days import columns
 from dmtl_cli.data.log.converted import provisional
 from dmtl_cli.data.log.reader import Log
-from dmtl_cli.guess.encodings import encoding_of
+from dmtl_cli.guess.reading.encodings import encoding_of
 
 GERMAN = ("für Größe", "Bürgschaft § 7", "Überfall", "„hält“ an", "Straße – 5 €")
 

@@ -19,10 +19,10 @@ from initiated import features, made
 from worlds import dmtl
 
 from dmtl_cli.data.log.types import instants, iso_times
-from dmtl_cli.guess.exploding import parallel
-from dmtl_cli.guess.texts import Text, as_named
-from dmtl_cli.guess.values import time_unit
-from dmtl_cli.guess.zones import zone_of
+from dmtl_cli.guess.columns.values import time_unit
+from dmtl_cli.guess.columns.zones import zone_of
+from dmtl_cli.guess.reading.exploding import parallel
+from dmtl_cli.guess.reading.texts import Text, as_named
 
 START = dt.datetime(2026, 3, 1, tzinfo=dt.UTC)
 SHOWN, USERS, DAYS = 8, 90, 3

@@ -21,10 +21,10 @@ from dmtl_cli.config.table import Csv
 from dmtl_cli.data.log.envelopes import unwrapped
 from dmtl_cli.data.log.source import Store
 from dmtl_cli.data.log.text_rows import csv_rows, json_rows
-from dmtl_cli.guess import words
-from dmtl_cli.guess.ddl import declared
-from dmtl_cli.guess.files import group, listed_in
-from dmtl_cli.guess.rows import has_escapes
+from dmtl_cli.guess.columns import words
+from dmtl_cli.guess.reading.ddl import declared
+from dmtl_cli.guess.reading.files import group, listed_in
+from dmtl_cli.guess.reading.rows import has_escapes
 
 ROWS, ITEMS = 2_000, 120
 FIRST = dt.date(2026, 1, 1)

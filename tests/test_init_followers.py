@@ -14,7 +14,7 @@ import pytest
 import yaml
 from worlds import dmtl
 
-from dmtl_cli.guess.aggregates import number_of
+from dmtl_cli.guess.outcomes.aggregates import number_of
 
 DAYS = [dt.date(2026, 3, 1) + dt.timedelta(days=k) for k in range(4)]
 LAST = DAYS[-1]

@@ -14,11 +14,11 @@ import unseen
 from initiated import features, made
 from worlds import dmtl
 
-from dmtl_cli.guess import words
-from dmtl_cli.guess.labels import roles_of
-from dmtl_cli.guess.roles import Guess
-from dmtl_cli.guess.state_lines import state_lines
-from dmtl_cli.guess.states import total
+from dmtl_cli.guess.columns import words
+from dmtl_cli.guess.columns.roles import Guess
+from dmtl_cli.guess.exposures.labels import roles_of
+from dmtl_cli.guess.outcomes.state_lines import state_lines
+from dmtl_cli.guess.sides.states import total
 
 ROWS = 4_000
 X = unseen.drawn(51, ROWS)

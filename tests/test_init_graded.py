@@ -12,8 +12,8 @@ import unseen
 from initiated import daily, features, frame, made
 from worlds import dmtl
 
-from dmtl_cli.guess.graded import graded
-from dmtl_cli.guess.labels import roles_of
+from dmtl_cli.guess.exposures.graded import graded
+from dmtl_cli.guess.exposures.labels import roles_of
 
 X = unseen.drawn(0)
 ROWS = len(X["at"])

@@ -13,8 +13,8 @@ import yaml
 from initiated import features, made
 from worlds import dmtl
 
-from dmtl_cli.guess.guests import guests_of
-from dmtl_cli.guess.labels import roles_of
+from dmtl_cli.guess.exposures.guests import guests_of
+from dmtl_cli.guess.exposures.labels import roles_of
 
 ROWS = 6_000
 X = unseen.drawn(61, ROWS)

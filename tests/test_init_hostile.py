@@ -12,13 +12,13 @@ from initiated import daily, frame, made
 from unseen import USERS, days_of, drawn
 from worlds import dmtl
 
-from dmtl_cli.guess import states
-from dmtl_cli.guess.files import Files, paths_of
-from dmtl_cli.guess.objects import opened
-from dmtl_cli.guess.roles import Roles
+from dmtl_cli.guess.columns.objects import opened
+from dmtl_cli.guess.columns.roles import Roles
+from dmtl_cli.guess.features.units import as_number
+from dmtl_cli.guess.reading.files import Files, paths_of
+from dmtl_cli.guess.reading.tables import Table, tables
 from dmtl_cli.guess.rules import rows_that_count
-from dmtl_cli.guess.tables import Table, tables
-from dmtl_cli.guess.units import as_number
+from dmtl_cli.guess.sides import states
 
 NO_FILES = Files("x", "parquet", ())
 DEEP = "[" * 5_000 + "]" * 5_000

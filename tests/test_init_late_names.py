@@ -11,7 +11,7 @@ import pytest
 import unseen
 from initiated import daily, features, frame, made
 
-from dmtl_cli.guess import states
+from dmtl_cli.guess.sides import states
 
 ACTS = ["clicked", "foresporsler", "good"]
 TOTALS = [

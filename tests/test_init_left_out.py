@@ -12,8 +12,8 @@ import yaml
 from initiated import daily, frame, made
 from worlds import dmtl
 
-from dmtl_cli.guess.doubts import both
-from dmtl_cli.guess.programs import programs_line
+from dmtl_cli.guess.exposures.doubts import both
+from dmtl_cli.guess.findings.programs import programs_line
 
 ROWS = unseen.ROWS
 

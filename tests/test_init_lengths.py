@@ -15,7 +15,7 @@ from formats import write
 from test_init_joined import DAYS, shown
 from worlds import dmtl
 
-from dmtl_cli.guess.lengths import are_lengths
+from dmtl_cli.guess.outcomes.lengths import are_lengths
 
 PLAYS = 400
 

@@ -12,7 +12,7 @@ import unseen
 from initiated import daily, features, frame, made
 from worlds import dmtl
 
-from dmtl_cli.guess import words
+from dmtl_cli.guess.columns import words
 
 USERS = unseen.USERS
 STAFF = np.arange(USERS) % 10 == 3

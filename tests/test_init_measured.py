@@ -12,8 +12,8 @@ import unseen
 from initiated import daily, features, frame, made
 from worlds import dmtl
 
-from dmtl_cli.guess import words
-from dmtl_cli.guess.after import measured
+from dmtl_cli.guess.columns import words
+from dmtl_cli.guess.exposures.after import measured
 
 MEASURED = ["synlig_ms", "vidno_ms", "on_screen_sec", "zichtbaarSeconden", "view.hover_ms", "видимость_мс", "滞在秒数"]
 KNOWN = [

@@ -10,10 +10,10 @@ import polars as pl
 import pytest
 from initiated import daily, features, frame, made
 
-from dmtl_cli.guess import states
-from dmtl_cli.guess.features import kind_of
-from dmtl_cli.guess.inputs import Input
-from dmtl_cli.guess.measures import by_company
+from dmtl_cli.guess.features.inputs import Input
+from dmtl_cli.guess.features.kinds import kind_of
+from dmtl_cli.guess.features.measures import by_company
+from dmtl_cli.guess.sides import states
 
 N = 900
 CODES = Input("zq", "item", "categorical", {}, "90 whole numbers")

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from initiated import Made, made
 
-from dmtl_cli.guess.ends import to_come
+from dmtl_cli.guess.columns.ends import to_come
 
 DAYS = [dt.date(2026, 3, 2) + dt.timedelta(k) for k in range(5)]
 USERS, LESSONS, HOUSES, ROWS = 300, 400, 60, 3_000

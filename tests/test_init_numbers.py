@@ -10,10 +10,10 @@ import pytest
 import unseen
 from initiated import features, made
 
-from dmtl_cli.guess.features import kind_of
-from dmtl_cli.guess.files import CSV
-from dmtl_cli.guess.texts import Text, settled
-from dmtl_cli.guess.values import has_days, is_measured
+from dmtl_cli.guess.columns.values import has_days, is_measured
+from dmtl_cli.guess.features.kinds import kind_of
+from dmtl_cli.guess.reading.files import CSV
+from dmtl_cli.guess.reading.texts import Text, settled
 
 N = 6_000
 

@@ -12,7 +12,7 @@ import yaml
 from initiated import features, frame, made
 from worlds import dmtl
 
-from dmtl_cli.guess.labels import roles_of
+from dmtl_cli.guess.exposures.labels import roles_of
 
 
 def nested(home: Path, started: str = "played", struct: str = "outcome") -> None:

@@ -11,7 +11,7 @@ from initiated import features, made
 from unseen import by_day, drawn
 from worlds import dmtl
 
-from dmtl_cli.guess.pieces import are_tags, values_by_name
+from dmtl_cli.guess.columns.pieces import are_tags, values_by_name
 
 RNG = np.random.default_rng(8)
 N = 600

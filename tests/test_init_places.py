@@ -16,11 +16,11 @@ from worlds import dmtl
 
 from dmtl_cli.config.errors import did_you_mean
 from dmtl_cli.data.log import text_rows
-from dmtl_cli.guess.files import group, partitions
-from dmtl_cli.guess.partial import turn
-from dmtl_cli.guess.tables import tables
-from dmtl_cli.guess.values import local_days
-from dmtl_cli.guess.whole import read_whole
+from dmtl_cli.guess.columns.values import local_days
+from dmtl_cli.guess.reading.files import group, partitions
+from dmtl_cli.guess.reading.partial import turn
+from dmtl_cli.guess.reading.tables import tables
+from dmtl_cli.guess.reading.whole import read_whole
 
 DAY = dt.date(2026, 3, 1)
 
@@ -109,7 +109,7 @@ def test_days_and_samples_are_of_the_whole_log(tmp_path: Path, monkeypatch: pyte
     else:
         data = "".join(json.dumps(row) + "\n" for row in log.to_dicts()).encode()
         (tmp_path / f"log.{form}").write_bytes(gzip.compress(data) if form == "json.gz" else data)
-    monkeypatch.setattr("dmtl_cli.guess.tables.ROWS", 1_600)
+    monkeypatch.setattr("dmtl_cli.guess.reading.tables.ROWS", 1_600)
     (table,) = tables(str(tmp_path)).tables
     name = "ts" if "ts" in table.frame.columns else table.frame.columns[-1]
     whole, days = read_whole(str(tmp_path), table, name, "s", "UTC")
@@ -125,7 +125,7 @@ def test_the_newest_day_is_that_of_the_whole_log(tmp_path: Path, monkeypatch: py
         later = [None if t < 1_772_323_200 + 3 * 86_400 else f"arm{t % 2}" for t in at]
         rows(4000, 2, ts=at, arm=later).write_csv(home / "log.csv")
 
-    monkeypatch.setattr("dmtl_cli.guess.tables.ROWS", 500)
+    monkeypatch.setattr("dmtl_cli.guess.reading.tables.ROWS", 500)
     monkeypatch.setattr(text_rows, "SLICE", 4_000)
     ended, raw, text = made(tmp_path, write)
     assert "csv, 5 days" in ended.out and "backfill --config" in ended.out

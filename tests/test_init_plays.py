@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from test_init_streams import DAYS, Rows, agrees, checked, config_of, drawn
 
-from dmtl_cli.guess.aggregates import number_of
+from dmtl_cli.guess.outcomes.aggregates import number_of
 
 
 def played(rows: Rows) -> Rows:

@@ -12,7 +12,7 @@ import pytest
 import unseen
 from initiated import features, made
 
-from dmtl_cli.guess.labels import just_where, roles_of
+from dmtl_cli.guess.exposures.labels import just_where, roles_of
 
 ROWS = 3_000
 X = unseen.drawn(41, ROWS)

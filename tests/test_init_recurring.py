@@ -12,8 +12,8 @@ import unseen
 from initiated import features, made
 from worlds import dmtl
 
-from dmtl_cli.guess.labels import roles_of
-from dmtl_cli.guess.sides import is_of_day, never_back
+from dmtl_cli.guess.exposures.labels import roles_of
+from dmtl_cli.guess.features.sides import is_of_day, never_back
 
 ROWS, USERS, ITEMS = 7_200, 90, 120
 

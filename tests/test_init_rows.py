@@ -16,8 +16,8 @@ from initiated import daily, features, frame, made
 from worlds import dmtl
 
 from dmtl_cli.config.errors import Exit
-from dmtl_cli.guess.labels import roles_of
-from dmtl_cli.guess.roles import times_of
+from dmtl_cli.guess.exposures.ids import times_of
+from dmtl_cli.guess.exposures.labels import roles_of
 
 
 def roles_in(text: str) -> str:

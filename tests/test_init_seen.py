@@ -13,8 +13,8 @@ import yaml
 from initiated import daily, features, frame, made
 from worlds import dmtl
 
-from dmtl_cli.guess import words
-from dmtl_cli.guess.after import needed
+from dmtl_cli.guess.columns import words
+from dmtl_cli.guess.exposures.after import needed
 
 X = unseen.drawn(0)
 RNG = np.random.default_rng(7)

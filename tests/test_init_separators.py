@@ -10,7 +10,7 @@ import pytest
 import yaml
 from worlds import dmtl
 
-from dmtl_cli.guess.rows import dialect
+from dmtl_cli.guess.reading.rows import dialect
 
 USERS, ITEMS, DAYS = 200, 120, 4
 

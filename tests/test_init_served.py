@@ -18,9 +18,9 @@ from unseen import ITEMS, days_of, drawn
 from worlds import Ended, dmtl
 
 from dmtl_cli.data.log.computed import SERVED, Computed
-from dmtl_cli.guess import states
-from dmtl_cli.guess.served import Served, condition_of, live, part, stock_of
-from dmtl_cli.guess.states import Withdrawn
+from dmtl_cli.guess.sides import states
+from dmtl_cli.guess.sides.served import Served, condition_of, live, part, stock_of
+from dmtl_cli.guess.sides.states import Withdrawn
 
 DAY = "2026-03-03"
 N = np.arange(ITEMS)

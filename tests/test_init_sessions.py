@@ -10,10 +10,10 @@ import unseen
 from initiated import made
 from worlds import dmtl
 
-from dmtl_cli.guess.doubts import sessions
-from dmtl_cli.guess.labels import roles_of
-from dmtl_cli.guess.roles import candidates
-from dmtl_cli.guess.values import returning
+from dmtl_cli.guess.columns.values import returning
+from dmtl_cli.guess.exposures.doubts import sessions
+from dmtl_cli.guess.exposures.ids import candidates
+from dmtl_cli.guess.exposures.labels import roles_of
 
 SAID = "is it a request or a session?"
 COLUMNS = {

@@ -11,8 +11,8 @@ import pytest
 import unseen
 from initiated import made
 
-from dmtl_cli.guess import side_tables
-from dmtl_cli.guess.side_tables import told
+from dmtl_cli.guess.sides import side_tables
+from dmtl_cli.guess.sides.side_tables import told
 
 ITEMS: dict[str, tuple[Callable[[int], Any], Callable[[int], Any], str]] = {
     # of the events, of the table, what is said

@@ -13,7 +13,7 @@ import yaml
 from initiated import Made, features, made
 
 from dmtl_cli.config.data import Events
-from dmtl_cli.guess.doubts import no_item, nobody, warnings
+from dmtl_cli.guess.exposures.doubts import no_item, nobody, warnings
 
 USERS, ITEMS, ROWS = 400, 300, 6_000
 FIRST = dt.datetime(2026, 3, 2, 9)

@@ -17,10 +17,11 @@ from initiated import features, made
 from scipy.stats import spearmanr
 from worlds import Ended, dmtl
 
-from dmtl_cli.guess import alike, states
-from dmtl_cli.guess.features import refusal
-from dmtl_cli.guess.served import told
-from dmtl_cli.guess.versions import birth
+from dmtl_cli.guess.columns import alike
+from dmtl_cli.guess.features.kinds import refusal
+from dmtl_cli.guess.sides import states
+from dmtl_cli.guess.sides.served import told
+from dmtl_cli.guess.sides.versions import birth
 
 USERS, ITEMS, ROWS = 150, 160, 6_000
 FIRST = dt.datetime(2026, 3, 1, tzinfo=dt.UTC)

@@ -18,9 +18,9 @@ from dmtl_cli.config.table import Csv
 from dmtl_cli.data.log.source import Store
 from dmtl_cli.data.log.text_rows import csv_rows
 from dmtl_cli.data.log.types import lists
-from dmtl_cli.guess import texts
-from dmtl_cli.guess.rewrites import lists_in_text
-from dmtl_cli.guess.rows import dialect, has_lone_quotes
+from dmtl_cli.guess.reading import texts
+from dmtl_cli.guess.reading.rewrites import lists_in_text
+from dmtl_cli.guess.reading.rows import dialect, has_lone_quotes
 
 ROWS, ITEMS = 2_000, 120
 TAGS = ["drama", "action, slow", 'the "best"', "war", "noir", "kids"]

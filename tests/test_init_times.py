@@ -16,9 +16,9 @@ from initiated import features, made
 from worlds import dmtl
 
 from dmtl_cli.data.log.types import formatted
-from dmtl_cli.guess import words
-from dmtl_cli.guess.formats import formats_of
-from dmtl_cli.guess.labels import roles_of
+from dmtl_cli.guess.columns import words
+from dmtl_cli.guess.columns.formats import formats_of
+from dmtl_cli.guess.exposures.labels import roles_of
 
 X = unseen.drawn(7)
 EARLY = int(dt.datetime(2026, 3, 2, tzinfo=dt.UTC).timestamp())  # no day above 12, as X has from the first of March on

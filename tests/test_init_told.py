@@ -19,10 +19,11 @@ from test_init_windows import init as of_bookings
 from test_init_windows import world as bookings
 from worlds import dmtl
 
-from dmtl_cli.guess import states, words
-from dmtl_cli.guess.aggregates import aggregate_of
-from dmtl_cli.guess.formats import formats_of
-from dmtl_cli.guess.rows import dialect
+from dmtl_cli.guess.columns import words
+from dmtl_cli.guess.columns.formats import formats_of
+from dmtl_cli.guess.outcomes.aggregates import aggregate_of
+from dmtl_cli.guess.reading.rows import dialect
+from dmtl_cli.guess.sides import states
 
 # -- names and values --------------------------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from test_init_joined import DAYS, shown
 from test_init_lengths import clock, plays
 from worlds import dmtl
 
-from dmtl_cli.guess.tables import tables
+from dmtl_cli.guess.reading.tables import tables
 from dmtl_cli.guess.type_lines import Types
 
 

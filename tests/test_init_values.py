@@ -16,11 +16,11 @@ from initiated import features, made
 from worlds import dmtl
 
 from dmtl_cli.data.log.computed import Computed
-from dmtl_cli.guess import words
-from dmtl_cli.guess.doubts import null_ids
+from dmtl_cli.guess.columns import words
+from dmtl_cli.guess.exposures.doubts import null_ids
 from dmtl_cli.guess.feature_lines import feature_name
-from dmtl_cli.guess.texts import Text, as_named, one_words, typed
-from dmtl_cli.guess.units import as_number, with_units
+from dmtl_cli.guess.features.units import as_number, with_units
+from dmtl_cli.guess.reading.texts import Text, as_named, one_words, typed
 
 
 def frame(**more: Any) -> pl.DataFrame:

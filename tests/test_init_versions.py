@@ -16,7 +16,7 @@ from dmtl_cli.config.reading import load_config
 from dmtl_cli.data.days import columns
 from dmtl_cli.data.log.converted import provisional
 from dmtl_cli.data.log.reader import Log
-from dmtl_cli.guess.versions import version_of
+from dmtl_cli.guess.sides.versions import version_of
 
 DAY = dt.date(2026, 3, 3)
 AGAIN = 5  # ids with a second row

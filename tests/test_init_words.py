@@ -6,10 +6,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from dmtl_cli.guess import languages, words
-from dmtl_cli.guess.rewrites import is_click, is_no_more
-from dmtl_cli.guess.state_lines import _is_stage
-from dmtl_cli.guess.states import still, withdrawn
+from dmtl_cli.guess.columns import languages, words
+from dmtl_cli.guess.outcomes.state_lines import _is_stage
+from dmtl_cli.guess.reading.rewrites import is_click, is_no_more
+from dmtl_cli.guess.sides.states import still, withdrawn
 
 
 @pytest.mark.parametrize(

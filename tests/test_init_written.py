@@ -21,8 +21,8 @@ from dmtl_cli.config.errors import UserError
 from dmtl_cli.data.log.lengths import clock_seconds, not_negative
 from dmtl_cli.data.log.types import PAIRS, booleans, instants, typed
 from dmtl_cli.data.log.written import floats
-from dmtl_cli.guess.texts import Text, as_typed
-from dmtl_cli.guess.values import decimals, is_clock
+from dmtl_cli.guess.columns.values import decimals, is_clock
+from dmtl_cli.guess.reading.texts import Text, as_typed
 
 ROWS = 1_200
 RNG = np.random.default_rng(3)

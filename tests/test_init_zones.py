@@ -13,7 +13,7 @@ import unseen
 from initiated import frame, made
 from worlds import Ended, dmtl
 
-from dmtl_cli.guess.zones import is_night, of_users, zone_ahead, zone_of
+from dmtl_cli.guess.columns.zones import is_night, of_users, zone_ahead, zone_of
 
 WINTER, SUMMER = dt.datetime(2025, 1, 10, tzinfo=dt.UTC), dt.datetime(2025, 7, 10, tzinfo=dt.UTC)
 

@@ -22,7 +22,7 @@ from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.features import Feature
 from dmtl_cli.config.reading import load_config
 from dmtl_cli.data.log.reader import Log
-from dmtl_cli.guess.ends import end_of
+from dmtl_cli.guess.columns.ends import end_of
 
 NAMES = ("beschikbaar_vanaf", "kolom_7")
 FROM = day(0) or dt.date.min

@@ -18,7 +18,7 @@ from worlds import dmtl
 from dmtl_cli.config.data import Data, Events
 from dmtl_cli.data.log.reader import Log
 from dmtl_cli.data.log.table import Table
-from dmtl_cli.guess.joined import joined_rows
+from dmtl_cli.guess.findings.joined import joined_rows
 
 DAYS = ("2026-01-01", "2026-01-02", "2026-01-03")
 ROLES = {"user": "user_id", "item": "sku", "click": "added", "conversion": "bought"}

@@ -19,7 +19,7 @@ from dmtl_cli.config.data import Data, Events
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.data.log.reader import Log
 from dmtl_cli.data.log.table import Table
-from dmtl_cli.guess.joined import joined_rows
+from dmtl_cli.guess.findings.joined import joined_rows
 
 THROUGH = {"key": "click", "event_key": "shown_id", "through": "clicks.click_id"}
 DEEDS = {c: text for c, text in COLUMNS.items() if c != "clicked"}

@@ -22,7 +22,7 @@ from dmtl_cli.data.log import sizes
 from dmtl_cli.data.log.clocks import Came, rows_of
 from dmtl_cli.data.log.reader import Log
 from dmtl_cli.data.log.table import Table
-from dmtl_cli.guess.joined import joined_lines, joined_rows
+from dmtl_cli.guess.findings.joined import joined_lines, joined_rows
 
 NOON = dt.datetime(2026, 1, 1, 12)
 HOUR = 3600

@@ -14,7 +14,7 @@ from worlds import dmtl
 
 from dmtl_cli.config.data import Events
 from dmtl_cli.config.expressions import sources_of
-from dmtl_cli.guess.doubts import crowd, nobody, null_ids
+from dmtl_cli.guess.exposures.doubts import crowd, nobody, null_ids
 
 LOOKS = "looks like nobody: if it stands for guests"
 

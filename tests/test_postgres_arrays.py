@@ -14,7 +14,7 @@ from initiated import features, frame, made
 from worlds import dmtl
 
 from dmtl_cli.data.log.types import lists
-from dmtl_cli.guess.texts import as_lists
+from dmtl_cli.guess.reading.texts import as_lists
 
 
 def written(values: list[str | None]) -> str:

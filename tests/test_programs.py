@@ -11,7 +11,7 @@ from initiated import made
 from unseen import START
 from worlds import dmtl
 
-from dmtl_cli.guess.programs import programs, programs_line
+from dmtl_cli.guess.findings.programs import programs, programs_line
 from dmtl_cli.runs.manifest import MANIFEST, Manifest
 
 RNG = np.random.default_rng(2)

@@ -12,9 +12,9 @@ import pytest
 from initiated import Made, made
 from worlds import DAYS, Project, dmtl
 
-from dmtl_cli.guess.labels import roles_of
-from dmtl_cli.guess.repeats import unique_of
-from dmtl_cli.guess.roles import Roles
+from dmtl_cli.guess.columns.roles import Roles
+from dmtl_cli.guess.exposures.labels import roles_of
+from dmtl_cli.guess.findings.repeats import unique_of
 
 N, RETRIED, CORRECTED = 600, 20, 30
 _AT = dt.datetime.fromisoformat(DAYS[0])

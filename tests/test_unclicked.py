@@ -13,9 +13,9 @@ import yaml
 from initiated import daily, frame, made
 from worlds import DAYS, Project, dmtl
 
-from dmtl_cli.guess.labels import roles_of
-from dmtl_cli.guess.outcomes import Outcomes, pair_of
-from dmtl_cli.guess.unclicked import acted
+from dmtl_cli.guess.exposures.labels import roles_of
+from dmtl_cli.guess.findings.unclicked import acted
+from dmtl_cli.guess.outcomes.tables import Outcomes, pair_of
 
 N = 400
 RNG = np.random.default_rng(3)

@@ -7,10 +7,10 @@ from typing import Any
 from dmtl_cli.data.log.day_files import SUCCESS
 from dmtl_cli.data.log.invalid import BESIDE, LINE, in_words, parts_in_words
 from dmtl_cli.data.log.reader import NOT_ASKED, REPEATED
-from dmtl_cli.guess.joined import joined_lines, shares_in_words
-from dmtl_cli.guess.repeats import repeats_in_words
-from dmtl_cli.guess.requests import UNSERVED
-from dmtl_cli.guess.words import count
+from dmtl_cli.guess.columns.words import count
+from dmtl_cli.guess.features.requests import UNSERVED
+from dmtl_cli.guess.findings.joined import joined_lines, shares_in_words
+from dmtl_cli.guess.findings.repeats import repeats_in_words
 from dmtl_cli.stages.check import RATE
 from dmtl_cli.tune import plan
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dmtl_cli.data.log.text_rows import separator_of
+from dmtl_cli.guess.columns.sql import comment, quoted
 from dmtl_cli.guess.feature_lines import scalar
-from dmtl_cli.guess.files import CSV
-from dmtl_cli.guess.rewrites import comment, quoted
-from dmtl_cli.guess.tables import Table
-from dmtl_cli.guess.texts import Text
+from dmtl_cli.guess.reading.files import CSV
+from dmtl_cli.guess.reading.tables import Table
+from dmtl_cli.guess.reading.texts import Text
 
 _LONE = "a value begins with a quote that does not end it, yet all lines have as many values: quotes are text"
 

@@ -14,13 +14,13 @@ import yaml
 from dmtl_cli.config.automatic import automatic, name_of
 from dmtl_cli.config.data import Events
 from dmtl_cli.config.features import Feature
-from dmtl_cli.guess import words
-from dmtl_cli.guess.inputs import Input, Inputs
-from dmtl_cli.guess.outcomes import Outcomes
-from dmtl_cli.guess.requests import UNSERVED
-from dmtl_cli.guess.rewrites import comment, quoted
-from dmtl_cli.guess.roles import Guess, Roles
-from dmtl_cli.guess.telling import QUESTION
+from dmtl_cli.guess.columns import words
+from dmtl_cli.guess.columns.roles import Guess, Roles
+from dmtl_cli.guess.columns.sql import comment, quoted
+from dmtl_cli.guess.features.inputs import Input, Inputs
+from dmtl_cli.guess.features.requests import UNSERVED
+from dmtl_cli.guess.features.telling import QUESTION
+from dmtl_cli.guess.outcomes.tables import Outcomes
 
 _ITEM = ":item"  # the embedding of items, in guesses
 _LATE = re.compile(r": its value is that of the end of the log$|^that of the end of the log; ")

@@ -14,17 +14,18 @@ from dmtl_cli.config.commands import typed
 from dmtl_cli.config.errors import Exit, UserError, did_you_mean
 from dmtl_cli.config.expressions import aggregated_of, as_own, looked_up, renamed, sources_of, unquoted, with_quotes
 from dmtl_cli.data.log.computed import Computed
-from dmtl_cli.guess import words
-from dmtl_cli.guess.doubts import percent, unfit
-from dmtl_cli.guess.goals import example
-from dmtl_cli.guess.graded import graded
-from dmtl_cli.guess.inputs import Inputs
-from dmtl_cli.guess.labels import CLICK_EXPRESSION, CLICK_WHY, EXPRESSION, roles_of
-from dmtl_cli.guess.outcomes import Outcomes
-from dmtl_cli.guess.rewrites import one_row_an_item, sql_column, with_booleans
-from dmtl_cli.guess.roles import Guess, Roles
-from dmtl_cli.guess.tables import Table
-from dmtl_cli.guess.values import free, is_flags, time_unit
+from dmtl_cli.guess.columns import words
+from dmtl_cli.guess.columns.roles import Guess, Roles
+from dmtl_cli.guess.columns.sql import sql_column, with_booleans
+from dmtl_cli.guess.columns.values import free, is_flags, time_unit
+from dmtl_cli.guess.exposures.doubts import percent, unfit
+from dmtl_cli.guess.exposures.graded import graded
+from dmtl_cli.guess.exposures.labels import CLICK_EXPRESSION, CLICK_WHY, EXPRESSION, roles_of
+from dmtl_cli.guess.features.goals import example
+from dmtl_cli.guess.features.inputs import Inputs
+from dmtl_cli.guess.outcomes.tables import Outcomes
+from dmtl_cli.guess.reading.rewrites import one_row_an_item
+from dmtl_cli.guess.reading.tables import Table
 from dmtl_cli.guess.writing import path_of
 
 _BOTH = "--conversion: --duration is given too", "one of them tells a good click"

@@ -7,17 +7,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from dmtl_cli.guess.arrival import Arrival
-from dmtl_cli.guess.doubts import Broken
-from dmtl_cli.guess.files import CSV, JSON
-from dmtl_cli.guess.goals import Goal, goals
-from dmtl_cli.guess.inputs import Inputs
-from dmtl_cli.guess.left_out import LeftOut
-from dmtl_cli.guess.outcomes import Outcomes
-from dmtl_cli.guess.roles import Roles
-from dmtl_cli.guess.tables import Table
-from dmtl_cli.guess.values import DAYS, time_unit
-from dmtl_cli.guess.zones import ANY_ZONE, AS_SAID, zone_of
+from dmtl_cli.guess.columns.roles import Roles
+from dmtl_cli.guess.columns.values import DAYS, time_unit
+from dmtl_cli.guess.columns.zones import ANY_ZONE, AS_SAID, zone_of
+from dmtl_cli.guess.exposures.doubts import Broken
+from dmtl_cli.guess.features.goals import Goal, goals
+from dmtl_cli.guess.features.inputs import Inputs
+from dmtl_cli.guess.findings.left_out import LeftOut
+from dmtl_cli.guess.outcomes.tables import Outcomes
+from dmtl_cli.guess.reading.arrival import Arrival
+from dmtl_cli.guess.reading.files import CSV, JSON
+from dmtl_cli.guess.reading.tables import Table
 
 
 @dataclass

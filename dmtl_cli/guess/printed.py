@@ -10,13 +10,13 @@ from typing import Any
 
 import yaml
 
+from dmtl_cli.guess.columns.roles import Guess
+from dmtl_cli.guess.columns.sql import comment, quoted
+from dmtl_cli.guess.columns.words import count
 from dmtl_cli.guess.feature_lines import scalar, unwritten
-from dmtl_cli.guess.inputs import Input
+from dmtl_cli.guess.features.inputs import Input
 from dmtl_cli.guess.known import Log, timezone_of
-from dmtl_cli.guess.rewrites import comment, quoted
-from dmtl_cli.guess.roles import Guess
-from dmtl_cli.guess.side_tables import Side
-from dmtl_cli.guess.words import count
+from dmtl_cli.guess.sides.side_tables import Side
 from dmtl_cli.guess.writing import path_of, read_once
 
 _NUMBER = re.compile(r"(?<![\w'.])\d[\d,.]*%?(?![\w'])")

@@ -10,16 +10,16 @@ import polars as pl
 
 from dmtl_cli.config.errors import Exit, UserError, did_you_mean
 from dmtl_cli.config.expressions import is_closed, sources_of, with_quotes
-from dmtl_cli.guess.beside import made_of, named_beside, said
-from dmtl_cli.guess.inputs import Inputs
-from dmtl_cli.guess.left_out import LeftOut, left_out
-from dmtl_cli.guess.outcomes import Outcomes
-from dmtl_cli.guess.rewrites import in_brackets, with_booleans
-from dmtl_cli.guess.roles import Guess, Roles
-from dmtl_cli.guess.side_tables import Side
-from dmtl_cli.guess.tables import Table
-from dmtl_cli.guess.values import mean
-from dmtl_cli.guess.waits import DAY, Length
+from dmtl_cli.guess.columns.roles import Guess, Roles
+from dmtl_cli.guess.columns.sql import in_brackets, with_booleans
+from dmtl_cli.guess.columns.values import mean
+from dmtl_cli.guess.features.inputs import Inputs
+from dmtl_cli.guess.findings.left_out import LeftOut, left_out
+from dmtl_cli.guess.outcomes.tables import Outcomes
+from dmtl_cli.guess.outcomes.waits import DAY, Length
+from dmtl_cli.guess.reading.tables import Table
+from dmtl_cli.guess.sides.beside import made_of, named_beside, said
+from dmtl_cli.guess.sides.side_tables import Side
 from dmtl_cli.guess.writing import path_of
 
 _LEFT = "what --where leaves out"

@@ -13,15 +13,15 @@ import polars as pl
 
 from dmtl_cli.config.commands import command, typed
 from dmtl_cli.config.errors import Exit, UserError
-from dmtl_cli.guess import words
-from dmtl_cli.guess.arrival import BY_TIME
-from dmtl_cli.guess.keys import likeliest
+from dmtl_cli.guess.columns import words
+from dmtl_cli.guess.columns.values import has_days, mean, share
+from dmtl_cli.guess.features.units import with_units
 from dmtl_cli.guess.known import Log
-from dmtl_cli.guess.rewrites import LOOKS, NEEDED
+from dmtl_cli.guess.outcomes.keys import likeliest
+from dmtl_cli.guess.outcomes.state_lines import state_lines
+from dmtl_cli.guess.reading.arrival import BY_TIME
+from dmtl_cli.guess.reading.rewrites import LOOKS, NEEDED
 from dmtl_cli.guess.rules import NONE, Rules
-from dmtl_cli.guess.state_lines import state_lines
-from dmtl_cli.guess.units import with_units
-from dmtl_cli.guess.values import has_days, mean, share
 
 _OWN, _LOOKED = 0.4, 1_000  # texts of items are names from this share of distinct ones on; how many are counted
 _TITLES = 2  # distinct ones, at least

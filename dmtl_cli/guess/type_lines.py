@@ -12,14 +12,14 @@ import polars as pl
 from dmtl_cli.config.expressions import sources_of
 from dmtl_cli.config.table import OBJECT, TEXT
 from dmtl_cli.data.log.types import LISTS
+from dmtl_cli.guess.columns.objects import is_field
+from dmtl_cli.guess.columns.roles import Roles
+from dmtl_cli.guess.columns.values import is_flags, time_unit
+from dmtl_cli.guess.exposures.marks import Mark
 from dmtl_cli.guess.feature_lines import scalar
-from dmtl_cli.guess.files import CSV, JSON
 from dmtl_cli.guess.known import Log
-from dmtl_cli.guess.left_out import Mark
-from dmtl_cli.guess.objects import is_field
-from dmtl_cli.guess.roles import Roles
-from dmtl_cli.guess.tables import Table
-from dmtl_cli.guess.values import is_flags, time_unit
+from dmtl_cli.guess.reading.files import CSV, JSON
+from dmtl_cli.guess.reading.tables import Table
 
 _MONTHS = 12
 _TEXTS = (CSV, JSON)

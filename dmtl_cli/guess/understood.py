@@ -14,24 +14,30 @@ from dmtl_cli.config.days import before
 from dmtl_cli.config.expressions import sources_of
 from dmtl_cli.data.first_window import FEW
 from dmtl_cli.data.log.lengths import clock_seconds, not_negative
-from dmtl_cli.guess import words
-from dmtl_cli.guess.arrival import BY_TIME, Arrival, arrival, by_times
-from dmtl_cli.guess.beside import named_beside
-from dmtl_cli.guess.dated import by_own_times
-from dmtl_cli.guess.doubts import crowd, invalid_rows, no_item, nobody, null_ids, sessions, warnings
-from dmtl_cli.guess.exploding import parallel
-from dmtl_cli.guess.features import inputs_of
-from dmtl_cli.guess.files import CSV, JSON, Files, complete_day, usual
+from dmtl_cli.guess.columns import words
+from dmtl_cli.guess.columns.objects import OBJECT
+from dmtl_cli.guess.columns.roles import Roles
+from dmtl_cli.guess.columns.values import DAYS, local_days
+from dmtl_cli.guess.columns.zones import of_users, zone_of
+from dmtl_cli.guess.exposures.doubts import crowd, invalid_rows, no_item, nobody, null_ids, sessions, warnings
+from dmtl_cli.guess.exposures.ids import fits_events, is_catalogue, visits_again, with_names
+from dmtl_cli.guess.exposures.labels import EXPRESSION, roles_of
+from dmtl_cli.guess.exposures.listed import is_listed
+from dmtl_cli.guess.features.inputs import Inputs
+from dmtl_cli.guess.features.kinds import inputs_of
+from dmtl_cli.guess.features.requests import outcomes_of_requests
+from dmtl_cli.guess.findings.left_out import LeftOut, condition_of
+from dmtl_cli.guess.findings.repeats import unique_of
 from dmtl_cli.guess.given import below_zero, refuse_expression, refuse_given, told_of, with_clicks, with_grades
-from dmtl_cli.guess.inputs import Inputs
-from dmtl_cli.guess.keys import by_tables
 from dmtl_cli.guess.known import Log
-from dmtl_cli.guess.labels import EXPRESSION, roles_of
-from dmtl_cli.guess.left_out import LeftOut, condition_of
-from dmtl_cli.guess.lengths import with_lengths
-from dmtl_cli.guess.listed import is_listed
-from dmtl_cli.guess.objects import OBJECT
-from dmtl_cli.guess.outcomes import (
+from dmtl_cli.guess.outcomes.dated import by_own_times
+from dmtl_cli.guess.outcomes.keys import by_tables
+from dmtl_cli.guess.outcomes.lengths import with_lengths
+from dmtl_cli.guess.outcomes.pairs import outcomes_by_day, outcomes_through, rather_by_pair
+from dmtl_cli.guess.outcomes.seen import of_what_was_seen, unseen
+from dmtl_cli.guess.outcomes.shown import as_events, of_lone_lists
+from dmtl_cli.guess.outcomes.streams import again, by_kinds, parted
+from dmtl_cli.guess.outcomes.tables import (
     Outcomes,
     named_after,
     outcomes_by_pairs,
@@ -41,25 +47,20 @@ from dmtl_cli.guess.outcomes import (
     with_outcomes,
     without_rows,
 )
-from dmtl_cli.guess.pairs import outcomes_by_day, outcomes_through, rather_by_pair
-from dmtl_cli.guess.partial import partial_columns
-from dmtl_cli.guess.repeats import unique_of
-from dmtl_cli.guess.requests import outcomes_of_requests
-from dmtl_cli.guess.roles import Roles, fits_events, is_catalogue, visits_again, with_names
-from dmtl_cli.guess.rows import BYTES, NOT_UTF8
+from dmtl_cli.guess.outcomes.waits import Length
+from dmtl_cli.guess.outcomes.windows import with_days_after, with_windows
+from dmtl_cli.guess.reading.arrival import BY_TIME, Arrival, arrival, by_times
+from dmtl_cli.guess.reading.exploding import parallel
+from dmtl_cli.guess.reading.files import CSV, JSON, Files, complete_day, usual
+from dmtl_cli.guess.reading.partial import partial_columns
+from dmtl_cli.guess.reading.rows import BYTES, NOT_UTF8
+from dmtl_cli.guess.reading.tables import LAKES, ROWS, Found, Table, tables, with_time
+from dmtl_cli.guess.reading.texts import in_seconds
+from dmtl_cli.guess.reading.whole import by_days, read_whole
 from dmtl_cli.guess.rules import NONE, WHERE, Rules, ruled
-from dmtl_cli.guess.seen import of_what_was_seen, unseen
-from dmtl_cli.guess.shown import as_events, of_lone_lists
-from dmtl_cli.guess.side_tables import days_of_rows
-from dmtl_cli.guess.streams import again, by_kinds, parted
-from dmtl_cli.guess.tables import LAKES, ROWS, Found, Table, tables, with_time
-from dmtl_cli.guess.texts import in_seconds
-from dmtl_cli.guess.values import DAYS, local_days
-from dmtl_cli.guess.waits import Length
-from dmtl_cli.guess.whole import by_days, read_whole
-from dmtl_cli.guess.windows import with_days_after, with_windows
+from dmtl_cli.guess.sides.beside import named_beside
+from dmtl_cli.guess.sides.side_tables import days_of_rows
 from dmtl_cli.guess.writing import path_of
-from dmtl_cli.guess.zones import of_users, zone_of
 
 _FILES = 8  # of a day that a sample reads: with fewer rows than one may give, all are there
 _NEWEST = 3  # days of which one is to be the last that is marked as finished

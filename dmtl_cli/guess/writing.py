@@ -9,31 +9,33 @@ from dataclasses import dataclass, field, replace
 
 from dmtl_cli.config.errors import printable
 from dmtl_cli.data.log.day_files import SUCCESS
-from dmtl_cli.guess import words
-from dmtl_cli.guess.arrival import BY_TIME
-from dmtl_cli.guess.births import naive, of_sample
+from dmtl_cli.guess.columns import words
+from dmtl_cli.guess.columns.formats import times_unread
+from dmtl_cli.guess.columns.roles import Guess
+from dmtl_cli.guess.columns.sql import comment, quoted, sql_name, where_of
+from dmtl_cli.guess.columns.values import DAYS, free
+from dmtl_cli.guess.columns.zones import AS_SAID, is_naive
 from dmtl_cli.guess.csv_lines import alone, csv_keys, csv_lines, encoded
-from dmtl_cli.guess.doubts import invalid_rows, unknown_clicks
+from dmtl_cli.guess.exposures.doubts import invalid_rows, unknown_clicks
+from dmtl_cli.guess.exposures.guests import lines_of as guest_lines
+from dmtl_cli.guess.exposures.ids import candidates, times_of
+from dmtl_cli.guess.exposures.labels import GOOD
 from dmtl_cli.guess.feature_lines import feature_lines, indented, joined_lines, scalar
-from dmtl_cli.guess.files import CSV, DELTA, ICEBERG, JSON, PARQUET
-from dmtl_cli.guess.formats import times_unread
-from dmtl_cli.guess.goals import by_length, goal_lines
-from dmtl_cli.guess.guests import lines_of as guest_lines
+from dmtl_cli.guess.features.goals import by_length, goal_lines
+from dmtl_cli.guess.findings.left_out import condition_of
+from dmtl_cli.guess.findings.repeats import of_identical, unique_of
+from dmtl_cli.guess.findings.unclicked import acted
 from dmtl_cli.guess.known import Log, instants_of, timezone_of
-from dmtl_cli.guess.labels import GOOD
-from dmtl_cli.guess.left_out import condition_of
-from dmtl_cli.guess.outcomes import Outcomes
-from dmtl_cli.guess.repeats import of_identical, unique_of
-from dmtl_cli.guess.rewrites import comment, may_be_shown, one_row_an_item, quoted, sql_name, where_of
-from dmtl_cli.guess.roles import Guess, candidates, times_of
-from dmtl_cli.guess.side_tables import Side
-from dmtl_cli.guess.state_lines import state_lines
-from dmtl_cli.guess.tables import Table
-from dmtl_cli.guess.texts import Text
+from dmtl_cli.guess.outcomes.state_lines import state_lines
+from dmtl_cli.guess.outcomes.tables import Outcomes
+from dmtl_cli.guess.reading.arrival import BY_TIME
+from dmtl_cli.guess.reading.files import CSV, DELTA, ICEBERG, JSON, PARQUET
+from dmtl_cli.guess.reading.rewrites import may_be_shown, one_row_an_item
+from dmtl_cli.guess.reading.tables import Table
+from dmtl_cli.guess.reading.texts import Text
+from dmtl_cli.guess.sides.births import naive, of_sample
+from dmtl_cli.guess.sides.side_tables import Side
 from dmtl_cli.guess.type_lines import Types, tables_of, types_of
-from dmtl_cli.guess.unclicked import acted
-from dmtl_cli.guess.values import DAYS, free
-from dmtl_cli.guess.zones import AS_SAID, is_naive
 
 EDIT = "EDIT"
 """begins the comment of a line that a person has to write"""

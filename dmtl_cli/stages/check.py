@@ -28,13 +28,13 @@ from dmtl_cli.data.log.schema import Schema
 from dmtl_cli.data.log.served import chosen
 from dmtl_cli.data.log.shares import share_groups
 from dmtl_cli.data.profile.stored import Profile
-from dmtl_cli.guess import memory
-from dmtl_cli.guess.doubts import crowd, no_item, nobody, null_ids, sessions, warnings
-from dmtl_cli.guess.joined import joined_rows
-from dmtl_cli.guess.programs import programs_told
-from dmtl_cli.guess.repeats import repeated_ids
-from dmtl_cli.guess.suggestions import other_rows, suggestions, unread
-from dmtl_cli.guess.values import ONE
+from dmtl_cli.guess.columns.values import ONE
+from dmtl_cli.guess.exposures.doubts import crowd, no_item, nobody, null_ids, sessions, warnings
+from dmtl_cli.guess.findings import memory
+from dmtl_cli.guess.findings.joined import joined_rows
+from dmtl_cli.guess.findings.programs import programs_told
+from dmtl_cli.guess.findings.repeats import repeated_ids
+from dmtl_cli.guess.findings.suggestions import other_rows, suggestions, unread
 from dmtl_cli.nn.table import EmbeddingTable
 from dmtl_cli.runs.ranks import ALONE
 from dmtl_cli.runs.scratch import scratch_folder

@@ -17,20 +17,20 @@ from dmtl_cli.config.commands import command
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.data.first_window import days_proposed
 from dmtl_cli.data.log.hashing import blake2b64
-from dmtl_cli.guess import words
-from dmtl_cli.guess.doubts import Broken, broken_lines
+from dmtl_cli.guess.columns import words
+from dmtl_cli.guess.columns.values import local_days
+from dmtl_cli.guess.columns.words import count
+from dmtl_cli.guess.columns.zones import zone_of
+from dmtl_cli.guess.exposures.doubts import Broken, broken_lines
+from dmtl_cli.guess.exposures.ids import is_catalogue
 from dmtl_cli.guess.feature_lines import guest
-from dmtl_cli.guess.files import usual
 from dmtl_cli.guess.known import Log
 from dmtl_cli.guess.printed import told_roles, unchanged
-from dmtl_cli.guess.roles import is_catalogue
+from dmtl_cli.guess.reading.files import usual
 from dmtl_cli.guess.rules import NONE, Rules
 from dmtl_cli.guess.steps import check_of, edits_of, goals_of, is_label, named_again, steps, title_of
 from dmtl_cli.guess.understood import days_of, understood
-from dmtl_cli.guess.values import local_days
-from dmtl_cli.guess.words import count
 from dmtl_cli.guess.writing import path_of, written
-from dmtl_cli.guess.zones import zone_of
 
 _TYPED = 64  # users that may be the example, and characters of their id
 DAY = dt.timedelta(1)

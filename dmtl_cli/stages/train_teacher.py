@@ -18,7 +18,7 @@ from dmtl_cli.data.log.day import Day
 from dmtl_cli.data.log.invalid import left_out
 from dmtl_cli.data.threshold import heavy_tail, long_read_threshold
 from dmtl_cli.evaluate import metrics
-from dmtl_cli.guess.programs import LOOKED_AT, programs_told
+from dmtl_cli.guess.findings.programs import LOOKED_AT, programs_told
 from dmtl_cli.nn.batches import Batch
 from dmtl_cli.nn.doubts import few_steps
 from dmtl_cli.nn.fit import train

@@ -1,0 +1,92 @@
+"""Names and texts as SQL, YAML and polars write them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Sequence
+
+import polars as pl
+
+from dmtl_cli.config.expressions import TABLES, sources_of
+from dmtl_cli.data.log.types import YES_OR_NO
+from dmtl_cli.guess.columns.values import Kinds
+
+
+def polars_column(c: str) -> str:
+    """A column, or a field of an object, as a line of polars names it."""
+    outer, *fields = c.split(".")
+    return f"pl.col({quoted(outer)})" + "".join(f".struct.field({quoted(f)})" for f in fields)
+
+
+def sql_column(name: str) -> str:
+    """A column in an SQL expression, in quotes where it has other signs or is a word of SQL, as user and order."""
+    plain = re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name) and all(_names(text, name) for text in (name, f"MAX({name})"))
+    return name if plain and _names(f"{name} = 1", name) else '"' + name.replace('"', '""') + '"'
+
+
+def _names(text: str, name: str) -> bool:
+    """Whether this is an expression of the column alone."""
+    try:
+        return pl.sql_expr(text).meta.root_names() == [name]
+    except pl.exceptions.PolarsError:
+        return False
+
+
+def sql_name(c: str) -> str:
+    """A column in an SQL expression, a field of an object as `a.b` where no part of it is a word of SQL, and the object
+    has not the name of a side table, whose column it would be."""
+    parts = c.split(".") if "." in c and c.partition(".")[0] not in TABLES else []
+    plain = ".".join(part if part.isidentifier() and part.isascii() else sql_column(part) for part in parts)
+    try:
+        return plain if parts and re.fullmatch(r"[\w.]+", c) and sources_of(plain) == [c] else sql_column(c)
+    except ValueError:
+        return sql_column(c)
+
+
+def sql_text(value: str) -> str:
+    """A text in an SQL expression."""
+    return "'" + value.replace("'", "''") + "'"
+
+
+def sql_texts(values: Sequence[str]) -> str:
+    """What compares a column with one of these texts, or several, in an SQL expression."""
+    texts = [sql_text(v) for v in values]
+    return f"= {texts[0]}" if len(texts) == 1 else f"IN ({', '.join(texts)})"
+
+
+def in_brackets(condition: str) -> str:
+    """A condition as it stands beside others by AND."""
+    return f"({condition})" if re.search(r"\bOR\b", condition, re.IGNORECASE) else condition
+
+
+def where_of(kinds: Kinds) -> str:
+    """The SQL condition of the rows of some kinds."""
+    if kinds.among:
+        return f"{sql_column(kinds.column)} {sql_texts(kinds.values)}"
+    return f"NOT {sql_column(kinds.column)} {sql_texts(kinds.values)}"
+
+
+def with_booleans(text: str, columns: Collection[str]) -> str:
+    """An expression with true and false in place of texts of yes and no which these columns are compared with."""
+    names = "|".join(re.escape(c) for c in sorted(columns, key=len, reverse=True))
+    column = rf"""(?:(?<![\w."])(?:{names})(?![\w."])|"(?:{names})")"""
+    equal, word = r"\s*(?:==?|<>|!=|\bIS\s+(?:NOT\s+)?DISTINCT\s+FROM\b)\s*", r"'(?:[^']|'')*'"
+    among = rf"\s+(?:NOT\s+)?IN\s*\(\s*{word}(?:\s*,\s*{word})*\s*\)"
+    compared = rf"{column}{equal}{word}|{word}{equal}{column}|{column}{among}"
+
+    def told(found: re.Match[str]) -> str:
+        value = YES_OR_NO.get(found[0][1:-1].lower())
+        return found[0] if value is None else str(value).lower()
+
+    return re.sub(compared, lambda found: re.sub(word, told, found[0]), text, flags=re.I) if columns else text
+
+
+def comment(text: str) -> str:
+    """Text that stays on its line."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
+def quoted(text: str) -> str:
+    """Text as Python, JSON and YAML write it, whatever it says."""
+    return json.dumps(text, ensure_ascii=False)

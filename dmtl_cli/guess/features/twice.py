@@ -1,0 +1,76 @@
+"""Columns that the events and a table of their users or items both have: which of the two a feature reads.
+
+A feature of a user or an item is read from the table where that has the column. Where a table of one state for all days
+says otherwise than the rows, it says what holds at the end of the log, and the rows what held as an item was shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+
+import polars as pl
+
+from dmtl_cli.guess.columns.roles import Roles
+from dmtl_cli.guess.columns.values import FEW, free, share
+from dmtl_cli.guess.features.inputs import Inputs, Shown
+from dmtl_cli.guess.features.sides import is_another, is_of_day
+from dmtl_cli.guess.reading.tables import Table
+
+_SAME, _RELATED = 0.99, 0.5
+"""share of the rows with the table's value, from which on the two say one thing; below which they are of two things"""
+
+
+def read_as_shown(
+    events: Table, roles: Roles, found: Inputs, partial: Collection[str], days: pl.Series | None
+) -> Table:
+    """Says of each feature of a table which the events have too that they have, and how often the same. Where values of
+    one state for all days differ from the rows', holds it and has the events' column be read under another name.
+
+    Args:
+        partial: columns that some days lack.
+        days: of the rows.
+
+    Returns:
+        The events with these columns.
+    """
+    first, frame = [*found.used, *found.held], events.frame
+    for i in first:
+        beside, key = found.sides.get(f"{i.side}s"), getattr(roles, i.side, None)
+        there = beside is not None and i.column in beside.table.frame.columns and i.column in events.frame.columns
+        if beside is None or key is None or not there or i.column in partial:
+            continue
+        if is_another(i.column, first, events, roles, days):
+            continue
+        table = beside.table.frame.select(pl.col(beside.key.column).alias("id"), pl.col(i.column).alias("x"))
+        same = _same(table, events.frame[key.column], events.frame[i.column])
+        if same is None:
+            continue
+        seen = f"that of the table of {i.side}s; the events have one too, the same in {same:.1%} of rows"
+        if beside.is_one_state and _RELATED <= same < _SAME:
+            name = free(f"{i.column}_shown", {*frame.columns, *beside.table.frame.columns})
+            if i in found.used:
+                why = f"{seen}: that of the end of the log; {name} is that of the moment"
+                found.hold(i.column, i.side, why, counts=False)
+            side = i.side if is_of_day(events.frame, key.column, i.column, days) else None
+            found.shown[name], frame = Shown(i.column, side), frame.with_columns(pl.col(i.column).alias(name))
+        elif i in found.used:
+            found.used[found.used.index(i)] = replace(i, why=f"{i.why}; {seen}")
+    return replace(events, frame=frame)
+
+
+def _same(table: pl.DataFrame, ids: pl.Series, values: pl.Series) -> float | None:
+    """Share of the rows, of those with a value in both, that have that of their id's in the table; None where they
+    cannot be compared or are few.
+
+    Args:
+        table: columns `id` and `x`, the newest rows first.
+        ids: [n] of the rows, as values are.
+    """
+    numeric = table["x"].dtype.is_numeric() and values.dtype.is_numeric()
+    if table["id"].dtype != ids.dtype or not (numeric or table["x"].dtype == values.dtype):
+        return None
+    one = table.unique("id", keep="first", maintain_order=True)
+    rows = pl.DataFrame({"id": ids, "y": values}).join(one, on="id", how="left", maintain_order="left")
+    equal = rows.filter(pl.col("x").is_not_null() & pl.col("y").is_not_null()).select(pl.col("x") == pl.col("y"))
+    return share(equal.to_series()) if len(equal) >= FEW else None

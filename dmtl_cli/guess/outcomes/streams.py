@@ -1,0 +1,407 @@
+"""A table of events of several kinds, a row each, in which what follows names by an id what was shown: as a table of
+what was shown, and one of what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import polars as pl
+
+from dmtl_cli.guess.columns.roles import Guess, Roles
+from dmtl_cli.guess.columns.values import FEW, Kinds, free, is_id, share, time_unit, within
+from dmtl_cli.guess.exposures.labels import roles_of
+from dmtl_cli.guess.outcomes.followers import (
+    NAME,
+    THERE,
+    columns_of,
+    first_kind,
+    is_own_of,
+    keys_of,
+    named_kinds,
+    ways,
+    without_followers,
+)
+from dmtl_cli.guess.outcomes.keys import by_tables
+from dmtl_cli.guess.outcomes.pairs import of_exposures, pairs_of_day, wait_of, waiting, were_shown
+from dmtl_cli.guess.outcomes.shown import as_events, by_elements
+from dmtl_cli.guess.outcomes.tables import Outcomes, as_written, pair_of, requests_of
+from dmtl_cli.guess.reading.exploding import elements, parallel
+from dmtl_cli.guess.reading.rewrites import Behaviours, is_click, is_seen, values_of, with_click
+from dmtl_cli.guess.reading.tables import Table
+
+_FEW = 0.02  # of the rows of what follows may be of kinds that tell nothing
+
+
+def parted(table: Table, others: Sequence[Table], given: Mapping[str, str]) -> tuple[Table, list[Outcomes]] | None:
+    """The rows of what was shown, without columns that only others have, and the others by the id that they name, else
+    by user and item; None where the rows are of one kind, or are not of what was shown.
+
+    Args:
+        others: tables beside it, of which some may tell the user or the item.
+        given: as `labels.roles_of` takes it.
+    """
+    mine = {role: c for role, c in given.items() if c in table.frame.columns}
+    is_listed = isinstance(table.frame.schema.get(mine.get("item", "")), pl.List)
+    of_lists = {"item": mine.pop("item")} if is_listed else {}
+    beside = [other for other in others if other is not table]
+    roles = _roles_beside(table, beside, mine)
+    if roles.user is None:
+        return None
+    if roles.behaviour is None or (roles.item is None and not parallel(table.frame)):
+        return _by_list(table, None, roles)
+    values = values_of(table.frame, roles.behaviour.column, roles)
+    if values is None:
+        return _by_list(table, None, roles)
+    values = without_followers(table.frame, values, roles) if roles.item else values
+    values = values if values.click else with_click(table.frame, values, roles)
+    kinds = Kinds(values.column, values.exposure, True)
+    rest = replace(kinds, among=False)
+    shown, follow = kinds.of(table.frame), rest.of(table.frame)
+    later = [c for c in follow.columns if shown[c].null_count() == len(shown) and follow[c].null_count() < len(follow)]
+    mine_alone = replace(table, kinds=kinds, only_of_others=(*later, values.column), of_files=(*table.frame.columns,))
+    events = mine_alone.only(mine_alone.asked)
+    of_lists["user"] = roles.user.column
+    lists = events if table.explode else as_events(events, beside, of_lists)
+    item = roles.item if (same := lists.explode == table.explode) else _roles_beside(lists, beside, of_lists).item
+    whole = same and roles.item is not None
+    files = replace(table, frame=follow, kinds=rest)
+    named = _by_id(events, shown, values, roles, files, later) if whole else []
+    named = named or (_by_requests(events, follow, values, roles, files, later) if whole else [])
+    if not same and item is not None and (found := _by_elements(lists, item.column, values, roles, files, later)):
+        events, roles, named = lists, replace(roles, item=found[0]), [found[1]]
+    named += _beside(table, events, item.column, named, values, roles, files, later) if named and item else []
+    lost = {*values.better}.difference(*map(_kinds_in, named))
+    if named and int(follow[values.column].is_in(lost).sum()) <= _FEW * len(follow):
+        return events, named
+    if item is not None and (pairs := _by_pairs(lists, item.column, follow, values, roles, files, later)):
+        return lists, pairs
+    return (events, named) if named else _by_list(table, values, roles)
+
+
+def _roles_beside(table: Table, others: Sequence[Table], given: Mapping[str, str]) -> Roles:
+    """The roles of its columns, by the other tables too."""
+    roles = roles_of(table.frame, given)
+    ids = by_tables(table, others, roles)
+    return roles_of(table.frame, given, ids) if ids else roles
+
+
+def _by_id(
+    events: Table, shown: pl.DataFrame, values: Behaviours, roles: Roles, files: Table, later: list[str]
+) -> list[Outcomes]:
+    """What came of exposures that rows of clicks and of what is better name by an id, or rows of clicks alone; and what
+    came of these, where rows name the click.
+
+    Args:
+        shown: rows of what was shown, with all columns of the files.
+        files: the rows of the other kinds.
+        later: columns that only such rows have.
+    """
+    follow, kind = files.frame, values.column
+    for kinds, least in ways(values):
+        if (keys := keys_of(shown, follow, kind, kinds, roles, least)) is None:
+            continue
+        key, event_key = keys
+        values = first_kind(values, follow.select(pl.col(key).alias("k"), kind))
+        mine = follow.filter(pl.col(kind).is_in(named_kinds(follow[kind], follow[key])))
+        taken = {*events.frame.columns, *follow.columns, *files.other}
+        made = columns_of(mine, values, later, taken, (key,), files.written.clocks)
+        told = f"of the same files, by {event_key} of what was shown: {_named(mine.drop_nulls(key)[kind])}"
+        first = made.of("later", files, key, event_key, told)
+        return [first, *_through(first, follow, values, roles, later, {*taken, *made.columns})]
+    return []
+
+
+def _kinds_in(one: Outcomes) -> list[str]:
+    """The kinds of which it has enough rows."""
+    assert one.table.kinds is not None
+    return named_kinds(one.rows[one.table.kinds.column], one.ids(one.rows))
+
+
+def _through(
+    first: Outcomes, every: pl.DataFrame, values: Behaviours, roles: Roles, later: list[str], taken: set[str]
+) -> list[Outcomes]:
+    """What came of clicks, of rows of the same files that name no exposure and have an id that each click has for
+    itself: a game that ends names the play that a click began.
+
+    Args:
+        first: the rows that name exposures.
+        every: those, and those of which some name clicks.
+        later: columns that only rows of such kinds have.
+    """
+    files, kind = replace(first.table, frame=every), values.column
+    named = first.ids(every).is_not_null()
+    clicks, rest = every.filter(named), every.filter(~named)
+    rest = rest.filter(~pl.col(kind).is_in(values.click))
+    kinds = sorted(rest[kind].drop_nulls().unique())
+    ids = [c for c in rest.columns if rest[c].count() >= FEW and is_id(rest[c].drop_nulls())]
+    parts = ((rest.drop_nulls(c), c) for c in ids)
+    found = [
+        (len(rows), c, met[1])
+        for rows, c in parts
+        if (met := keys_of(clicks, rows, kind, kinds, roles, NAME, some=True)) and met[0] == c
+    ]
+    if not found:
+        return []
+    _, key, c = max(found)
+    rows = rest.drop_nulls(key)
+    table = replace(files, frame=rows, kinds=Kinds(kind, tuple(sorted(rows[kind].drop_nulls().unique())), True))
+    mapped = of_exposures(table, key, first, c)
+    made = columns_of(mapped, values, later, taken, (key,), files.written.clocks, clicks=False)
+    why = f"of the same files, by {c} of the row of {first.name} that their {key} names: {_named(table.frame[kind])}"
+    through = f"{first.name}.{c}"
+    return [made.of("after_clicks", table, key, first.event_key, why, through=through, mapped=mapped)]
+
+
+def _by_requests(
+    events: Table, others: pl.DataFrame, values: Behaviours, roles: Roles, files: Table, later: list[str]
+) -> list[Outcomes]:
+    """What came of an item in a request, or list or screen, that later rows name as what was shown does; none where no
+    column is so.
+
+    Args:
+        others: rows of the other kinds, of `files`.
+        later: columns that only such rows have.
+    """
+    assert roles.user is not None and roles.item is not None
+    item = roles.item.column
+    taken = {*events.frame.columns, *others.columns, *files.other}
+    key = free("exposure", taken)
+    requests = [c for c in requests_of(events.frame, roles.user.column, item) if c in others.columns]
+    for request, (kinds, least) in ((request, way) for request in requests for way in ways(values)):
+        follows = others.filter(pl.col(values.column).is_in(kinds)).drop_nulls(item)
+        named = follows.drop_nulls(request)
+        if len(named) < max(FEW, least * len(follows)):
+            continue
+        pair = pair_of(request, item)
+        shown, told = (frame.select(pl.sql_expr(pair).alias("k"))["k"] for frame in (events.frame, named))
+        if share(told.is_in(shown.drop_nulls().unique().implode())) >= THERE:
+            rows = others.drop_nulls([request, item])
+            values = first_kind(values, rows.select(pl.sql_expr(pair).alias("k"), values.column))
+            made = columns_of(rows, values, later, taken, (request, item), files.written.clocks)
+            why = f"of the same files, by {request} and {item} of what was shown: {_named(rows[values.column])}"
+            one = made.of("later", replace(files, frame=rows), key, key, why, computed=(pair, pair))
+            return [one, *_through(one, others, values, roles, later, {*taken, *made.columns, key})]
+    return []
+
+
+def _by_elements(
+    lists: Table, item: str, values: Behaviours, roles: Roles, files: Table, later: list[str]
+) -> tuple[Guess, Outcomes] | None:
+    """What came of an element of a list that later rows name by the id of the list and that of the element, each in a
+    column of any name, and this column of elements.
+
+    Args:
+        lists: a row for each element that was shown.
+        item: their column of items.
+        files, later: as `_by_requests` takes them.
+    """
+    assert roles.user is not None
+    user, frame, follow = roles.user.column, lists.frame, files.frame
+    ids = [c for c in follow.columns if c != user and is_id(follow[c].drop_nulls())]
+    items = [c for c in ids if as_written(follow[c], frame[item]) >= THERE]
+    requests = requests_of(frame, user, item) if items else []
+    ways_ = [(r, c, i) for r in requests for c in ids for i in items if c != i and within(follow[c], frame[r]) >= THERE]
+    taken = {*frame.columns, *follow.columns, *files.other}
+    key = free("exposure", taken)
+    for (request, c, i), (kinds, least) in ((way, of) for way in ways_ for of in ways(values)):
+        follows = follow.filter(pl.col(values.column).is_in(kinds))
+        named = follows.drop_nulls([c, i])
+        if len(named) < max(FEW, least * len(follows)):
+            continue
+        pairs = pair_of(request, item), pair_of(c, i)
+        shown, told = (f.select(pl.sql_expr(p).alias("k"))["k"] for f, p in zip((frame, named), pairs, strict=True))
+        if share(told.is_in(shown.drop_nulls().unique().implode())) >= THERE:
+            rows = follow.drop_nulls([c, i])
+            values = first_kind(values, rows.select(pl.sql_expr(pairs[1]).alias("k"), values.column))
+            made = columns_of(rows, values, later, taken, (c, i), files.written.clocks)
+            why = f"of the same files, by {request} and {item} of what was shown: {_named(rows[values.column])}"
+            return Guess(i, why), made.of("later", replace(files, frame=rows), key, key, why, computed=pairs)
+    return None
+
+
+def _beside(
+    every: Table,
+    events: Table,
+    shown: str,
+    named: list[Outcomes],
+    values: Behaviours,
+    roles: Roles,
+    files: Table,
+    later: list[str],
+) -> list[Outcomes]:
+    """What came of a user and an item after these were shown, of kinds of rows that name no exposure: what was bought
+    of a basket, where clicks name what was shown. Of kinds in words that nobody knows those that follow clicks.
+
+    Args:
+        every: rows of all kinds.
+        shown: the events' column of items; that of the rows is of the roles.
+        named: by rows of other kinds.
+        files, later: as `_by_pairs` takes them.
+    """
+    assert roles.user is not None and roles.item is not None
+    kind, user, item = values.column, roles.user.column, roles.item.column
+    told = [kind, user, item, *([roles.time.column] if roles.time else [])]
+    clicks = pl.concat([one.rows.filter(one.ids(one.rows).is_not_null()).select(told) for one in named])
+    there = {v for one in named for v in _kinds_in(one)}
+    clicked = pairs_of_day(clicks, user, item, roles).unique().implode()
+    parts = {v: files.frame.filter(pl.col(kind) == v) for v in values.left if v not in there}
+    follow = [v for v, rows in parts.items() if share(pairs_of_day(rows, user, item, roles).is_in(clicked)) >= THERE]
+    kinds = (*(v for v in values.better if v not in there), *follow)
+    rows = files.frame.filter(pl.col(kind).is_in(kinds))
+    if roles.time is None or len(rows) < FEW:
+        return []
+    part = replace(every, kinds=Kinds(kind, kinds, True))
+    part = part.only(part.asked)
+    found = _by_pairs(events, shown, rows, replace(values, click=()), roles, part, later, named)
+    timed = ((one, wait_of(one, one.table, roles, events, roles)) for one in found[:1])
+    return [replace(waiting(one, wait, one.table, roles), once=False) for one, wait in timed if wait is not None]
+
+
+def _by_pairs(
+    events: Table,
+    item: str,
+    others: pl.DataFrame,
+    values: Behaviours,
+    roles: Roles,
+    files: Table,
+    later: list[str],
+    named: Sequence[Outcomes] = (),
+) -> list[Outcomes]:
+    """What came of a user and item on a day, where rows name no exposure: none where these are mostly of items that
+    were not shown to their user.
+
+    Args:
+        item: the events' column of items.
+        others: rows of the other kinds, of `files`.
+        later: columns that only such rows have.
+        named: what came of exposures by their ids, the click among it.
+    """
+    assert roles.user is not None
+    user, taken = roles.user.column, {*events.frame.columns, *others.columns, *files.other}
+    taken |= {c for one in named for c in (*one.columns, one.key, one.event_key)}
+    key = free("exposure", taken)
+    shown_pairs = pairs_of_day(events.frame, user, item, roles)
+    parts = [(files, others)]
+    if events.explode != files.explode and item in others.columns:  # a list of what was bought, as of what was shown
+        rows = elements(others.filter(pl.col(item).list.len() > 0), events.explode)
+        parts.append((replace(files, explode=events.explode), rows))
+    found: list[Outcomes] = []
+    for table, rows in parts:
+        names = [item] if table.explode == events.explode else _names_items(rows, user, events.frame[item])
+        told = ((c, pairs_of_day(rows, user, c, roles)) for c in names)
+        if (c := next((c for c, pairs in told if were_shown(pairs, shown_pairs)), None)) is None:
+            continue
+        rows = rows.filter(pl.col(c).is_not_null())
+        viewed = not events.explode and all(map(is_seen, values.exposure))
+        made = columns_of(
+            rows, values, later, taken, (user, c), files.written.clocks, clicks=not (found or viewed or named)
+        )
+        taken |= {*made.columns}
+        why = f"of the same files, by user and item of a day: {_named(rows[values.column])}"
+        one = replace(table, frame=rows)
+        computed = pair_of(user, item), pair_of(user, c)
+        name = "beside" if named else "later_lists" if found else "later"
+        found.append(made.of(name, one, key, key, why, computed=computed, once=True))
+    return found
+
+
+def _by_list(table: Table, values: Behaviours | None, roles: Roles) -> tuple[Table, list[Outcomes]] | None:
+    """As `parted`, where rows of a kind have a list of what was shown and an id of their own, and those of other kinds
+    name that id and an element; None where no list is so.
+
+    Args:
+        values: the kinds, where words tell them.
+    """
+    frame = table.frame
+    lists = [c for c, of in frame.schema.items() if isinstance(of, pl.List)]
+    texts = [s.name for s in frame if lists and s.dtype == pl.String and 1 < s.drop_nulls().n_unique() <= FEW]
+    behaviour = [roles.behaviour.column] if roles.behaviour else texts
+    for shown, kind in ((shown, kind) for shown in lists for kind in behaviour):
+        rows = frame.filter(pl.col(shown).list.len() > 0)
+        kinds = rows[kind].drop_nulls().unique()
+        others = frame.filter(~pl.col(kind).is_in(kinds.implode()))
+        if not len(kinds) or len(others) < FEW or not (met := _of_elements(rows, others, shown, roles)):
+            continue
+        request, item, followed = met
+        later = [c for c in frame.columns if not rows[c].count() and others[c].count()]
+        mine = Kinds(kind, tuple(sorted(kinds)), True)
+        alone = replace(table, kinds=mine, only_of_others=(*later, kind), of_files=(*frame.columns,))
+        told, taken = _kinds_of(followed[kind], mine.values, values), {*frame.columns, *table.other}
+        made = columns_of(followed, told, later, taken, (request, item), table.written.clocks)
+        why = f"of the same files, by {request} and {shown} of what was shown: {_named(followed[kind])}"
+        key, rest = free("exposure", taken), replace(table, frame=others, kinds=replace(mine, among=False))
+        computed = pair_of(request, shown), pair_of(request, item)
+        events = by_elements(alone.only(alone.asked), (shown,))
+        return events, [made.of("later", rest, key, key, why, computed=computed)]
+    return None
+
+
+def _kinds_of(followed: pl.Series, shown: tuple[str, ...], values: Behaviours | None) -> Behaviours:
+    """The kinds of what follows: clicks are those that words tell, else the kind of most rows."""
+    every = tuple(followed.drop_nulls().value_counts(sort=True)[followed.name].to_list())
+    clicks = tuple(v for v in (values.click if values else ()) if v in every and is_click(v)) or every[:1]
+    named = values.good.items() if values else ()
+    good = {name: kept for name, of in named if (kept := tuple(v for v in of if v in every and v not in clicks))}
+    left = tuple(v for v in every if v not in clicks and not any(v in of for of in good.values()))
+    return Behaviours(followed.name, shown, clicks, good, left)
+
+
+def _of_elements(
+    rows: pl.DataFrame, others: pl.DataFrame, shown: str, roles: Roles
+) -> tuple[str, str, pl.DataFrame] | None:
+    """(column of a list's id, column that names an element, rows that name both) of rows of other kinds."""
+    pairs = rows.explode(shown)
+    items = [c for c in others.columns if is_id(others[c].drop_nulls()) and c in rows.columns]
+    items = [c for c in items if rows[c].null_count() == len(rows) and within(others[c], pairs[shown]) >= NAME]
+    requests = [c for c in rows.columns if is_own_of(rows[c]) and time_unit(rows[c]) is None]
+    for item in sorted(items, key=lambda c: roles.item is None or c != roles.item.column):
+        for request in requests:
+            named = others.filter(pl.col(request).is_not_null() & pl.col(item).is_not_null())
+            if within(named[request], rows[request]) < THERE:
+                continue
+            known = pairs.select(pl.struct(pl.col(request, shown).cast(pl.String)).hash())[request]
+            told = named.select(pl.struct(pl.col(request, item).cast(pl.String)).hash())[request]
+            followed = named.filter(told.is_in(known.implode()))
+            if len(followed) >= max(FEW, THERE * len(named)):
+                return request, item, followed
+    return None
+
+
+def _names_items(rows: pl.DataFrame, user: str, items: pl.Series) -> list[str]:
+    """The columns that may name items, the one of their name first."""
+    ids = [c for c in rows.columns if c != user and is_id(rows[c]) and as_written(rows[c], items) >= THERE]
+    return sorted(ids, key=lambda c: c != items.name)
+
+
+def _named(kinds: pl.Series) -> str:
+    """The kinds of some rows, those of most rows first."""
+    return ", ".join(map(str, kinds.value_counts(sort=True, name="n")[kinds.name]))
+
+
+def again(
+    every: Table, events: Table, later: list[Outcomes], others: Sequence[Table], given: Mapping[str, str]
+) -> tuple[Table, list[Outcomes]]:
+    """The events, and what came of them, of another sample of the files, with what follows beside what was shown.
+
+    Args:
+        every: rows of all kinds.
+        events: of the sample before, with `later`.
+        others, given: as `parted` takes them.
+    """
+    if events.kinds is None:
+        return every, later
+    if (parts := parted(every, others, given)) is not None:
+        files = later[0].table.files  # by days, where the events are by their times
+        beside = [one for one in later if one.table.files is not files]
+        return parts[0], [*(replace(one, table=replace(one.table, files=files)) for one in parts[1]), *beside]
+    kept = replace(every, kinds=events.kinds, only_of_others=events.only_of_others)
+    return replace(kept, frame=kept.asked(every.frame)), later
+
+
+def by_kinds(roles: Roles, later: Sequence[Outcomes]) -> None:
+    """Takes the best kind of event that followed for the conversion, where nothing tells how long a click lasted."""
+    kinds = {c: Guess(c, why) for _, c, why in sorted(g for one in later for g in one.good)}
+    if roles.duration is None and kinds and (roles.conversion is None or roles.conversion.column in kinds):
+        best, *others = kinds
+        roles.conversion, roles.further = kinds[best], {c: kinds[c] for c in others}

@@ -1,0 +1,96 @@
+"""How long after what was shown its rows come, where they name a user and an item, and no exposure."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+import re
+from dataclasses import dataclass
+
+import polars as pl
+
+from dmtl_cli.data.log.clocks import Came, rows_of
+from dmtl_cli.guess.columns.values import instants
+from dmtl_cli.guess.columns.words import count
+
+DAY = 24
+"""hours"""
+LONGEST = 31
+"""days' files after its own that a day reads, at most: `days_after`"""
+
+
+@dataclass(frozen=True)
+class Length:
+    """A length of time, as a person says it and `data.events.joined.TABLE.within` has it."""
+
+    text: str
+
+    @staticmethod
+    def of(text: str) -> Length:
+        """Raises ValueError where a text is none, or longer than a day can wait for."""
+        if not re.fullmatch("[1-9][0-9]{0,5}[smhd]", text):
+            raise ValueError(f"{text} is no length of time")
+        if (length := Length(text)).days > LONGEST:
+            raise ValueError(f"{text} is longer than {LONGEST} days, which a day can wait for")
+        return length
+
+    @property
+    def hours(self) -> float:
+        return int(self.text[:-1]) * {"s": 1 / 3600, "m": 1 / 60, "h": 1, "d": DAY}[self.text[-1]]
+
+    @property
+    def days(self) -> int:
+        """How many later days' files it reaches."""
+        return math.ceil(self.hours / DAY)
+
+
+@dataclass(frozen=True)
+class Wait:
+    """How long after what was shown its rows come."""
+
+    shown: tuple[str, str]
+    """the events' column of times, and its unit"""
+    came: tuple[str, str]
+    """the table's"""
+    hours: float
+    days_after: int = 0
+    """how many days' files after its own a day reads too"""
+    told: str = ""
+    """what a person should know of it: see `windows`"""
+    given: Length | None = None
+    """how long it is, where a person says it"""
+
+    @property
+    def within(self) -> str:
+        """As `data.events.joined` has it."""
+        if self.given:
+            return self.given.text
+        return f"{self.hours}h" if self.hours <= DAY else f"{int(self.hours // DAY)}d"
+
+    @property
+    def said(self) -> str:
+        if self.given:
+            return f"at most {self.given.text} behind, as --within says"
+        one = DAY if self.hours > DAY else 1
+        return f"at most {count(int(self.hours // one), 'hour' if one == 1 else 'day')} behind"
+
+    def pairs(self, frame: pl.DataFrame, rows: pl.DataFrame, key: str) -> pl.DataFrame:
+        """Rows with the number of an exposure, `:of`, that has their key and was shown so long before them at most."""
+        shown, came = (microseconds(of, *clock) for of, clock in ((frame, self.shown), (rows, self.came)))
+        place = rows[key].unique().drop_nulls().to_frame().with_row_index(":place")
+        rows = rows.with_columns(came.alias(":came")).join(place, on=key, maintain_order="left").drop_nulls(":came")
+        rows = rows.sort(":place", ":came", maintain_order=True)
+        at = frame.select(key).join(place, on=key, how="left", maintain_order="left")[":place"]
+        places, times = rows[":place"].cast(pl.Int64).to_numpy(), rows[":came"].to_numpy()
+        window = dt.timedelta(hours=self.hours) // dt.timedelta(microseconds=1)
+        of = at.cast(pl.Int64).fill_null(-1).to_numpy()
+        which, row = rows_of(*Came(places, times).within(of, shown, window))
+        made: pl.DataFrame = rows[row]
+        return made.with_columns(pl.Series(":of", which, pl.UInt32))
+
+
+def microseconds(frame: pl.DataFrame, column: str, unit: str) -> pl.Series:
+    """[n] when each row is, in UTC, since 1970; null where it has no time."""
+    at = instants(frame[column], unit)
+    assert at is not None
+    return at.dt.convert_time_zone("UTC").dt.epoch("us")

@@ -1,0 +1,308 @@
+"""Within how long of what was shown its rows are read, where they name a user and an item: nearly all that come of it,
+by how many more there are than by chance; and how many days' files a day reads, where they name what was shown."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from dmtl_cli.config.days import before
+from dmtl_cli.config.errors import UserError
+from dmtl_cli.config.expressions import sources_of
+from dmtl_cli.guess.columns.sql import sql_column
+from dmtl_cli.guess.columns.values import clicks, share
+from dmtl_cli.guess.columns.words import count
+from dmtl_cli.guess.outcomes.tables import Outcomes
+from dmtl_cli.guess.outcomes.waits import DAY, LONGEST, Length, Wait, microseconds
+from dmtl_cli.guess.reading.tables import ROWS, Table, rows_of_day
+
+WINDOWS = (1, 6, DAY, 3 * DAY, 7 * DAY)
+"""hours"""
+_ALL = 0.98  # of the rows that come of what was shown are within the window
+_LATER = 0.1  # of them are later, than a day or in later days' files, before the served model is to wait for them
+_SOME = 0.02  # of them, before it is told
+_AFTER, _WEEK = 3, 5  # days' files after its own that a day may read; days that are looked at for them
+_DAYS, _FILES, _ROWS = 10, 8, 100_000
+"""that are read, files and rows of each: of larger ones a part would lack what was shown before"""
+_BYTES = 64 << 20  # of a day's files: no large log is read for it
+_LEAST = 100  # rows that are more than chance
+_MIXED = 4  # times that items are given to other rows
+_SURE = 2  # standard errors
+_HOUR = 3_600_000_000  # microseconds
+_DAY = ":day"
+
+
+@dataclass(frozen=True)
+class _Waits:
+    """Rows by how long they come after the last exposure of their user and item."""
+
+    by_hours: dict[int, float]
+    """how many come at most so long after it, less those by chance"""
+    error: float
+    """the standard error of the last one"""
+    met: int
+    late: int
+    """rows that come after one at all, and so later than a day, those by chance too"""
+
+    @property
+    def later(self) -> float:
+        """Those later than a day, where these are surely more than chance."""
+        more = self.by_hours[max(self.by_hours)] - self.by_hours[DAY]
+        return more if more > _SURE * self.error else 0.0
+
+    @property
+    def total(self) -> float:
+        return self.by_hours[DAY] + self.later
+
+    @property
+    def is_enough(self) -> bool:
+        return self.total >= max(_LEAST, 2 * _SURE * self.error)
+
+
+def with_windows(
+    found: Sequence[Outcomes], root: str, events: Table, click: str | None, within: Length | None = None
+) -> list[Outcomes]:
+    """The tables, each that waits with the window that its rows tell, as far as they do, or a person.
+
+    Args:
+        root: where the log lies.
+        events: what was shown.
+        click: its column of clicks, where it has one.
+        within: the window, where a person says it.
+    """
+    return [replace(one, **_told(one, root, events, click, within)) if one.wait else one for one in found]  # type: ignore[arg-type]
+
+
+def with_days_after(
+    found: Sequence[Outcomes], root: str, events: Table, within: Length | None = None
+) -> list[Outcomes]:
+    """The tables of days whose rows name what was shown, each with the number of later days' files in which a tenth of
+    what came of a day lies, at least, three at most: mails are read on the next day. Where a person says a window of a
+    day or more a fiftieth is enough, within these days. Arguments as of `with_windows`."""
+    out, read = dict[str, Outcomes](), _Days(root, sorted(_days(events)[:_WEEK]))
+    least, days = (_SOME, within.days) if within and within.hours >= DAY else (_LATER, _AFTER)
+    for one in found:
+        made = _over_days(one, read, events, out, least, days) if one.wait is None else one
+        way = out.get((one.through or "").partition(".")[0])
+        if way is not None and way.reaches:  # what names a row of a later file lies there too, or still later
+            made = replace(made, reaches=made.reaches + way.reaches)
+        out[one.name] = made
+    return [*out.values()]
+
+
+@dataclass
+class _Days:
+    """Rows of whole days, those of files that several tables have read once."""
+
+    root: str
+    days: list[dt.date]
+    known: dict[tuple[object, ...], pl.DataFrame] = field(default_factory=dict)
+
+    def ids(self, table: Table, text: str, columns: Sequence[str]) -> list[pl.Series] | None:
+        """What an expression of some columns makes of each day, without nulls; None where one cannot be read whole."""
+        every, of = replace(table, kinds=None, only_of_others=()), table.files
+        out: list[pl.Series] = []
+        for day in self.days:
+            sizes = [size for path, size in of.files if of.day_of(path) == day]
+            key = (of.files, table.explode, day)
+            if not 0 < len(sizes) <= _FILES or sum(sizes) > _BYTES:
+                return None
+            if key not in self.known:
+                self.known[key] = rows_of_day(self.root, every, day, _ROWS)
+            rows = table.asked(self.known[key])
+            if len(self.known[key]) >= _ROWS or not {*columns} <= {*rows.columns}:
+                return None
+            out.append(rows.select(pl.sql_expr(text).alias("k"))["k"].drop_nulls().unique())
+        return out if len(out) > 1 and len({ids.dtype for ids in out}) == 1 else None
+
+
+def _over_days(
+    one: Outcomes, read: _Days, events: Table, before: Mapping[str, Outcomes], least: float, most: int
+) -> Outcomes:
+    """A table with what `with_days_after` says of it, after those of which it may name rows.
+
+    Args:
+        least: share of what came of a day that lies in later files, from which on they are waited for.
+        most: days that are waited for.
+    """
+    if one.once or one.reaches or not (events.files.days and one.table.files.days):
+        return one
+    way, _, column = (one.through or "").partition(".")
+    with suppress(UserError):  # a file of another day that cannot be read
+        lags = _lags(one, read, before[way].table if way in before else events, column or None)
+        if lags is None or lags.sum() < _LEAST:
+            return one
+        rest = 1 - np.cumsum(lags) / lags.sum()
+        if rest[0] > least:
+            wait = min(most, int((rest > least).sum()))
+            behind = f"the served model is then {count(wait, 'day')} behind"
+            why = f"{rest[0]:.0%} of what came of a day's exposures lies in later days' files, and {behind}"
+            return replace(one, reaches=wait, said_of_days=why)
+        if rest[0] > _SOME:
+            why = f"{rest[0]:.0%} of what came of a day's exposures lies in later days' files"
+            return replace(one, said_of_days=f"{why}: days_after: 1 reads the next one, and waits for it")
+    return one
+
+
+def _lags(one: Outcomes, read: _Days, events: Table, column: str | None) -> npt.NDArray[np.float64] | None:
+    """[_AFTER + 1] exposures of some days by how many days later the file of the last row of each is; None where days
+    cannot be read whole.
+
+    Args:
+        events: what the rows name, by `column` where these are rows of another table of what came of it.
+    """
+    columns = (
+        [sorted(sources_of(text)) for text in one.computed] if one.computed else [[column or one.event_key], [one.key]]
+    )
+    texts = one.computed or tuple(sql_column(c) for (c,) in columns)
+    known = read.ids(events, texts[0], columns[0])
+    told = None if known is None else read.ids(one.table, texts[1], columns[1])
+    if known is None or told is None or known[0].dtype != told[0].dtype:
+        return None
+    lags, out = range(min(_AFTER + 1, len(known))), np.zeros(_AFTER + 1)
+    for lag in lags:  # of an id the last day on which it has a row, of days that have so many days after them
+        for of, after in zip(known, range(len(known) - len(lags) + 1), strict=False):
+            later = [told[after + k] for k in lags if k > lag]
+            met = of.filter(of.is_in(told[after + lag].implode()))
+            out[lag] += len(met) - len(met.filter(met.is_in(pl.concat(later).implode()))) if later else len(met)
+    return out
+
+
+def _told(one: Outcomes, root: str, events: Table, click: str | None, within: Length | None) -> dict[str, object]:
+    assert one.wait is not None
+    wait = one.wait if within is None else replace(one.wait, hours=within.hours, given=within)
+    with suppress(UserError):  # a file of another day that cannot be read
+        if (both := _both(one, root, events, click)) is not None:
+            of = replace(one, wait=wait)
+            wait = _chosen(of, *both, "clicked" if click else "shown") if within is None else _given(of, *both)
+    return {"wait": wait, "why": one.why.replace(one.wait.said, wait.said)}
+
+
+def _given(one: Outcomes, shown: pl.DataFrame, rows: pl.DataFrame) -> Wait:
+    """The window that a person gives, and as many later days' files as have nearly all of its rows."""
+    assert one.wait is not None and one.computed is not None
+    window = int(one.wait.hours * _HOUR)
+    came = rows.select(pl.sql_expr(one.computed[1]).alias("k"), "t", at="t", on="d").sort("t")
+    met = shown.join_asof(came, on="t", by="k", strategy="forward", check_sortedness=False)
+    met = met.filter(pl.col("at") - pl.col("t") <= window)
+    lags = met["on"].to_physical() - met["d"].to_physical()  # days are days since 1970
+    later = share(lags > 0) if len(lags) else 0.0
+    if later <= _SOME:
+        return one.wait
+    days = next(k for k in range(1, LONGEST + 1) if share(lags > k) <= _SOME or k >= int(lags.max()))  # type: ignore[arg-type]
+    waits = f"a day waits for {count(days, 'day')}, and the served model is then as much behind"
+    why = f"{later:.0%} of what came of a day's exposures lies in later days' files: so {waits}"
+    return replace(one.wait, days_after=days, told=f"{why} (without days_after it does not wait)")
+
+
+def _chosen(one: Outcomes, shown: pl.DataFrame, rows: pl.DataFrame, what: str) -> Wait:
+    """The window, by the longest for which there are rows enough that had so long; a day where there are none."""
+    assert one.wait is not None
+    begin, end = (shown["t"][0], shown["t"][-1]) if len(shown) else (0, 0)
+    told = ""
+    for most in (h for h in reversed(WINDOWS) if h >= DAY and begin + (h + DAY / 2) * _HOUR <= end):
+        asked = rows.filter(pl.col("t").is_between(begin + most * _HOUR, end))
+        waits = _counted(asked, shown, one, most) if len(asked) else None
+        if waits is not None and waits.is_enough:
+            wait = _window(one.wait, waits)
+            return replace(wait, told=wait.told or told)
+        if waits is not None and waits.late and not told:
+            many = f"{waits.late:,} of its {waits.met:,} rows of what was {what} come later than a day after it"
+            told = f"{many}, those by chance too"
+    return replace(one.wait, told=told)
+
+
+def _window(wait: Wait, waits: _Waits) -> Wait:
+    """The window that these rows tell: a day where few are later."""
+    hours = next((h for h in waits.by_hours if waits.by_hours[h] >= _ALL * waits.total), max(waits.by_hours))
+    if hours <= DAY or not waits.later:
+        return replace(wait, hours=min(hours, DAY))
+    days, share = hours // DAY, waits.later / waits.total
+    behind = f"the served model is then {days} days behind"
+    if share <= _LATER:
+        beside = f"within: {days}d with days_after: {days} reads them, and {behind}"
+        return replace(wait, told=f"{share:.0%} come later: {beside}")
+    less = f"{share:.0%} come later than a day after: so a day waits for {days} days' files, and {behind}"
+    return replace(wait, hours=hours, days_after=days, told=f"{less} (24h, without days_after, does not wait)")
+
+
+def _both(one: Outcomes, root: str, events: Table, click: str | None) -> tuple[pl.DataFrame, pl.DataFrame] | None:
+    """What was shown, or clicked, and the rows, each with when it was; None where these cannot be read whole."""
+    assert one.wait is not None and one.computed is not None
+    named = _named(one)
+    days, mine = _days(events), [*sources_of(one.computed[0]), one.wait.shown[0], *([click] if click else [])]
+    shown, rows = _read(root, events, days, mine), _read(root, one.table, days, [*named, one.wait.came[0]])
+    if shown is None or rows is None or len(named) != 2:
+        return None
+    shown = shown.filter(clicks(shown[click])) if click else shown
+    at, came = (microseconds(f, *of) for f, of in ((shown, one.wait.shown), (rows, one.wait.came)))
+    at = at if (came % 1_000_000 != 0).any() else at // 1_000_000 * 1_000_000
+    on, since = shown[_DAY], rows[_DAY]
+    if on.null_count() or since.null_count():  # files of all days: by their own clocks
+        on, since = at // (DAY * _HOUR), came // (DAY * _HOUR)
+    shown = shown.select(pl.sql_expr(one.computed[0]).alias("k"), at.alias("t"), on.alias("d"))
+    return shown.drop_nulls().sort("t"), rows.select(pl.col(named), came.alias("t"), since.alias("d")).drop_nulls()
+
+
+def _named(one: Outcomes) -> list[str]:
+    """The columns of the user and the item of its rows."""
+    assert one.computed is not None
+    return sorted(sources_of(one.computed[1]), key=one.computed[1].find)
+
+
+def _counted(rows: pl.DataFrame, shown: pl.DataFrame, one: Outcomes, most: int) -> _Waits:
+    """How many rows come within each window up to one."""
+    assert one.computed is not None
+    rng, windows, item = np.random.default_rng(0), [h for h in WINDOWS if h <= most], _named(one)[1]
+    others = (rows.with_columns(rows[item].gather(rng.permutation(len(rows)))) for _ in range(_MIXED))
+    waits, *mixed = (_since(of, shown, one.computed[1]) for of in (rows, *others))
+    n, *by_chance = (np.array([int((w <= h * _HOUR).sum()) for h in windows], float) for w in (waits, *mixed))
+    chance = np.mean(by_chance, axis=0)
+    rest = np.maximum(1 - chance / len(rows), 1 / len(rows))
+    error = float(np.sqrt(chance[-1] * (1 + 1 / _MIXED)) / rest[-1])
+    late = int(((waits > DAY * _HOUR) & (waits <= most * _HOUR)).sum())
+    return _Waits(dict(zip(windows, ((n - chance) / rest).tolist(), strict=True)), error, int(n[-1]), late)
+
+
+def _since(rows: pl.DataFrame, shown: pl.DataFrame, key: str) -> pl.Series:
+    """Microseconds from the last exposure of each row's user and item to the row; null where none was before it."""
+    asked = rows.select(pl.sql_expr(key).alias("k"), "t").sort("t")
+    met = asked.join_asof(shown.with_columns(at="t"), on="t", by="k", strategy="backward", check_sortedness=False)
+    return met["t"] - met["at"]
+
+
+def _days(events: Table) -> list[dt.date]:
+    """The newest complete days, one after the other."""
+    there, out = {day for day, _ in events.files.days}, list[dt.date]()
+    day = events.day
+    while day in there and len(out) < _DAYS:
+        out.append(day)
+        day = before(day)
+    return out
+
+
+def _read(root: str, table: Table, days: Sequence[dt.date], columns: Sequence[str]) -> pl.DataFrame | None:
+    """These columns of the rows of some days, with the day of their files, or of all where files have no days; None
+    where not all rows are read, or those of other days are of other types."""
+    of, known = table.files, table.frame.select([*dict.fromkeys(columns)])
+    if not of.days:
+        whole = len(of.files) <= 2 and len(known) < ROWS // 2
+        return known.with_columns(pl.lit(None, pl.Date).alias(_DAY)) if whole else None
+    files = Counter(of.day_of(path) for path, _ in of.files)
+    there = [day for day in days if files[day]]
+    if len(there) < 2 or max(files[day] for day in there) > _FILES:
+        return None
+    parts = [rows_of_day(root, table, day, _ROWS) for day in there]
+    if any(len(part) >= _ROWS or not {*columns} <= {*part.columns} for part in parts):
+        return None
+    parts = [part.select(known.columns) for part in parts]
+    if any(part.schema != known.schema for part in parts):
+        return None
+    return pl.concat(part.with_columns(pl.lit(day).alias(_DAY)) for part, day in zip(parts, there, strict=True))

@@ -1,0 +1,80 @@
+"""What an expression of a person makes of the events' rows, where it may name columns of the tables beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+
+import polars as pl
+
+from dmtl_cli.config.errors import UserError
+from dmtl_cli.config.expressions import as_own, looked_up, renamed, sources_of
+from dmtl_cli.data.log.computed import Computed
+from dmtl_cli.guess.columns.roles import Roles
+from dmtl_cli.guess.columns.sql import with_booleans
+from dmtl_cli.guess.reading.tables import Table
+from dmtl_cli.guess.sides.side_tables import Side
+
+_MADE = ":made"
+
+
+def named_beside(text: str, events: Table, sides: Mapping[str, Side]) -> str:
+    """An expression of a person as the config has it. A column that the events lack, and one table beside them has, is
+    that one's: items.length of length. What is read as true or false is compared with these: active = true of active =
+    'Y'."""
+    text = _named(text, events.frame, sides)
+    flags = {f"{name}.{c}" for name, side in sides.items() for c in side.table.flags}
+    return with_booleans(text, flags | events.flags)
+
+
+def _named(text: str, events: pl.DataFrame, sides: Mapping[str, Side]) -> str:
+    found = dict[str, str]()
+    for c in {c for c in sources_of(text) if c.isidentifier()} - {*events.columns}:
+        tables = [name for name, side in sides.items() if c in side.table.frame.columns]
+        if len(tables) == 1:
+            found[c] = f"{tables[0]}.{c}"
+    whole = renamed(text, found)
+    try:
+        sources_of(whole)
+    except ValueError:  # a function has that name too
+        return text
+    return whole
+
+
+def made_of(text: str, events: pl.DataFrame, roles: Roles, sides: Mapping[str, Side]) -> pl.Series | None:
+    """[n] what an expression makes of each row, null where one does not tell it; None where it names a column beside
+    them that no sample has, as one of a type that nothing reads. A row of a table beside them is the newest of its id.
+
+    Raises:
+        UserError: 65 it does not fit the types of the columns.
+    """
+    whole, named = events, set[str]()
+    for name, column in looked_up(text):
+        named.add(f"{name}.{column}")
+        if f"{name}.{column}" in whole.columns:  # a field of an object of the events
+            continue
+        side, key = sides.get(name), getattr(roles, name.removesuffix("s"))
+        if side is None or column not in side.table.frame.columns:
+            return None
+        beside = side.table.frame.unique(side.key.column, keep="first", maintain_order=True)
+        beside = beside.select(pl.col(side.key.column).alias(key.column), pl.col(column).alias(f"{name}.{column}"))
+        whole = whole.join(beside, on=key.column, how="left", maintain_order="left")
+    text = with_booleans(as_own(text, named), {s.name for s in whole if s.dtype == pl.Boolean})
+    return pl.Series(Computed("", {_MADE: text}).of(whole.to_arrow(), [_MADE], "").column(_MADE))
+
+
+def said(error: UserError) -> str:
+    """What is wrong with the expression, of an error that `made_of` raises."""
+    return error.message.rpartition(f".computed.{_MADE}: ")[2]
+
+
+def judged(events: pl.DataFrame, roles: Roles, sides: Mapping[str, Side]) -> pl.DataFrame:
+    """The events with the column of good clicks that a person's rule makes; as they are where it cannot be made."""
+    good, text = roles.conversion, roles.made_by
+    if good is None or text is None or good.column in events.columns:
+        return events
+    with suppress(UserError):  # which is said of the rule, where it is looked at
+        made = made_of(text, events, roles, sides)
+        if made is not None and made.dtype == pl.Boolean:
+            return events.with_columns(made.cast(pl.Int64).alias(good.column))
+    return events

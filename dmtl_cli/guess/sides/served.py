@@ -1,0 +1,229 @@
+"""Which items may be served, by the columns of their table that tell what was withdrawn: the condition that
+`export.items` is then."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import polars as pl
+
+from dmtl_cli.config.expressions import sources_of
+from dmtl_cli.guess.columns import languages, words
+from dmtl_cli.guess.columns.roles import Guess
+from dmtl_cli.guess.columns.sql import comment, in_brackets, quoted, sql_name, sql_text, sql_texts
+from dmtl_cli.guess.columns.values import share
+from dmtl_cli.guess.sides.states import Shown, Value, Withdrawn
+
+_LEFT = 4  # values of which a comment tells how many items have them
+_HALF = 0.5
+"""of what was shown last may be left out, before it says something else; and of the items have none in stock"""
+
+
+@dataclass(frozen=True)
+class Live:
+    """A column that tells which items may be served."""
+
+    column: str
+    condition: str
+    left: str
+    """the values of the others, each with the share of the items that have it"""
+    shown: float
+    """the share that what may be served has of what was shown last"""
+    holds: pl.Series = field(compare=False)
+    """[items] for which it may be served"""
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether most of what was shown last may be served: else the column says something else."""
+        return self.shown >= _HALF
+
+
+@dataclass(frozen=True)
+class Stock:
+    """A column that counts how many are left of an item."""
+
+    column: str
+    none: float
+    """the share of the items of which none is"""
+
+    @property
+    def condition(self) -> str:
+        return f"{sql_name(self.column)} >= 1"
+
+
+def live(s: pl.Series, gone: Withdrawn, shown: Shown | None) -> Live | None:
+    """Which items a column of theirs leaves to be served; None where it is not certain, or it leaves none.
+
+    Args:
+        s: its values, one an item.
+        shown: rows of the items before the last day and on it; None where these are not known.
+    """
+    if (condition := condition_of(gone)) is None:
+        return None
+    known = [v for v in gone.still if v is not None]
+    holds = s.is_null() if None in gone.still else pl.Series([False]).new_from_index(0, len(s))
+    for value in known:
+        holds = holds | (s == value).fill_null(False)
+    if not holds.any():
+        return None
+    last = 1.0
+    if shown is not None and (rows := shown[1] if shown[1].sum() else shown[0]).sum():
+        last = float(rows[holds.to_numpy()].sum() / rows.sum())
+    return Live(s.name, condition, _values(s, ~holds), last, holds)
+
+
+def condition_of(gone: Withdrawn) -> str | None:
+    """The SQL condition of what was not withdrawn; None where it is not certain what that is."""
+    column, known = sql_name(gone.column), [v for v in gone.still if v is not None]
+    if gone.yes and len(known) == 1 and isinstance(known[0], bool):
+        there = f"{'' if known[0] else 'NOT '}{column} {sql_texts(gone.yes)}"
+    elif known and all(isinstance(v, str) for v in known):
+        there = f"{column} {sql_texts([str(v) for v in known])}"
+    else:
+        there = f"{column} IN ({', '.join(map(_literal, known))})" if known[1:] else ""
+        there = there or "".join(f"{column} = {_literal(v)}" for v in known)
+    if None not in gone.still:
+        return there or None
+    return f"({there} OR {column} IS NULL)" if there else f"{column} IS NULL"
+
+
+def _literal(value: Value) -> str:
+    """A value in an SQL expression."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return sql_text(value) if isinstance(value, str) else str(value)
+
+
+def told(gone: Withdrawn, side: str) -> str:
+    """Why a column is no feature, and for items how what was withdrawn is left out of what is served."""
+    condition = condition_of(gone) if side == "item" else None
+    return gone.why if condition is None else f"{gone.why} (export.items: {condition} leaves it out of what is served)"
+
+
+def _values(s: pl.Series, left: pl.Series) -> str:
+    """The most frequent values of some items, each with the share that it has of all; of a time that it is there."""
+    mine = s.filter(left)
+    if mine.dtype.is_temporal() or mine.n_unique() > _LEFT:
+        return f"a value: {part(len(mine) / len(s))}" if len(mine) else "none"
+    counts = mine.value_counts(name=":n").sort(":n", s.name, descending=[True, False])
+    each = [f"{'none' if v is None else _literal(v)}: {part(n / len(s))}" for v, n in counts.iter_rows()]
+    return ", ".join(each) or "none"
+
+
+def part(x: float) -> str:
+    """A share in percent, which is 0% and 100% of none and of all alone."""
+    return f"{x:.0%}" if x in (0, 1) or 0.01 <= x <= 0.99 else f"{min(max(x, 1e-4), 0.9999):.2%}"
+
+
+def stock_of(s: pl.Series) -> Stock | None:
+    """What a column counts, where by its name that is how many of an item are left, and none of a few."""
+    if not s.dtype.is_numeric() or not words.says_all(s.name, languages.STOCK):
+        return None
+    none = share(s <= 0)
+    return Stock(s.name, none) if 0 < none < _HALF else None
+
+
+@dataclass
+class Served:
+    """What a log tells of the items that may be served."""
+
+    columns: list[Live] = field(default_factory=list)
+    stock: Stock | None = None
+    listed: float = 1.0
+    """the share of the sample's items that their table has: no other is served by a condition"""
+    of_the_end: bool = False
+    """whether the table is one state for all days, by which past days are measured with what was withdrawn since"""
+    asked: str | None = None
+    """a condition that a person gives beside those of other columns"""
+    holds: pl.Series | None = None
+    """[items] whether that one does"""
+    until: str | None = None
+    ended: pl.Series | None = None
+    """[items] those that have ended by the newest day, as the column `until` of the table tells: no morning serves
+    them, and each day is measured with what was there then"""
+    seen_days: int | None = None
+    """as a person says: `export.seen_days`"""
+    whose: str = "table"
+    """where items are told of: the table, or the sample of the events"""
+
+    def add(self, s: pl.Series, gone: Withdrawn | None, shown: Shown | None) -> None:
+        """Looks at a column of the table, as `live` takes it; of `gone` see `states.withdrawn`."""
+        if gone is not None and (found := live(s, gone, shown)) is not None:
+            self.columns.append(found)
+        self.stock = self.stock or stock_of(s)
+
+    @property
+    def names(self) -> list[str]:
+        """The columns that conditions name, written or as comments."""
+        asked = sources_of(self.asked) if self.asked else []
+        return [one.column for one in self.columns] + ([self.stock.column] if self.stock else []) + asked
+
+    @property
+    def _sure(self) -> list[Live]:
+        """Those that are written: none where most of the log's items are not in the table, or all that one leaves out
+        has ended."""
+        sure = [one for one in self._guessed if one.is_sure] if self.listed >= _HALF else []
+        return [one for one in sure if not self._has_ended(one.holds)]
+
+    def _has_ended(self, holds: pl.Series) -> bool:
+        """Whether all items that a condition leaves out have ended."""
+        return self.ended is not None and len(holds) == len(self.ended) and bool((holds | self.ended).all())
+
+    @property
+    def _guessed(self) -> list[Live]:
+        """Those of columns of which a person says nothing."""
+        told = sources_of(self.asked) if self.asked else []
+        return [one for one in self.columns if one.column not in told]
+
+    @property
+    def condition(self) -> Guess | None:
+        """The condition that is written, and what it serves; None where there is none, or guesses leave no item."""
+        every = [one.holds for one in self._sure] + ([] if self.holds is None else [self.holds])
+        if not every:
+            return None
+        holds = pl.DataFrame([one.alias(str(k)) for k, one in enumerate(every)])
+        kept = share(holds.select(pl.all_horizontal(pl.all())).to_series())
+        why = "; ".join(filter(None, (f"{part(kept)} of the {self.whose}'s items are served", self._lacks)))
+        of_ends = self.asked is not None and sources_of(self.asked) == [self.until]
+        if self.holds is not None and (of_ends or self._has_ended(self.holds)):
+            why += f"; all others have ended ({self.until}): items: all measures past days with what was there then"
+        asked = [in_brackets(self.asked)] if self.asked else []
+        return Guess(" AND ".join([one.condition for one in self._sure] + asked), why) if kept or asked else None
+
+    @property
+    def _lacks(self) -> str:
+        return f"{part(1 - self.listed)} of the sample's items are not in the table" * (self.listed < 1)
+
+    @property
+    def lines(self) -> list[str]:
+        """The section `export` of a config, and as comments what it may be beside that."""
+        lines, found = list[str](), self.condition
+        if found is not None:
+            named = ", ".join(f"{one.column} ({one.left})" for one in self._sure)
+            tells = [f"{named} tell{'s' if len(self._sure) == 1 else ''} what was withdrawn"] if named else []
+            tells += ["as --export-items says"] if self.asked else []
+            serves = f"{', '.join(tells)}: {found.why.partition('; ')[0]}"
+            other = f"or items: all{', as to measure past days' * self.of_the_end}"
+            why = "; ".join(filter(None, (serves, f"{self._lacks}, nor served" * bool(self._lacks), other)))
+            lines.append(f"  items: {quoted(found.column)}  # {comment(why)}")
+        if self.seen_days is not None:
+            seen = "as --seen-days says: exclude_seen leaves out what a user clicked in so many days"
+            lines.append(f"  seen_days: {self.seen_days}  # {seen}")
+        lines = ["export:", *lines] if lines else []
+        if self.listed < _HALF and (sure := [one for one in self._guessed if one.is_sure]):
+            condition = " AND ".join(one.condition for one in sure)
+            lacks = f"not written: {self._lacks}, and would not be served"
+            lines.append(_comment(condition, lacks))
+        if self.stock is not None:
+            left = f"of {part(self.stock.none)} none is left ({self.stock.column}), which some sell on order"
+            both = f"{found.column} AND {self.stock.condition}" if found else self.stock.condition
+            lines.append(f"  # items: {quoted(both)}  # {comment(left)}" if lines else _comment(both, left))
+        for one in [one for one in self._guessed if not one.is_sure]:
+            seen = f"{part(1 - one.shown)} of what was shown last would be left out ({one.column}: {one.left})"
+            lines.append(_comment(one.condition, f"not written: {seen}"))
+        return lines
+
+
+def _comment(condition: str, why: str) -> str:
+    """A section that a person may write."""
+    return f"# export: {{items: {quoted(condition)}}}  # {comment(why)}"
