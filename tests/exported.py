@@ -9,7 +9,7 @@ import polars as pl
 from test_models import ITEM, USER, a_student, encoder_of, raw_items, raw_users
 
 from dmtl_cli.config.export import Export as Settings
-from dmtl_cli.data.log.day import ID
+from dmtl_cli.data.log.checked.day import ID
 from dmtl_cli.runs.artifact import publish
 from dmtl_cli.runs.workspace import Workspace
 from dmtl_cli.student.build import Blocks

@@ -23,7 +23,7 @@ from pyiceberg.table.sorting import UNSORTED_SORT_ORDER
 from pyiceberg.table.update import update_table_metadata
 
 from dmtl_cli.config.data import Data, Events
-from dmtl_cli.data.log.day_files import DayFinder
+from dmtl_cli.data.log.files.day_files import DayFinder
 
 FORMATS = ("parquet", "csv", "csv.gz", "csv.zst", "json", "json.gz", "avro", "delta", "iceberg")
 

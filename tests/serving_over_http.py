@@ -16,7 +16,7 @@ import uvicorn
 from test_models import ITEM, USER, a_student, encoder_of, raw_items, raw_users
 
 from dmtl_cli.data.features.encoder import Encoder
-from dmtl_cli.data.log.day import ID
+from dmtl_cli.data.log.checked.day import ID
 from dmtl_cli.runs.artifact import publish
 from dmtl_cli.runs.workspace import Workspace
 from dmtl_cli.serving.api import Guard, application

@@ -13,7 +13,7 @@ import pytest
 from exported import KEY_A, SETTINGS, USERS
 
 from dmtl_cli.config.errors import Exit, UserError
-from dmtl_cli.data.log.day import ID
+from dmtl_cli.data.log.checked.day import ID
 from dmtl_cli.runs.keyed import KEY
 from dmtl_cli.serving import Export
 from dmtl_cli.serving import index as faiss_index

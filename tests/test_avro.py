@@ -21,9 +21,9 @@ from initiated import frame, made
 from worlds import DAYS, Ended, Project, assert_one_line, dmtl
 
 from dmtl_cli.config.errors import Exit, UserError
-from dmtl_cli.data.log import avro as reading
-from dmtl_cli.data.log.avro import AvroFile
-from dmtl_cli.data.log.source import Store
+from dmtl_cli.data.log.formats import avro as reading
+from dmtl_cli.data.log.formats.avro import AvroFile
+from dmtl_cli.data.log.formats.source import Store
 
 UTC = dt.UTC
 

@@ -22,9 +22,9 @@ from dmtl_cli.config.features import Feature
 from dmtl_cli.config.teacher import Teacher
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.features.vocabulary import Vocabulary
-from dmtl_cli.data.log import sizes
-from dmtl_cli.data.log.day import Day
+from dmtl_cli.data.log.checked.day import Day
 from dmtl_cli.data.log.reader import Log
+from dmtl_cli.data.log.values import sizes
 from dmtl_cli.nn.batches import Batch, Batcher, stacked
 from dmtl_cli.teacher.rows import HoldOut, teacher_rows
 

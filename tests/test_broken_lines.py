@@ -13,7 +13,7 @@ import pytest
 from initiated import made as made_by_init
 from worlds import Project, dmtl
 
-from dmtl_cli.data.log import text_rows
+from dmtl_cli.data.log.formats import text_rows
 from dmtl_cli.guess.exposures import doubts
 
 HEAD = "user_id;item_id;click;seconds\n"

@@ -11,7 +11,7 @@ import pytest
 from initiated import made as made_by_init
 from worlds import Ended, Project, dmtl
 
-from dmtl_cli.data.log import text_rows
+from dmtl_cli.data.log.formats import text_rows
 from dmtl_cli.guess.exposures import doubts
 
 DROP = "set data.events.invalid_rows: drop, which leaves out and counts lines that do not parse"

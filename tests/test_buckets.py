@@ -15,7 +15,7 @@ from safetensors.numpy import load_file
 from test_encode import plain_row
 from worlds import BASE, DAYS, Project
 
-from dmtl_cli.data.log.hashing import GAMMA, blake2b64, splitmix64
+from dmtl_cli.data.log.values.hashing import GAMMA, blake2b64, splitmix64
 from dmtl_cli.serving.export import Export
 
 USERS, ITEMS, SIZE, LENGTH = 60, 40, 500, 5

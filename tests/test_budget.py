@@ -22,7 +22,7 @@ from worlds import DAYS, Project
 from dmtl_cli.config.evaluate import Evaluate
 from dmtl_cli.config.reading import load_config
 from dmtl_cli.config.tasks import Tasks
-from dmtl_cli.data.log.day import ID, Day
+from dmtl_cli.data.log.checked.day import ID, Day
 from dmtl_cli.data.rows import Rows
 from dmtl_cli.evaluate import budget
 from dmtl_cli.evaluate.budget import TEACHERS, Bounds, Pace, operations

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 from test_models import ITEM, USER, a_student, encoder_of, raw_items, raw_users
 
-from dmtl_cli.data.log.day import ID
+from dmtl_cli.data.log.checked.day import ID
 from dmtl_cli.serving import canary
 from dmtl_cli.student.build import Blocks
 from dmtl_cli.student.export import files, pt2_archive, pt2_file

@@ -23,7 +23,7 @@ from dmtl_cli.config.student import LISTS, ListLoss, RowLoss
 from dmtl_cli.config.training import Training
 from dmtl_cli.data.days import Days
 from dmtl_cli.data.features.encoder import Encoder
-from dmtl_cli.data.log.day import ID, Day
+from dmtl_cli.data.log.checked.day import ID, Day
 from dmtl_cli.data.log.reader import Log
 from dmtl_cli.data.rows import pairs
 from dmtl_cli.nn import checkpoint

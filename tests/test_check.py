@@ -11,8 +11,9 @@ import pytest
 from worlds import DAYS, Project
 
 from dmtl_cli.data import first_window
-from dmtl_cli.data.log import sizes, table
-from dmtl_cli.data.log.source import File
+from dmtl_cli.data.log.files import table
+from dmtl_cli.data.log.formats.source import File
+from dmtl_cli.data.log.values import sizes
 from dmtl_cli.student import exportable
 from dmtl_cli.student.export import onnx_file
 

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 from worlds import DAYS, Project
 
-from dmtl_cli.data.log import sizes
+from dmtl_cli.data.log.values import sizes
 from dmtl_cli.guess.findings import memory
 from dmtl_cli.guess.findings.memory import Side, Sizes
 

@@ -21,7 +21,7 @@ import pytest
 import torch
 from worlds import BASE, DAYS, JSON_KEYS, Project, assert_one_line, dmtl, events, reshape
 
-from dmtl_cli.data.log import sizes
+from dmtl_cli.data.log.values import sizes
 from dmtl_cli.nn import precision
 from dmtl_cli.synth.generate import generate
 

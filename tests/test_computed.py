@@ -20,10 +20,10 @@ from worlds import Project, dmtl
 from dmtl_cli.config.data import Data, Events, SideTable
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.features import Feature
-from dmtl_cli.data.log import sizes
-from dmtl_cli.data.log.computed import Beside, Computed
-from dmtl_cli.data.log.day import ID
+from dmtl_cli.data.log.checked.day import ID
 from dmtl_cli.data.log.reader import Log
+from dmtl_cli.data.log.values import sizes
+from dmtl_cli.data.log.values.computed import Beside, Computed
 
 COMPUTED = {
     "person": "firm || '/' || CAST(desk AS VARCHAR)",

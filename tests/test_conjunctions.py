@@ -17,7 +17,7 @@ from dmtl_cli.config.features import Feature
 from dmtl_cli.config.profile import FromProfile
 from dmtl_cli.config.tasks import Tasks
 from dmtl_cli.data.features.encoder import Encoder
-from dmtl_cli.data.log.day import Day
+from dmtl_cli.data.log.checked.day import Day
 from dmtl_cli.data.rows import Rows, pairs
 from dmtl_cli.evaluate import metrics
 from dmtl_cli.nn.batches import Tables

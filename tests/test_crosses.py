@@ -27,7 +27,7 @@ from test_models import (
 from worlds import BASE, DAYS, Project
 
 from dmtl_cli.config.reading import load_config
-from dmtl_cli.data.log.day import ID, Day
+from dmtl_cli.data.log.checked.day import ID, Day
 from dmtl_cli.data.log.reader import Log
 from dmtl_cli.data.rows import pairs
 from dmtl_cli.nn.batches import side_of

@@ -20,7 +20,7 @@ from worlds import DAYS, Ended, Project, events
 
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.data.log import reader
-from dmtl_cli.data.log.day import Day
+from dmtl_cli.data.log.checked.day import Day
 from dmtl_cli.data.log.reader import Log
 from dmtl_cli.synth.generate import generate
 

@@ -20,7 +20,7 @@ from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.reading import load_config
 from dmtl_cli.data.days import Days
 from dmtl_cli.data.features.encoder import Encoder
-from dmtl_cli.data.log.day import ID, Day
+from dmtl_cli.data.log.checked.day import ID, Day
 from dmtl_cli.data.negatives import Negatives
 from dmtl_cli.runs.progress import RunLog
 from dmtl_cli.runs.run import Run

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dmtl_cli.data.log import sizes
-from dmtl_cli.data.log.dictionary import Range, Texts, encoded, places
-from dmtl_cli.data.log.numbering import Cursor, Numbering, first_places
-from dmtl_cli.data.log.rows import ahead
+from dmtl_cli.data.log.checked.numbering import Cursor, Numbering, first_places
+from dmtl_cli.data.log.files.rows import ahead
+from dmtl_cli.data.log.values import sizes
+from dmtl_cli.data.log.values.dictionary import Range, Texts, encoded, places
 from dmtl_cli.runs.ranks import ALONE
 
 NEAR, FAR = st.integers(-40, 40), st.integers(-(2**63), 2**63 - 1)

@@ -23,8 +23,8 @@ from dmtl_cli.data.features.kinds import KINDS, kind_of
 from dmtl_cli.data.features.kinds.kind import Kind, Learned
 from dmtl_cli.data.features.layout import Encoded, FloatColumns, IdColumn, PaddedSequence
 from dmtl_cli.data.features.vocabulary import Vocabulary
-from dmtl_cli.data.log.day import ID, Day
-from dmtl_cli.data.log.spool import Spool
+from dmtl_cli.data.log.checked.day import ID, Day
+from dmtl_cli.data.log.values.spool import Spool
 
 FIRST = dt.date(2026, 1, 1)
 ITEM = Feature(name="item_id", side="item", kind="categorical")

@@ -24,10 +24,10 @@ from worlds import BASE, DAYS, Project, assert_one_line, dmtl
 from dmtl_cli.config.data import Data, Events
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.features import Feature
-from dmtl_cli.data.log import sizes
-from dmtl_cli.data.log.day import Day
-from dmtl_cli.data.log.exploded import Exploded
+from dmtl_cli.data.log.checked.day import Day
+from dmtl_cli.data.log.formats.exploded import Exploded
 from dmtl_cli.data.log.reader import NOT_ASKED, REPEATED, Log
+from dmtl_cli.data.log.values import sizes
 
 FIELDS = ("listing", "rank", "opened", "seconds", "tags")
 FEATURES = (

@@ -32,7 +32,7 @@ from worlds import BASE, DAYS, Project, events
 import dmtl_cli
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.data.features.encoder import Encoder
-from dmtl_cli.data.log.day import ID
+from dmtl_cli.data.log.checked.day import ID
 from dmtl_cli.nn.batches import side_of
 from dmtl_cli.nn.layers import Side
 from dmtl_cli.serving.export import Export

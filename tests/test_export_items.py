@@ -21,9 +21,9 @@ from worlds import BASE, DAYS, Project
 from dmtl_cli.config.data import Data, Events, SideTable
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.export import Export as Section
-from dmtl_cli.data.log import sizes
 from dmtl_cli.data.log.reader import Log
 from dmtl_cli.data.log.served import chosen, days_told
+from dmtl_cli.data.log.values import sizes
 from dmtl_cli.evaluate import gates
 from dmtl_cli.evaluate.exam import Wanted
 from dmtl_cli.evaluate.lists import ItemList

@@ -17,7 +17,7 @@ from worlds import BASE, DAYS, Project
 
 from dmtl_cli.config.student import Student
 from dmtl_cli.data.features.encoder import Encoder
-from dmtl_cli.data.log.day import ID, Day
+from dmtl_cli.data.log.checked.day import ID, Day
 from dmtl_cli.nn.batches import Batcher, Tables
 from dmtl_cli.serving.export import Export
 from dmtl_cli.student.exposure import ExposureLoss, ShownBatch, mixed_log_q, shares, shown_batches, wants_more

@@ -16,7 +16,7 @@ from test_models import a_student, random_side
 
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.data.features.encoder import Encoder
-from dmtl_cli.data.log.day import ID
+from dmtl_cli.data.log.checked.day import ID
 from dmtl_cli.serving.export import Export
 from dmtl_cli.serving.files import input_names
 from dmtl_cli.student.build import Blocks

@@ -14,7 +14,7 @@ import yaml
 from worlds import Project
 
 from dmtl_cli.config.expressions import roots_of
-from dmtl_cli.data.log.computed import Computed
+from dmtl_cli.data.log.values.computed import Computed
 
 PAGE = (Path(__file__).parent.parent / "docs/expressions.md").read_text()
 ROW: dict[str, Any] = json.loads(PAGE.split("<!-- row -->")[1].split("```json")[1].split("```")[0])

@@ -14,8 +14,8 @@ import pytest
 from storage import Server, answering, url
 
 from dmtl_cli.config.errors import Exit, UserError
-from dmtl_cli.data.log import source as files_module
-from dmtl_cli.data.log.source import Store
+from dmtl_cli.data.log.formats import source as files_module
+from dmtl_cli.data.log.formats.source import Store
 
 Made = Callable[[Path], Store]
 

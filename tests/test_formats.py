@@ -19,7 +19,7 @@ from worlds import DAYS, Project
 from dmtl_cli.config.data import Data, Events
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.features import Feature
-from dmtl_cli.data.log.day import Day
+from dmtl_cli.data.log.checked.day import Day
 from dmtl_cli.data.log.reader import Log
 from dmtl_cli.synth.generate import generate
 

@@ -19,8 +19,9 @@ from worlds import DAYS, Project
 
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.table import Csv
-from dmtl_cli.data.log import converted, sources, text_rows, waiting
-from dmtl_cli.data.log.sources import TextFile
+from dmtl_cli.data.log.files import converted
+from dmtl_cli.data.log.formats import sources, text_rows, waiting
+from dmtl_cli.data.log.formats.sources import TextFile
 from dmtl_cli.runs.workspace import Workspace
 from dmtl_cli.stages.forget import _remove_conversions
 from dmtl_cli.stages.gc import _conversions, _remove

@@ -14,8 +14,8 @@ from worlds import DAYS, Project
 from dmtl_cli.config.data import Data, Events, SideTable
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.table import Csv
-from dmtl_cli.data.log import lake, text_rows
-from dmtl_cli.data.log.day_files import DayFinder
+from dmtl_cli.data.log.files.day_files import DayFinder
+from dmtl_cli.data.log.formats import lake, text_rows
 from dmtl_cli.data.log.reader import Log
 
 # -- what is refused ---------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from worlds import BASE, DAYS, Project, events
 
 from dmtl_cli.config.reading import load_config
 from dmtl_cli.data.gates import Seconds, day_measures, null_shares, share
-from dmtl_cli.data.log.day import NO_REQUEST, Block
+from dmtl_cli.data.log.checked.day import NO_REQUEST, Block
 from dmtl_cli.data.log.reader import Log
 from dmtl_cli.runs.gates import Measure
 

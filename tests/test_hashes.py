@@ -15,7 +15,7 @@ from worlds import dmtl
 
 from dmtl_cli.config.data import Data
 from dmtl_cli.config.features import Feature
-from dmtl_cli.data.log.day import ID, Day
+from dmtl_cli.data.log.checked.day import ID, Day
 from dmtl_cli.data.log.reader import Log
 
 DAY = dt.date(2026, 3, 1)

@@ -19,7 +19,9 @@ from worlds import DAYS, Ended, Project, dmtl
 from dmtl_cli.config import days, parsing
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.secrets import has_credentials, masked, masked_override
-from dmtl_cli.data.log import checks, day_files, memory
+from dmtl_cli.data.log import memory
+from dmtl_cli.data.log.checked import checks
+from dmtl_cli.data.log.files import day_files
 
 SECRET = "wJalrXUtnFEMI/K7MDENG+bPxRfiCY"
 

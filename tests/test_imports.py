@@ -13,7 +13,7 @@ import pytest
 import torch
 from worlds import DAYS, Project
 
-from dmtl_cli.data.log.numbers import arrow
+from dmtl_cli.data.log.values.numbers import arrow
 from dmtl_cli.nn.eager import EagerAdam
 from dmtl_cli.synth.generate import generate
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from initiated import features, made
 from worlds import dmtl
 
-from dmtl_cli.data.log.envelopes import unwrapped
+from dmtl_cli.data.log.formats.envelopes import unwrapped
 
 X = unseen.drawn(0)
 DAY = "2026-03-02"

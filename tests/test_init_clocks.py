@@ -12,7 +12,7 @@ import pytest
 from initiated import features, frame, made
 from worlds import dmtl
 
-from dmtl_cli.data.log.invalid import is_of_1970
+from dmtl_cli.data.log.checked.invalid import is_of_1970
 from dmtl_cli.guess.columns.zones import of_users
 from dmtl_cli.guess.exposures.labels import roles_of
 

@@ -12,8 +12,8 @@ from test_init_exports import put, rows
 from worlds import dmtl
 
 from dmtl_cli.config.table import Csv
-from dmtl_cli.data.log.source import Store
-from dmtl_cli.data.log.text_rows import csv_rows
+from dmtl_cli.data.log.formats.source import Store
+from dmtl_cli.data.log.formats.text_rows import csv_rows
 from dmtl_cli.guess.reading.ddl import declared
 from dmtl_cli.guess.reading.rows import dialect
 from dmtl_cli.guess.reading.texts import joined

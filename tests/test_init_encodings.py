@@ -13,7 +13,7 @@ from initiated import config_of, daily, features, frame, made
 from worlds import dmtl
 
 from dmtl_cli.data.days import columns
-from dmtl_cli.data.log.converted import provisional
+from dmtl_cli.data.log.files.converted import provisional
 from dmtl_cli.data.log.reader import Log
 from dmtl_cli.guess.reading.encodings import encoding_of
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from initiated import features, made
 from worlds import dmtl
 
-from dmtl_cli.data.log.types import instants, iso_times
+from dmtl_cli.data.log.values.types import instants, iso_times
 from dmtl_cli.guess.columns.values import time_unit
 from dmtl_cli.guess.columns.zones import zone_of
 from dmtl_cli.guess.reading.exploding import parallel

@@ -18,9 +18,9 @@ from initiated import config_of, made
 from worlds import dmtl
 
 from dmtl_cli.config.table import Csv
-from dmtl_cli.data.log.envelopes import unwrapped
-from dmtl_cli.data.log.source import Store
-from dmtl_cli.data.log.text_rows import csv_rows, json_rows
+from dmtl_cli.data.log.formats.envelopes import unwrapped
+from dmtl_cli.data.log.formats.source import Store
+from dmtl_cli.data.log.formats.text_rows import csv_rows, json_rows
 from dmtl_cli.guess.columns import words
 from dmtl_cli.guess.reading.ddl import declared
 from dmtl_cli.guess.reading.files import group, listed_in
@@ -203,7 +203,7 @@ def test_what_declares_no_columns_is_none() -> None:
 @pytest.mark.parametrize("quote", [None, '"'])
 def test_escapes_are_read_as_python_reads_them(tmp_path: Path, quote: str | None, monkeypatch: Any) -> None:
     """Separators, newlines, escapes and quotes that are of a value, in slices that end anywhere."""
-    monkeypatch.setattr("dmtl_cli.data.log.text_rows.SLICE", 64)
+    monkeypatch.setattr("dmtl_cli.data.log.formats.text_rows.SLICE", 64)
     rng = np.random.default_rng(3)
     pieces = ["a", "|", "\n", "\\", '"', "b c", "ä", "1"]
     values = [["".join(rng.choice(pieces, 4)) or "x" for _ in range(3)] for _ in range(300)]

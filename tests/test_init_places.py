@@ -15,7 +15,7 @@ from initiated import features, made
 from worlds import dmtl
 
 from dmtl_cli.config.errors import did_you_mean
-from dmtl_cli.data.log import text_rows
+from dmtl_cli.data.log.formats import text_rows
 from dmtl_cli.guess.columns.values import local_days
 from dmtl_cli.guess.reading.files import group, partitions
 from dmtl_cli.guess.reading.partial import turn

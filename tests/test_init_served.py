@@ -17,7 +17,7 @@ from serving_over_http import running
 from unseen import ITEMS, days_of, drawn
 from worlds import Ended, dmtl
 
-from dmtl_cli.data.log.computed import SERVED, Computed
+from dmtl_cli.data.log.values.computed import SERVED, Computed
 from dmtl_cli.guess.sides import states
 from dmtl_cli.guess.sides.served import Served, condition_of, live, part, stock_of
 from dmtl_cli.guess.sides.states import Withdrawn

@@ -15,9 +15,9 @@ from initiated import features, made
 from worlds import DAYS, dmtl
 
 from dmtl_cli.config.table import Csv
-from dmtl_cli.data.log.source import Store
-from dmtl_cli.data.log.text_rows import csv_rows
-from dmtl_cli.data.log.types import lists
+from dmtl_cli.data.log.formats.source import Store
+from dmtl_cli.data.log.formats.text_rows import csv_rows
+from dmtl_cli.data.log.values.types import lists
 from dmtl_cli.guess.reading import texts
 from dmtl_cli.guess.reading.rewrites import lists_in_text
 from dmtl_cli.guess.reading.rows import dialect, has_lone_quotes

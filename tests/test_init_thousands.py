@@ -15,7 +15,7 @@ from initiated import features
 from test_init_written import MEAN, READ, ROWS, frame, initiated
 from worlds import DAYS, dmtl
 
-from dmtl_cli.data.log.written import floats
+from dmtl_cli.data.log.values.written import floats
 from dmtl_cli.guess.reading.texts import Text, as_typed, signs_of
 
 SIGNS = [(",", "."), (".", ","), (",", " "), (".", "'"), (".", " "), (",", None)]

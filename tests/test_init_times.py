@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from initiated import features, made
 from worlds import dmtl
 
-from dmtl_cli.data.log.types import formatted
+from dmtl_cli.data.log.values.types import formatted
 from dmtl_cli.guess.columns import words
 from dmtl_cli.guess.columns.formats import formats_of
 from dmtl_cli.guess.exposures.labels import roles_of

@@ -15,7 +15,7 @@ import yaml
 from initiated import features, made
 from worlds import dmtl
 
-from dmtl_cli.data.log.computed import Computed
+from dmtl_cli.data.log.values.computed import Computed
 from dmtl_cli.guess.columns import words
 from dmtl_cli.guess.exposures.doubts import null_ids
 from dmtl_cli.guess.feature_lines import feature_name

@@ -14,7 +14,7 @@ from worlds import dmtl
 
 from dmtl_cli.config.reading import load_config
 from dmtl_cli.data.days import columns
-from dmtl_cli.data.log.converted import provisional
+from dmtl_cli.data.log.files.converted import provisional
 from dmtl_cli.data.log.reader import Log
 from dmtl_cli.guess.sides.versions import version_of
 

@@ -18,9 +18,9 @@ from initiated import made
 from worlds import DAYS, Ended, Project, dmtl
 
 from dmtl_cli.config.errors import UserError
-from dmtl_cli.data.log.lengths import clock_seconds, not_negative
-from dmtl_cli.data.log.types import PAIRS, booleans, instants, typed
-from dmtl_cli.data.log.written import floats
+from dmtl_cli.data.log.values.lengths import clock_seconds, not_negative
+from dmtl_cli.data.log.values.types import PAIRS, booleans, instants, typed
+from dmtl_cli.data.log.values.written import floats
 from dmtl_cli.guess.columns.values import decimals, is_clock
 from dmtl_cli.guess.reading.texts import Text, as_typed
 

@@ -20,9 +20,9 @@ from worlds import Project
 from dmtl_cli.config.data import Data, Events
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.features import Feature
-from dmtl_cli.data.log import sizes
 from dmtl_cli.data.log.now import Now
 from dmtl_cli.data.log.reader import Log
+from dmtl_cli.data.log.values import sizes
 
 DAY = dt.date(2026, 1, 1)
 COLUMNS = {"clicked": "COUNT(*) > 0", "seconds": "SUM(spent)", "cooked": "MAX(cook) = 1", "openings": "COUNT(spent)"}

@@ -16,8 +16,8 @@ from pydantic import ValidationError
 from worlds import dmtl
 
 from dmtl_cli.config.data import Data, Events
+from dmtl_cli.data.log.files.table import Table
 from dmtl_cli.data.log.reader import Log
-from dmtl_cli.data.log.table import Table
 from dmtl_cli.guess.findings.joined import joined_rows
 
 DAYS = ("2026-01-01", "2026-01-02", "2026-01-03")
@@ -68,7 +68,7 @@ def test_each_exposure_of_a_basket_has_its_order_and_a_line_is_of_its_item(tmp_p
 
 def test_an_id_that_very_many_exposures_have_is_no_basket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As `none`, or 0: each of its orders would be of each of them."""
-    monkeypatch.setattr("dmtl_cli.data.log.joined.BASKET", 1)
+    monkeypatch.setattr("dmtl_cli.data.log.files.joined.BASKET", 1)
     said, rows = by_hand(tmp_path)
     assert not rows["good"].any() and rows["click"].to_list() == [True, True, True, False]
     assert (said["orders"]["unmatched"], said["lines"]["unmatched"]) == (2, 4)

@@ -17,8 +17,8 @@ from worlds import dmtl
 
 from dmtl_cli.config.data import Data, Events
 from dmtl_cli.config.errors import UserError
+from dmtl_cli.data.log.files.table import Table
 from dmtl_cli.data.log.reader import Log
-from dmtl_cli.data.log.table import Table
 from dmtl_cli.guess.findings.joined import joined_rows
 
 THROUGH = {"key": "click", "event_key": "shown_id", "through": "clicks.click_id"}

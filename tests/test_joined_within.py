@@ -17,11 +17,11 @@ from test_log import rows
 
 from dmtl_cli.config.data import Data, Events
 from dmtl_cli.config.errors import UserError
-from dmtl_cli.data.log import joined as outcomes
-from dmtl_cli.data.log import sizes
-from dmtl_cli.data.log.clocks import Came, rows_of
+from dmtl_cli.data.log.files import joined as outcomes
+from dmtl_cli.data.log.files.table import Table
+from dmtl_cli.data.log.formats.clocks import Came, rows_of
 from dmtl_cli.data.log.reader import Log
-from dmtl_cli.data.log.table import Table
+from dmtl_cli.data.log.values import sizes
 from dmtl_cli.guess.findings.joined import joined_lines, joined_rows
 
 NOON = dt.datetime(2026, 1, 1, 12)

@@ -10,9 +10,9 @@ import polars as pl
 import pytest
 
 from dmtl_cli.config.errors import UserError
-from dmtl_cli.data.log.arrays import as_lines
-from dmtl_cli.data.log.source import File, Store
-from dmtl_cli.data.log.text_rows import json_rows
+from dmtl_cli.data.log.formats.arrays import as_lines
+from dmtl_cli.data.log.formats.source import File, Store
+from dmtl_cli.data.log.formats.text_rows import json_rows
 
 ROWS = [{"id": 1, "tags": ["a"], "of": {"x": 1.5}, "name": "Ο [τίτλος], {x}"}, {"id": 2, "tags": [], "name": "b\nc"}]
 
@@ -53,7 +53,7 @@ def test_what_is_no_array_of_objects(tmp_path: Path, text: str, said: str) -> No
 
 
 def test_an_array_is_of_a_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dmtl_cli.data.log.arrays.MOST", 1 << 20)
+    monkeypatch.setattr("dmtl_cli.data.log.formats.arrays.MOST", 1 << 20)
     file = file_of(tmp_path, "[]")
     parts = iter([b"[\n", b" " * (1 << 20), b"]"])
     with pytest.raises(UserError, match="an array of more than 1 MiB"):

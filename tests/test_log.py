@@ -18,12 +18,12 @@ from hypothesis import strategies as st
 from dmtl_cli.config.data import Data, Events, SideTable
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.features import Feature
-from dmtl_cli.data.log import sizes
-from dmtl_cli.data.log.day import ID, NO_REQUEST, Block, Day
+from dmtl_cli.data.log.checked.day import ID, NO_REQUEST, Block, Day
+from dmtl_cli.data.log.checked.tally import Distinct
+from dmtl_cli.data.log.files.rows import TableRows
+from dmtl_cli.data.log.formats.source import File
 from dmtl_cli.data.log.reader import Log
-from dmtl_cli.data.log.rows import TableRows
-from dmtl_cli.data.log.source import File
-from dmtl_cli.data.log.tally import Distinct
+from dmtl_cli.data.log.values import sizes
 
 DAY = dt.date(2026, 1, 31)
 BASIC: dict[str, Any] = {

@@ -14,9 +14,9 @@ from hypothesis.extra import numpy as hnp
 from dmtl_cli.config.data import Data, Events, SideTable
 from dmtl_cli.config.features import Feature
 from dmtl_cli.data.features.encoder import Encoder
-from dmtl_cli.data.log import sizes
-from dmtl_cli.data.log.mapped import ArrayFile, TableFile
 from dmtl_cli.data.log.reader import Log
+from dmtl_cli.data.log.values import sizes
+from dmtl_cli.data.log.values.mapped import ArrayFile, TableFile
 from dmtl_cli.runs.disk import disk_error
 
 DAY = dt.date(2026, 1, 1)

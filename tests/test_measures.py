@@ -27,7 +27,7 @@ from worlds import BASE, DAYS, Project, events
 
 from dmtl_cli.config.evaluate import Evaluate
 from dmtl_cli.config.tasks import Tasks
-from dmtl_cli.data.log.day import ID
+from dmtl_cli.data.log.checked.day import ID
 from dmtl_cli.data.negatives import Negatives
 from dmtl_cli.evaluate import history, metrics, rankers
 from dmtl_cli.evaluate.exam import Exam

@@ -26,8 +26,8 @@ from dmtl_cli.config.teacher import Teacher as TeacherConfig
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.features.layout import Encoded
 from dmtl_cli.data.features.vocabulary import Vocabulary
-from dmtl_cli.data.log.day import ID, Day
-from dmtl_cli.data.log.spool import Spool
+from dmtl_cli.data.log.checked.day import ID, Day
+from dmtl_cli.data.log.values.spool import Spool
 from dmtl_cli.data.rows import Rows, pairs
 from dmtl_cli.nn.batches import Batcher, Tables, known_of, side_of, with_known
 from dmtl_cli.nn.kernels.distinct import distinct_of, distinct_rows

@@ -22,8 +22,8 @@ from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.features import Feature
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.features.vocabulary import Vocabulary
-from dmtl_cli.data.log.day import Day
-from dmtl_cli.data.log.parquet import Parquet, flat
+from dmtl_cli.data.log.checked.day import Day
+from dmtl_cli.data.log.formats.parquet import Parquet, flat
 from dmtl_cli.data.log.reader import Log
 
 DAY, ROWS = dt.date(2026, 1, 31), 400

@@ -20,9 +20,9 @@ from worlds import dmtl
 
 from dmtl_cli.config.data import Data, Events
 from dmtl_cli.config.errors import UserError
-from dmtl_cli.data.log.objects import with_fields
-from dmtl_cli.data.log.source import Store
-from dmtl_cli.data.log.text_rows import json_rows
+from dmtl_cli.data.log.formats.objects import with_fields
+from dmtl_cli.data.log.formats.source import Store
+from dmtl_cli.data.log.formats.text_rows import json_rows
 
 KINDS = ("csv", "csv.gz", "json", "parquet", "delta", "iceberg")
 

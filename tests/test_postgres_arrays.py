@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from initiated import features, frame, made
 from worlds import dmtl
 
-from dmtl_cli.data.log.types import lists
+from dmtl_cli.data.log.values.types import lists
 from dmtl_cli.guess.reading.texts import as_lists
 
 

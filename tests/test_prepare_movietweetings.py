@@ -14,7 +14,7 @@ import pytest
 
 from dmtl_cli.config.reading import load_config
 from dmtl_cli.data.features.encoder import Encoder
-from dmtl_cli.data.log.day import ID
+from dmtl_cli.data.log.checked.day import ID
 from dmtl_cli.data.log.reader import Log
 
 ROOT = Path(__file__).parents[1]

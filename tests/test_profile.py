@@ -27,8 +27,8 @@ from dmtl_cli.config.reading import load_config
 from dmtl_cli.config.schema import Config
 from dmtl_cli.data.features.kinds import kind_of
 from dmtl_cli.data.features.kinds.kind import Learned
-from dmtl_cli.data.log import sizes
 from dmtl_cli.data.log.reader import Log
+from dmtl_cli.data.log.values import sizes
 from dmtl_cli.data.profile import today, update
 from dmtl_cli.data.profile.plan import Plan, Rate
 from dmtl_cli.data.profile.priors import STRENGTHS, Fit

@@ -34,9 +34,9 @@ from dmtl_cli.config.data import Data, Events
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.features import Feature
 from dmtl_cli.data.features.layout import Encoded
-from dmtl_cli.data.log import sizes
-from dmtl_cli.data.log.day import Day
+from dmtl_cli.data.log.checked.day import Day
 from dmtl_cli.data.log.reader import Log
+from dmtl_cli.data.log.values import sizes
 from dmtl_cli.data.rows import Rows
 from dmtl_cli.nn.batches import Batch, Batcher, Tables
 from dmtl_cli.nn.sharded import ShardedTable, randn

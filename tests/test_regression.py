@@ -19,7 +19,7 @@ from dmtl_cli.config.features import Feature
 from dmtl_cli.config.tasks import Tasks
 from dmtl_cli.config.teacher import Teacher
 from dmtl_cli.data.features.encoder import Encoder
-from dmtl_cli.data.log.day import Day
+from dmtl_cli.data.log.checked.day import Day
 from dmtl_cli.data.rows import Rows
 from dmtl_cli.evaluate import metrics
 from dmtl_cli.evaluate.paired import auc_gain

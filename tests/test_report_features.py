@@ -14,7 +14,7 @@ import pytest
 from worlds import BASE, DAYS, Project
 
 from dmtl_cli.config.reading import load_config
-from dmtl_cli.data.log.day import ID
+from dmtl_cli.data.log.checked.day import ID
 from dmtl_cli.report import library
 from dmtl_cli.report.day import _quality_tiles, cost
 from dmtl_cli.report.facts import Facts, Numbers, gather

@@ -12,7 +12,7 @@ from formats import write
 from worlds import DAYS
 
 from dmtl_cli.config.schema import Config
-from dmtl_cli.data.log.converted import conversions
+from dmtl_cli.data.log.files.converted import conversions
 from dmtl_cli.data.log.reader import Log
 from dmtl_cli.report.lists import NAMES, _is_words, _named_by, _titles, _titles_of
 

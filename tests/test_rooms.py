@@ -28,6 +28,10 @@ FLOORS = [
     ["data"],
     ["data.profile", "data.features"],
     ["data.log"],
+    ["data.log.files"],
+    ["data.log.checked"],
+    ["data.log.formats"],
+    ["data.log.values"],
     ["runs"],
     ["config"],
 ]
@@ -197,11 +201,12 @@ def test_no_modules_import_each_other() -> None:
 
 def test_the_walk_sees_imports() -> None:
     source = (
-        "from dmtl_cli.nn import fit\nif x:\n import dmtl_cli.data.log.spool\n from dmtl_cli.config.days import window"
+        "from dmtl_cli.nn import fit\nif x:\n import dmtl_cli.data.log.reader\n from dmtl_cli.config.days import window"
     )
-    assert imported(ast.parse(source)) == {"nn", "nn.fit", "data.log.spool", "config.days"}
+    assert imported(ast.parse(source)) == {"nn", "nn.fit", "data.log.reader", "config.days"}
     assert {"runs.run", "stages.train_student"} <= MODULES.keys()
-    assert room("data.log.spool") == "data.log" and room("data.negatives") == "data" and floor("cli.main") == 0
+    assert room("data.log.values.spool") == "data.log.values"
+    assert room("data.negatives") == "data" and floor("cli.main") == 0
 
 
 @pytest.mark.parametrize("module", [m for m in MODULES if any(m == p or m.startswith(p + ".") for p in PURE)])

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dmtl_cli.data.log.order import ascending
+from dmtl_cli.data.log.values.order import ascending
 from dmtl_cli.data.rows import Rows, in_lists, pairs
 from dmtl_cli.nn.batches import Batcher
 

@@ -19,8 +19,8 @@ from worlds import DAYS, Project
 
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.reading import load_config
+from dmtl_cli.data.log.formats.source import File, Store
 from dmtl_cli.data.log.reader import Log
-from dmtl_cli.data.log.source import File, Store
 from dmtl_cli.synth.generate import generate
 
 EVENTS = f"events/day={DAYS[0]}/part-0.parquet"

@@ -23,8 +23,8 @@ from test_log import put, read
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.student import Distill, Student, Way
 from dmtl_cli.config.tasks import Tasks
-from dmtl_cli.data.log import sizes as log_sizes
-from dmtl_cli.data.log.day import ID, NO_REQUEST, Day
+from dmtl_cli.data.log.checked.day import ID, NO_REQUEST, Day
+from dmtl_cli.data.log.values import sizes as log_sizes
 from dmtl_cli.data.rows import Rows
 from dmtl_cli.scores import writer as writer_module
 from dmtl_cli.scores.calibration import Calibration

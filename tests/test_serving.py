@@ -18,7 +18,7 @@ from exported import FULL, ITEMS, KEY_A, KEY_B, SETTINGS, USERS, published
 from test_models import ITEM, USER, a_student, encoder_of
 
 from dmtl_cli.config.errors import Exit, UserError
-from dmtl_cli.data.log.day import ID
+from dmtl_cli.data.log.checked.day import ID
 from dmtl_cli.runs.keyed import KEY, appended_key
 from dmtl_cli.runs.manifest import MANIFEST, canonical, identity
 from dmtl_cli.serving import Export

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dmtl_cli.data.log.spool import Spool, SpoolWriter, bucket_of
+from dmtl_cli.data.log.values.spool import Spool, SpoolWriter, bucket_of
 
 
 def written(folder: Path, added: list[list[int]], buckets: int, rows: int) -> Spool:

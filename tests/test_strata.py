@@ -17,7 +17,7 @@ from worlds import BASE, DAYS, Project
 from dmtl_cli.config.reading import load_config
 from dmtl_cli.config.scores import Scores
 from dmtl_cli.data.days import Days
-from dmtl_cli.data.log.day import ID
+from dmtl_cli.data.log.checked.day import ID
 from dmtl_cli.data.negatives import Negatives
 from dmtl_cli.data.rows import pairs
 from dmtl_cli.runs.manifest import Manifest
@@ -134,7 +134,7 @@ def test_the_top_of_what_is_drawn_is_kept(project: Project) -> None:
 def test_blocks_scored_together_are_those_scored_one_by_one(
     project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stratify: int
 ) -> None:
-    monkeypatch.setattr("dmtl_cli.data.log.sizes.BLOCK", 128)
+    monkeypatch.setattr("dmtl_cli.data.log.values.sizes.BLOCK", 128)
     scores = Scores(negatives=3, stratify=stratify)
     run = Run.start(load_config(project.file).model_copy(update={"scores": scores}), RunLog())
     day = Days(run, run.config.features).read(dt.date.fromisoformat(DAYS[0]), tmp_path, run.ranks)

@@ -15,8 +15,8 @@ from test_rows import GROUPS, assert_whole, grouped, lists_of, runs
 from test_teacher_rows import HOUR, log_rows, logged
 
 from dmtl_cli.config.student import Student
-from dmtl_cli.data.log import sizes
-from dmtl_cli.data.log.day import Day
+from dmtl_cli.data.log.checked.day import Day
+from dmtl_cli.data.log.values import sizes
 from dmtl_cli.data.rows import Rows, in_lists
 from dmtl_cli.nn.batches import Batcher
 from dmtl_cli.scores.columns import SOURCES

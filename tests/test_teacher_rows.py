@@ -18,9 +18,9 @@ from test_rows import lists_of
 
 from dmtl_cli.config.features import Feature
 from dmtl_cli.config.teacher import Teacher
-from dmtl_cli.data.log import sizes
-from dmtl_cli.data.log.day import ID, NO_REQUEST, Block, Day
-from dmtl_cli.data.log.spool import Spool
+from dmtl_cli.data.log.checked.day import ID, NO_REQUEST, Block, Day
+from dmtl_cli.data.log.values import sizes
+from dmtl_cli.data.log.values.spool import Spool
 from dmtl_cli.data.negatives import Negatives
 from dmtl_cli.data.rows import Rows
 from dmtl_cli.nn.batches import Batcher

@@ -20,7 +20,7 @@ from dmtl_cli.config.data import Data, Events
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.reading import load_config
 from dmtl_cli.config.schema import Config
-from dmtl_cli.data.log.day import ID, Day
+from dmtl_cli.data.log.checked.day import ID, Day
 from dmtl_cli.data.log.reader import Log
 from dmtl_cli.tune.choices import MIN_COUNT, Choice, Round, chosen, free, student_rounds, teacher_rounds, written
 from dmtl_cli.tune.cut import MOST_MEASURED, Cut

@@ -21,9 +21,9 @@ from worlds import dmtl
 
 from dmtl_cli.config.data import Events
 from dmtl_cli.config.errors import UserError
-from dmtl_cli.data.log import sizes
+from dmtl_cli.data.log.checked.unique import hashed, kept
 from dmtl_cli.data.log.reader import REPEATED, Log
-from dmtl_cli.data.log.unique import hashed, kept
+from dmtl_cli.data.log.values import sizes
 from dmtl_cli.runs.ranks import ALONE, Ranks
 
 

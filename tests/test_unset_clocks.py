@@ -14,8 +14,8 @@ from formats import write
 from worlds import dmtl
 
 from dmtl_cli.config.data import Data, Events
-from dmtl_cli.data.log.converted import Converted
-from dmtl_cli.data.log.source import Store
+from dmtl_cli.data.log.files.converted import Converted
+from dmtl_cli.data.log.formats.source import Store
 
 DAYS, ROWS = [dt.date(2026, 1, k) for k in (1, 2, 3)], 600
 UNSET, NONE = 12, 7  # rows of each day

@@ -19,7 +19,7 @@ from dmtl_cli.config.data import Data, Events, SideTable
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.features import Feature
 from dmtl_cli.data.log.reader import Log
-from dmtl_cli.data.log.types import localized
+from dmtl_cli.data.log.values.types import localized
 
 LEVEL = Feature(name="level", side="item", kind="categorical")
 EVENTS = {"user_id": [1, 1, 2], "item_id": [10, 11, 12], "click": [1, 0, 1], "seconds": [9.0, None, 3.0]}

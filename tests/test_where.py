@@ -21,10 +21,10 @@ from dmtl_cli.config.data import Data, Events, SideTable
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.features import Feature
 from dmtl_cli.config.table import WHERE
-from dmtl_cli.data.log import sizes
-from dmtl_cli.data.log.day import Day
-from dmtl_cli.data.log.parquet import Parquet
+from dmtl_cli.data.log.checked.day import Day
+from dmtl_cli.data.log.formats.parquet import Parquet
 from dmtl_cli.data.log.reader import NOT_ASKED, Log
+from dmtl_cli.data.log.values import sizes
 from dmtl_cli.synth.generate import generate
 
 FEATURES = (

@@ -22,7 +22,7 @@ from dmtl_cli.config.reading import load_config
 from dmtl_cli.config.tasks import Tasks
 from dmtl_cli.data.days import Days
 from dmtl_cli.data.features.layout import Encoded
-from dmtl_cli.data.log.day import ID, Day
+from dmtl_cli.data.log.checked.day import ID, Day
 from dmtl_cli.data.rows import Rows, pairs
 from dmtl_cli.nn.batches import Batcher, Tables, hidden_context, with_known
 from dmtl_cli.runs.manifest import Manifest

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from dmtl_cli.data.log.day_files import SUCCESS
-from dmtl_cli.data.log.invalid import BESIDE, LINE, in_words, parts_in_words
+from dmtl_cli.data.log.checked.invalid import BESIDE, LINE, in_words, parts_in_words
+from dmtl_cli.data.log.files.day_files import SUCCESS
 from dmtl_cli.data.log.reader import NOT_ASKED, REPEATED
 from dmtl_cli.guess.columns.words import count
 from dmtl_cli.guess.features.requests import UNSERVED

@@ -14,8 +14,8 @@ from dmtl_cli.config.days import before, between
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.features import Feature
 from dmtl_cli.data.first_window import first_window
-from dmtl_cli.data.log.converted import conversions
-from dmtl_cli.data.log.day import ID, Day
+from dmtl_cli.data.log.checked.day import ID, Day
+from dmtl_cli.data.log.files.converted import conversions
 from dmtl_cli.data.log.reader import Log
 from dmtl_cli.data.log.served import Chosen, chosen, days_told
 from dmtl_cli.data.profile.stored import Profile, unknown

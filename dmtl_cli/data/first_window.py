@@ -7,10 +7,10 @@ import datetime as dt
 from dmtl_cli.config.data import Data, SideTable
 from dmtl_cli.config.days import before, window
 from dmtl_cli.config.schema import Config
-from dmtl_cli.data.log.lake import LAKES
-from dmtl_cli.data.log.places import Places
+from dmtl_cli.data.log.files.places import Places
+from dmtl_cli.data.log.formats.lake import LAKES
+from dmtl_cli.data.log.formats.source import Store
 from dmtl_cli.data.log.reader import Log
-from dmtl_cli.data.log.source import Store
 
 ENOUGH = 20_000  # rows: some hundred steps, and thousands of clicks to be measured on
 MOST = 60  # days

@@ -6,7 +6,7 @@ import datetime as dt
 
 from dmtl_cli.config.days import before, between
 from dmtl_cli.config.errors import UserError
-from dmtl_cli.data.log.converted import conversions
+from dmtl_cli.data.log.files.converted import conversions
 from dmtl_cli.data.log.reader import Log
 from dmtl_cli.runs.run import Run
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import polars as pl
 
 from dmtl_cli.config.features import Feature
-from dmtl_cli.data.log.day import Block, Day, Ints
+from dmtl_cli.data.log.checked.day import Block, Day, Ints
 from dmtl_cli.data.profile.update import Updated
 from dmtl_cli.runs.gates import Measure
 

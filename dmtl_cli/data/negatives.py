@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dmtl_cli.data.log.day import Day
+from dmtl_cli.data.log.checked.day import Day
 
 _TRIES = 16  # for an item that the user did not click
 

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from dmtl_cli.data.log.day import Day
-from dmtl_cli.data.log.order import ascending
+from dmtl_cli.data.log.checked.day import Day
+from dmtl_cli.data.log.values.order import ascending
 
 Array = npt.NDArray[Any]
 Ints = npt.NDArray[np.int64]

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.labels import Quantile
 from dmtl_cli.config.schema import Config
-from dmtl_cli.data.log.day import Day
+from dmtl_cli.data.log.checked.day import Day
 from dmtl_cli.runs.run import Parent
 
 LEAST = 200

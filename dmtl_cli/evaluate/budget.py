@@ -13,7 +13,7 @@ import torch
 
 from dmtl_cli.config.evaluate import Evaluate
 from dmtl_cli.config.schema import Config
-from dmtl_cli.data.log.day import Day
+from dmtl_cli.data.log.checked.day import Day
 from dmtl_cli.teacher.build import build_network
 
 TEACHERS = 2

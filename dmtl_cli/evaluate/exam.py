@@ -17,8 +17,8 @@ import polars as pl
 
 from dmtl_cli.config.evaluate import TOPK, Evaluate
 from dmtl_cli.config.tasks import CLICK, Tasks, with_click
-from dmtl_cli.data.log.day import ID, Block, Day
-from dmtl_cli.data.log.hashing import blake2b64, blake2b64_of, splitmix64
+from dmtl_cli.data.log.checked.day import ID, Block, Day
+from dmtl_cli.data.log.values.hashing import blake2b64, blake2b64_of, splitmix64
 from dmtl_cli.data.negatives import Negatives
 from dmtl_cli.data.rows import Rows, pairs
 from dmtl_cli.evaluate.budget import Pace, most

@@ -15,7 +15,7 @@ import polars as pl
 
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.features.kinds.kind import Kind
-from dmtl_cli.data.log.day import Day
+from dmtl_cli.data.log.checked.day import Day
 
 MOST_ROWS = 256
 """rows of an embedding, above which its values are too many to be compared one by one"""

@@ -14,7 +14,7 @@ import polars as pl
 import torch
 
 from dmtl_cli.config.extras import has
-from dmtl_cli.data.log.day import ID, Day
+from dmtl_cli.data.log.checked.day import ID, Day
 from dmtl_cli.data.log.reader import Log
 from dmtl_cli.evaluate.rankers import Ints
 from dmtl_cli.serving.search import best_k

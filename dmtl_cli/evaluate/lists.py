@@ -11,7 +11,7 @@ import numpy.typing as npt
 import polars as pl
 
 from dmtl_cli.config.profile import CLICK, EXPOSURE, READ
-from dmtl_cli.data.log.day import Day
+from dmtl_cli.data.log.checked.day import Day
 from dmtl_cli.data.rows import Rows
 from dmtl_cli.evaluate.rankers import AnyLabel, Ints
 

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from dmtl_cli.data.log.order import ascending
+from dmtl_cli.data.log.values.order import ascending
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]

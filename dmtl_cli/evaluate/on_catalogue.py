@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import polars as pl
 
-from dmtl_cli.data.log.day import ID
+from dmtl_cli.data.log.checked.day import ID
 from dmtl_cli.evaluate import metrics
 from dmtl_cli.evaluate.exam import Exam, Floats, Ints, Wanted, fixed_rng
 from dmtl_cli.evaluate.lists import LISTS

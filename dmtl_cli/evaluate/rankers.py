@@ -15,7 +15,7 @@ import torch
 
 from dmtl_cli.config.tasks import CLICK, READ, Tasks, score_of, with_click
 from dmtl_cli.data.features.encoder import Encoder
-from dmtl_cli.data.log.day import ID, Day
+from dmtl_cli.data.log.checked.day import ID, Day
 from dmtl_cli.data.rows import Rows
 from dmtl_cli.nn.kernels.chunks import on_threads
 from dmtl_cli.runs.progress import Progress

@@ -13,7 +13,7 @@ import polars as pl
 from dmtl_cli.config.commands import typed
 from dmtl_cli.config.errors import Exit, UserError, did_you_mean
 from dmtl_cli.config.expressions import aggregated_of, as_own, looked_up, renamed, sources_of, unquoted, with_quotes
-from dmtl_cli.data.log.computed import Computed
+from dmtl_cli.data.log.values.computed import Computed
 from dmtl_cli.guess.columns import words
 from dmtl_cli.guess.columns.roles import Guess, Roles
 from dmtl_cli.guess.columns.sql import sql_column, with_booleans

@@ -11,7 +11,7 @@ import polars as pl
 
 from dmtl_cli.config.expressions import sources_of
 from dmtl_cli.config.table import OBJECT, TEXT
-from dmtl_cli.data.log.types import LISTS
+from dmtl_cli.data.log.values.types import LISTS
 from dmtl_cli.guess.columns.objects import is_field
 from dmtl_cli.guess.columns.roles import Roles
 from dmtl_cli.guess.columns.values import is_flags, time_unit

@@ -13,7 +13,7 @@ import polars as pl
 from dmtl_cli.config.days import before
 from dmtl_cli.config.expressions import sources_of
 from dmtl_cli.data.first_window import FEW
-from dmtl_cli.data.log.lengths import clock_seconds, not_negative
+from dmtl_cli.data.log.values.lengths import clock_seconds, not_negative
 from dmtl_cli.guess.columns import words
 from dmtl_cli.guess.columns.objects import OBJECT
 from dmtl_cli.guess.columns.roles import Roles

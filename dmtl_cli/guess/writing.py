@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass, field, replace
 
 from dmtl_cli.config.errors import printable
-from dmtl_cli.data.log.day_files import SUCCESS
+from dmtl_cli.data.log.files.day_files import SUCCESS
 from dmtl_cli.guess.columns import words
 from dmtl_cli.guess.columns.formats import times_unread
 from dmtl_cli.guess.columns.roles import Guess

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.features.layout import Encoded
-from dmtl_cli.data.log.day import Day
+from dmtl_cli.data.log.checked.day import Day
 from dmtl_cli.data.rows import L, Rows, map_labels
 from dmtl_cli.nn.kernels.distinct import distinct_of
 from dmtl_cli.nn.layers import Known, Side

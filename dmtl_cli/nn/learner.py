@@ -13,7 +13,7 @@ import torch
 from dmtl_cli.config.features import Feature
 from dmtl_cli.config.training import Training
 from dmtl_cli.data.features.encoder import Encoder
-from dmtl_cli.data.log.day import Day
+from dmtl_cli.data.log.checked.day import Day
 from dmtl_cli.nn import checkpoint
 from dmtl_cli.nn.batches import Batcher, Tables, stacked
 from dmtl_cli.nn.optimizers import Optimizers, forget_untouched

@@ -14,9 +14,9 @@ import pyarrow.compute as pc
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.pattern import DayPattern
 from dmtl_cli.config.schema import Config
-from dmtl_cli.data.log.converted import conversions
-from dmtl_cli.data.log.parquet import Parquet
-from dmtl_cli.data.log.source import File, Store
+from dmtl_cli.data.log.files.converted import conversions
+from dmtl_cli.data.log.formats.parquet import Parquet
+from dmtl_cli.data.log.formats.source import File, Store
 from dmtl_cli.data.profile.stored import Profile
 from dmtl_cli.report.blocks import Section, Words
 from dmtl_cli.report.facts import Facts

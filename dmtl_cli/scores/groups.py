@@ -6,9 +6,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from dmtl_cli.data.log import sizes
-from dmtl_cli.data.log.day import ID, NO_REQUEST, Day
-from dmtl_cli.data.log.hashing import blake2b64_of
+from dmtl_cli.data.log.checked.day import ID, NO_REQUEST, Day
+from dmtl_cli.data.log.values import sizes
+from dmtl_cli.data.log.values.hashing import blake2b64_of
 
 Ints = npt.NDArray[np.int64]
 

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from dmtl_cli.data.log import sizes
-from dmtl_cli.data.log.day import Block, Day
-from dmtl_cli.data.log.spool import SpoolWriter
+from dmtl_cli.data.log.checked.day import Block, Day
+from dmtl_cli.data.log.values import sizes
+from dmtl_cli.data.log.values.spool import SpoolWriter
 from dmtl_cli.scores.groups import list_keys, pair_groups, user_groups
 from dmtl_cli.scores.reader import Reader, ScoredPairs, day_rows
 

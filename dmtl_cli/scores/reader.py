@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.tasks import FUSED, Tasks, logit_column, score_of
-from dmtl_cli.data.log import sizes
-from dmtl_cli.data.log.day import Day
-from dmtl_cli.data.log.spool import frame_of
+from dmtl_cli.data.log.checked.day import Day
+from dmtl_cli.data.log.values import sizes
+from dmtl_cli.data.log.values.spool import frame_of
 from dmtl_cli.runs.contents import decoding
 from dmtl_cli.scores.calibration import Calibration, target_logit
 from dmtl_cli.scores.columns import SOURCES, column_names

@@ -15,9 +15,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dmtl_cli.config.tasks import READ, logit_column, score_of, with_click
-from dmtl_cli.data.log import sizes
-from dmtl_cli.data.log.day import ID, Day
-from dmtl_cli.data.log.spool import SpoolWriter
+from dmtl_cli.data.log.checked.day import ID, Day
+from dmtl_cli.data.log.values import sizes
+from dmtl_cli.data.log.values.spool import SpoolWriter
 from dmtl_cli.scores.columns import SOURCES
 from dmtl_cli.scores.groups import pair_groups, user_groups
 

@@ -13,7 +13,7 @@ import polars as pl
 
 from dmtl_cli.config.errors import Exit, UserError, did_you_mean
 from dmtl_cli.config.features import Feature
-from dmtl_cli.data.log.types import iso_times
+from dmtl_cli.data.log.values.types import iso_times
 from dmtl_cli.runs.disk import reading
 from dmtl_cli.serving.given import with_near
 from dmtl_cli.serving.requests import Range, Scalar

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dmtl_cli.config.errors import Exit, UserError
-from dmtl_cli.data.log.column_types import words_of
+from dmtl_cli.data.log.values.column_types import words_of
 from dmtl_cli.runs.disk import creating, reading, sync_dir
 from dmtl_cli.runs.keyed import with_key
 from dmtl_cli.serving.export import Export, raw_features

@@ -19,8 +19,8 @@ from dmtl_cli.config.days import before
 from dmtl_cli.config.errors import Exit, UserError, did_you_mean, printable
 from dmtl_cli.config.features import Feature
 from dmtl_cli.config.schema import Config
-from dmtl_cli.data.log.converted import provisional
-from dmtl_cli.data.log.day import ID
+from dmtl_cli.data.log.checked.day import ID
+from dmtl_cli.data.log.files.converted import provisional
 from dmtl_cli.data.log.reader import Log
 from dmtl_cli.runs.manifest import MANIFEST, Manifest
 from dmtl_cli.serving.attributes import Attributes, Wanted, in_pieces, read_more

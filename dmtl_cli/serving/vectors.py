@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dmtl_cli.config.export import Numbers
-from dmtl_cli.data.log.numbers import arrow
+from dmtl_cli.data.log.values.numbers import arrow
 from dmtl_cli.runs.contents import decoding
 from dmtl_cli.runs.keyed import KEY, with_key
 from dmtl_cli.serving.search import Floats

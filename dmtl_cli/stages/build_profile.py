@@ -12,9 +12,9 @@ from dmtl_cli.config.days import before, between, window
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.data.first_window import first_window
 from dmtl_cli.data.gates import day_measures, window_measures
-from dmtl_cli.data.log.converted import conversions
-from dmtl_cli.data.log.day import Day
-from dmtl_cli.data.log.invalid import left_out
+from dmtl_cli.data.log.checked.day import Day
+from dmtl_cli.data.log.checked.invalid import left_out
+from dmtl_cli.data.log.files.converted import conversions
 from dmtl_cli.data.log.reader import Log
 from dmtl_cli.data.profile.plan import Plan
 from dmtl_cli.data.profile.stored import Profile

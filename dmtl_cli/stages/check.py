@@ -18,15 +18,15 @@ from dmtl_cli.data.days import columns, joined
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.features.layout import Layout
 from dmtl_cli.data.first_window import first_proposed
-from dmtl_cli.data.log.converted import provisional
-from dmtl_cli.data.log.day import FEATURE, ID, TIME, Day
-from dmtl_cli.data.log.day_files import DayFiles
-from dmtl_cli.data.log.invalid import BESIDE, lines_beside, reasons
+from dmtl_cli.data.log.checked.day import FEATURE, ID, TIME, Day
+from dmtl_cli.data.log.checked.invalid import BESIDE, lines_beside, reasons
+from dmtl_cli.data.log.files.converted import provisional
+from dmtl_cli.data.log.files.day_files import DayFiles
+from dmtl_cli.data.log.files.schema import Schema
+from dmtl_cli.data.log.files.shares import share_groups
 from dmtl_cli.data.log.raw import RawEvents
 from dmtl_cli.data.log.reader import NOT_ASKED, REPEATED, Log
-from dmtl_cli.data.log.schema import Schema
 from dmtl_cli.data.log.served import chosen
-from dmtl_cli.data.log.shares import share_groups
 from dmtl_cli.data.profile.stored import Profile
 from dmtl_cli.guess.columns.values import ONE
 from dmtl_cli.guess.exposures.doubts import crowd, no_item, nobody, null_ids, sessions, warnings

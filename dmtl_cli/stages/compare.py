@@ -19,7 +19,7 @@ import numpy as np
 from dmtl_cli.config.days import before, between
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.extras import install
-from dmtl_cli.data.log.converted import conversions
+from dmtl_cli.data.log.files.converted import conversions
 from dmtl_cli.data.log.reader import Log
 from dmtl_cli.evaluate.budget import Pace
 from dmtl_cli.evaluate.figure import can_draw, draw

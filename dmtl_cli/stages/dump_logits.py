@@ -14,7 +14,7 @@ from dmtl_cli.config.scores import Scores
 from dmtl_cli.config.tasks import CLICK, READ
 from dmtl_cli.data.days import Days
 from dmtl_cli.data.features.encoder import Encoder
-from dmtl_cli.data.log.day import Block, Day
+from dmtl_cli.data.log.checked.day import Block, Day
 from dmtl_cli.data.negatives import Negatives
 from dmtl_cli.data.rows import Rows, pairs
 from dmtl_cli.runs.artifact import Publication

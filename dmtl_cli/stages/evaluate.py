@@ -14,7 +14,7 @@ from dmtl_cli.config.days import before
 from dmtl_cli.config.errors import NotDue
 from dmtl_cli.config.tasks import Tasks
 from dmtl_cli.data.days import Days
-from dmtl_cli.data.log.day import Day
+from dmtl_cli.data.log.checked.day import Day
 from dmtl_cli.data.profile.stored import Profile
 from dmtl_cli.evaluate import history
 from dmtl_cli.evaluate.budget import Pace

@@ -17,7 +17,7 @@ from dmtl_cli.config.evaluate import TOPK, Evaluate
 from dmtl_cli.config.export import faiss_version
 from dmtl_cli.data.days import Days
 from dmtl_cli.data.features.encoder import Encoder
-from dmtl_cli.data.log.day import ID, Day
+from dmtl_cli.data.log.checked.day import ID, Day
 from dmtl_cli.data.log.served import Chosen
 from dmtl_cli.evaluate.exam import Exam
 from dmtl_cli.evaluate.gates import SAMPLE, recall

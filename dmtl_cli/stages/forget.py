@@ -23,8 +23,8 @@ import pyarrow.parquet as pq
 
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.data.features.stored import write_values
-from dmtl_cli.data.log.converted import conversions, locked
-from dmtl_cli.data.log.spool import frame_of
+from dmtl_cli.data.log.files.converted import conversions, locked
+from dmtl_cli.data.log.values.spool import frame_of
 from dmtl_cli.runs.contents import there
 from dmtl_cli.runs.disk import RERUN, disk_error, reading
 from dmtl_cli.runs.locks import holding_all

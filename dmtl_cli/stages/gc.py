@@ -15,7 +15,7 @@ from typing import Any
 
 from dmtl_cli.config.days import before, folder_day
 from dmtl_cli.config.errors import UserError, printable
-from dmtl_cli.data.log.converted import conversions
+from dmtl_cli.data.log.files.converted import conversions
 from dmtl_cli.runs.disk import creating, make_dirs, sync_dir
 from dmtl_cli.runs.latest import precedence
 from dmtl_cli.runs.locks import holding_all

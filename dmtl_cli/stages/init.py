@@ -16,7 +16,7 @@ import polars as pl
 from dmtl_cli.config.commands import command
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.data.first_window import days_proposed
-from dmtl_cli.data.log.hashing import blake2b64
+from dmtl_cli.data.log.values.hashing import blake2b64
 from dmtl_cli.guess.columns import words
 from dmtl_cli.guess.columns.values import local_days
 from dmtl_cli.guess.columns.words import count

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from dmtl_cli.config.errors import Exit, NotDue, UserError
-from dmtl_cli.data.log.converted import conversions
+from dmtl_cli.data.log.files.converted import conversions
 from dmtl_cli.data.log.reader import Log
 from dmtl_cli.runs.run import Result, Run
 from dmtl_cli.runs.workspace import CHAIN

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from dmtl_cli.config.data import Data
 from dmtl_cli.config.days import before, between, parse_day
 from dmtl_cli.config.errors import Exit, UserError, printable
-from dmtl_cli.data.log.places import days_of, is_local
+from dmtl_cli.data.log.files.places import days_of, is_local
 from dmtl_cli.runs.contents import there
 from dmtl_cli.runs.latest import newest_export
 from dmtl_cli.runs.manifest import Manifest
@@ -66,7 +66,7 @@ def status(ws: Workspace, data: Data, today: dt.date | None = None, *, inputs: b
 
 def _now(ws: Workspace, data: Data, days: list[dt.date]) -> Now:
     """The log's files. What reads logs is imported now: without --inputs no file of the log is opened."""
-    from dmtl_cli.data.log.converted import conversions
+    from dmtl_cli.data.log.files.converted import conversions
     from dmtl_cli.data.log.now import Now
 
     return Now(data, days, conversions(str(ws.root)))

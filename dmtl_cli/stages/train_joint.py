@@ -22,7 +22,7 @@ from dmtl_cli.config.days import window
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.tasks import CLICK, READ
 from dmtl_cli.data.days import Days
-from dmtl_cli.data.log.day import Day
+from dmtl_cli.data.log.checked.day import Day
 from dmtl_cli.data.negatives import Negatives
 from dmtl_cli.data.rows import Rows, begins
 from dmtl_cli.data.threshold import long_read_threshold

@@ -14,7 +14,7 @@ import torch
 from dmtl_cli.config.days import before as before_day
 from dmtl_cli.data.days import Days
 from dmtl_cli.data.features.encoder import Encoder
-from dmtl_cli.data.log.day import Day
+from dmtl_cli.data.log.checked.day import Day
 from dmtl_cli.data.rows import begins
 from dmtl_cli.nn.batches import Batcher
 from dmtl_cli.nn.beside import Beside, thread_is_free

@@ -14,8 +14,8 @@ from dmtl_cli.config.tasks import CLICK
 from dmtl_cli.data.days import Days, columns
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.gates import null_shares
-from dmtl_cli.data.log.day import Day
-from dmtl_cli.data.log.invalid import left_out
+from dmtl_cli.data.log.checked.day import Day
+from dmtl_cli.data.log.checked.invalid import left_out
 from dmtl_cli.data.threshold import heavy_tail, long_read_threshold
 from dmtl_cli.evaluate import metrics
 from dmtl_cli.guess.findings.programs import LOOKED_AT, programs_told

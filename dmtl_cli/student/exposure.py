@@ -20,7 +20,7 @@ from torch import Tensor
 
 from dmtl_cli.config.student import Student
 from dmtl_cli.config.training import STEPS
-from dmtl_cli.data.log.day import Day
+from dmtl_cli.data.log.checked.day import Day
 from dmtl_cli.data.rows import Rows
 from dmtl_cli.nn.batches import Batch, Batcher
 from dmtl_cli.nn.precision import autocast

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from dmtl_cli.config.student import Hard, Student
-from dmtl_cli.data.log.day import Block, Day
+from dmtl_cli.data.log.checked.day import Block, Day
 from dmtl_cli.data.negatives import Negatives
 from dmtl_cli.data.rows import in_lists
 from dmtl_cli.nn.kernels.distinct import distinct_rows

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from dmtl_cli.config.student import BLIND, Distill, Student
-from dmtl_cli.data.log.day import Day
+from dmtl_cli.data.log.checked.day import Day
 from dmtl_cli.nn.precision import autocast
 from dmtl_cli.runs.ranks import ALONE, Ranks
 from dmtl_cli.scores.columns import SOURCES

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dmtl_cli.config.student import Distill, Student, Way
-from dmtl_cli.data.log.day import Day
+from dmtl_cli.data.log.checked.day import Day
 from dmtl_cli.data.rows import Rows, begins, in_lists
 from dmtl_cli.runs.gates import refuse_below
 from dmtl_cli.runs.progress import RunLog

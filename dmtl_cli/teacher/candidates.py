@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dmtl_cli.config.scores import Scores
-from dmtl_cli.data.log import sizes
-from dmtl_cli.data.log.day import Day
+from dmtl_cli.data.log.checked.day import Day
+from dmtl_cli.data.log.values import sizes
 from dmtl_cli.data.rows import Rows, pairs
 from dmtl_cli.runs.ranks import ALONE, Ranks
 from dmtl_cli.runs.run import Parent

@@ -22,7 +22,7 @@ import numpy.typing as npt
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.features.kinds import kind_of
 from dmtl_cli.data.features.layout import Encoded, FloatColumns, IdColumn
-from dmtl_cli.data.log.hashing import blake2b64, splitmix64
+from dmtl_cli.data.log.values.hashing import blake2b64, splitmix64
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

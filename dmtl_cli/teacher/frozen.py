@@ -16,8 +16,8 @@ from torch import Tensor
 from dmtl_cli.config.schema import Config
 from dmtl_cli.config.tasks import Tasks
 from dmtl_cli.data.features.encoder import Encoder
-from dmtl_cli.data.log.day import Day
-from dmtl_cli.data.log.order import ascending
+from dmtl_cli.data.log.checked.day import Day
+from dmtl_cli.data.log.values.order import ascending
 from dmtl_cli.data.rows import Rows, pairs
 from dmtl_cli.nn import checkpoint
 from dmtl_cli.nn.batches import Batcher, Tables, hidden_context, side_of

@@ -20,7 +20,7 @@ import torch
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.features.kinds import kind_of
 from dmtl_cli.data.features.layout import Encoded, IdColumn, PaddedSequence
-from dmtl_cli.data.log.hashing import blake2b64, splitmix64
+from dmtl_cli.data.log.values.hashing import blake2b64, splitmix64
 from dmtl_cli.data.rows import Rows
 from dmtl_cli.nn.batches import Tables
 from dmtl_cli.nn.kernels.distinct import distinct_of

@@ -15,7 +15,7 @@ from dmtl_cli.config.data import Events
 from dmtl_cli.config.features import Feature
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.features.layout import Encoded
-from dmtl_cli.data.log.day import Day
+from dmtl_cli.data.log.checked.day import Day
 from dmtl_cli.data.rows import Rows
 from dmtl_cli.nn.batches import side_of, with_known
 from dmtl_cli.scores.calibration import fitted_loss

@@ -8,7 +8,7 @@ from typing import Any, Generic, NamedTuple, TypeVar, cast
 import numpy as np
 import numpy.typing as npt
 
-from dmtl_cli.data.log.day import Block
+from dmtl_cli.data.log.checked.day import Block
 from dmtl_cli.data.rows import Rows
 
 A = TypeVar("A")

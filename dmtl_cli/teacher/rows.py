@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from dmtl_cli.config.schema import Config
 from dmtl_cli.config.teacher import Teacher
-from dmtl_cli.data.log.day import Block, Day
-from dmtl_cli.data.log.hashing import GAMMA, splitmix64
+from dmtl_cli.data.log.checked.day import Block, Day
+from dmtl_cli.data.log.values.hashing import GAMMA, splitmix64
 from dmtl_cli.data.negatives import Negatives
 from dmtl_cli.data.rows import Ints, Rows, begins, in_lists, in_runs
 from dmtl_cli.teacher.labels import TeacherLabels, TeacherRows, labelled

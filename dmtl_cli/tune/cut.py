@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from dmtl_cli.data.log.day import ID, Block, Day
-from dmtl_cli.data.log.hashing import blake2b64_of, splitmix64
+from dmtl_cli.data.log.checked.day import ID, Block, Day
+from dmtl_cli.data.log.values.hashing import blake2b64_of, splitmix64
 from dmtl_cli.teacher.rows import Kept
 
 Bools = npt.NDArray[np.bool_]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from dmtl_cli.config.features import Feature
 from dmtl_cli.data.features.encoder import Encoder
-from dmtl_cli.data.log.day import Day
+from dmtl_cli.data.log.checked.day import Day
 from dmtl_cli.nn.batches import Tables, stacked
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from dmtl_cli.config.days import before, window
 from dmtl_cli.config.schema import Config
 from dmtl_cli.data.first_window import first_window
-from dmtl_cli.data.log.day import Day
+from dmtl_cli.data.log.checked.day import Day
 from dmtl_cli.data.log.reader import Log
 from dmtl_cli.runs.manifest import verify
 from dmtl_cli.runs.workspace import Workspace

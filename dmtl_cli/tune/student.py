@@ -17,7 +17,7 @@ import torch
 
 from dmtl_cli.config.schema import Config
 from dmtl_cli.config.student import Hard, Student
-from dmtl_cli.data.log.day import NO_REQUEST, Day
+from dmtl_cli.data.log.checked.day import NO_REQUEST, Day
 from dmtl_cli.data.negatives import Negatives
 from dmtl_cli.data.rows import Rows, begins, in_lists, pairs
 from dmtl_cli.nn.batches import Batcher

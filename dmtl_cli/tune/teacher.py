@@ -19,7 +19,7 @@ from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.schema import Config
 from dmtl_cli.config.tasks import READ
 from dmtl_cli.config.teacher import Teacher as Section
-from dmtl_cli.data.log.day import Day
+from dmtl_cli.data.log.checked.day import Day
 from dmtl_cli.data.rows import Rows
 from dmtl_cli.nn.batches import Batcher
 from dmtl_cli.nn.fit import fit

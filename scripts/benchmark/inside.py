@@ -29,7 +29,7 @@ from dmtl_cli.cli.main import collect_garbage_rarely, execute
 from dmtl_cli.config.reading import load_config
 from dmtl_cli.config.schema import Config
 from dmtl_cli.data.features.encoder import Encoder
-from dmtl_cli.data.log.day import Day
+from dmtl_cli.data.log.checked.day import Day
 from dmtl_cli.data.log.reader import Log
 from dmtl_cli.data.rows import Rows, pairs
 from dmtl_cli.evaluate import metrics

@@ -25,7 +25,7 @@ from pydantic import ValidationError
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.features import Feature
 from dmtl_cli.data.features.kinds import kind_of
-from dmtl_cli.data.log.hashing import blake2b64, splitmix64
+from dmtl_cli.data.log.values.hashing import blake2b64, splitmix64
 from dmtl_cli.serving.export import Export
 from dmtl_cli.serving.raw import column
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from dmtl_cli.data.log.hashing import blake2b64, splitmix64
+from dmtl_cli.data.log.values.hashing import blake2b64, splitmix64
 
 HASHES = {"splitmix64": pl.Int64(), "blake2b64": pl.String()}
 """the hashes, as features.json names them, and the type that each hashes"""

@@ -24,8 +24,8 @@ from dmtl_cli.data.features.kinds.kind import Kind, Learned
 from dmtl_cli.data.features.layout import Array, Encoded, FloatColumns, IdColumn, Layout, PaddedSequence
 from dmtl_cli.data.features.stored import Stored, read_files, write_files
 from dmtl_cli.data.features.vocabulary import Vocabulary
-from dmtl_cli.data.log import sizes
-from dmtl_cli.data.log.day import ID, Day
+from dmtl_cli.data.log.checked.day import ID, Day
+from dmtl_cli.data.log.values import sizes
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from dmtl_cli.config.errors import UserError
 from dmtl_cli.data.features.buckets import Buckets
 from dmtl_cli.data.features.kinds.kind import Kind
 from dmtl_cli.data.features.vocabulary import Vocabulary, added_up
-from dmtl_cli.data.log import sizes
-from dmtl_cli.data.log.day import Day
-from dmtl_cli.data.log.dictionary import encoded, places
+from dmtl_cli.data.log.checked.day import Day
+from dmtl_cli.data.log.values import sizes
+from dmtl_cli.data.log.values.dictionary import encoded, places
 
 
 def day_values(kind: Kind, day: Day) -> Iterator[tuple[pl.Series, pl.Series]]:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dmtl_cli.data.log.mapped import ArrayFile
+from dmtl_cli.data.log.values.mapped import ArrayFile
 
 Array = npt.NDArray[Any]
 

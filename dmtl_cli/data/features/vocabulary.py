@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from dmtl_cli.data.log.dictionary import Range, encoded, increases, places
+from dmtl_cli.data.log.values.dictionary import Range, encoded, increases, places
 
 _SEARCHED = 32  # values known for each one asked for, above which a search costs less than a table
 

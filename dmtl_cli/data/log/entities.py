@@ -13,11 +13,11 @@ import polars as pl
 from dmtl_cli.config.data import Data
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.features import Feature
-from dmtl_cli.data.log.checks import Checked, Together
-from dmtl_cli.data.log.day import ID, TIME
-from dmtl_cli.data.log.firsts import AT
-from dmtl_cli.data.log.rows import TableRows
-from dmtl_cli.data.log.table import Table
+from dmtl_cli.data.log.checked.checks import Checked, Together
+from dmtl_cli.data.log.checked.day import ID, TIME
+from dmtl_cli.data.log.checked.firsts import AT
+from dmtl_cli.data.log.files.rows import TableRows
+from dmtl_cli.data.log.files.table import Table
 
 _VERSION, _ENDED = ":version", ":ended"
 _LATE = 0.01  # of the first events may come on another day than that of their folder

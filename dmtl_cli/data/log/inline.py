@@ -12,12 +12,12 @@ import numpy as np
 import polars as pl
 
 from dmtl_cli.config.features import Feature
-from dmtl_cli.data.log import sizes
+from dmtl_cli.data.log.checked.firsts import AT, Taken
 from dmtl_cli.data.log.entities import Entities
-from dmtl_cli.data.log.firsts import AT, Taken
-from dmtl_cli.data.log.mapped import TableFile
-from dmtl_cli.data.log.shares import Share
-from dmtl_cli.data.log.spool import Spool, SpoolWriter
+from dmtl_cli.data.log.files.shares import Share
+from dmtl_cli.data.log.values import sizes
+from dmtl_cli.data.log.values.mapped import TableFile
+from dmtl_cli.data.log.values.spool import Spool, SpoolWriter
 
 
 class Inline:

@@ -17,11 +17,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dmtl_cli.config.errors import UserError
-from dmtl_cli.data.log import sizes
-from dmtl_cli.data.log.checks import LONGEST
-from dmtl_cli.data.log.schema import Schema
-from dmtl_cli.data.log.source import File
-from dmtl_cli.data.log.table import Table
+from dmtl_cli.data.log.checked.checks import LONGEST
+from dmtl_cli.data.log.files.schema import Schema
+from dmtl_cli.data.log.files.table import Table
+from dmtl_cli.data.log.formats.source import File
+from dmtl_cli.data.log.values import sizes
 
 SMALL = 256 << 20
 """bytes that any file may decode to"""

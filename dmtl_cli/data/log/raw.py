@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator, Sequence
 import polars as pl
 
 from dmtl_cli.config.data import Data
-from dmtl_cli.data.log.checks import Checked
-from dmtl_cli.data.log.day import FEATURE, ID, TIME
-from dmtl_cli.data.log.labels import read_labels
-from dmtl_cli.data.log.rows import Groups, Selection, TableRows
-from dmtl_cli.data.log.schema import Schema
+from dmtl_cli.data.log.checked.checks import Checked
+from dmtl_cli.data.log.checked.day import FEATURE, ID, TIME
+from dmtl_cli.data.log.checked.labels import read_labels
+from dmtl_cli.data.log.files.rows import Groups, Selection, TableRows
+from dmtl_cli.data.log.files.schema import Schema
 from dmtl_cli.runs.ranks import ALONE, Ranks
 
 

@@ -29,29 +29,31 @@ from dmtl_cli.config.expressions import roots_of
 from dmtl_cli.config.features import Feature
 from dmtl_cli.config.table import WHERE
 from dmtl_cli.config.table import Joined as JoinedSection
-from dmtl_cli.data.log import invalid, memory, sizes
-from dmtl_cli.data.log.clocks import Clock
-from dmtl_cli.data.log.computed import Beside, Computed
-from dmtl_cli.data.log.day import FEATURE, ID, TIME, Day, Ints
-from dmtl_cli.data.log.day_files import DayFiles, DayFinder, changed_error
+from dmtl_cli.data.log import memory
+from dmtl_cli.data.log.checked import invalid
+from dmtl_cli.data.log.checked.day import FEATURE, ID, TIME, Day, Ints
+from dmtl_cli.data.log.checked.labels import FURTHER
+from dmtl_cli.data.log.checked.numbering import Cursor, Numbering
+from dmtl_cli.data.log.checked.numbering import Rows as Ints32
+from dmtl_cli.data.log.checked.tally import Tally
 from dmtl_cli.data.log.entities import Entities
+from dmtl_cli.data.log.files.day_files import DayFiles, DayFinder, changed_error
+from dmtl_cli.data.log.files.joined import Outcomes
+from dmtl_cli.data.log.files.joined_columns import Joined
+from dmtl_cli.data.log.files.rows import REPEATED as BY_UNIQUE
+from dmtl_cli.data.log.files.rows import Selection, ahead
+from dmtl_cli.data.log.files.schema import Schema
+from dmtl_cli.data.log.files.shares import Share, share_groups
+from dmtl_cli.data.log.files.table import Table
+from dmtl_cli.data.log.formats.clocks import Clock
+from dmtl_cli.data.log.formats.source import File
 from dmtl_cli.data.log.inline import Inline
-from dmtl_cli.data.log.joined import Outcomes
-from dmtl_cli.data.log.joined_columns import Joined
-from dmtl_cli.data.log.labels import FURTHER
-from dmtl_cli.data.log.numbering import Cursor, Numbering
-from dmtl_cli.data.log.numbering import Rows as Ints32
 from dmtl_cli.data.log.raw import RawEvents
-from dmtl_cli.data.log.rows import REPEATED as BY_UNIQUE
-from dmtl_cli.data.log.rows import Selection, ahead
-from dmtl_cli.data.log.schema import Schema
-from dmtl_cli.data.log.shares import Share, share_groups
-from dmtl_cli.data.log.sizes import reblocked
-from dmtl_cli.data.log.source import File
-from dmtl_cli.data.log.spool import Spool, SpoolWriter, bucket_of
-from dmtl_cli.data.log.table import Table
-from dmtl_cli.data.log.tally import Tally
-from dmtl_cli.data.log.types import types_of
+from dmtl_cli.data.log.values import sizes
+from dmtl_cli.data.log.values.computed import Beside, Computed
+from dmtl_cli.data.log.values.sizes import reblocked
+from dmtl_cli.data.log.values.spool import Spool, SpoolWriter, bucket_of
+from dmtl_cli.data.log.values.types import types_of
 from dmtl_cli.runs.ranks import ALONE, Ranks
 
 SIDES = ("user", "item")

@@ -15,13 +15,13 @@ from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.expressions import sources_of
 from dmtl_cli.config.table import SERVED
 from dmtl_cli.data.log import memory
-from dmtl_cli.data.log.computed import Computed
-from dmtl_cli.data.log.day import ID
+from dmtl_cli.data.log.checked.day import ID
+from dmtl_cli.data.log.files.shares import share_groups
+from dmtl_cli.data.log.files.table import Table, missing
+from dmtl_cli.data.log.formats.source import File
 from dmtl_cli.data.log.reader import Log
-from dmtl_cli.data.log.shares import share_groups
-from dmtl_cli.data.log.source import File
-from dmtl_cli.data.log.table import Table, missing
-from dmtl_cli.data.log.types import types_of
+from dmtl_cli.data.log.values.computed import Computed
+from dmtl_cli.data.log.values.types import types_of
 from dmtl_cli.runs.ranks import ALONE
 
 _ASKED = "export.items expects"

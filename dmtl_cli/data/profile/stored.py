@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.features import Feature
 from dmtl_cli.config.profile import FromProfile
-from dmtl_cli.data.log.spool import frame_of
+from dmtl_cli.data.log.values.spool import frame_of
 from dmtl_cli.data.profile.columns import (
     COUNT,
     FIRST,

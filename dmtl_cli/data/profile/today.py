@@ -14,13 +14,13 @@ import pyarrow as pa
 
 from dmtl_cli.config import tasks
 from dmtl_cli.config.profile import CLICK, EXPOSURE, READ
-from dmtl_cli.data.log import day as log_day
-from dmtl_cli.data.log import sizes
-from dmtl_cli.data.log.day import TIME, Block, Day
-from dmtl_cli.data.log.numbers import arrow
-from dmtl_cli.data.log.sizes import reblocked
-from dmtl_cli.data.log.spool import Spool, SpoolWriter
-from dmtl_cli.data.log.types import SECONDS
+from dmtl_cli.data.log.checked import day as log_day
+from dmtl_cli.data.log.checked.day import TIME, Block, Day
+from dmtl_cli.data.log.values import sizes
+from dmtl_cli.data.log.values.numbers import arrow
+from dmtl_cli.data.log.values.sizes import reblocked
+from dmtl_cli.data.log.values.spool import Spool, SpoolWriter
+from dmtl_cli.data.log.values.types import SECONDS
 from dmtl_cli.data.profile.columns import ID, TODAY, history_column, time_column
 from dmtl_cli.data.profile.plan import Plan
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import polars as pl
 
-from dmtl_cli.data.log import day as log_day
-from dmtl_cli.data.log.day import Day
-from dmtl_cli.data.log.sizes import reblocked
+from dmtl_cli.data.log.checked import day as log_day
+from dmtl_cli.data.log.checked.day import Day
+from dmtl_cli.data.log.values.sizes import reblocked
 from dmtl_cli.data.profile.columns import (
     FIRST,
     ID,

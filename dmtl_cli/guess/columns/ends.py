@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from dmtl_cli.data.log.checks import ends
+from dmtl_cli.data.log.checked.checks import ends
 from dmtl_cli.guess.columns import languages, words
 from dmtl_cli.guess.columns.values import DAYS, instants, local_days, share, time_unit
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import polars as pl
 
-from dmtl_cli.data.log.types import formatted
+from dmtl_cli.data.log.values.types import formatted
 from dmtl_cli.guess.columns import words
 from dmtl_cli.guess.columns.values import clock_share, has_days, time_unit
 

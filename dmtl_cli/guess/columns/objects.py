@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 import polars as pl
 
 from dmtl_cli.config.errors import UserError
-from dmtl_cli.data.log.objects import with_fields
+from dmtl_cli.data.log.formats.objects import with_fields
 from dmtl_cli.guess.columns import words
 
 OBJECT = "text that is a JSON object, whose fields are not read"

@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 import polars as pl
 
 from dmtl_cli.config.expressions import TABLES, sources_of
-from dmtl_cli.data.log.types import YES_OR_NO
+from dmtl_cli.data.log.values.types import YES_OR_NO
 from dmtl_cli.guess.columns.values import Kinds
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from dmtl_cli.data.log.lengths import clock_seconds, not_negative
-from dmtl_cli.data.log.types import PAIRS, iso_times
+from dmtl_cli.data.log.values.lengths import clock_seconds, not_negative
+from dmtl_cli.data.log.values.types import PAIRS, iso_times
 from dmtl_cli.guess.columns import words
 from dmtl_cli.guess.columns.remembered import codes, remembered
 

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import polars as pl
 
-from dmtl_cli.data.log.types import ZONE
+from dmtl_cli.data.log.values.types import ZONE
 from dmtl_cli.guess.columns.values import DAYS, FEW, instants, share, time_unit
 
 ANY_ZONE = "write the zone of your users, such as Asia/Shanghai"

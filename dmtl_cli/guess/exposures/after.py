@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from dmtl_cli.config.expressions import sources_of
-from dmtl_cli.data.log.types import booleans
+from dmtl_cli.data.log.values.types import booleans
 from dmtl_cli.guess.columns import words
 from dmtl_cli.guess.columns.roles import Guess, Roles
 from dmtl_cli.guess.columns.sql import quoted, sql_column, sql_texts

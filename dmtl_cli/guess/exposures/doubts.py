@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 import polars as pl
 
 from dmtl_cli.config.errors import Exit, UserError
-from dmtl_cli.data.log.invalid import is_of_1970
-from dmtl_cli.data.log.lengths import clock_seconds, not_negative
-from dmtl_cli.data.log.source import Store
-from dmtl_cli.data.log.types import WORDS
-from dmtl_cli.data.log.written import floats
+from dmtl_cli.data.log.checked.invalid import is_of_1970
+from dmtl_cli.data.log.formats.source import Store
+from dmtl_cli.data.log.values.lengths import clock_seconds, not_negative
+from dmtl_cli.data.log.values.types import WORDS
+from dmtl_cli.data.log.values.written import floats
 from dmtl_cli.guess.columns import words
 from dmtl_cli.guess.columns.roles import Roles
 from dmtl_cli.guess.columns.sql import in_brackets, quoted, sql_column, sql_text

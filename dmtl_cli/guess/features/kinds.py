@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import polars as pl
 
-from dmtl_cli.data.log.written import floats
+from dmtl_cli.data.log.values.written import floats
 from dmtl_cli.guess.columns import words
 from dmtl_cli.guess.columns.alike import are_same, offers, second_id
 from dmtl_cli.guess.columns.ends import ended, to_come

@@ -21,12 +21,12 @@ from dmtl_cli.config.days import before
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.features import Feature
 from dmtl_cli.config.schema import Config
-from dmtl_cli.data.log.day import FEATURE, ID, Day
-from dmtl_cli.data.log.labels import converted
-from dmtl_cli.data.log.places import days_of
+from dmtl_cli.data.log.checked.day import FEATURE, ID, Day
+from dmtl_cli.data.log.checked.labels import converted
+from dmtl_cli.data.log.files.places import days_of
+from dmtl_cli.data.log.files.schema import Schema
+from dmtl_cli.data.log.files.shares import share_groups
 from dmtl_cli.data.log.reader import Log
-from dmtl_cli.data.log.schema import Schema
-from dmtl_cli.data.log.shares import share_groups
 from dmtl_cli.guess.columns.values import FEW, is_constant, numbers
 from dmtl_cli.guess.features import rates
 from dmtl_cli.guess.features.requests import UNSERVED, is_of_request, made_of_the_request

@@ -13,14 +13,14 @@ from dmtl_cli.config.days import before
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.expressions import sources_of
 from dmtl_cli.config.table import Joined
-from dmtl_cli.data.log import sizes
-from dmtl_cli.data.log.checks import Checked
-from dmtl_cli.data.log.computed import plain
-from dmtl_cli.data.log.day_files import DayFiles
-from dmtl_cli.data.log.joined import Outcomes
+from dmtl_cli.data.log.checked.checks import Checked
+from dmtl_cli.data.log.files.day_files import DayFiles
+from dmtl_cli.data.log.files.joined import Outcomes
+from dmtl_cli.data.log.files.rows import frames
+from dmtl_cli.data.log.files.table import Table
 from dmtl_cli.data.log.reader import Log
-from dmtl_cli.data.log.rows import frames
-from dmtl_cli.data.log.table import Table
+from dmtl_cli.data.log.values import sizes
+from dmtl_cli.data.log.values.computed import plain
 
 _MOST = 0.9  # of the rows of a table without an exposure are hardly what came of exposures
 _FEW = 0.05  # as many exposures of one id as this share of the rows, by chance

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dmtl_cli.data.log import sizes
+from dmtl_cli.data.log.values import sizes
 
 IMPORTS = 560_000_000
 """of a run of next to nothing: Python with torch, Polars, pyarrow, onnx and onnxruntime, and what these allocate"""

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import polars as pl
 
 from dmtl_cli.config.schema import Config
-from dmtl_cli.data.log.day import ID, Day
+from dmtl_cli.data.log.checked.day import ID, Day
 from dmtl_cli.guess.columns import words
 from dmtl_cli.guess.columns.sql import quoted, sql_column, sql_text
 from dmtl_cli.guess.exposures.doubts import USERS, both

@@ -8,8 +8,8 @@ from typing import Any
 import polars as pl
 
 from dmtl_cli.config.schema import Config
-from dmtl_cli.data.log.rows import frames
-from dmtl_cli.data.log.table import Table
+from dmtl_cli.data.log.files.rows import frames
+from dmtl_cli.data.log.files.table import Table
 from dmtl_cli.guess.columns.roles import Guess, Roles
 from dmtl_cli.guess.columns.values import FEW
 from dmtl_cli.guess.columns.words import count

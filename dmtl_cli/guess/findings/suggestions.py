@@ -14,15 +14,15 @@ from dmtl_cli.config.days import before
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.features import Feature
 from dmtl_cli.config.schema import Config
-from dmtl_cli.data.log import sizes
-from dmtl_cli.data.log.day import ID, TIME, Block, Day
-from dmtl_cli.data.log.objects import with_fields
-from dmtl_cli.data.log.places import SUFFIXES, Places
+from dmtl_cli.data.log.checked.day import ID, TIME, Block, Day
+from dmtl_cli.data.log.files.places import SUFFIXES, Places
+from dmtl_cli.data.log.files.schema import Schema
+from dmtl_cli.data.log.formats.objects import with_fields
+from dmtl_cli.data.log.formats.source import File, Store
+from dmtl_cli.data.log.formats.text_rows import separator_of
 from dmtl_cli.data.log.reader import Log
-from dmtl_cli.data.log.schema import Schema
-from dmtl_cli.data.log.source import File, Store
-from dmtl_cli.data.log.text_rows import separator_of
-from dmtl_cli.data.log.types import formatted
+from dmtl_cli.data.log.values import sizes
+from dmtl_cli.data.log.values.types import formatted
 from dmtl_cli.data.threshold import heavy_tail
 from dmtl_cli.guess.columns import words
 from dmtl_cli.guess.columns.values import (

@@ -13,11 +13,11 @@ from dmtl_cli.config.data import Data, Events
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.expressions import sources_of
 from dmtl_cli.config.schema import Config
-from dmtl_cli.data.log.computed import Computed
-from dmtl_cli.data.log.day import Day
-from dmtl_cli.data.log.schema import Schema
-from dmtl_cli.data.log.table import Table
-from dmtl_cli.data.log.types import booleans
+from dmtl_cli.data.log.checked.day import Day
+from dmtl_cli.data.log.files.schema import Schema
+from dmtl_cli.data.log.files.table import Table
+from dmtl_cli.data.log.values.computed import Computed
+from dmtl_cli.data.log.values.types import booleans
 from dmtl_cli.data.threshold import measured_threshold
 from dmtl_cli.guess.columns.roles import Roles
 from dmtl_cli.guess.columns.sql import quoted, sql_name, sql_text, with_booleans

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 
-from dmtl_cli.data.log.joined import BASKET
+from dmtl_cli.data.log.files.joined import BASKET
 from dmtl_cli.guess.columns import languages, words
 from dmtl_cli.guess.columns.remembered import remembered
 from dmtl_cli.guess.columns.roles import Roles

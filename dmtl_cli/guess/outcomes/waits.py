@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from dmtl_cli.data.log.clocks import Came, rows_of
+from dmtl_cli.data.log.formats.clocks import Came, rows_of
 from dmtl_cli.guess.columns.values import instants
 from dmtl_cli.guess.columns.words import count
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from dmtl_cli.config.errors import UserError
-from dmtl_cli.data.log.source import Store
+from dmtl_cli.data.log.formats.source import Store
 
 _DDL, _LONG = (".sql", ".hql", ".ddl"), 1 << 20  # endings of names; bytes that are read
 _PART = re.compile(r"(?P<prefix>.*?)\d{4}_part_\d+\b.*")

@@ -6,7 +6,7 @@ import itertools
 
 import polars as pl
 
-from dmtl_cli.data.log.exploded import Exploded
+from dmtl_cli.data.log.formats.exploded import Exploded
 
 _SEVERAL = 1.2  # elements a row
 

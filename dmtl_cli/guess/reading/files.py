@@ -16,9 +16,9 @@ from pyarrow import fs
 
 from dmtl_cli.config.days import folder_day
 from dmtl_cli.config.errors import Exit, UserError
-from dmtl_cli.data.log.day_files import SUCCESS
-from dmtl_cli.data.log.places import SUFFIXES, without_settings
-from dmtl_cli.data.log.source import Store
+from dmtl_cli.data.log.files.day_files import SUCCESS
+from dmtl_cli.data.log.files.places import SUFFIXES, without_settings
+from dmtl_cli.data.log.formats.source import Store
 
 _FAR = 0.1  # of the median: a day far smaller than the others
 PARQUET, CSV, JSON, AVRO, DELTA, ICEBERG = "parquet", "csv", "json", "avro", "delta", "iceberg"

@@ -8,7 +8,7 @@ from functools import partial
 
 import polars as pl
 
-from dmtl_cli.data.log.source import Store
+from dmtl_cli.data.log.formats.source import Store
 from dmtl_cli.guess.columns import words
 from dmtl_cli.guess.columns.objects import opened
 from dmtl_cli.guess.columns.roles import Roles

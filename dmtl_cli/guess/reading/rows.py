@@ -14,12 +14,12 @@ import pyarrow as pa
 
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.table import WHERE, Csv
-from dmtl_cli.data.log import avro
-from dmtl_cli.data.log.checks import LARGEST
-from dmtl_cli.data.log.rows import frames
-from dmtl_cli.data.log.source import File
-from dmtl_cli.data.log.table import Table
-from dmtl_cli.data.log.text_rows import Rows, csv_rows, json_rows
+from dmtl_cli.data.log.checked.checks import LARGEST
+from dmtl_cli.data.log.files.rows import frames
+from dmtl_cli.data.log.files.table import Table
+from dmtl_cli.data.log.formats import avro
+from dmtl_cli.data.log.formats.source import File
+from dmtl_cli.data.log.formats.text_rows import Rows, csv_rows, json_rows
 from dmtl_cli.guess.columns.values import FEW, is_id, share, time_unit
 from dmtl_cli.guess.reading.ddl import Declared, likeliest
 from dmtl_cli.guess.reading.encodings import candidates, encoding_of, example

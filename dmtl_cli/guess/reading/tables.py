@@ -12,8 +12,8 @@ from typing import TypeVar
 import polars as pl
 
 from dmtl_cli.config.errors import Exit, UserError
-from dmtl_cli.data.log import lake
-from dmtl_cli.data.log.source import Store
+from dmtl_cli.data.log.formats import lake
+from dmtl_cli.data.log.formats.source import Store
 from dmtl_cli.guess.columns import words
 from dmtl_cli.guess.columns.objects import OBJECT, is_field, nulls_of, opened
 from dmtl_cli.guess.columns.values import FEW, Kinds

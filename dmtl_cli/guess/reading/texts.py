@@ -9,10 +9,10 @@ from dataclasses import dataclass, field, replace
 
 import polars as pl
 
-from dmtl_cli.data.log.envelopes import OP
-from dmtl_cli.data.log.lengths import clock_seconds, not_negative
-from dmtl_cli.data.log.types import booleans, formatted, lists, without
-from dmtl_cli.data.log.written import floats, grouped_number, ungrouped
+from dmtl_cli.data.log.formats.envelopes import OP
+from dmtl_cli.data.log.values.lengths import clock_seconds, not_negative
+from dmtl_cli.data.log.values.types import booleans, formatted, lists, without
+from dmtl_cli.data.log.values.written import floats, grouped_number, ungrouped
 from dmtl_cli.guess.columns import words
 from dmtl_cli.guess.columns.formats import formats_of
 from dmtl_cli.guess.columns.values import FEW, decimals, is_clock, says_yes_or_no, span

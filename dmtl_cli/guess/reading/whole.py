@@ -11,9 +11,9 @@ from functools import partial
 import polars as pl
 import pyarrow as pa
 
-from dmtl_cli.data.log import lake
-from dmtl_cli.data.log.source import Store
-from dmtl_cli.data.log.types import formatted
+from dmtl_cli.data.log.formats import lake
+from dmtl_cli.data.log.formats.source import Store
+from dmtl_cli.data.log.values.types import formatted
 from dmtl_cli.guess.columns import words
 from dmtl_cli.guess.columns.objects import is_field, opened
 from dmtl_cli.guess.columns.roles import Roles

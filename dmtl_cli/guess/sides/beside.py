@@ -9,7 +9,7 @@ import polars as pl
 
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.expressions import as_own, looked_up, renamed, sources_of
-from dmtl_cli.data.log.computed import Computed
+from dmtl_cli.data.log.values.computed import Computed
 from dmtl_cli.guess.columns.roles import Roles
 from dmtl_cli.guess.columns.sql import with_booleans
 from dmtl_cli.guess.reading.tables import Table

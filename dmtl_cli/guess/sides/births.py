@@ -10,13 +10,13 @@ import pyarrow as pa
 
 from dmtl_cli.config.data import Data, SideTable
 from dmtl_cli.config.errors import UserError
-from dmtl_cli.data.log import sizes
-from dmtl_cli.data.log.checks import Checked
-from dmtl_cli.data.log.day import ID, TIME, Day
-from dmtl_cli.data.log.rows import frames
-from dmtl_cli.data.log.schema import Schema
-from dmtl_cli.data.log.table import Table
-from dmtl_cli.data.log.types import iso_times, localized
+from dmtl_cli.data.log.checked.checks import Checked
+from dmtl_cli.data.log.checked.day import ID, TIME, Day
+from dmtl_cli.data.log.files.rows import frames
+from dmtl_cli.data.log.files.schema import Schema
+from dmtl_cli.data.log.files.table import Table
+from dmtl_cli.data.log.values import sizes
+from dmtl_cli.data.log.values.types import iso_times, localized
 from dmtl_cli.guess.columns.roles import Roles
 from dmtl_cli.guess.columns.values import instants
 from dmtl_cli.guess.columns.words import count

@@ -19,11 +19,11 @@ from dmtl_cli.config.days import before
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.features import Feature
 from dmtl_cli.config.schema import Config
-from dmtl_cli.data.log.day import ID, Day
+from dmtl_cli.data.log.checked.day import ID, Day
+from dmtl_cli.data.log.files.schema import Schema
+from dmtl_cli.data.log.files.shares import share_groups
+from dmtl_cli.data.log.files.table import Table as LogTable
 from dmtl_cli.data.log.reader import Log
-from dmtl_cli.data.log.schema import Schema
-from dmtl_cli.data.log.shares import share_groups
-from dmtl_cli.data.log.table import Table as LogTable
 from dmtl_cli.guess.columns.roles import Roles
 from dmtl_cli.guess.columns.values import FEW, instants, numbers, share, short, time_unit
 from dmtl_cli.guess.columns.zones import is_naive

@@ -10,9 +10,9 @@ import polars as pl
 
 from dmtl_cli.config.errors import such_as
 from dmtl_cli.config.schema import Config
-from dmtl_cli.data.log.day import ID, Day
+from dmtl_cli.data.log.checked.day import ID, Day
+from dmtl_cli.data.log.files.schema import Schema
 from dmtl_cli.data.log.reader import Log
-from dmtl_cli.data.log.schema import Schema
 from dmtl_cli.guess.columns import words
 from dmtl_cli.guess.columns.ends import End, end_of
 from dmtl_cli.guess.columns.roles import Guess, Roles

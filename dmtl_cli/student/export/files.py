@@ -18,7 +18,7 @@ from dmtl_cli.config.evaluate import TOPK
 from dmtl_cli.config.export import Export, Numbers
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.features.layout import Encoded
-from dmtl_cli.data.log.day import ID, Day
+from dmtl_cli.data.log.checked.day import ID, Day
 from dmtl_cli.runs.keyed import with_key
 from dmtl_cli.serving import vectors as stored
 from dmtl_cli.serving.files import ITEMS, USERS

@@ -17,7 +17,7 @@ import polars as pl
 from dmtl_cli.config.export import Numbers
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.features.layout import Encoded
-from dmtl_cli.data.log.day import ID
+from dmtl_cli.data.log.checked.day import ID
 from dmtl_cli.runs.gates import Measure, exactly
 from dmtl_cli.serving import canary
 from dmtl_cli.student.export import pt2_file

@@ -10,7 +10,7 @@ import polars as pl
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.data.features.kinds.kind import Kind, Learned, share
 from dmtl_cli.data.features.layout import Array, IdColumn
-from dmtl_cli.data.log.column_types import words_of
+from dmtl_cli.data.log.values.column_types import words_of
 
 _EXACT = 2.0**53  # from here on a float may be another integer than it was read from: 2 ** 53 + 1 is read as 2 ** 53
 

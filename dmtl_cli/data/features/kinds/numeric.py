@@ -16,7 +16,7 @@ import polars as pl
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.data.features.kinds.kind import Kind, Learned, share
 from dmtl_cli.data.features.layout import Array, FloatColumns, IdColumn
-from dmtl_cli.data.log.column_types import words_of
+from dmtl_cli.data.log.values.column_types import words_of
 
 _SAMPLE = 1_000_000  # events whose event-level numbers are measured
 _LARGEST = 10  # deviations from the mean

@@ -11,7 +11,7 @@ from dmtl_cli.config.errors import UserError
 from dmtl_cli.data.features.kinds.categorical import as_ids
 from dmtl_cli.data.features.kinds.kind import Kind, Learned, share
 from dmtl_cli.data.features.layout import Array, PaddedSequence
-from dmtl_cli.data.log.column_types import words_of
+from dmtl_cli.data.log.values.column_types import words_of
 
 
 class Sequence(Kind):

@@ -8,7 +8,7 @@ import polars as pl
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.data.features.kinds.kind import Kind, Learned
 from dmtl_cli.data.features.layout import Array, FloatColumns
-from dmtl_cli.data.log.column_types import words_of
+from dmtl_cli.data.log.values.column_types import words_of
 
 
 class Vector(Kind):
