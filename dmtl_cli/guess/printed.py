@@ -17,7 +17,7 @@ from dmtl_cli.guess.feature_lines import scalar, unwritten
 from dmtl_cli.guess.features.inputs import Input
 from dmtl_cli.guess.known import Log, timezone_of
 from dmtl_cli.guess.sides.side_tables import Side
-from dmtl_cli.guess.writing import path_of, read_once
+from dmtl_cli.guess.writing import path_of
 
 _NUMBER = re.compile(r"(?<![\w'.])\d[\d,.]*%?(?![\w'])")
 _HOLDS = re.compile(r"^export\.items: .*: holds for ([\d,]+) of ([\d,]+) items")
@@ -49,8 +49,8 @@ def told_roles(log: Log, now: str, before: str = "") -> list[dict[str, Any]]:
     sides = log.inputs.sides.items()
     named += [("joined", Guess(path_of(one.table), one.why)) for one in log.later]
     named += [(f"{name} table", Guess(path_of(side.table), _about_side(side))) for name, side in sides]
-    if (once := read_once(log)) is not None:
-        named.append(("unique", once[0]))
+    if log.once is not None:
+        named.append(("unique", log.once[0]))
     served = log.inputs.served.condition
     named += [("served", Guess("by export.items", f"{served.column}: {served.why}"))] if served is not None else []
     items = log.inputs.sides.get("items")

@@ -23,7 +23,6 @@ from dmtl_cli.guess.exposures.labels import GOOD
 from dmtl_cli.guess.feature_lines import feature_lines, indented, joined_lines, scalar
 from dmtl_cli.guess.features.goals import by_length, goal_lines
 from dmtl_cli.guess.findings.left_out import condition_of
-from dmtl_cli.guess.findings.repeats import of_identical, unique_of
 from dmtl_cli.guess.findings.unclicked import acted
 from dmtl_cli.guess.known import Log, instants_of, timezone_of
 from dmtl_cli.guess.outcomes.state_lines import state_lines
@@ -248,7 +247,7 @@ def _events(log: Log, types: Types) -> list[str]:
     pairs = {one.key: one.computed[0] for one in log.later if one.computed}
     once = dict.fromkeys(one.key for one in log.later if one.once)
     lines += [f"unique: {key}  # of a user and item one exposure a day: what follows names none" for key in once]
-    if (found := read_once(log)) is not None:
+    if (found := log.once) is not None:
         lines.append(_line(log, "unique", found[0]))
         pairs |= found[1]
     lines += _labels(log)
@@ -263,20 +262,6 @@ def _events(log: Log, types: Types) -> list[str]:
     else:
         lines.append("# request: COLUMN  # no column looks like a request (one served list)")
     return lines + joined_lines(log.later, lambda one: _place_of(log, one, types)) + _later(log)
-
-
-def read_once(log: Log) -> tuple[Guess, dict[str, str]] | None:
-    """The column by which one is read of rows that came twice, and how it is made where it is computed; None where
-    nothing tells such rows, or what follows an exposure names none."""
-    if any(one.once for one in log.later):
-        return None
-    if (found := unique_of(log.events.frame, log.roles, log.later)) is not None:
-        return found, {}
-    if (same := of_identical(log.events.frame, log.roles)) is None:
-        return None
-    later = (name for one in log.later for name in (one.key, one.event_key, *one.columns))
-    name = free("exposure", {*log.events.frame.columns, *log.roles.made, *later})
-    return Guess(name, same[1]), {name: same[0]}
 
 
 def _place_of(log: Log, one: Outcomes, types: Types) -> list[str]:

@@ -10,6 +10,8 @@ from dmtl_cli.guess.columns import words
 from dmtl_cli.guess.columns.values import FEW, share, within
 
 SEPARATORS = ("\x02", " | ", "|", "; ", ";", ", ", ",")
+ITEMS = 0.2
+"""share of the values of lists that are items, where they are histories"""
 _ROWS = 10_000  # that are looked at
 _CUT = 0.2  # of the texts have the sign
 _ALONE = 0.95  # of the pieces of texts are whole texts elsewhere
@@ -18,10 +20,6 @@ _ONCE, _EACH = 0.1, 5  # of the words of tags stand in one text alone, as half o
 _LENGTHS = 3  # different numbers of tags
 _NAMED = r"^\s*[\w.-]+=[^=;&|]*([;&|]\s*[\w.-]+=[^=;&|]*)+[;&|]?\s*$"
 _MANY = 100  # values of a name, which are measured or each of its own then
-
-
-ITEMS = 0.2
-"""share of the values of lists that are items, where they are histories"""
 
 
 def separator_in(c: str, s: pl.Series, items: pl.Series | None = None) -> str | None:
