@@ -99,6 +99,22 @@ def test_rows_that_are_sent_twice_without_an_id_are_read_once(tmp_path: Path) ->
     assert found["rows"] == len(plain.filter(pl.col("day") == day))
 
 
+def test_a_copy_may_say_when_it_came(tmp_path: Path) -> None:
+    """By a column that is named so, and of lists by any time of a row that is not the row's own."""
+    x = drawn(0)
+    rows = frame(request_id=x["request"], position=x["position"])
+    rows = rows.unique(["request_id", "item_id"], keep="first", maintain_order=True)
+    keys = ["request_id", "user_id"]
+    lists = rows.group_by(keys, maintain_order=True).agg(pl.col("ts").first(), shown=pl.struct(pl.exclude(*keys, "ts")))
+    for name, one, came in (("flat", rows, "recv_ts"), ("lists", lists, "collected")):
+        sent = twice(one)
+        sent = sent.with_columns(pl.Series(came, 1000 * int(x["at"].min()) + 977 * np.arange(len(sent))))
+        (home := tmp_path / name).mkdir()
+        ended, raw, _ = made(home, lambda to, sent=sent: sent.write_ndjson(to / "sent.jsonl"))  # type: ignore[misc]
+        assert ended.code == 0 and raw["data"]["events"].get("unique") == "exposure", (name, ended.out)
+        assert f"in all columns but {came}" in " ".join(ended.out.split()), ended.out
+
+
 def test_an_item_that_is_shown_twice_in_a_list_is_no_copy(tmp_path: Path) -> None:
     x = drawn(0)
     rows = frame(request_id=x["request"], position=x["position"])

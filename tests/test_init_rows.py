@@ -99,6 +99,18 @@ def opened(x: dict[str, Any]) -> list[dt.datetime | None]:
     return [t if c else None for t, c in zip(at, x["click"], strict=True)]
 
 
+def test_a_flag_beside_the_time_of_the_click(tmp_path: Path) -> None:
+    """Set in the same rows, it is the click, whatever it is called."""
+    x = unseen.drawn(0)
+    rows = frame(drop=("clicked",), clicked_at=opened(x), hit=x["click"].astype(bool))
+    ended, raw, text = made(tmp_path, daily(rows))
+    assert ended.code == 0 and raw["data"]["events"]["click"] == "hit", ended.err
+    assert "set just where there is clicked_at; or clicked_at" in text
+    other = rows.with_columns(hit=pl.col("hit").shuffle(1))
+    _, raw, _ = made(tmp_path / "other", daily(other))
+    assert raw["data"]["events"]["click"] == "clicked_at"
+
+
 def test_a_click_as_a_timestamp(tmp_path: Path) -> None:
     ended, raw, text = made(tmp_path, daily(frame(drop=("clicked",), clicked_at=opened(unseen.drawn(0)))))
     events = raw["data"]["events"]

@@ -139,8 +139,8 @@ CLICKED: Patterns = (
 WHEN = any_of("time ts at on date day timestamp datetime epoch utc created updated published modified 时间 日期")
 """a time"""
 WRITTEN = any_of(
-    "etl load loaded insert inserted ingest ingested ingestion received receive processed sent sync synced upload"
-    " uploaded stored written updated modified dw dwh export exported"
+    "etl load loaded insert inserted ingest ingested ingestion received receive recv rcvd processed sent sync synced"
+    " upload uploaded stored written updated modified dw dwh export exported"
     " carga cargado recibido insertado procesado carregado recebido inserido processado chargé charge reçu recu geladen"
     " empfangen eingefügt verarbeitet caricato ricevuto inserito ontvangen verwerkt załadowano zaladowano"
     " odebrano"

@@ -124,7 +124,11 @@ def _click(frame: pl.DataFrame, roles: Roles) -> None:
     binary = [c for c in frame.columns if c not in roles.taken and is_binary(frame[c])]
     named = best(frame, binary, words.CLICK, "a click", share_of)
     sure = named is not None and words.by_name(named.column, words.CLICK) > 1
-    roles.click = roles.click or (named if sure else _clicked_at(frame, roles) or named)
+    at = None if sure else _clicked_at(frame, roles)
+    same = (c for c in binary if at and (clicks(frame[c]) == clicks(frame[at.column])).all())
+    if at and (flag := next(same, None)) is not None:
+        at = Guess(flag, f"{share_of(frame[flag])}, set just where there is {at.column}", (at.column, *at.others))
+    roles.click = roles.click or (named if sure else at or named)
     roles.behaviour = behaviour_of(frame, roles) if roles.click is None else None
 
 

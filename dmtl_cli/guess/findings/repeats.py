@@ -10,8 +10,9 @@ import polars as pl
 from dmtl_cli.config.schema import Config
 from dmtl_cli.data.log.files.rows import frames
 from dmtl_cli.data.log.files.table import Table
+from dmtl_cli.guess.columns import words
 from dmtl_cli.guess.columns.roles import Guess, Roles
-from dmtl_cli.guess.columns.values import FEW
+from dmtl_cli.guess.columns.values import FEW, time_unit
 from dmtl_cli.guess.columns.words import count
 from dmtl_cli.guess.outcomes.tables import Outcomes, pair_of, with_keys
 from dmtl_cli.guess.reading.rows import first_rows, names_of
@@ -105,17 +106,29 @@ def unique_of(frame: pl.DataFrame, roles: Roles, later: Iterable[Outcomes] = ())
 
 def of_identical(frame: pl.DataFrame, roles: Roles) -> tuple[str, str] | None:
     """What tells the exposures of a list apart, in SQL, and why, where nearly all rows that repeat a list and an item
-    are the same in all columns, as what is sent twice; None where hardly a row is."""
+    are the same in all columns but when they came, as what is sent twice; None where hardly a row is."""
     if roles.request is None or roles.item is None or roles.behaviour is not None:
         return None
     pair = roles.request.column, roles.item.column
-    flat = frame.select(c for c, kind in frame.schema.items() if not kind.is_nested()).drop_nulls([*pair])
+    came = [c for c in frame.columns if _is_of_coming(frame[c], roles)]
+    flat = frame.select(c for c, kind in frame.schema.items() if not kind.is_nested() and c not in came)
+    flat = flat.drop_nulls([*pair])
     same, repeats = (len(flat) - rows.n_unique() for rows in (flat, flat.select(pair)))
     if same < FEW or same < _IDENTICAL * repeats:
         return None
     many = f"{same:,} of {len(frame):,} rows"
-    why = f"{many} equal another of their {' and '.join(pair)} in all columns: one of each is read"
+    but = f" but {', '.join(came)}" if came else ""
+    why = f"{many} equal another of their {' and '.join(pair)} in all columns{but}: one of each is read"
     return pair_of(*pair), why
+
+
+def _is_of_coming(s: pl.Series, roles: Roles) -> bool:
+    """Whether a column says when a row came: a time that is named so, or another than the row's of a whole list."""
+    if roles.item is None or s.name in {g.column for g in roles.named.values()}:
+        return False
+    element = roles.item.column.rpartition(".")[0]
+    of_list = bool(element) and not s.name.startswith(f"{element}.")
+    return (of_list or words.says(s.name, words.WRITTEN)) and time_unit(s) is not None
 
 
 def repeats_in_words(found: dict[str, Any], rows: int) -> list[str]:
