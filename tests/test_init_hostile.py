@@ -90,7 +90,7 @@ def test_rows_that_are_sent_twice_without_an_id_are_read_once(tmp_path: Path) ->
     ended, raw, _ = made(tmp_path, write)
     assert ended.code == 0, ended.err
     events = raw["data"]["events"]
-    assert events["unique"] == "exposure" and events["computed"]["exposure"] == "request_id || '/' || item_id"
+    assert events["unique"] == "request_id" and "computed" not in events
     many = len(twice(plain)) - len(plain)
     said = f"{many} of {len(twice(plain)):,} rows equal another of their request_id and item_id in all columns"
     assert said in " ".join(ended.out.split())
@@ -111,7 +111,7 @@ def test_a_copy_may_say_when_it_came(tmp_path: Path) -> None:
         sent = sent.with_columns(pl.Series(came, 1000 * int(x["at"].min()) + 977 * np.arange(len(sent))))
         (home := tmp_path / name).mkdir()
         ended, raw, _ = made(home, lambda to, sent=sent: sent.write_ndjson(to / "sent.jsonl"))  # type: ignore[misc]
-        assert ended.code == 0 and raw["data"]["events"].get("unique") == "exposure", (name, ended.out)
+        assert ended.code == 0 and raw["data"]["events"].get("unique") == "request_id", (name, ended.out)
         assert f"in all columns but {came}" in " ".join(ended.out.split()), ended.out
 
 
@@ -157,10 +157,8 @@ def test_rows_that_are_sent_twice_beside_what_names_user_and_item(tmp_path: Path
     events = raw["data"]["events"]
     joined = events["joined"]["bookings"]
     assert ended.code == 0 and events["unique"] != joined["event_key" if "event_key" in joined else "key"], text
-    assert {events["computed"][c] for c in (events["unique"], joined.get("event_key", joined["key"]))} == {
-        "request_id || '/' || item_id",
-        "user_id || '/' || item_id",
-    }
+    assert events["unique"] == "request_id"
+    assert events["computed"][joined.get("event_key", joined["key"])] == "user_id || '/' || item_id"
 
 
 def test_lists_of_later_rows_beside_days_of_folders(tmp_path: Path) -> None:

@@ -123,6 +123,40 @@ def test_of_one_id_the_last_with_a_click(delivered: list[tuple[str | None, bool]
     assert found[0] + found[1] == expected
 
 
+def test_an_id_of_a_list_is_of_each_of_its_items() -> None:
+    lists = pl.Series(["p1", "p1", "p2", "p1", "p1", None, None])
+    items = pl.Series(["a", "b", "a", "a", "b", "a", "a"])
+    click = pl.Series([0, 1, 0, 0, 0, 0, 0], dtype=pl.Int8)
+    assert kept(hashed(lists, items), click, ALONE).tolist() == [False, True, True, True, False, True, True]
+    codes = items.replace_strict({"a": 7, "b": 9}).cast(pl.Int64)
+    assert kept(hashed(lists, codes), click, ALONE).tolist() == [False, True, True, True, False, True, True]
+
+
+def test_a_page_that_is_sent_twice_is_read_once(tmp_path: Path) -> None:
+    """Its id is one of the row, which is exploded: each element of it is there once."""
+    shown = [[{"item": f"i{k}", "tap": k == row} for k in range(4)] for row in (0, 1)]
+    pages = pl.DataFrame({"page": ["p0", "p1"], "user": ["u", "v"], "at": [f"{DAY}T10:00:00"] * 2, "shown": shown})
+    (tmp_path / "log").mkdir()
+    pl.concat([pages, pages.head(1)]).write_ndjson(tmp_path / "log" / f"events_{DAY}.jsonl")
+    config = {
+        "workspace": str(tmp_path / "ws"),
+        "data": {
+            "root": str(tmp_path / "log"),
+            "format": "json",
+            "types": {"at": "datetime"},
+            "events": {
+                "path": "events_{day}.jsonl", "explode": "shown", "user": "user", "item": "shown.item", "time": "at",
+                "click": "shown.tap", "conversion": "shown.tap", "unique": "page",
+            },
+        },
+        "features": "auto",
+    }  # fmt: skip
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump(config))
+    ended = dmtl("check", "--config", tmp_path / "c.yaml", "--day", str(DAY), "--json")
+    assert ended.code == 0, ended.err
+    assert (ended.json["rows"], ended.json["click_rate"]) == (8, 0.25)
+
+
 def test_what_is_no_id_of_an_exposure() -> None:
     with pytest.raises(ValidationError, match="unique: item_id has a row for each of its exposures"):
         Events(duration="x", unique="item_id")

@@ -81,9 +81,9 @@ class Events(Table):
     request: Column | None = None
     """the request (one served list) an exposure belongs to: an integer or a string"""
     unique: Column | None = None
-    """the id of an exposure, of which a log that is delivered at least once may have several rows on a day: one of
-    them is read, the last with a click, else the last. Rows without an id are all read. Absent: each row counts, a
-    click once a request"""
+    """the id of an exposure, or of the list that it is in (a request, a page), of which a log that is delivered at
+    least once may have several rows on a day: of those of an id and an item one is read, the last with a click, else
+    the last. Rows without an id are all read. Absent: each row counts, a click once a request"""
     conversions: dict[Name, Column] = Field(default={})
     """further conversion tasks by name, each a boolean column counted with a click (like: is_like); null: unknown"""
     outcomes: tuple[Column, ...] = ()

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from dmtl_cli.guess.columns.roles import Guess, Roles
-from dmtl_cli.guess.columns.values import DAYS, free, time_unit
+from dmtl_cli.guess.columns.values import DAYS, time_unit
 from dmtl_cli.guess.columns.zones import ANY_ZONE, AS_SAID, zone_of
 from dmtl_cli.guess.exposures.doubts import Broken
 from dmtl_cli.guess.features.goals import Goal, goals
@@ -61,18 +61,13 @@ class Log:
         return goals(self.events.frame, self.roles, self.inputs.sides.get("items"), text=text)
 
     @cached_property
-    def once(self) -> tuple[Guess, dict[str, str]] | None:
-        """The column by which one is read of rows that came twice, and how it is made where it is computed; None where
-        nothing tells such rows, or what follows an exposure names none."""
+    def once(self) -> Guess | None:
+        """The column by which one is read of rows that came twice; None where nothing tells such rows, or what follows
+        an exposure names none."""
         if any(one.once for one in self.later):
             return None
-        if (found := unique_of(self.events.frame, self.roles, self.later)) is not None:
-            return found, {}
-        if (same := of_identical(self.events.frame, self.roles)) is None:
-            return None
-        later = (name for one in self.later for name in (one.key, one.event_key, *one.columns))
-        name = free("exposure", {*self.events.frame.columns, *self.roles.made, *later})
-        return Guess(name, same[1]), {name: same[0]}
+        frame, roles = self.events.frame, self.roles
+        return unique_of(frame, roles, self.later) or of_identical(frame, roles)
 
 
 def instants_of(log: Log) -> list[str]:

@@ -50,7 +50,7 @@ def told_roles(log: Log, now: str, before: str = "") -> list[dict[str, Any]]:
     named += [("joined", Guess(path_of(one.table), one.why)) for one in log.later]
     named += [(f"{name} table", Guess(path_of(side.table), _about_side(side))) for name, side in sides]
     if log.once is not None:
-        named.append(("unique", log.once[0]))
+        named.append(("unique", log.once))
     served = log.inputs.served.condition
     named += [("served", Guess("by export.items", f"{served.column}: {served.why}"))] if served is not None else []
     items = log.inputs.sides.get("items")

@@ -247,9 +247,7 @@ def _events(log: Log, types: Types) -> list[str]:
     pairs = {one.key: one.computed[0] for one in log.later if one.computed}
     once = dict.fromkeys(one.key for one in log.later if one.once)
     lines += [f"unique: {key}  # of a user and item one exposure a day: what follows names none" for key in once]
-    if (found := log.once) is not None:
-        lines.append(_line(log, "unique", found[0]))
-        pairs |= found[1]
+    lines += [_line(log, "unique", log.once)] if log.once is not None else []
     lines += _labels(log)
     made = pairs | roles.made | {name: sql_name(one.column) for name, one in log.inputs.shown.items()}
     computed = ", ".join(f"{c}: {quoted(text)}" for c, text in made.items())

@@ -14,7 +14,7 @@ from dmtl_cli.guess.columns import words
 from dmtl_cli.guess.columns.roles import Guess, Roles
 from dmtl_cli.guess.columns.values import FEW, time_unit
 from dmtl_cli.guess.columns.words import count
-from dmtl_cli.guess.outcomes.tables import Outcomes, pair_of, with_keys
+from dmtl_cli.guess.outcomes.tables import Outcomes, with_keys
 from dmtl_cli.guess.reading.rows import first_rows, names_of
 
 _OWN = 0.5  # of the rows have an id of their own
@@ -104,9 +104,9 @@ def unique_of(frame: pl.DataFrame, roles: Roles, later: Iterable[Outcomes] = ())
     return None if named is None else Guess(named, why)
 
 
-def of_identical(frame: pl.DataFrame, roles: Roles) -> tuple[str, str] | None:
-    """What tells the exposures of a list apart, in SQL, and why, where nearly all rows that repeat a list and an item
-    are the same in all columns but when they came, as what is sent twice; None where hardly a row is."""
+def of_identical(frame: pl.DataFrame, roles: Roles) -> Guess | None:
+    """The request, where nearly all rows that repeat one and an item are the same in all columns but when they came, as
+    what is sent twice; None where hardly a row is."""
     if roles.request is None or roles.item is None or roles.behaviour is not None:
         return None
     pair = roles.request.column, roles.item.column
@@ -119,7 +119,7 @@ def of_identical(frame: pl.DataFrame, roles: Roles) -> tuple[str, str] | None:
     many = f"{same:,} of {len(frame):,} rows"
     but = f" but {', '.join(came)}" if came else ""
     why = f"{many} equal another of their {' and '.join(pair)} in all columns{but}: one of each is read"
-    return pair_of(*pair), why
+    return Guess(pair[0], why)
 
 
 def _is_of_coming(s: pl.Series, roles: Roles) -> bool:

@@ -9,10 +9,16 @@ import polars as pl
 from dmtl_cli.runs.ranks import Ranks
 
 
-def hashed(ids: pl.Series) -> pl.Series:
-    """[n] 64 bits of each id, null of none: two of a billion ids are taken for one with a chance of 3%."""
-    plain = ids.cast(pl.Int64, strict=False) if ids.dtype.is_integer() else ids.cast(pl.String)
-    return pl.select(pl.when(plain.is_not_null()).then(plain.hash())).to_series()
+def hashed(ids: pl.Series, items: pl.Series | None = None) -> pl.Series:
+    """[n] 64 bits of each id, or of an id and an item, null of no id: two of a billion are taken for one with a chance
+    of 3%."""
+    keys = [_plain(ids), *([] if items is None else [_plain(items).alias("item")])]
+    found = keys[0].hash() if items is None else pl.DataFrame(keys).select(pl.struct(pl.all())).to_series().hash()
+    return pl.select(pl.when(ids.is_not_null()).then(found)).to_series()
+
+
+def _plain(ids: pl.Series) -> pl.Series:
+    return ids.cast(pl.Int64, strict=False) if ids.dtype.is_integer() else ids.cast(pl.String)
 
 
 def kept(ids: pl.Series, click: pl.Series, ranks: Ranks) -> npt.NDArray[np.bool_]:

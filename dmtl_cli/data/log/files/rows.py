@@ -139,20 +139,21 @@ class TableRows:
         return found
 
     def decide(self, groups: Groups, ranks: Ranks = ALONE) -> None:
-        """Finds by a pass of its own which rows of an id are read, where `unique` names one; without this call `blocks`
-        does it, as one rank.
+        """Finds by a pass of its own which rows of an id are read, of events which of an id and an item, where `unique`
+        names one; without this call `blocks` does it, as one rank.
 
         Args:
             groups: of this rank, those of the others before and behind them.
         """
         if self._unique is None or (ranks.size == 1 and self.selection.groups == groups):
             return
-        click = {self._events.click} if self._events and self._events.click else set()
+        more = {c for c in (self._events.item, self._events.click) if c} if self._events else set()
         found = [pl.DataFrame({"id": [], "click": []}, schema={"id": pl.UInt64, "click": pl.Int8})]
-        for rows in self._chosen({self._unique} | click, groups, sizes.BLOCK):
+        for rows in self._chosen({self._unique} | more, groups, sizes.BLOCK):
             if n := len(rows.frame):
                 order = read_click(rows, self._events) if self._events else pl.zeros(n, pl.Int8, eager=True)
-                found.append(pl.DataFrame([hashed(rows.frame[self._unique]).alias("id"), order.alias("click")]))
+                ids = hashed(rows.frame[self._unique], rows.frame[self._events.item] if self._events else None)
+                found.append(pl.DataFrame([ids.alias("id"), order.alias("click")]))
         every = pl.concat(found)
         self.selection.narrow(kept(every["id"], every["click"], ranks))
 
