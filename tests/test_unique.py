@@ -154,7 +154,7 @@ def test_a_page_that_is_sent_twice_is_read_once(tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text(yaml.safe_dump(config))
     ended = dmtl("check", "--config", tmp_path / "c.yaml", "--day", str(DAY), "--json")
     assert ended.code == 0, ended.err
-    assert (ended.json["rows"], ended.json["click_rate"]) == (8, 0.25)
+    assert (ended.json["rows"], ended.json["labels"]["click_rate"]) == (8, 0.25)
 
 
 def test_what_is_no_id_of_an_exposure() -> None:
