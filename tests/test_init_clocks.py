@@ -81,7 +81,11 @@ def beside(hours: float, late: float = 4.0) -> pl.DataFrame:
     [
         (3, "UTC", "most times are UTC+3 of received_at beside them"),
         (0, "Africa/Nairobi", "most times are those of received_at in UTC"),
-        (5, "UTC", "UTC shifts nothing; written in UTC? timezone: Africa/Nairobi"),  # neither: who knows is asked
+        (
+            5,
+            "UTC",
+            "(timezone: UTC leaves them so); written in UTC? timezone: Africa/Nairobi",
+        ),  # neither: who knows is asked
     ],
 )
 def test_instants_beside_a_clock_tell_whose_it_is(hours: float, zone: str, said: str) -> None:

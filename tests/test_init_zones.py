@@ -115,7 +115,10 @@ def test_folders_of_their_days_stay(tmp_path: Path, form: str) -> None:
 def test_a_clock_without_a_zone_is_theirs(tmp_path: Path, days: str | None) -> None:
     data, said = written(tmp_path, zone="Asia/Tokyo", days=days, form="naive")
     assert data["timezone"] == "UTC" and ("partition" in data["events"]) == (days is not None)  # type: ignore[operator]
-    told = "as --timezone says: ts names no zone and is the clock of Asia/Tokyo: its days are local, UTC shifts nothing"
+    told = (
+        "as --timezone says: ts names no zone and is the clock of Asia/Tokyo: its days are local as they stand"
+        " (timezone: UTC leaves them so)"
+    )
     assert f"timezone Asia/Tokyo {told}; yet the rows begin and end at 9:00, the midnight of UTC-9" in " ".join(
         said.split()
     )
@@ -182,7 +185,7 @@ def test_a_clock_that_sleeps_by_utc_is_of_utc() -> None:
     assert (zone, why) == ("Asia/Tokyo", told)
     assert is_night(at.dt.replace_time_zone("UTC"), "Asia/Tokyo") and not is_night(at, "America/New_York")
     zone, why = of_users(at, "timestamp", "America/New_York")
-    told = "UTC shifts nothing; yet fewest rows come at 19:00, as at 4:00 of UTC+9"
+    told = "(timezone: UTC leaves them so); yet fewest rows come at 19:00, as at 4:00 of UTC+9"
     assert zone == "UTC" and why.endswith(f"{told}: if they are written in UTC, write timezone: America/New_York")
     assert of_users(at, "timestamp", "UTC") == ("UTC", "as --timezone says")
 

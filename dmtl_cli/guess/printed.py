@@ -54,6 +54,9 @@ def told_roles(log: Log, now: str, before: str = "") -> list[dict[str, Any]]:
     served = log.inputs.served.condition
     named += [("served", Guess("by export.items", f"{served.column}: {served.why}"))] if served is not None else []
     items = log.inputs.sides.get("items")
+    if items is not None and items.version is not None and items.version.is_birth:
+        since = items.version
+        named.append(("there since", Guess(since.column, since.why.removeprefix(f"{since.column}: "))))
     if served is None and items is not None and items.until is not None:
         named.append(("served", Guess("by items.until", items.until.why)))
     if log.roles.click is None and log.roles.perhaps_clicks:
@@ -75,13 +78,14 @@ def told_roles(log: Log, now: str, before: str = "") -> list[dict[str, Any]]:
         row = {"role": "left out", "column": "by where", "why": "; ".join(one.what for one in log.left)}
         out.append(row | {"as_before": known})
     taken, later = {g.column for g in log.roles.named.values()}, unwritten(log.roles, log.inputs)
-    used = [] if later else log.inputs.used
+    used, said = [] if later else log.inputs.used, log.inputs.said
+    came_of = [c for one in log.later for c in one.columns if c not in taken]
     for role, columns in (
-        ("outcomes", [g.column for g in log.roles.outcomes if g.column not in taken]),
+        ("outcomes", [*(g.column for g in log.roles.outcomes if g.column not in {*taken, *came_of}), *said, *came_of]),
         *((f"{side} features", [i.column for i in used if i.side == side]) for side in ("user", "item", "context")),
         ("no features yet", later),
         ("known late", [] if later else _of_tables(log.inputs.held)),
-        ("not used", [g.column for g in log.inputs.unused]),
+        ("not used", [g.column for g in log.inputs.unused if g.column not in said]),
     ):
         if columns:
             row = {"role": role, "column": f"{len(columns)}", "why": ", ".join(columns)}

@@ -99,6 +99,7 @@ class Rules:
             what = f"{OUTCOMES}: no table has a column {absent[0]}{did_you_mean(absent[0], known)}"
             raise UserError(what, f"it is one of {', '.join(dict.fromkeys(known))}", Exit.USAGE)
         inputs.leave_out(self.outcomes, _AS_SAID)
+        inputs.said = [c for c in self.outcomes if c not in events.frame.columns]
 
     def refuse_within(self, later: Sequence[Outcomes]) -> None:
         """Raises UserError 2 where `within` is said of no table: of one whose rows name exposures it says in how many

@@ -13,12 +13,14 @@ import polars as pl
 
 from dmtl_cli.config.commands import command, typed
 from dmtl_cli.config.errors import Exit, UserError
+from dmtl_cli.config.expressions import sources_of
 from dmtl_cli.guess.columns import words
 from dmtl_cli.guess.columns.values import has_days, mean, share
 from dmtl_cli.guess.features.units import with_units
 from dmtl_cli.guess.known import Log
 from dmtl_cli.guess.outcomes.keys import likeliest
 from dmtl_cli.guess.outcomes.state_lines import state_lines
+from dmtl_cli.guess.outcomes.tables import ROW
 from dmtl_cli.guess.reading.arrival import BY_TIME
 from dmtl_cli.guess.reading.rewrites import LOOKS, NEEDED
 from dmtl_cli.guess.rules import NONE, Rules
@@ -137,9 +139,12 @@ def is_label(edits: Sequence[tuple[int, str, str]]) -> bool:
 
 
 def goals_of(log: Log) -> list[str]:
-    """What may tell a good click, a line each."""
-    told = state_lines(log.events.frame, log.roles, log.later, by_name=True)
-    rules = [f"--conversion {typed(one.expression)}  # {one.why}" for one in log.goals]
+    """What may tell a good click, a line each: of a table of which any row tells one no part of its rows."""
+    label = log.roles.conversion.column if log.roles.conversion is not None else ""
+    parts = {c for one in log.later if one.columns.get(label) == ROW for c in one.columns}
+    told = state_lines(log.events.frame, log.roles, log.later, by_name=True, without=parts)
+    goals = [one for one in log.goals if not {*sources_of(one.expression)} <= parts]
+    rules = [f"--conversion {typed(one.expression)}  # {one.why}" for one in goals]
     return [*rules, *(line.removeprefix("# ") for line in told)]
 
 

@@ -4,7 +4,7 @@ them, who saw what when, and what a person should know of it."""
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 
@@ -155,9 +155,8 @@ def _of_files(found: Found, events: Table, whole: Sequence[Table], inputs: Input
 
 def _newest(events: Table, later: Sequence[Outcomes], days: Mapping[dt.date, int]) -> dt.date | None:
     """The newest day that is complete, with what came of its exposures."""
-    waits, came_of = max((one.days_after for one in later), default=0), days_of(later, events)
-    there = {day: n for day, n in days.items() if all(day in of for of in came_of) and before(day, -waits) <= max(days)}
-    return complete_day(there.items())
+    came_of = days_of(later, events, days)
+    return complete_day((day, n) for day, n in days.items() if all(day in of for of in came_of))
 
 
 def _marked(found: Found, table: Table, days: Mapping[dt.date, int], newest: dt.date | None) -> dt.date | None:
@@ -436,16 +435,20 @@ def _with_names(table: Table) -> Table:
     return replace(table, frame=frame, text=text)
 
 
-def days_of(later: Sequence[Outcomes], events: Table) -> list[set[dt.date]]:
+def days_of(later: Sequence[Outcomes], events: Table, days: Iterable[dt.date]) -> list[set[dt.date]]:
     """The days of each table of what came of exposures that has files of its own by day, as the others are waited for;
-    of one of which a day reads further days, those that have these too."""
+    of one of which a day reads further days, those that have these too.
+
+    Args:
+        days: of the events.
+    """
     out = list[set[dt.date]]()
     for one in later:
         files, after = one.table.files, one.days_after
-        there = {day for day, _ in files.days}
+        there = {*days} if files.files == events.files.files else {day for day, _ in files.days}
         if not there and after and one.wait is not None:
             there = {*local_days(one.table.frame[one.wait.came[0]], one.wait.came[1], "UTC").drop_nulls()}
-        elif not there or files.files == events.files.files:
+        elif not there:
             continue
         out.append({day for day in there if all(before(day, -k) in there for k in range(after + 1))})
     return out

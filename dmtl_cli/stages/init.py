@@ -140,7 +140,7 @@ def _first(log: Log, last: dt.date | None) -> dt.date | None:
     sides = [side for side in log.inputs.sides.values() if side.late]
     late = [(side.lag * DAY, {day for day, _ in side.table.files.days}) for side in sides]
     known = {day for day, _ in usual(log.days.items())}
-    came = days_of(log.later, log.events)
+    came = days_of(log.later, log.events, log.days)
     there = [day for day in known if all(day - lag in days for lag, days in late) and all(day in days for days in came)]
     first = last
     many = days_proposed(_rows_of_day(log))
@@ -176,9 +176,9 @@ def _rows_of_day(log: Log) -> int:
 def _about(log: Log, root: str, check: str, learn: str) -> list[str]:
     files = log.events.files
     size, rows = sum(size for _, size in files.files), len(log.events.frame)
-    several = f"{count(len(files.files), 'file')}, {size / 1e6:,.1f} MB"
+    of = f"{path_of(log.events)} ({count(len(files.files), 'file')}, {size / 1e6:,.1f} MB)"
     return [
-        f"Written by {command('init', root)}: guesses from {rows:,} rows of {path_of(log.events)} ({several}).",
+        f"Written by {command('init', root)}: guesses from a sample of {rows:,} rows of {of}.",
         "No setting of a model is written: the log decides.",
         f"After an edit: {check}",
         f"Then: {learn.partition('  #')[0]}",

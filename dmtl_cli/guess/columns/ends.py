@@ -86,7 +86,7 @@ def _end(frame: pl.DataFrame, key: str, rows: pl.DataFrame, named: bool) -> End 
     ended = items.filter(pl.col(":end") <= newest)
     is_last = _is_whole_days(s, unit) and _goes_on(rows, ended, key)
     until = "the last day on which an item is there" if is_last else "until when an item is there"
-    late = int((ended[":last"] > ended[":end"]).sum())
+    late = int((ended[":last"] > ended[":end"] + (dt.timedelta() if unit in DAYS else _DAY)).sum())  # of any zone
     what = f"{len(ended):,} of {len(items):,} have ended by {newest}, {f'{late:,} were' if late else 'none was'}"
     return End(s.name, is_last, f"{s.name}: {until}: {what} shown after it", unit not in DAYS)
 

@@ -55,7 +55,9 @@ ORDER = spelled(
     " comandat+ comandă gekocht besteld bestelling aankoop betaald købt kjøpt köpt beställ+ bestilt bestilling"
     " betalt ostettu tilattu maksettu dibeli membeli pembelian pesanan dipesan dibayar kharid+ paraggelia đã_mua"
     " mua_hàng đặt_hàng gekauft bestellt bestellung bezahlt comprado comprou compra pedido acheté achat commandé"
-    " acquistato acquisto comprato ordinato куплен+ купил+ купив+ купівл+ покупк+ заказ+ замовлен+ придбан+"
+    " acquistato acquisto comprato ordinato commandes achats bestellungen käufe buchungen compras pedidos reservas"
+    " ordini acquisti prenotazioni bestellingen aankopen boekingen beställningar bestillinger siparişler rendelések"
+    " tilaukset куплен+ купил+ купив+ купівл+ покупк+ заказ+ замовлен+ придбан+"
     " оплачен+ поръчк+ αγορά αγόρασε παραγγελί+ kupljen+ naručen+"
 )
 ORDER_WITHIN = within("購入 注文 決済 구매 주문 결제 購買 下單 訂購 สั่งซื้อ ซื้อ شراء اشترى רכישה נרכש נקנה שולם खरीद خرید")

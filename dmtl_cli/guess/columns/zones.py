@@ -91,7 +91,8 @@ def of_users(
     said, at = _evidence(s, unit, rows, user), instants(s.drop_nulls(), unit)
     beside = None if rows is None else _of_instants(s, unit, rows)
     utc = f"{AS_SAID}: {s.name} names no zone and is taken for UTC, as "
-    clock = f"{AS_SAID}: {s.name} names no zone and is the clock of {zone}: its days are local, UTC shifts nothing"
+    local = "its days are local as they stand (timezone: UTC leaves them so)"
+    clock = f"{AS_SAID}: {s.name} names no zone and is the clock of {zone}: {local}"
     if beside is not None and at is not None and beside[1] in (0, _offset(cast(dt.datetime, at.max()), zone)):
         of = f"most times are {_utc(beside[1])} of {beside[0]} beside them"
         return ("UTC", f"{clock}: {of}") if beside[1] else (zone, utc + f"most times are those of {beside[0]} in UTC")

@@ -58,6 +58,8 @@ class Inputs(Beside):
     """which items may be served, by the columns of their table"""
     guests: Guests | None = None
     """a second id of the user, which is no feature"""
+    said: list[str] = field(default_factory=list)
+    """columns of tables beside the events that a person says are outcomes"""
 
     def add(self, made: Input | Guess) -> None:
         """Puts a column among the features, or among what is left out."""

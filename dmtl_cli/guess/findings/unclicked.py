@@ -64,10 +64,15 @@ class _Label:
 def without_click(config: Config, day: Day, schema: Schema) -> Iterator[str]:
     """A line where more than .5% of a label's good rows have no click; of durations only where most rows without a
     click have none. A good one that a table tells of a user and an item is that of each of their exposures, of which
-    others than the clicked one have no click of their own: nothing is said of it."""
+    others than the clicked one have no click of their own: there is nothing to be done of it."""
     events = config.data.events
-    found = [] if events.click is None else [x for x in _labels(config, day) if not _is_of_pair(events, x.column)]
-    if events.click is None or not (told := [label for label in found if label.is_told]):
+    if events.click is None:
+        return
+    found = _labels(config, day)
+    of_pairs = [label for label in found if label.alone and _is_of_pair(events, label.column)]
+    for label in of_pairs:
+        yield f"{label.said} are of exposures without a click ({events.click}): they count for nothing"
+    if not (told := [label for label in found if label.is_told and label not in of_pairs]):
         return
     said = f"{', '.join(label.said for label in told)} have no click ({events.click}): they count for nothing"
     then = "where a good one stands alone, let the click say so too"

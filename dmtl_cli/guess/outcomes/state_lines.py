@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 
 import polars as pl
 
@@ -21,18 +21,26 @@ _HALF = 0.5  # of the clicks have a state: it is what a click alone makes
 _ALL = 0.9  # of them have any
 
 
-def state_lines(events: pl.DataFrame, roles: Roles, later: Iterable[Outcomes], *, by_name: bool = False) -> list[str]:
+def state_lines(
+    events: pl.DataFrame,
+    roles: Roles,
+    later: Iterable[Outcomes],
+    *,
+    by_name: bool = False,
+    without: Set[str] = frozenset(),
+) -> list[str]:
     """Comments that tell which states of what came of exposures a rule may name, of these tables and of the events'
     own columns, with the share of clicks that each has.
 
     Args:
         events: a sample, with the columns of these tables.
         by_name: whether of the tables only columns that are named like a state are told of.
+        without: columns of tables that are not told of.
     """
     clicked = roles.clicked(events)
     rows, of = (events, "rows") if clicked is None else (events.filter(clicked), "clicks")
     lines, later = list[str](), list(later)
-    for one in later:
+    for one in (one for one in later if without.isdisjoint(one.columns)):
         for c, text in one.columns.items():
             if by_name and not words.says(c, words.STATE):
                 continue
