@@ -56,6 +56,6 @@ def test_the_commands_at_the_top(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         out = ended.out if "recommend" in ended.out else out + ended.out
         last = ended.out
         if "backfill" in line:
-            day = [x for x in last.splitlines() if not x.startswith(" ")][-1]
+            day = [x for x in last.splitlines() if x.startswith("20")][-1]
             assert re.search(r"of reads: served \S+, best list \S+ \(\w+\): (better|worse|no sure)", day), day
     assert "Title, " in last

@@ -166,6 +166,46 @@ def test_the_line_of_a_day_has_the_aim_alone(monkeypatch: pytest.MonkeyPatch) ->
     assert "recall@50 of reads: served .400, best list .400 (popularity)" in told and "click" not in told
 
 
+def an_evaluation(by: float, error: float | None = 0.03, k: int = 50, label: str = "read") -> Manifest:
+    """Of a list that has .3, in a day on which so much more is served."""
+    at = f"{label}.recall@{k}"
+    list_ = {f"popularity.{at}": 0.3, f"popularity.{at}.ahead_of_student": -by}
+    errors = {} if error is None else {f"popularity.{at}.ahead_of_student.se": error}
+    return a_manifest(
+        "evaluation", metrics={f"student.{at}": 0.3 + by} | list_ | errors, config={"evaluate": {"topk": [k]}}
+    )
+
+
+@pytest.mark.parametrize(
+    ("days", "expected"),
+    [
+        ([], None),
+        ([an_evaluation(0.1)], None),
+        ([an_evaluation(0.1), an_evaluation(0.1, error=None)], None),
+        ([an_evaluation(0.1), an_evaluation(0.1, k=20)], None),
+        (
+            [an_evaluation(0.1), an_evaluation(0.1)],  # .03 / sqrt(2)
+            "2 days: recall@50 of reads: served .400, best list of each day .300: better by .100 ±.021",
+        ),
+        (
+            [an_evaluation(0.1), an_evaluation(-0.1), an_evaluation(0.03)],  # days differ by more than users do
+            "3 days: recall@50 of reads: served .310, best list of each day .300: no sure difference, +.010 ±.059",
+        ),
+        (
+            [an_evaluation(-0.1, 0.01, 20, "click")] * 4,
+            "4 days: recall@20 of clicks: served .200, best list of each day .300: worse by .100 ±.005",
+        ),
+    ],
+)
+def test_several_days_end_on_what_they_say_together(
+    days: list[Manifest], expected: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = [Result("evaluation", str(day(2)), "", "abcdef12", f"{k}", {}, {}, [], False) for k in range(len(days))]
+    made.append(Result("export", str(day(2)), "", "abcdef12", "none", {}, {}, [], False))
+    monkeypatch.setattr(Manifest, "read", lambda path: days[int(path.parent.name)])
+    assert said.days_line(made) == expected
+
+
 def test_a_warning_of_several_days_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Again where a number of it is another one by far; whatever ids it names, and which day is in its command."""
     told: list[str] = []

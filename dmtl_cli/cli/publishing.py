@@ -209,9 +209,9 @@ def run(call: Call, day: Day, wait: Wait = "0", allow_gap: AllowGap = False) -> 
 @listed(commands, "backfill", DAILY, "--config mylog.yaml --from 2026-01-01 --to 2026-01-07")
 @publishes("backfill", dated=("first", "--from"), summary=None)
 def backfill(call: Call, first: First, last: Last, allow_gap: AllowGap = False) -> list[Result]:
-    """`run` for each day in order, a line a day on stdout. A refused day (80) does not stop it; the exit code is the
-    first failure's."""
-    from dmtl_cli.cli.said import Earlier, day_line
+    """`run` for each day in order, a line a day on stdout and one of all that are measured. A refused day (80) does not
+    stop it; the exit code is the first failure's."""
+    from dmtl_cli.cli.said import Earlier, day_line, days_line
     from dmtl_cli.stages.run import backfill
 
     earlier: Earlier = {}
@@ -224,7 +224,10 @@ def backfill(call: Call, first: First, last: Last, allow_gap: AllowGap = False) 
     if a > b:
         raise UserError(f"--from {a} is after --to {b}", code=Exit.USAGE)
     _refuse_gap(call, a, allow_gap)
-    return backfill(call.run, between(a, b), ended)
+    results = backfill(call.run, between(a, b), ended)
+    if not call.options.as_json and (whole := days_line(results)) is not None:
+        print(whole)
+    return results
 
 
 @listed(commands, "refresh", DAILY, "--config mylog.yaml")
