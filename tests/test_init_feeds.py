@@ -16,6 +16,9 @@ import yaml
 from initiated import made
 from worlds import dmtl
 
+from dmtl_cli.guess.columns.roles import Roles
+from dmtl_cli.guess.reading.rewrites import values_of
+
 DAYS = ("2026-03-01", "2026-03-02")
 USERS, TITLES = 60, 90
 
@@ -79,6 +82,74 @@ def test_what_follows_names_the_list_and_the_element_in_columns_of_other_names(
     assert found["rows"] == truth["exposures"], "a shelf that came twice is read once"
     assert found["labels"]["click_rate"] == pytest.approx(truth["clicks"] / truth["exposures"], abs=1e-4)
     assert found["labels"]["conversion_rate"] == pytest.approx(truth["good"] / truth["clicks"], abs=0.02)
+
+
+def in_words_nobody_knows(home: Path, lists: bool = True) -> dict[str, int]:
+    """Pages of articles; what was opened of them, more often than pages are shown; and how long it was read. Without
+    `lists` the pages are a row an article. And what the truth is of the last day."""
+    rng = np.random.default_rng(9)
+    truth = {"exposures": 0, "clicks": 0, "good": 0}
+    for day in DAYS:
+        lines, start = list[str](), dt.datetime.fromisoformat(f"{day}T00:30:00+00:00")
+        for k in range(300):
+            user, last = f"u{int(rng.integers(USERS)):03}", day == DAYS[-1]
+            at = int((start + dt.timedelta(minutes=3 * k)).timestamp() * 1000)
+
+            def event(
+                kind: str, after: int, user: str = user, at: int = at, list_: str = f"{day}-{k}", **more: Any
+            ) -> str:
+                told = {"typ": kind, "ts": at + 1000 * after, "user_id": user, "request": list_}
+                return json.dumps(told | more)
+
+            shown = [f"a{int(t)}" for t in rng.choice(TITLES, 8, replace=False)]
+            whole = [event("zzyzx", 0, seen=[{"art": t, "pos": p} for p, t in enumerate(shown)])]
+            lines += whole if lists else [event("zzyzx", 0, article=t) for t in shown]
+            truth["exposures"] += 8 * last
+            for t in shown:
+                if rng.random() < 0.3:
+                    seconds = float(rng.exponential(60))
+                    lines += [event("qwrt", 5, article=t), event("mnbv", 200, article=t, read_ms=round(1e3 * seconds))]
+                    truth["clicks"] += last
+                    truth["good"] += last and seconds >= 45
+        (home / f"events_{day}.jsonl").write_text("".join(f"{line}\n" for line in lines))
+    return truth
+
+
+def test_what_alone_has_lists_is_what_was_shown(tmp_path: Path) -> None:
+    """In words that nobody knows, however many rows the others have."""
+    truth: dict[str, int] = {}
+    write = lambda home: truth.update(in_words_nobody_knows(home))  # noqa: E731
+    ended, raw, _ = made(tmp_path, write, "--conversion", "read_ms >= 45000")
+    assert ended.code == 0, ended.err
+    events = raw["data"]["events"]
+    assert events["where"] == "typ = 'zzyzx'" and events["item"] == "seen.art", events
+    found = dmtl("check", "--config", tmp_path / "mine.yaml", "--day", DAYS[-1], "--json").json
+    assert found["rows"] == truth["exposures"]
+    assert found["labels"]["click_rate"] == round(truth["clicks"] / truth["exposures"], 4)
+    assert found["labels"]["conversion_rate"] == round(truth["good"] / truth["clicks"], 4)
+
+
+def test_lists_of_what_was_bought_are_not_what_was_shown() -> None:
+    kinds = ["a"] * 60 + ["b"] * 20 + ["c"] * 5
+    items = [None] * 80 + [[f"i{k}", "i0", "i1"] for k in range(5)]
+    rows = pl.DataFrame({"kind": kinds, "items": pl.Series(items, dtype=pl.List(pl.String))})
+    values = values_of(rows, "kind", Roles())
+    assert values is not None and values.exposure == ("a",), values
+    lists = rows.with_columns(items=pl.when(pl.col("kind") == "b").then(pl.Series([["x"] * 9] * 85)))
+    values = values_of(lists, "kind", Roles())
+    assert values is not None and (values.exposure, values.click) == (("b",), ("a",)), values
+
+
+def test_rows_that_are_nearly_all_clicks_are_told(tmp_path: Path) -> None:
+    rng = np.random.default_rng(2)
+    n = 2_000
+    at = np.sort(rng.integers(1_772_323_200, 1_772_323_200 + 2 * 86_400, n))
+    rows = {"user_id": rng.integers(0, 150, n), "item_id": rng.integers(0, 300, n), "ts": at}
+    for share, told in ((0.96, True), (0.6, False)):
+        (home := tmp_path / str(share)).mkdir()
+        log = pl.DataFrame(rows | {"clicked": rng.random(n) < share, "read_seconds": rng.exponential(40, n)})
+        ended, _, _ = made(home, lambda to, log=log: log.write_parquet(to / "log.parquet"))  # type: ignore[misc]
+        assert ("% of rows are clicks: where what was shown" in ended.out) == told, ended.out
 
 
 def test_a_device_of_one_user_is_no_item(tmp_path: Path) -> None:

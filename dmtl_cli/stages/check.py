@@ -46,6 +46,7 @@ from dmtl_cli.teacher.rows import rows_per_epoch
 from dmtl_cli.tune import plan
 
 _BLOCKS = 32  # blocks of the day whose durations are described
+_NEARLY_ALL = 0.9  # of the rows are clicks
 RATE = "long_read_rate_at_"
 """and what the config calls a long read"""
 _LATER = 0.05  # of the users or items lack a value in their first row alone, before it is said
@@ -113,6 +114,9 @@ def _warnings(config: Config, day: Day) -> list[str]:
     users, items = int((day.user_events > 0).sum()), int((day.item_events > 0).sum())
     events, repeated = config.data.events, int(day.facts["repeated_clicks"])
     out = warnings(events.user, events.item, users, items, len(day), events.click)
+    if events.click and (share := day.facts["clicks"] / max(1, len(day))) > _NEARLY_ALL:
+        what = f"{events.click}: {share:.0%} of rows are clicks"
+        out.append(f"{what}: where what was shown and not clicked is in the log too, other rows have it")
     text = config.data.format_of(events) in ("csv", "json")
     dropped = events.invalid_rows == "drop"
     whole = ((events.user, day.users, day.user_events), (events.item, day.items, day.item_events))

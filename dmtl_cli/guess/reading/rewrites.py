@@ -22,6 +22,7 @@ _BEFORE = 0.3  # of the rows that are no exposure have one of their user and ite
 _ORDERED = 0.8  # where no word tells it
 _OF_ITEMS = 0.05  # of the rows of a kind have an item, of what is done with items
 _CHANCE = 0.5  # as many at most, by chance
+_LISTED = 0.98  # of the rows of a kind have a list of what was shown
 _READ = 0.99  # of the texts of times are read as such
 _UNDONE = words.any_of(
     "remove[a-z]* delete[a-z]* cancel[a-z]* refund[a-z]* return[a-z]* dislike[a-z]*"
@@ -138,7 +139,10 @@ def values_of(frame: pl.DataFrame, column: str, roles: Roles) -> Behaviours | No
     if not done <= (bare := _without_items(frame, column, roles)):  # else the rows of clicks name exposures alone
         kinds |= dict.fromkeys(done & bare, "")
     told = {*kinds.values()} - {""}
-    if not told:
+    if "exposure" not in told and (lists := _of_lists(frame, column)):
+        rest = [v for v in every if v not in lists]
+        kinds |= dict.fromkeys(lists, "exposure") | ({} if told else dict.fromkeys(rest, "good") | {rest[0]: "click"})
+    elif not told:
         kinds = dict.fromkeys(every, "good") | dict(zip(every, ("exposure", "click"), strict=False))
     elif "exposure" not in told and not kinds[every[0]] and _precedes(frame, column, every[1:], every[:1], roles):
         kinds[every[0]] = "exposure"
@@ -172,6 +176,19 @@ def _without_items(frame: pl.DataFrame, column: str, roles: Roles) -> set[str]:
         return set()
     each = frame.group_by(column).agg(pl.col(roles.item.column).is_not_null().mean().alias("there"))
     return {*each.filter(pl.col("there") < _OF_ITEMS)[column].drop_nulls().cast(pl.String)}
+
+
+def _of_lists(frame: pl.DataFrame, column: str) -> set[str]:
+    """The kinds whose rows alone have a list, nearly each of them, of more elements than there are rows of all others:
+    of what was shown, as there is less of what was bought."""
+    for c in (c for c, kind in frame.schema.items() if kind == pl.List):
+        length = pl.col(c).list.len().fill_null(0)
+        kinds = frame.drop_nulls(column).group_by(column)
+        each = kinds.agg(rows=pl.len(), listed=(length > 0).mean(), elements=length.sum())
+        mine, rest = each.filter(pl.col("listed") >= _LISTED), each.filter(pl.col("listed") < _LISTED)
+        if len(rest) and not rest["elements"].sum() and mine["elements"].sum() > rest["rows"].sum():
+            return {*mine[column].cast(pl.String)}
+    return set()
 
 
 def _precedes(frame: pl.DataFrame, column: str, later: Sequence[str], shown: Sequence[str], roles: Roles) -> bool:
