@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 import pytest
 import yaml
-from initiated import made
+from initiated import features, made
 from worlds import dmtl
 
 from dmtl_cli.guess.columns.roles import Roles
@@ -123,10 +123,16 @@ def test_what_alone_has_lists_is_what_was_shown(tmp_path: Path) -> None:
     assert ended.code == 0, ended.err
     events = raw["data"]["events"]
     assert events["where"] == "typ = 'zzyzx'" and events["item"] == "seen.art", events
+    assert events["explode"] == "seen" and features(raw)["seen_pos"]["kind"] == "categorical"
     found = dmtl("check", "--config", tmp_path / "mine.yaml", "--day", DAYS[-1], "--json").json
     assert found["rows"] == truth["exposures"]
     assert found["labels"]["click_rate"] == round(truth["clicks"] / truth["exposures"], 4)
     assert found["labels"]["conversion_rate"] == round(truth["good"] / truth["clicks"], 4)
+    (tmp_path / "once.yaml").write_text(
+        yaml.safe_dump(raw | {"data": raw["data"] | {"events": events | {"unique": "request"}}})
+    )
+    again = dmtl("check", "--config", tmp_path / "once.yaml", "--day", DAYS[-1], "--json").json
+    assert again["rows"] == found["rows"] and again["joined"] == found["joined"], "of a list each item counts"
 
 
 def test_lists_of_what_was_bought_are_not_what_was_shown() -> None:

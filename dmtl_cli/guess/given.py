@@ -215,9 +215,15 @@ def refuse_given(given: Mapping[str, str], events: Table, roles: Roles, every: S
             raise UserError(what, hint, Exit.USAGE)
 
 
-def refuse_expression(option: str, text: str | None, events: Table, inputs: Inputs, roles: Roles) -> None:
+def refuse_expression(
+    option: str, text: str | None, events: Table, inputs: Inputs, roles: Roles, others: Sequence[Table]
+) -> None:
     """Raises UserError 2 where an expression of an option names no column, or one of the events or of a side table
-    that is not there."""
+    that is not there.
+
+    Args:
+        others: tables beside the events, also those that are not used.
+    """
     if text is None:
         return
     found, columns = sources_of(text), events.frame.columns
@@ -232,6 +238,11 @@ def refuse_expression(option: str, text: str | None, events: Table, inputs: Inpu
         if absent and not hint and (roles.user is None or roles.item is None):
             what = f"{what}, and which ones name the user and the item is not known"
             hint = "kinds of events and other tables are looked for by these: give --user COLUMN and --item COLUMN too"
+        elsewhere = [path_of(table) for table in others if absent and absent[0] in table.frame.columns]
+        if elsewhere and not hint and roles.user is not None and roles.item is not None:
+            what = f"{what}; {elsewhere[0]} has it, and its rows name nothing that the others do"
+            ids = f"is the user {roles.user.column}, and the item {roles.item.column}?"
+            hint = f"{ids} Else give --user COLUMN and --item COLUMN too"
         named = absent[0] if absent else ""
         root, _, field = named.partition(".")
         unused = [(path, why) for path, why in inputs.other if field and PurePosixPath(path).name.split(".")[0] == root]

@@ -11,14 +11,14 @@ import polars as pl
 from dmtl_cli.config.errors import Exit, UserError, did_you_mean
 from dmtl_cli.config.expressions import is_closed, sources_of, with_quotes
 from dmtl_cli.guess.columns.roles import Guess, Roles
-from dmtl_cli.guess.columns.sql import in_brackets, with_booleans
+from dmtl_cli.guess.columns.sql import in_brackets
 from dmtl_cli.guess.columns.values import mean
 from dmtl_cli.guess.features.inputs import Inputs
 from dmtl_cli.guess.findings.left_out import LeftOut, left_out
 from dmtl_cli.guess.outcomes.tables import Outcomes
 from dmtl_cli.guess.outcomes.waits import DAY, Length
 from dmtl_cli.guess.reading.tables import Table
-from dmtl_cli.guess.sides.beside import made_of, named_beside, said
+from dmtl_cli.guess.sides.beside import as_read, made_of, named_beside, said
 from dmtl_cli.guess.sides.side_tables import Side
 from dmtl_cli.guess.writing import path_of
 
@@ -81,7 +81,7 @@ class Rules:
         """The same, as the config has them: see `named_beside`."""
         where = None if self.where is None else named_beside(self.where, events, sides)
         of_items = sides["items"].table if "items" in sides else events
-        return replace(self, where=where, items=self.items and with_booleans(self.items, of_items.flags))
+        return replace(self, where=where, items=self.items and as_read(self.items, {"": of_items}))
 
     def outcomes_of(self, events: Table, roles: Roles) -> list[Guess]:
         """The events' columns among `outcomes` which are none yet. Raises UserError 2: one has another role."""
@@ -183,11 +183,25 @@ def ruled(rules: Rules, events: Table, roles: Roles, inputs: Inputs) -> tuple[li
             served = _newest_rows(*of).filter(inputs.served.holds)
             single = [c for c in sources_of(rules.items) if served[c].n_unique() == 1]
             inputs.leave_out(single, "one value of all items that are served", side="item")
+    _without_ended(inputs)
     if rules.where is None:
         return left_out(events, roles, inputs), events
     mine, events = rows_that_count(rules.where, events, roles, inputs.sides)
     _without_constants(events, roles, inputs)
     return [*left_out(events, roles, inputs, mine.condition), mine], events
+
+
+def _without_ended(inputs: Inputs) -> None:
+    """Leaves out columns of the items' table that tell those that have ended from all others, which have one value: no
+    earlier day knew them."""
+    side, ended = inputs.sides.get("items"), inputs.served.ended
+    if side is None or ended is None or not ended.any():
+        return
+    rows = _newest_rows(side.table, side.key.column)
+    there = rows.filter(~ended)
+    flat = [c for c, kind in rows.schema.items() if not kind.is_nested()]
+    single = [c for c in flat if there[c].n_unique() == 1 < rows[c].n_unique()]
+    inputs.leave_out(single, f"one value of all items that have not ended ({inputs.served.until})", side="item")
 
 
 def _without_constants(events: Table, roles: Roles, inputs: Inputs) -> None:

@@ -31,7 +31,7 @@ from dmtl_cli.guess.findings.repeats import unique_of
 from dmtl_cli.guess.given import below_zero, refuse_expression, refuse_given, told_of, with_clicks, with_grades
 from dmtl_cli.guess.known import Log
 from dmtl_cli.guess.outcomes.dated import by_own_times
-from dmtl_cli.guess.outcomes.keys import by_tables
+from dmtl_cli.guess.outcomes.keys import by_tables, roles_beside
 from dmtl_cli.guess.outcomes.lengths import with_lengths
 from dmtl_cli.guess.outcomes.pairs import outcomes_by_day, outcomes_through, rather_by_pair
 from dmtl_cli.guess.outcomes.seen import of_what_was_seen, unseen
@@ -116,10 +116,10 @@ def understood(root: str, given: Mapping[str, str], lives: str | None, rules: Ru
         roles = replace(roles, made_by=named_beside(roles.made_by, events, inputs.sides))
     if roles.clicked_by is not None:
         roles = replace(roles, clicked_by=named_beside(roles.clicked_by, events, {}))
-    refuse_expression("--conversion", given.get(EXPRESSION), events, inputs, roles)
+    refuse_expression("--conversion", given.get(EXPRESSION), events, inputs, roles, others)
     rules = rules.beside(events, inputs.sides)
     rules.leave_out(events, inputs, later)
-    refuse_expression(WHERE, rules.where, events, inputs, roles)
+    refuse_expression(WHERE, rules.where, events, inputs, roles, others)
     rules.refuse_within(later)
     inputs.other.extend(found.unreadable)
     inputs.told.extend([*_of_days(days, late if len(events.files.files) > 1 else None), *lost, *unseen(events, roles)])
@@ -243,9 +243,7 @@ def _joined(
 
     @cache
     def of(k: int) -> Roles:
-        roles, table = roles_of(named[k].frame, given), named[k]
-        ids = by_tables(table, [other for other in named if other is not table], roles)
-        return roles_of(table.frame, given, ids) if ids else roles
+        return roles_beside(named[k], [other for other in named if other is not named[k]], given)
 
     ids = {c for role, c in given.items() if role in ("user", "item")}
     told = [len(ids.intersection(table.frame.columns)) for table in named]
@@ -331,9 +329,7 @@ def _beside(
 ) -> list[Outcomes]:
     """The tables of what came of a stream's exposures, beside its own kinds of events."""
     shown = with_outcomes(events, later)
-    roles = roles_of(shown.frame, given)
-    if ids := by_tables(shown, [other for other, _ in others], roles):
-        roles = roles_of(shown.frame, given, ids)
+    roles = roles_beside(shown, [other for other, _ in others], given)
     found = rather_by_pair(shown, others, roles, outcomes_of(shown, others, roles))
     rest = [of for of in others if not any(of[0].files is one.table.files for one in found)]
     return [*found, *outcomes_by_day(shown, rest, roles, [*later, *found])]

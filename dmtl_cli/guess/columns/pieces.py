@@ -15,6 +15,7 @@ ITEMS = 0.2
 _ROWS = 10_000  # that are looked at
 _CUT = 0.2  # of the texts have the sign
 _ALONE = 0.95  # of the pieces of texts are whole texts elsewhere
+_THERE = 0.5  # of the pieces of texts are ids that are still there
 _TAGS, _TEXTS, _TIMES = 0.9, 30, 5  # pieces that begin with #; distinct texts, and as many as there are words
 _ONCE, _EACH = 0.1, 5  # of the words of tags stand in one text alone, as half of those of a language do; texts a word
 _LENGTHS = 3  # different numbers of tags
@@ -43,11 +44,11 @@ def separator_in(c: str, s: pl.Series, items: pl.Series | None = None) -> str | 
 
 
 def cut_into(s: pl.Series, ids: pl.Series) -> str | None:
-    """What cuts texts into these ids; None where they are no lists of them."""
+    """What cuts texts into these ids, of which some may not be there any more; None where they are no lists of them."""
     known = ids.cast(pl.String)
     for separator in SEPARATORS:
         is_cut = share(s.str.contains(separator, literal=True)) >= _CUT
-        if is_cut and within(s.head(_ROWS).str.split(separator).explode(), known) >= _ALONE:
+        if is_cut and within(s.head(_ROWS).str.split(separator).explode(), known) >= _THERE:
             return separator
     return None
 

@@ -67,10 +67,23 @@ def where_of(kinds: Kinds) -> str:
     return f"NOT {sql_column(kinds.column)} {sql_texts(kinds.values)}"
 
 
+def with_ones(text: str, columns: Collection[str]) -> str:
+    """An expression in which these columns, of 0 and 1, are compared with 1 where they stand as a condition does:
+    `saved = 1 OR seconds > 9` of `saved OR seconds > 9`."""
+    begins, ends = r"(?:^|(?<![\w\"])(?<!IN )\(|\b(?:AND|OR|NOT)\b)\s*", r"(?=\s*(?:$|\)|\b(?:AND|OR)\b))"
+    alone = rf"({begins}{_any_of(columns)}){ends}"
+    return re.sub(alone, r"\1 = 1", text, flags=re.I) if columns else text
+
+
+def _any_of(columns: Collection[str]) -> str:
+    """A pattern of one of some columns in an expression."""
+    names = "|".join(re.escape(c) for c in sorted(columns, key=len, reverse=True))
+    return rf"""(?:(?<![\w."])(?:{names})(?![\w."])|"(?:{names})")"""
+
+
 def with_booleans(text: str, columns: Collection[str]) -> str:
     """An expression with true and false in place of texts of yes and no which these columns are compared with."""
-    names = "|".join(re.escape(c) for c in sorted(columns, key=len, reverse=True))
-    column = rf"""(?:(?<![\w."])(?:{names})(?![\w."])|"(?:{names})")"""
+    column = _any_of(columns)
     equal, word = r"\s*(?:==?|<>|!=|\bIS\s+(?:NOT\s+)?DISTINCT\s+FROM\b)\s*", r"'(?:[^']|'')*'"
     among = rf"\s+(?:NOT\s+)?IN\s*\(\s*{word}(?:\s*,\s*{word})*\s*\)"
     compared = rf"{column}{equal}{word}|{word}{equal}{column}|{column}{among}"

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 
 from dmtl_cli.config.data import Events
 from dmtl_cli.config.days import before
@@ -65,19 +66,20 @@ def joined_rows(log: Log, found: DayFiles, events: Table) -> dict[str, Any]:
 def _times(log: Log, found: DayFiles, events: Table, table: Outcomes) -> tuple[Ints, tuple[Ints, Ints]]:
     """([units] exposures of the day that have each id of the table, or each of its rows; of a table with a clock where
     the rows of each exposure that has some begin, and end)."""
-    column, date, unique = table.section.id_column, log.data.events.date_column, log.data.events.unique
+    column, date = table.section.id_column, log.data.events.date_column
+    unique, item = log.data.events.unique, log.data.events.item
     spans, change = [np.zeros((2, 0), np.int64)], np.zeros(len(table.units) + 1, np.int64)
     for file in (file for file in events.files if events.has_in(file, column)):
-        wanted = list(
-            dict.fromkeys([*table.event_columns, *(c for c in (date, unique) if c and events.has_in(file, c))])
-        )
+        once = [unique, item] if unique and events.has_in(file, unique) and events.has_in(file, item) else []
+        dated = [date] if date and events.has_in(file, date) else []
+        wanted = list(dict.fromkeys([*table.event_columns, *dated, *once]))
         for frame in frames(events, file, wanted, sizes.BLOCK, found.groups.get(file)):
             rows = frame
             if date:
                 days = Checked(frame, file, 0).date(date, log.data.timezone, nulls=True)
                 rows = frame.filter((days == found.day).fill_null(False))
-            if unique in rows.columns:  # one of an id that was delivered twice is read
-                rows = rows.filter(rows[unique].is_null() | rows[unique].is_first_distinct())
+            if once:  # one of an id and an item that was delivered twice is read
+                rows = rows.filter(pl.col(once[0]).is_null() | pl.struct(once).is_first_distinct())
             begin, end = table.spans(rows.select(plain(rows[c]) for c in table.event_columns), file)
             some = end > begin
             change += np.bincount(begin[some], minlength=len(change)) - np.bincount(end[some], minlength=len(change))

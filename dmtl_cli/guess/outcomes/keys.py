@@ -3,7 +3,7 @@ another, as a request has one user and several items."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
@@ -14,6 +14,7 @@ from dmtl_cli.guess.columns.pieces import cut_into
 from dmtl_cli.guess.columns.roles import Guess, Roles, count_of
 from dmtl_cli.guess.columns.values import FEW, is_constant, is_id, returning, share, within
 from dmtl_cli.guess.exposures.ids import candidates, is_quantity, may_be_ids
+from dmtl_cli.guess.exposures.labels import roles_of
 from dmtl_cli.guess.outcomes.tables import named_after
 from dmtl_cli.guess.reading.tables import Table
 
@@ -36,6 +37,13 @@ class _Key:
     column: str
     role: str | None
     why: str
+
+
+def roles_beside(table: Table, others: Sequence[Table], given: Mapping[str, str]) -> Roles:
+    """The roles of its columns, by the other tables too. See `labels.roles_of` and `by_tables`."""
+    roles = roles_of(table.frame, given)
+    ids = by_tables(table, others, roles)
+    return roles_of(table.frame, given, ids) if ids else roles
 
 
 def by_tables(events: Table, others: Sequence[Table], roles: Roles) -> dict[str, Guess]:

@@ -10,32 +10,45 @@ import polars as pl
 
 from dmtl_cli.guess.columns import words
 from dmtl_cli.guess.columns.roles import Roles
+from dmtl_cli.guess.columns.values import within
 from dmtl_cli.guess.exposures.labels import roles_of
-from dmtl_cli.guess.outcomes.keys import by_tables
+from dmtl_cli.guess.outcomes.keys import roles_beside
 from dmtl_cli.guess.reading.exploding import elements, parallel
 from dmtl_cli.guess.reading.tables import ROWS, Table, exploded, filled
 
 _OWN = 0.9  # of the rows have a user of their own: a table of users
 _SURE = 2  # of the name of an item
+_LISTED = 0.9  # of the ids are in a table of items
 
 
 def as_events(table: Table, others: Sequence[Table], given: Mapping[str, str]) -> Table:
     """The table with a row for each element of its lists where these have the items, and its rows have a user and a
-    time but no item that is named like one; else as it is."""
+    time but no item that is named like one, or that a table beside it lists where none lists the elements; else as it
+    is."""
     groups = parallel(table.frame)
     if not groups:
         return table
     mine = {role: c for role, c in given.items() if c in table.frame.columns}
     if not any(mine.get("item") in columns for _, columns in groups) and _has_item(table, mine):
         return table
+    beside = [t for t in others if t is not table]
+    flat = roles_beside(table, beside, mine)
+    has_listed = flat.user is not None and _is_listed(table, flat, beside)
     for names, columns in groups:
         made = by_elements(table, names)
-        roles = roles_of(made.frame, mine)
-        if ids := by_tables(made, [t for t in others if t is not table], roles):
-            roles = roles_of(made.frame, mine, ids)
-        if _are_events(table, roles, columns):
+        roles = roles_beside(made, beside, mine)
+        if _are_events(table, roles, columns) and (_is_listed(made, roles, beside) or not has_listed):
             return made
     return table
+
+
+def _is_listed(table: Table, roles: Roles, beside: Sequence[Table]) -> bool:
+    """Whether nearly each row has an item that a table beside it has an id of."""
+    if roles.item is None or roles.item.column not in table.frame:
+        return False
+    ids = table.frame[roles.item.column]
+    columns = (t.frame[c] for t in beside for c in t.frame.columns if t.frame.schema[c] == ids.dtype)
+    return ids.count() >= _LISTED * len(ids) and any(within(ids, c) >= _LISTED for c in columns)
 
 
 def of_lone_lists(table: Table, given: Mapping[str, str]) -> Iterator[tuple[Table, Roles]]:

@@ -10,7 +10,6 @@ import polars as pl
 
 from dmtl_cli.guess.columns.roles import Guess, Roles
 from dmtl_cli.guess.columns.values import FEW, Kinds, free, is_id, share, time_unit, within
-from dmtl_cli.guess.exposures.labels import roles_of
 from dmtl_cli.guess.outcomes.followers import (
     NAME,
     THERE,
@@ -22,7 +21,7 @@ from dmtl_cli.guess.outcomes.followers import (
     ways,
     without_followers,
 )
-from dmtl_cli.guess.outcomes.keys import by_tables
+from dmtl_cli.guess.outcomes.keys import roles_beside
 from dmtl_cli.guess.outcomes.pairs import of_exposures, pairs_of_day, wait_of, waiting, were_shown
 from dmtl_cli.guess.outcomes.shown import as_events, by_elements
 from dmtl_cli.guess.outcomes.tables import Outcomes, as_written, pair_of, requests_of
@@ -45,7 +44,7 @@ def parted(table: Table, others: Sequence[Table], given: Mapping[str, str]) -> t
     is_listed = isinstance(table.frame.schema.get(mine.get("item", "")), pl.List)
     of_lists = {"item": mine.pop("item")} if is_listed else {}
     beside = [other for other in others if other is not table]
-    roles = _roles_beside(table, beside, mine)
+    roles = roles_beside(table, beside, mine)
     if roles.user is None:
         return None
     if roles.behaviour is None or (roles.item is None and not parallel(table.frame)):
@@ -63,7 +62,7 @@ def parted(table: Table, others: Sequence[Table], given: Mapping[str, str]) -> t
     events = mine_alone.only(mine_alone.asked)
     of_lists["user"] = roles.user.column
     lists = events if table.explode else as_events(events, beside, of_lists)
-    item = roles.item if (same := lists.explode == table.explode) else _roles_beside(lists, beside, of_lists).item
+    item = roles.item if (same := lists.explode == table.explode) else roles_beside(lists, beside, of_lists).item
     whole = same and roles.item is not None
     files = replace(table, frame=follow, kinds=rest)
     named = _by_id(events, shown, values, roles, files, later) if whole else []
@@ -77,13 +76,6 @@ def parted(table: Table, others: Sequence[Table], given: Mapping[str, str]) -> t
     if item is not None and (pairs := _by_pairs(lists, item.column, follow, values, roles, files, later)):
         return lists, pairs
     return (events, named) if named else _by_list(table, values, roles)
-
-
-def _roles_beside(table: Table, others: Sequence[Table], given: Mapping[str, str]) -> Roles:
-    """The roles of its columns, by the other tables too."""
-    roles = roles_of(table.frame, given)
-    ids = by_tables(table, others, roles)
-    return roles_of(table.frame, given, ids) if ids else roles
 
 
 def _by_id(
@@ -332,7 +324,8 @@ def _by_list(table: Table, values: Behaviours | None, roles: Roles) -> tuple[Tab
         why = f"of the same files, by {request} and {shown} of what was shown: {_named(followed[kind])}"
         key, rest = free("exposure", taken), replace(table, frame=others, kinds=replace(mine, among=False))
         computed = pair_of(request, shown), pair_of(request, item)
-        events = by_elements(alone.only(alone.asked), (shown,))
+        whole = next((names for names, columns in parallel(rows) if shown in columns), (shown,))
+        events = by_elements(alone.only(alone.asked), whole)
         return events, [made.of("later", rest, key, key, why, computed=computed)]
     return None
 

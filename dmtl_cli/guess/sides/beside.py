@@ -11,7 +11,8 @@ from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.expressions import as_own, looked_up, renamed, sources_of
 from dmtl_cli.data.log.values.computed import Computed
 from dmtl_cli.guess.columns.roles import Roles
-from dmtl_cli.guess.columns.sql import with_booleans
+from dmtl_cli.guess.columns.sql import with_booleans, with_ones
+from dmtl_cli.guess.columns.values import is_flags
 from dmtl_cli.guess.reading.tables import Table
 from dmtl_cli.guess.sides.side_tables import Side
 
@@ -20,11 +21,21 @@ _MADE = ":made"
 
 def named_beside(text: str, events: Table, sides: Mapping[str, Side]) -> str:
     """An expression of a person as the config has it. A column that the events lack, and one table beside them has, is
-    that one's: items.length of length. What is read as true or false is compared with these: active = true of active =
-    'Y'."""
-    text = _named(text, events.frame, sides)
-    flags = {f"{name}.{c}" for name, side in sides.items() for c in side.table.flags}
-    return with_booleans(text, flags | events.flags)
+    that one's: items.length of length. See `as_read`."""
+    tables = {f"{name}.": side.table for name, side in sides.items()} | {"": events}
+    return as_read(_named(text, events.frame, sides), tables)
+
+
+def as_read(text: str, tables: Mapping[str, Table]) -> str:
+    """An expression by the types that columns are read with: active = true of active = 'Y', and saved = 1 of saved
+    where that is 0 and 1.
+
+    Args:
+        tables: by what stands before the names of their columns.
+    """
+    columns = [(f"{of}{s.name}", s, table) for of, table in tables.items() for s in table.frame]
+    ones = {name for name, s, _ in columns if name in text and s.dtype.is_numeric() and is_flags(s)}
+    return with_ones(with_booleans(text, {name for name, s, table in columns if s.name in table.flags}), ones)
 
 
 def _named(text: str, events: pl.DataFrame, sides: Mapping[str, Side]) -> str:

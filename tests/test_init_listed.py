@@ -1,0 +1,123 @@
+"""init: names that nobody knows, where tables beside the log tell what is what."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from initiated import features, frame, made
+from unseen import ITEMS, days_of, drawn
+from worlds import dmtl
+
+from dmtl_cli.guess.columns.pieces import cut_into
+from dmtl_cli.guess.columns.sql import with_ones
+
+NAMES = {"user_id": "zuwqe", "item_id": "vlork", "clicked": "plim", "watch_seconds": "drun"}
+
+
+def catalogue(**more: Any) -> pl.DataFrame:
+    told = {"vlork_id": [f"v{k}" for k in range(ITEMS)], "name": [f"One of many, number {k}" for k in range(ITEMS)]}
+    return pl.DataFrame(told | more)
+
+
+def shown(**more: Any) -> pl.DataFrame:
+    """Rows of users, each row with the last words that its user searched, and what of it was opened in a table of its
+    own."""
+    x = drawn(0)
+    last = [[{"word": f"w{(u * 7 + k) % 30}", "times": k} for k in range(4)] for u in x["user"]]
+    rows = frame(search=pl.Series(last), request=x["request"], **more).rename(NAMES)
+    return rows.with_columns(
+        pl.format("u{}", "zuwqe").alias("zuwqe"), pl.format("v{}", "vlork").alias("vlork"), xid=pl.int_range(pl.len())
+    )
+
+
+def test_a_list_that_no_table_lists_is_not_what_was_shown(tmp_path: Path) -> None:
+    """Its elements are words; each row has an item, which a table lists."""
+    rows = shown()
+    opened = rows.filter(pl.col("plim") == 1).select("xid", "drun")
+
+    def write(home: Path) -> None:
+        rows.drop("plim", "drun").with_columns(pl.Series("day", days_of(drawn(0)))).write_parquet(home / "seen.parquet")
+        opened.write_parquet(home / "opened.parquet")
+        catalogue().write_parquet(home / "vlorks.parquet")
+
+    ended, raw, _ = made(tmp_path, write, "--conversion", "drun >= 30")
+    assert ended.code == 0, ended.err
+    events = raw["data"]["events"]
+    assert (events["user"], events["item"], "explode" in events) == ("zuwqe", "vlork", False), events
+    assert events["click"] == "clicked" and raw["data"]["items"]["path"] == "vlorks.parquet"
+
+
+def test_what_tells_those_that_have_ended_is_no_feature(tmp_path: Path) -> None:
+    """By its values: each day before the last did not know them."""
+    x = drawn(0)
+    gone, first = np.arange(ITEMS) % 4 == 0, days_of(x)[0]
+    keep = ~gone[x["item"]] | (np.array(days_of(x)) == first)
+    ends = pl.Series("gone_at", np.where(gone, f"{first}T23:59:59", None).tolist()).str.to_datetime()
+    kinds = {"qxz": np.where(gone, "pf", "ok"), "kind": [f"k{k % 3}" for k in range(ITEMS)]}
+    items = pl.DataFrame({"item_id": range(ITEMS), "gone_at": ends, **kinds})
+
+    def write(home: Path) -> None:
+        frame().filter(pl.Series(keep)).write_parquet(home / "shown.parquet")
+        items.write_parquet(home / "items.parquet")
+
+    ended, raw, text = made(tmp_path, write)
+    assert ended.code == 0 and raw["data"]["items"]["until"] == "gone_at", text
+    assert "kind" in features(raw) and "qxz" not in features(raw)
+    assert "# qxz: not used: one value of all items that have not ended (gone_at)" in text
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_a_flag_of_0_and_1_is_a_condition(form: str, tmp_path: Path) -> None:
+    x = drawn(0)
+    kept = ((x["user"] % 3 == 0) & (x["click"] == 1)).astype(int)
+    rows = frame(kept=kept)
+
+    def write(home: Path) -> None:
+        rows.write_csv(home / "shown.csv") if form == "csv" else rows.write_parquet(home / "shown.parquet")
+
+    ended, raw, _ = made(tmp_path, write, "--conversion", "watch_seconds >= 30 OR kept")
+    assert ended.code == 0, ended.err
+    assert raw["data"]["events"]["computed"]["good"] == "watch_seconds >= 30 OR kept = 1"
+    last = days_of(x)[-1]
+    found = dmtl("check", "--config", tmp_path / "mine.yaml", "--day", last, "--json").json
+    mine = np.array(days_of(x)) == last
+    good = (x["seconds"] >= 30) | (kept == 1)
+    assert found["labels"]["conversion_rate"] == pytest.approx(good[mine & (x["click"] == 1)].mean(), abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a", "a = 1"),
+        ("a AND b > 2", "a = 1 AND b > 2"),
+        ("b > 2 or NOT a", "b > 2 or NOT a = 1"),
+        ('(a OR "c d") AND a', '(a = 1 OR "c d" = 1) AND a = 1'),
+        ("a = 1 OR a <> 0", "a = 1 OR a <> 0"),
+        ("COALESCE(a, 0) = 1", "COALESCE(a, 0) = 1"),
+        ("SUM(a) > 1 AND x.a", "SUM(a) > 1 AND x.a"),
+        ("ab OR b IN (a)", "ab OR b IN (a)"),
+    ],
+)
+def test_columns_that_stand_as_conditions(text: str, expected: str) -> None:
+    assert with_ones(text, {"a", "c d"}) == expected
+    assert with_ones(text, set()) == text
+
+
+def test_texts_of_items_of_which_some_are_gone() -> None:
+    items = pl.Series([f"m{k}" for k in range(60)])
+    texts = pl.Series([f"m{k}|m{k + 7}|m{k + 30}" for k in range(60)])  # a third of these are not there any more
+    assert cut_into(texts, items) == "|"
+    assert cut_into(texts.str.replace_all("m", "tag"), items) is None
+
+
+def test_a_rule_of_a_table_whose_rows_name_nothing(tmp_path: Path) -> None:
+    frame().write_parquet(tmp_path / "shown.parquet")
+    pl.DataFrame({"row": [f"z{k}" for k in range(50)], "kept": [True] * 50}).write_parquet(tmp_path / "apart.parquet")
+    ended = dmtl("init", tmp_path, "-o", tmp_path / "mine.yaml", "--conversion", "kept = true")
+    assert ended.code == 2 and not (tmp_path / "mine.yaml").exists()
+    assert "apart.parquet has it, and its rows name nothing that the others do" in ended.err
+    assert "is the user user_id, and the item item_id? Else give --user COLUMN and --item COLUMN too" in ended.err
