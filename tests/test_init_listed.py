@@ -14,6 +14,7 @@ from worlds import dmtl
 
 from dmtl_cli.guess.columns.pieces import cut_into
 from dmtl_cli.guess.columns.sql import with_ones
+from dmtl_cli.guess.exposures.labels import roles_of
 
 NAMES = {"user_id": "zuwqe", "item_id": "vlork", "clicked": "plim", "watch_seconds": "drun"}
 
@@ -121,3 +122,45 @@ def test_a_rule_of_a_table_whose_rows_name_nothing(tmp_path: Path) -> None:
     assert ended.code == 2 and not (tmp_path / "mine.yaml").exists()
     assert "apart.parquet has it, and its rows name nothing that the others do" in ended.err
     assert "is the user user_id, and the item item_id? Else give --user COLUMN and --item COLUMN too" in ended.err
+
+
+def screens(share: float = 0.3) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Screens with a list of dishes, each opened or not, and orders of a screen with a list of what was bought."""
+    rng, x = np.random.default_rng(3), drawn(0)
+    seen = pl.DataFrame({"screen": x["request"], "client": x["user"], "at": x["at"], "dish": x["item"]})
+    seen = seen.unique(["screen", "dish"], keep="first", maintain_order=True)
+    seen = seen.with_columns(abierto=pl.Series(rng.random(len(seen)) < share), dish=pl.format("d{}", "dish"))
+    bought = seen.filter(pl.col("abierto") & pl.Series(rng.random(len(seen)) < 0.5))
+    orders = bought.group_by("screen", maintain_order=True).agg(pl.col("at").max() + 60, dishes="dish")
+    told = pl.struct("dish", "abierto").alias("shown")
+    return seen.group_by("screen", "client", maintain_order=True).agg(pl.col("at").first(), told), orders
+
+
+@pytest.mark.parametrize("asked", [(), ("--click", "abierto")])
+def test_what_was_opened_is_the_click_and_not_what_was_bought(asked: tuple[str, ...], tmp_path: Path) -> None:
+    """Its name is of another language; a person gives it as it is called within the list."""
+    lists, orders = screens()
+    names = [f"Dish {k} of the house" for k in range(ITEMS)]
+    dishes = pl.DataFrame({"dish": [f"d{k}" for k in range(ITEMS)], "name": names})
+
+    def write(home: Path) -> None:
+        lists.write_parquet(home / "screens.parquet")
+        orders.write_parquet(home / "orders.parquet")
+        dishes.write_parquet(home / "dishes.parquet")
+
+    ended, raw, _ = made(tmp_path, write, *asked)
+    assert ended.code == 0, ended.err
+    events = raw["data"]["events"]
+    assert (events["click"], events["conversion"]) == ("shown.abierto", "orders"), events
+
+
+def test_what_is_open_is_no_click() -> None:
+    lists, _ = screens(share=0.8)
+    rows = lists.explode("shown").unnest("shown")
+    assert roles_of(rows, {"user": "client", "item": "dish"}).click is None
+    lists, _ = screens(share=0.2)
+    rows = lists.explode("shown").unnest("shown")
+    click = roles_of(rows, {"user": "client", "item": "dish"}).click
+    assert click is not None and click.column == "abierto"
+    shut = rows.with_columns(abierto=pl.col("dish").hash() % 4 == 0)
+    assert roles_of(shut, {"user": "client", "item": "dish"}).click is None, "each item's own"

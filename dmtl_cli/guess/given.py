@@ -114,6 +114,13 @@ def _by_flags(text: str, states: Mapping[str, Mapping[str, str]]) -> str:
     return text
 
 
+def whole_names(given: Mapping[str, str], tables: Sequence[Table]) -> dict[str, str]:
+    """What is given, with the whole names of columns within objects that are named by their last parts."""
+    columns = {c for table in tables for c in table.frame.columns}
+    short = _shortened(columns)
+    return {role: c if c in columns else short.get(c, c) for role, c in given.items()}
+
+
 def _shortened(columns: Collection[str]) -> dict[str, str]:
     """The columns within objects by their last names, where no other column ends so."""
     ends = Counter(c.rpartition(".")[2] for c in columns)

@@ -28,7 +28,15 @@ from dmtl_cli.guess.features.kinds import inputs_of
 from dmtl_cli.guess.features.requests import outcomes_of_requests
 from dmtl_cli.guess.findings.left_out import LeftOut, condition_of
 from dmtl_cli.guess.findings.repeats import unique_of
-from dmtl_cli.guess.given import below_zero, refuse_expression, refuse_given, told_of, with_clicks, with_grades
+from dmtl_cli.guess.given import (
+    below_zero,
+    refuse_expression,
+    refuse_given,
+    told_of,
+    whole_names,
+    with_clicks,
+    with_grades,
+)
 from dmtl_cli.guess.known import Log
 from dmtl_cli.guess.outcomes.dated import by_own_times
 from dmtl_cli.guess.outcomes.keys import by_tables, roles_beside
@@ -79,7 +87,8 @@ def understood(root: str, given: Mapping[str, str], lives: str | None, rules: Ru
         UserError: 2 no table has a given column; 66 nothing of a known format is there; 65 a file is damaged.
     """
     found = tables(root)
-    named, apart = _joined(found.root, _of_rows(found.tables, given), given, rules.within)
+    rows = _of_rows(found.tables, given)
+    named, apart = _joined(found.root, rows, given := whole_names(given, rows), rules.within)
     given = told_of(given, named, [one for later in apart.values() for one in later])
     named = [with_clicks(table, given) for table in named]
     likeliest = _likeliest(named, given)

@@ -49,6 +49,10 @@ STARTED = spelled(
     " deschis citit vizionat geopend bekeken gelezen åbnet læst åpnet öppnad öppnat läst avattu luettu katsottu"
     " dibuka dibaca ditonton відкрит+ прочитан+ переглянут+ открыт+ просмотрен+ άνοιξε διάβασε"
 )
+OPENED = spelled(
+    "açıldı geöffnet abierto abierta abrió aberto aberta abriu ouvert ouverte aperto aperta otwart+ otevřen+ megnyitott"
+    " deschis geopend åbnet åpnet öppnad öppnat avattu dibuka відкрит+ открыт+ άνοιξε anoixe"
+)
 ORDER = spelled(
     "sipariş siparişi satın_al+ satınalma ödendi kupion+ zakup zakupion+ zamówien+ zamówion+ opłacon+ koupen+ zakoupen+"
     " nákup objednáv+ objednan+ objednán+ zaplacen+ vásárlás vásárolt megvett+ rendelés megrendel+ cumpărat+"

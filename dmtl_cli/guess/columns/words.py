@@ -131,6 +131,8 @@ STARTED: Patterns = (
     (rf"(^| ){languages.STARTED}$", 1),
 )
 """an item was begun: a click, where the label says so too"""
+OPENED: Patterns = ((rf"(^| ){languages.OPENED}$", 1),)
+"""what was opened, or is open, in other languages"""
 CLICKED: Patterns = (
     (r"(^| )(is |ge|на)?(cli[ckq]|kli[ckq]|tıkla|tikla|клик|жат|ctr( |$))", 2),
     *STARTED,

@@ -58,6 +58,7 @@ _LEVELS = (0.9, 0.75, 0.5, 0.25)  # of an item, above which it was read: the fir
 _PLAYED = 0.05  # of the rows without a click may have a duration, as videos start by themselves
 _SAME = 0.98  # of the rows with either have the other
 _RARE, _OFTEN = 0.01, 0.7  # of the rows are clicks
+_SOME = 0.4  # of the rows, at most, say that something was opened: of more it is what is open
 _MORE, _WITHIN = 1.05, 0.9  # times as many rows have a duration; of the rows of a flag are among them
 _SKEWED = 1.0  # that of a uniform or normal distribution is 0, of an exponential one 2
 
@@ -128,7 +129,9 @@ def _click(frame: pl.DataFrame, roles: Roles) -> None:
     same = (c for c in binary if at and (clicks(frame[c]) == clicks(frame[at.column])).all())
     if at and (flag := next(same, None)) is not None:
         at = Guess(flag, f"{share_of(frame[flag])}, set just where there is {at.column}", (at.column, *at.others))
-    roles.click = roles.click or (named if sure else at or named)
+    some = [c for c in binary if share(clicks(frame[c])) <= _SOME and not roles.owns(frame, c)]
+    opened = best(frame, some, words.OPENED, "what was opened", share_of)
+    roles.click = roles.click or (named if sure else at or named or opened)
     roles.behaviour = behaviour_of(frame, roles) if roles.click is None else None
 
 
