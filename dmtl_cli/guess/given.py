@@ -26,6 +26,7 @@ from dmtl_cli.guess.features.inputs import Inputs
 from dmtl_cli.guess.outcomes.tables import Outcomes
 from dmtl_cli.guess.reading.rewrites import one_row_an_item
 from dmtl_cli.guess.reading.tables import Table
+from dmtl_cli.guess.sides.beside import shortened
 from dmtl_cli.guess.writing import path_of
 
 _BOTH = "--conversion: --duration is given too", "one of them tells a good click"
@@ -46,7 +47,7 @@ def told_of(given: Mapping[str, str], named: list[Table], later: Iterable[Outcom
     """
     own = {c for table in named for c in table.frame.columns}
     made = {c: name for c, name in _made_of(later).items() if c not in own}
-    made |= {short: made.get(c, c) for short, c in _shortened({*own, *made}).items()}
+    made |= {short: made.get(c, c) for short, c in shortened({*own, *made}).items()}
     values = _values_of(later, {*own, *made})
     out = {
         role: with_quotes(_by_values(made.get(text, text), values)) if _is_rule(role, text) else made.get(text, text)
@@ -117,14 +118,8 @@ def _by_flags(text: str, states: Mapping[str, Mapping[str, str]]) -> str:
 def whole_names(given: Mapping[str, str], tables: Sequence[Table]) -> dict[str, str]:
     """What is given, with the whole names of columns within objects that are named by their last parts."""
     columns = {c for table in tables for c in table.frame.columns}
-    short = _shortened(columns)
+    short = shortened(columns)
     return {role: c if c in columns else short.get(c, c) for role, c in given.items()}
-
-
-def _shortened(columns: Collection[str]) -> dict[str, str]:
-    """The columns within objects by their last names, where no other column ends so."""
-    ends = Counter(c.rpartition(".")[2] for c in columns)
-    return {short: c for c in columns if (short := c.rpartition(".")[2]) != c and ends[short] == 1}
 
 
 def _made_of(later: Iterable[Outcomes]) -> dict[str, str]:

@@ -15,15 +15,16 @@ _RETURN = 0.2  # of the ids of people have rows on several days of the sample
 
 
 def is_listed(table: Table, logs: Iterable[tuple[Table, Roles]]) -> bool:
-    """Whether a table is a catalogue of another one, which has a user, a time, and a click or kinds of behaviour: each
-    of its rows has an id of its own, which the other table's rows name for several users, or it is the id of the user.
-    Where that table has neither it is one of people, whom the other's rows name with several items on several days."""
+    """Whether a table is a catalogue of another one, which has a user, a time, and a click, kinds of behaviour, or how
+    long something was read: each of its rows has an id of its own, which the other table's rows name for several users,
+    or it is the id of the user. Where that table has none of these it is one of people, whom the other's rows name with
+    several items on several days."""
     own = [c for c in table.frame.columns if is_own(table.frame[c])]
     for log, roles in logs if own else ():
         if log is table or roles.user is None or roles.time is None:
             continue
         user, frame = roles.user.column, log.frame
-        is_told = roles.click is not None or roles.behaviour is not None
+        is_told = any(role is not None for role in (roles.click, roles.behaviour, roles.duration))
         for c in own:
             for key in {c, user, *((roles.item.column,) if roles.item else ())} & {*frame.columns}:
                 if not is_id(frame[key]) or within(frame[key], table.frame[c]) < MET:

@@ -49,8 +49,9 @@ class Exposures:
 
 
 def exposures_of(frame: pl.DataFrame, user: str, item: str) -> Exposures:
-    """Events with these columns of users and items."""
+    """Events with these columns of users and items. A length of time is no id, though nearly each item has its own."""
     own = [c for c in frame.columns if c not in (user, item) and is_own(frame[c], _TWICE)]
+    own = [c for c in own if not words.by_name(c, words.DURATION)]
     values = {c: frozenset(frame[c].drop_nulls().to_list()) for c in (*own, *((user, item) if own else ()))}
     users, items = values.pop(user, frozenset()), values.pop(item, frozenset())
     return Exposures(frame, values, users, items, user, item)

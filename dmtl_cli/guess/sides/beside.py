@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 
 import polars as pl
@@ -11,7 +12,7 @@ from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.expressions import as_own, looked_up, renamed, sources_of
 from dmtl_cli.data.log.values.computed import Computed
 from dmtl_cli.guess.columns.roles import Roles
-from dmtl_cli.guess.columns.sql import with_booleans, with_ones
+from dmtl_cli.guess.columns.sql import sql_name, with_booleans, with_ones
 from dmtl_cli.guess.columns.values import is_flags
 from dmtl_cli.guess.reading.tables import Table
 from dmtl_cli.guess.sides.side_tables import Side
@@ -38,11 +39,19 @@ def as_read(text: str, tables: Mapping[str, Table]) -> str:
     return with_ones(with_booleans(text, {name for name, s, table in columns if s.name in table.flags}), ones)
 
 
+def shortened(columns: Collection[str]) -> dict[str, str]:
+    """The columns within objects by their last names, where no other column ends so."""
+    ends = Counter(c.rpartition(".")[2] for c in columns)
+    return {short: c for c in columns if (short := c.rpartition(".")[2]) != c and ends[short] == 1}
+
+
 def _named(text: str, events: pl.DataFrame, sides: Mapping[str, Side]) -> str:
-    found = dict[str, str]()
+    found, short = dict[str, str](), shortened(events.columns)
     for c in {c for c in sources_of(text) if c.isidentifier()} - {*events.columns}:
         tables = [name for name, side in sides.items() if c in side.table.frame.columns]
-        if len(tables) == 1:
+        if c in short:
+            found[c] = sql_name(short[c])
+        elif len(tables) == 1:
             found[c] = f"{tables[0]}.{c}"
     whole = renamed(text, found)
     try:
