@@ -14,6 +14,7 @@ from worlds import dmtl
 
 from dmtl_cli.guess.columns.pieces import cut_into
 from dmtl_cli.guess.columns.sql import with_ones
+from dmtl_cli.guess.exposures.guests import guests_of
 from dmtl_cli.guess.exposures.labels import roles_of
 
 NAMES = {"user_id": "zuwqe", "item_id": "vlork", "clicked": "plim", "watch_seconds": "drun"}
@@ -164,3 +165,89 @@ def test_what_is_open_is_no_click() -> None:
     assert click is not None and click.column == "abierto"
     shut = rows.with_columns(abierto=pl.col("dish").hash() % 4 == 0)
     assert roles_of(shut, {"user": "client", "item": "dish"}).click is None, "each item's own"
+
+
+# -- rules over what came ----------------------------------------------------------------------------------------------
+
+
+def sessions(home: Path, name: str = "heard.parquet") -> tuple[np.ndarray, np.ndarray]:
+    """Shown items, clicked or not in another language, and several sessions of some of them, by user and item. And the
+    sum and the greatest of each clicked row's."""
+    rng, x = np.random.default_rng(8), drawn(0)
+    rows = frame(drop=("watch_seconds", "clicked"), kuunneltu=np.where(x["click"], "K", "E"))
+    rows = rows.with_columns(row=pl.int_range(pl.len())).unique(
+        ["user_id", "item_id"], keep="first", maintain_order=True
+    )
+    rows = rows.rename({"kuunneltu": "klikattu"})
+    clicked = rows.filter(pl.col("klikattu") == "K")
+    parts = [
+        clicked.with_columns(ms=pl.Series(rng.integers(1_000, 60_000, len(clicked))), ts=pl.col("ts") + 60 * k)
+        for k in (1, 2)
+    ]
+    heard = pl.concat([parts[0], parts[1].gather_every(3)])
+    rows.drop("row").write_parquet(home / "shown.parquet")
+    heard.select("user_id", "item_id", "ts", "ms").write_parquet(home / name)
+    each = clicked.join(heard.group_by("row").agg(total=pl.col("ms").sum(), most=pl.col("ms").max()), on="row")
+    return each["total"].to_numpy(), each["most"].to_numpy()
+
+
+@pytest.mark.parametrize("word", ["SUM", "max"])
+def test_a_rule_says_what_is_made_of_several_rows(word: str, tmp_path: Path) -> None:
+    told: list[np.ndarray] = []
+    rule = f"{word}(ms) >= 50000"
+    ended, raw, _ = made(tmp_path, lambda home: told.extend(sessions(home)), "--conversion", rule, "--within", "2h")
+    assert ended.code == 0, ended.err
+    events = raw["data"]["events"]
+    name = {"SUM": "total_ms", "max": "most_ms"}[word]
+    assert events["joined"]["heard"]["columns"][name] == f"{word.upper()}(ms)", events
+    assert events["click"] == "klikattu" and events["computed"]["good"] == f"COALESCE({name} >= 50000, FALSE)"
+    rates = [
+        dmtl("check", "--config", tmp_path / "mine.yaml", "--day", day, "--json").json
+        for day in sorted({*days_of(drawn(0))})
+    ]
+    clicks = sum(round(found["labels"]["click_rate"] * found["rows"]) for found in rates)
+    good = sum(found["labels"]["conversion_rate"] * found["labels"]["click_rate"] * found["rows"] for found in rates)
+    assert clicks == len(told[0]) and good == pytest.approx((told[word == "max"] >= 50_000).sum(), abs=2)
+
+
+def test_a_file_of_several_days_is_called_without_them(tmp_path: Path) -> None:
+    ended, raw, _ = made(tmp_path, lambda home: sessions(home, "heard_2026-03-01_2026-03-03.parquet") and None)
+    assert ended.code in (0, 78) and [*raw["data"]["events"]["joined"]] == ["heard"], ended.err
+
+
+def test_a_table_of_videos_is_no_log_of_its_creators(tmp_path: Path) -> None:
+    """Though nearly each has a length of its own, which the log has too."""
+    x = drawn(0)
+    length = 10_000 + 37 * np.arange(ITEMS)
+    made_by = [f"c{k % 9}" for k in range(ITEMS)]
+    videos = {"video_id": [f"v{k}" for k in range(ITEMS)], "creator_id": made_by, "duration_ms": length}
+    told = pl.DataFrame(
+        videos
+        | {"uploaded_at": ["2026-02-01T10:00:00+05:30"] * ITEMS, "title": [f"A title, {k}" for k in range(ITEMS)]}
+    )
+    rows = pl.DataFrame({
+        "user": [{"user_id": f"u{u}", "acct": "staff" if u == 3 else "regular"} for u in x["user"]],
+        "video": [{"video_id": f"v{i}", "duration_ms": int(length[i])} for i in x["item"]],
+        "event_ts_ms": 1000 * x["at"], "seen": [{"watch_ms": int(1000 * s)} for s in x["seconds"]],
+    })  # fmt: skip
+
+    def write(home: Path) -> None:
+        rows.write_ndjson(home / "feed.jsonl")
+        told.write_ndjson(home / "videos.jsonl")
+        pl.DataFrame({"creator_id": sorted({*made_by}), "name": [f"C {k}" for k in range(9)]}).write_ndjson(
+            home / "creators.jsonl"
+        )
+
+    ended, raw, _ = made(tmp_path, write, "--where", "acct = 'regular'", "--conversion", "watch_ms >= 30000")
+    assert ended.code == 0, ended.err
+    events = raw["data"]["events"]
+    assert (events["path"], events["user"], events["item"]) == ("feed.jsonl", "user.user_id", "video.video_id"), events
+    assert events["where"] == "\"user.acct\" = 'regular'" and raw["data"]["items"]["path"] == "videos.jsonl"
+
+
+def test_lists_that_some_lack_are_no_second_id() -> None:
+    x, rng = drawn(0), np.random.default_rng(5)
+    follows = ["|".join(f"g{k}" for k in sorted(rng.choice(20, 4, replace=False))) for _ in range(80)]
+    rows = frame(follows=[None if u % 3 == 0 else follows[u % 80] for u in x["user"]])
+    roles = roles_of(rows, {"user": "user_id", "item": "item_id"})
+    assert guests_of(rows, roles) is None

@@ -23,7 +23,7 @@ from dmtl_cli.guess.exposures.graded import graded
 from dmtl_cli.guess.exposures.labels import CLICK_EXPRESSION, CLICK_WHY, EXPRESSION, roles_of
 from dmtl_cli.guess.features.goals import example
 from dmtl_cli.guess.features.inputs import Inputs
-from dmtl_cli.guess.outcomes.tables import Outcomes
+from dmtl_cli.guess.outcomes.tables import Outcomes, by_aggregates
 from dmtl_cli.guess.reading.rewrites import one_row_an_item
 from dmtl_cli.guess.reading.tables import Table
 from dmtl_cli.guess.sides.beside import shortened
@@ -32,15 +32,15 @@ from dmtl_cli.guess.writing import path_of
 _BOTH = "--conversion: --duration is given too", "one of them tells a good click"
 
 
-def told_of(given: Mapping[str, str], named: list[Table], later: Iterable[Outcomes]) -> dict[str, str]:
+def told_of(given: Mapping[str, str], named: list[Table], later: Sequence[Outcomes]) -> dict[str, str]:
     """What is given, with the conversion, or the click, as an expression where no table has such a column, and it is no
     name alone. Of `items.read.ms`, a column of the events that no table of items has as `read.ms`, it is in quotes. A
     click that is one has a column in `with_clicks`.
 
     Args:
         later: what came of exposures: of a column of theirs alone what is made of it is meant, and of a value of one,
-            as `saved`, that an exposure has it. A last name, as `seconds`, is that of the one column that ends so, as
-            `shown.seconds`.
+            as `saved`, that an exposure has it; `SUM(ms)` is what `with_asked` made of it. A last name, as `seconds`,
+            is that of the one column that ends so, as `shown.seconds`.
 
     Raises:
         UserError: 2 it is neither.
@@ -49,6 +49,7 @@ def told_of(given: Mapping[str, str], named: list[Table], later: Iterable[Outcom
     made = {c: name for c, name in _made_of(later).items() if c not in own}
     made |= {short: made.get(c, c) for short, c in shortened({*own, *made}).items()}
     values = _values_of(later, {*own, *made})
+    given = {role: by_aggregates(text, later) if _is_rule(role, text) else text for role, text in given.items()}
     out = {
         role: with_quotes(_by_values(made.get(text, text), values)) if _is_rule(role, text) else made.get(text, text)
         for role, text in given.items()

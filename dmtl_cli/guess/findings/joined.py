@@ -117,7 +117,8 @@ def joined_lines(found: dict[str, Any], *, brief: bool = False) -> Iterator[str]
         where, rows = f"data.events.joined.{name}", said["rows"]
         lost, nameless, timeless = (said.get(k, 0) for k in ("unmatched", "without_id", "timeless"))
         meeting = rows - lost - nameless - timeless
-        if brief and (lost or nameless or timeless) and meeting > (1 - _MOST) * rows:
+        is_whole = "unmatched" in said  # of a table that is no day's its rows of other days are not told
+        if brief and is_whole and (lost or nameless or timeless) and meeting > (1 - _MOST) * rows:
             yield f"{where}: {meeting:,} of its {rows:,} rows are of the day's exposures that count"
         else:
             yield from _without(where, said)

@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 
 import polars as pl
 
-from dmtl_cli.config.expressions import aggregated_roots_of, sources_of
+from dmtl_cli.config.expressions import aggregated_of, aggregated_roots_of, sources_of
 from dmtl_cli.guess.columns import words
 from dmtl_cli.guess.columns.roles import Guess, Roles, share_of
 from dmtl_cli.guess.columns.sql import sql_column
@@ -28,6 +28,9 @@ _ROWS_EACH, _ONCE = 1.2, 0.95  # rows a list at least; of the rows of lists have
 ROW = "COUNT(*) > 0"
 """makes the column that tells whether an exposure has a row"""
 _COUNTED = re.compile(r"COUNT\((?:\*|CASE WHEN (.*) THEN 1 END)\) > 0")
+_AGGREGATE = re.compile(r'\b(SUM|MAX|MIN)\s*\(\s*("?)([\w.]+)\2\s*\)', re.IGNORECASE)
+_DATES = re.compile(r"[._-]*(?:19|20)\d\d[._-]?\d\d[._-]?\d\d(?!\d)")
+_WORDS = {"SUM": "total", "MAX": "most", "MIN": "least"}
 _NAMED = ", named like "  # of what `roles.best` says
 _UNKNOWN = 0.5  # of the clicks a rule is null: then null is no
 _ANY = words.any_of("all data part export full dump rows out file table alle todo tutti tout")
@@ -288,18 +291,43 @@ def pair_of(one: str, other: str) -> str:
 
 
 def with_asked(events: Table, found: Sequence[Outcomes], rule: str | None) -> list[Outcomes]:
-    """The same, with the greatest value of each column that a person's rule names, the events lack, and nothing was
-    made of, as when somebody applied."""
+    """The same, with the sum, or the greatest or least value, of a column where a person's rule says so, as
+    `SUM(ms) >= 60000`, in place of what was made of it; and with the greatest value of each other column that a rule
+    names, the events lack, and nothing was made of, as when somebody applied."""
+    said = {c: word.upper() for word, _, c in _AGGREGATE.findall(rule or "")}
     try:
-        asked = {*sources_of(rule or "")} - {*events.frame.columns}.union(*(one.columns for one in found))
+        named = sources_of(_AGGREGATE.sub(r"\3", rule or ""))
+        asked = {*named} - {*events.frame.columns, *said}.union(*(one.columns for one in found))
     except ValueError:  # it is a column's name, or no rule, which is said where it is looked at
         return [*found]
     out = []
     for one in found:  # of two tables that have it the first
+        mine = {c: said.pop(c) for c in [*said] if c in one.rows.columns}
+        kept = {name: text for name, text in one.columns.items() if not _is_made_of(text, mine)}
+        taken = {*events.frame.columns, *kept}
+        names = {c: free(f"{_WORDS[word]}_{c.replace('.', '_')}", taken) for c, word in mine.items()}
+        made = {name: f"{mine[c]}({sql_column(c)})" for c, name in names.items()}
         more = {c: f"MAX({sql_column(c)})" for c in one.left if c in asked}
         asked -= more.keys()
-        out.append(replace(one, columns=one.columns | more, left=tuple(c for c in one.left if c not in more)))
+        left = tuple(c for c in one.left if c not in (*more, *mine))
+        out.append(replace(one, columns=kept | made | more, left=left))
     return out
+
+
+def _is_made_of(text: str, columns: Collection[str]) -> bool:
+    """Whether an expression is one number of one of these columns."""
+    return not text.startswith("COUNT(") and aggregated_of(text) in [[c] for c in columns]
+
+
+def by_aggregates(rule: str, found: Iterable[Outcomes]) -> str:
+    """A person's rule with the columns that `with_asked` made of SUM(ms) and such in their place."""
+    made = {text: name for one in found for name, text in one.columns.items()}
+
+    def named(said: re.Match[str]) -> str:
+        name = made.get(f"{said[1].upper()}({sql_column(said[3])})")
+        return said[0] if name is None else sql_column(name)
+
+    return _AGGREGATE.sub(named, rule)
 
 
 def with_outcomes(events: Table, found: Sequence[Outcomes]) -> Table:
@@ -405,6 +433,7 @@ def named_after(table: Table) -> str:
         parts = parts[:-1]  # orders/all.csv
         is_file = False
     parts = [re.sub(r"(\.\w+)+$", "", p) if is_file else re.sub(r".*\.(?=[A-Za-z_])", "", p) for p in parts]
+    parts = [_DATES.sub("", part) or part for part in parts]  # orders_2026-03-01_2026-03-07
     names = [re.sub(r"\W+|_+$|^_+", "", part.replace("*", "")) for part in parts]
     named = [name for name in names if re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name)]
     return named[-1] if named else "outcomes"
