@@ -17,7 +17,7 @@ from dmtl_cli.runs.scratch import remove_dead, scratch_folder
 
 READING = """
 import sys, time
-from dmtl_cli.data.log import sources
+from dmtl_cli.data.log.formats import sources
 from dmtl_cli.cli import main as cli
 
 def waiting(*_, **__):

@@ -227,7 +227,7 @@ def test_a_conversion_that_dies_is_made_again(tmp_path: Path, monkeypatch: pytes
 LOOK = """
 import datetime, pathlib, sys
 from dmtl_cli.config.data import Data
-from dmtl_cli.data.log.day_files import DayFinder
+from dmtl_cli.data.log.files.day_files import DayFinder
 data, folder = sys.argv[1:]
 found = DayFinder(Data.model_validate_json(data), pathlib.Path(folder))
 for day in (1, 2):

@@ -407,7 +407,7 @@ def test_a_dump_is_the_same_bytes_whatever_the_ranks(
     """Blocks are made small, so that each rank has some; candidates too."""
     program = tmp_path / "small.py"
     monkeypatch.setattr(sizes, "BLOCK", 1_000)
-    patch = "from dmtl_cli.data.log import sizes\nsizes.BLOCK = 1_000\n"
+    patch = "from dmtl_cli.data.log.values import sizes\nsizes.BLOCK = 1_000\n"
     program.write_text(f"{patch}from dmtl_cli.cli.main import main\nmain()\n")
     project = copy_of(projects[0], tmp_path)
     project.config["scores"] |= {"candidates": 5, "candidate_source": "popularity", **drawn}
