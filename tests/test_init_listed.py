@@ -238,11 +238,13 @@ def test_a_table_of_videos_is_no_log_of_its_creators(tmp_path: Path) -> None:
             home / "creators.jsonl"
         )
 
-    ended, raw, _ = made(tmp_path, write, "--where", "acct = 'regular'", "--conversion", "watch_ms >= 30000")
+    rules = "--where", "acct = 'regular'", "--conversion", "watch_ms >= 30000", "--outcomes", "acct,name"
+    ended, raw, _ = made(tmp_path, write, *rules)
     assert ended.code == 0, ended.err
     events = raw["data"]["events"]
     assert (events["path"], events["user"], events["item"]) == ("feed.jsonl", "user.user_id", "video.video_id"), events
     assert events["where"] == "\"user.acct\" = 'regular'" and raw["data"]["items"]["path"] == "videos.jsonl"
+    assert "user.acct" in events["outcomes"], "and `name` is of a table that nothing reads"
 
 
 def test_lists_that_some_lack_are_no_second_id() -> None:

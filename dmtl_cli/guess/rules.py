@@ -18,7 +18,7 @@ from dmtl_cli.guess.findings.left_out import LeftOut, left_out
 from dmtl_cli.guess.outcomes.tables import Outcomes
 from dmtl_cli.guess.outcomes.waits import DAY, Length
 from dmtl_cli.guess.reading.tables import Table
-from dmtl_cli.guess.sides.beside import as_read, made_of, named_beside, said
+from dmtl_cli.guess.sides.beside import as_read, made_of, named_beside, said, shortened
 from dmtl_cli.guess.sides.side_tables import Side
 from dmtl_cli.guess.writing import path_of
 
@@ -83,6 +83,12 @@ class Rules:
         of_items = sides["items"].table if "items" in sides else events
         return replace(self, where=where, items=self.items and as_read(self.items, {"": of_items}))
 
+    def whole(self, tables: Sequence[Table]) -> Rules:
+        """The same, with the whole names of columns within objects among `outcomes`."""
+        columns = {c for table in tables for c in table.frame.columns}
+        short = shortened(columns)
+        return replace(self, outcomes=tuple(c if c in columns else short.get(c, c) for c in self.outcomes))
+
     def outcomes_of(self, events: Table, roles: Roles) -> list[Guess]:
         """The events' columns among `outcomes` which are none yet. Raises UserError 2: one has another role."""
         mine = [c for c in self.outcomes if c in events.frame.columns and c not in {g.column for g in roles.outcomes}]
@@ -90,10 +96,10 @@ class Rules:
             raise UserError(f"{OUTCOMES}: {role}", "which is known, or an outcome already", Exit.USAGE)
         return [Guess(c, _AS_SAID) for c in mine]
 
-    def leave_out(self, events: Table, inputs: Inputs, later: Sequence[Outcomes]) -> None:
-        """Takes those among `outcomes` of side tables out of the features; those of `later` are none. Raises UserError
-        2: no table has one."""
-        tables = [events.frame, *(side.table.frame for side in inputs.sides.values()), *(one.rows for one in later)]
+    def leave_out(self, events: Table, inputs: Inputs, later: Sequence[Outcomes], others: Sequence[Table]) -> None:
+        """Takes those among `outcomes` of side tables out of the features; those of `later`, and of tables that are not
+        used, are none. Raises UserError 2: no table has one."""
+        tables = [events.frame, *(table.frame for table in others), *(one.rows for one in later)]
         known = [*events.other, *(c for frame in tables for c in frame.columns)]
         if absent := [c for c in self.outcomes if c not in known]:
             what = f"{OUTCOMES}: no table has a column {absent[0]}{did_you_mean(absent[0], known)}"

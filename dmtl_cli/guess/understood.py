@@ -88,6 +88,7 @@ def understood(root: str, given: Mapping[str, str], lives: str | None, rules: Ru
     """
     found = tables(root)
     rows = _of_rows(found.tables, given)
+    rules = rules.whole(rows)
     named, apart = _joined(found.root, rows, given := whole_names(given, rows), rules.within)
     given = told_of(given, named, [one for later in apart.values() for one in later])
     named = [with_clicks(table, given) for table in named]
@@ -127,7 +128,7 @@ def understood(root: str, given: Mapping[str, str], lives: str | None, rules: Ru
         roles = replace(roles, clicked_by=named_beside(roles.clicked_by, events, {}))
     refuse_expression("--conversion", given.get(EXPRESSION), events, inputs, roles, others)
     rules = rules.beside(events, inputs.sides)
-    rules.leave_out(events, inputs, later)
+    rules.leave_out(events, inputs, later, others)
     refuse_expression(WHERE, rules.where, events, inputs, roles, others)
     rules.refuse_within(later)
     inputs.other.extend(found.unreadable)
