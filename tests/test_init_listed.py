@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from initiated import features, frame, made
+from initiated import daily, features, frame, made
 from unseen import ITEMS, days_of, drawn
 from worlds import dmtl
 
@@ -210,8 +210,9 @@ def test_a_rule_says_what_is_made_of_several_rows(word: str, tmp_path: Path) -> 
     assert clicks == len(told[0]) and good == pytest.approx((told[word == "max"] >= 50_000).sum(), abs=2)
 
 
-def test_a_file_of_several_days_is_called_without_them(tmp_path: Path) -> None:
-    ended, raw, _ = made(tmp_path, lambda home: sessions(home, "heard_2026-03-01_2026-03-03.parquet") and None)
+@pytest.mark.parametrize("days", ["_2026-03-01_2026-03-03", "_2026w09", ".2026-03"])
+def test_a_file_of_several_days_is_called_without_them(days: str, tmp_path: Path) -> None:
+    ended, raw, _ = made(tmp_path, lambda home: sessions(home, f"heard{days}.parquet") and None)
     assert ended.code in (0, 78) and [*raw["data"]["events"]["joined"]] == ["heard"], ended.err
 
 
@@ -253,3 +254,14 @@ def test_lists_that_some_lack_are_no_second_id() -> None:
     rows = frame(follows=[None if u % 3 == 0 else follows[u % 80] for u in x["user"]])
     roles = roles_of(rows, {"user": "user_id", "item": "item_id"})
     assert guests_of(rows, roles) is None
+
+
+def test_a_rule_over_what_only_clicks_have_tells_the_click(tmp_path: Path) -> None:
+    """Of flags named like a start the one without which there is none of it."""
+    x = drawn(0)
+    rows = frame(drop=("clicked",), played=x["click"].astype(bool), watched=pl.Series(x["click"]).shuffle(2).cast(bool))
+    ended, raw, _ = made(tmp_path, daily(rows), "--conversion", "watch_seconds >= 30")
+    assert ended.code == 0 and raw["data"]["events"]["click"] == "played", ended.out
+    unlike = rows.with_columns(watch_seconds=pl.col("watch_seconds") + 1)
+    _, raw, _ = made(tmp_path / "unlike", daily(unlike), "--conversion", "watch_seconds >= 30")
+    assert "click" not in raw["data"]["events"], "each row has it"

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import polars as pl
 
+from dmtl_cli.config.expressions import sources_of
 from dmtl_cli.guess.columns import words
 from dmtl_cli.guess.columns.roles import Guess, Roles, best, count_of, mean_of, share_of
 from dmtl_cli.guess.columns.values import (
@@ -189,16 +190,19 @@ def started(frame: pl.DataFrame, roles: Roles) -> bool:
 
 def _before_label(frame: pl.DataFrame, roles: Roles) -> Guess | None:
     label = roles.duration or roles.conversion
-    if label is None or label.column not in frame.columns:
+    named = sources_of(roles.made_by) if roles.made_by else [label.column] if label else []
+    if not (told := [c for c in named if c in frame.columns]):
         return None
-    struct = struct_of(label.column)
+    struct = struct_of(told[0])
     for c in frame.columns:
-        named = words.by_name(c, words.CONVERSION) or words.is_of_sight(c)
-        if c in roles.taken or not is_binary(frame[c]) or named:
+        is_other = words.by_name(c, words.CONVERSION) or words.is_of_sight(c)
+        if c in roles.taken or c in told or not is_binary(frame[c]) or is_other:
             continue
-        beside = struct and struct_of(c) == struct
-        if (beside or words.by_name(c, words.STARTED)) and is_unclicked_empty(frame[label.column], clicks(frame[c])):
-            return Guess(c, f"{share_of(frame[c])}; where it is 0 there is no {label.column}")
+        if not (struct and struct_of(c) == struct) and not words.by_name(c, words.STARTED):
+            continue
+        for x in told:
+            if is_unclicked_empty(frame[x], clicks(frame[c])):
+                return Guess(c, f"{share_of(frame[c])}; where it is 0 there is no {x}")
     return None
 
 

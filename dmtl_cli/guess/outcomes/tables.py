@@ -29,7 +29,7 @@ ROW = "COUNT(*) > 0"
 """makes the column that tells whether an exposure has a row"""
 _COUNTED = re.compile(r"COUNT\((?:\*|CASE WHEN (.*) THEN 1 END)\) > 0")
 _AGGREGATE = re.compile(r'\b(SUM|MAX|MIN)\s*\(\s*("?)([\w.]+)\2\s*\)', re.IGNORECASE)
-_DATES = re.compile(r"[._-]*(?:19|20)\d\d[._-]?\d\d[._-]?\d\d(?!\d)")
+_DATES = re.compile(r"[._-]*(?:19|20)\d\d[._-]?(?:\d\d[._-]?\d\d|[wW]?\d\d)(?!\d)")
 _WORDS = {"SUM": "total", "MAX": "most", "MIN": "least"}
 _NAMED = ", named like "  # of what `roles.best` says
 _UNKNOWN = 0.5  # of the clicks a rule is null: then null is no
