@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from dmtl_cli.guess.columns.pieces import cut_into
 from dmtl_cli.guess.columns.sql import with_ones
 from dmtl_cli.guess.exposures.guests import guests_of
 from dmtl_cli.guess.exposures.labels import roles_of
+from dmtl_cli.guess.sides.versions import birth
 
 NAMES = {"user_id": "zuwqe", "item_id": "vlork", "clicked": "plim", "watch_seconds": "drun"}
 
@@ -265,3 +267,18 @@ def test_a_rule_over_what_only_clicks_have_tells_the_click(tmp_path: Path) -> No
     unlike = rows.with_columns(watch_seconds=pl.col("watch_seconds") + 1)
     _, raw, _ = made(tmp_path / "unlike", daily(unlike), "--conversion", "watch_seconds >= 30")
     assert "click" not in raw["data"]["events"], "each row has it"
+
+
+@pytest.mark.parametrize(
+    "name", ["gepubliceerd_op", "publicado_en", "mis_en_ligne_le", "dimosiefthike", "ngày_phát_hành"]
+)
+def test_since_when_an_item_is_there_in_other_languages(name: str) -> None:
+    """Few came within the log: without a name nothing would tell it."""
+    days = pl.Series([dt.date(2026, 3, 1 + k % 4) for k in range(400)])
+    ids = pl.Series([f"i{k % 40}" for k in range(400)])
+    at = [dt.datetime(2026, 3, 2, 9) if k in (3, 7) else dt.datetime(2025, 1, 1 + k % 28) for k in range(40)]
+    rows = pl.DataFrame({"id": [f"i{k}" for k in range(40)], name: at})
+    late = (ids.is_in(["i3", "i7"])) & (days < dt.date(2026, 3, 2))
+    found = birth(rows, "id", ids.filter(~late), days.filter(~late))
+    assert found is not None and found.column == name
+    assert birth(rows.rename({name: "geprüft_am"}), "id", ids.filter(~late), days.filter(~late)) is None
