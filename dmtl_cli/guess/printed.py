@@ -176,6 +176,7 @@ def described(found: dict[str, Any]) -> str:
     then = [f"first: {found['first']}"] if found["first"] else ["next:", *(f"  {step}" for step in found["next"])]
     served = next((r["why"] for r in found["roles"] if r["role"] == "served"), "")
     told = [line for line in (found.get("check") or "").splitlines() if not _is_said(line, lines, served)]
+    told += [found["waiting"]] if found["waiting"] else []
     return "\n".join([*lines, *(["", *told] if told else []), "", f"written: {found['config']}", *then])
 
 

@@ -26,7 +26,7 @@ from dmtl_cli.guess.exposures.ids import is_catalogue
 from dmtl_cli.guess.feature_lines import guest
 from dmtl_cli.guess.known import Log
 from dmtl_cli.guess.printed import told_roles, unchanged
-from dmtl_cli.guess.reading.files import usual
+from dmtl_cli.guess.reading.files import complete_day, usual
 from dmtl_cli.guess.rules import NONE, Rules
 from dmtl_cli.guess.steps import check_of, edits_of, goals_of, is_label, named_again, steps, title_of
 from dmtl_cli.guess.understood import days_of, understood
@@ -95,12 +95,24 @@ def init(
         "first": edits_of(out, config.edits, day, None if catalogue and is_label(config.edits) else again),
         "goals": goals_of(log) if (is_label(config.edits) or not config.edits) and not is_told else [],
         "next": [] if config.edits else steps(out, first, day, someone, known, title_of(log), **told),
+        "waiting": _waiting(log),
         "roles": told_roles(log, config.text, before),
         "as_before": unchanged(log, before),
         "tables_not_used": [(path, why) for path, why in log.inputs.other if not _ABOUT.match(path)],
         "catalogue": catalogue,
         "edits": [{"line": line, "key": key, "what": what} for line, key, what in config.edits],
     }
+
+
+def _waiting(log: Log) -> str | None:
+    """What is said of newest days that are left off, as what comes of them lies in the files of days after."""
+    newest, one = complete_day(log.days.items()), max(log.later, key=lambda one: one.days_after, default=None)
+    if log.day is None or newest is None or newest <= log.day or one is None or not one.days_after:
+        return None
+    first = log.day + DAY
+    span = f"{first} waits" if first == newest else f"{first} .. {newest} wait"
+    files = f"{span} for {count(one.days_after, 'further day')} of {path_of(one.table)}"
+    return f"{files} (joined.{one.name}.days_after); to learn of what came so far, write days_after: 0"
 
 
 def _catalogue(log: Log) -> str | None:
