@@ -141,7 +141,11 @@ def test_lists_of_what_was_bought_are_not_what_was_shown() -> None:
     rows = pl.DataFrame({"kind": kinds, "items": pl.Series(items, dtype=pl.List(pl.String))})
     values = values_of(rows, "kind", Roles())
     assert values is not None and values.exposure == ("a",), values
-    lists = rows.with_columns(items=pl.when(pl.col("kind") == "b").then(pl.Series([["x"] * 9] * 85)))
+    shown = pl.Series([[f"x{(k + n) % 40}" for n in range(9)] for k in range(85)])
+    of = pl.Series([f"x{k % 40}" for k in range(85)])
+    lists = rows.with_columns(
+        items=pl.when(pl.col("kind") == "b").then(shown), of=pl.when(pl.col("kind") == "a").then(of)
+    )
     values = values_of(lists, "kind", Roles())
     assert values is not None and (values.exposure, values.click) == (("b",), ("a",)), values
 

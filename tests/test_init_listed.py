@@ -13,10 +13,12 @@ from initiated import daily, features, frame, made
 from unseen import ITEMS, days_of, drawn
 from worlds import dmtl
 
-from dmtl_cli.guess.columns.pieces import cut_into
+from dmtl_cli.guess.columns.pieces import are_lists, cut_into
+from dmtl_cli.guess.columns.roles import Guess, Roles
 from dmtl_cli.guess.columns.sql import with_ones
 from dmtl_cli.guess.exposures.guests import guests_of
 from dmtl_cli.guess.exposures.labels import roles_of
+from dmtl_cli.guess.reading.rewrites import values_of
 from dmtl_cli.guess.sides.versions import birth
 
 NAMES = {"user_id": "zuwqe", "item_id": "vlork", "clicked": "plim", "watch_seconds": "drun"}
@@ -61,7 +63,8 @@ def test_what_tells_those_that_have_ended_is_no_feature(tmp_path: Path) -> None:
     gone, first = np.arange(ITEMS) % 4 == 0, days_of(x)[0]
     keep = ~gone[x["item"]] | (np.array(days_of(x)) == first)
     ends = pl.Series("gone_at", np.where(gone, f"{first}T23:59:59", None).tolist()).str.to_datetime()
-    kinds = {"qxz": np.where(gone, "pf", "ok"), "kind": [f"k{k % 3}" for k in range(ITEMS)]}
+    rare = np.where(np.arange(ITEMS) == 4, "yes", "no")
+    kinds = {"rare": rare, "qxz": np.where(gone, "pf", "ok"), "kind": [f"k{k % 3}" for k in range(ITEMS)]}
     items = pl.DataFrame({"item_id": range(ITEMS), "gone_at": ends, **kinds})
 
     def write(home: Path) -> None:
@@ -70,7 +73,7 @@ def test_what_tells_those_that_have_ended_is_no_feature(tmp_path: Path) -> None:
 
     ended, raw, text = made(tmp_path, write)
     assert ended.code == 0 and raw["data"]["items"]["until"] == "gone_at", text
-    assert "kind" in features(raw) and "qxz" not in features(raw)
+    assert {"kind", "rare"} <= {*features(raw)} and "qxz" not in features(raw)
     assert "# qxz: not used: one value of all items that have not ended (gone_at)" in text
 
 
@@ -104,6 +107,11 @@ def test_a_flag_of_0_and_1_is_a_condition(form: str, tmp_path: Path) -> None:
         ("COALESCE(a, 0) = 1", "COALESCE(a, 0) = 1"),
         ("SUM(a) > 1 AND x.a", "SUM(a) > 1 AND x.a"),
         ("ab OR b IN (a)", "ab OR b IN (a)"),
+        ("b = 'x OR a OR y' OR a", "b = 'x OR a OR y' OR a = 1"),
+        ("(a) = 1", "(a) = 1"),
+        ("NOT (a) AND b > 1", "NOT (a = 1) AND b > 1"),
+        ("b BETWEEN 0 AND a", "b BETWEEN 0 AND a"),
+        ("MAX (a) > 0", "MAX (a) > 0"),
     ],
 )
 def test_columns_that_stand_as_conditions(text: str, expected: str) -> None:
@@ -113,9 +121,14 @@ def test_columns_that_stand_as_conditions(text: str, expected: str) -> None:
 
 def test_texts_of_items_of_which_some_are_gone() -> None:
     items = pl.Series([f"m{k}" for k in range(60)])
-    texts = pl.Series([f"m{k}|m{k + 7}|m{k + 30}" for k in range(60)])  # a third of these are not there any more
+    texts = pl.Series(["|".join(f"m{k + 9 * n}" for n in range(1 + k % 4)) for k in range(60)])  # some are not there
     assert cut_into(texts, items) == "|"
     assert cut_into(texts.str.replace_all("m", "tag"), items) is None
+    numbers = pl.Series([str(k) for k in range(60)])
+    assert cut_into(texts.str.replace_all("m", ""), numbers) is None, "any numbers are among others"
+    assert cut_into(pl.Series([f"m{k}|n{k}" for k in range(60)]), items) is None, "two parts of one id"
+    genres = pl.Series(["|".join(f"g{(k + 3 * n) % 8}" for n in range(1 + k % 4)) for k in range(400)])
+    assert are_lists(genres) and not are_lists(pl.Series([f"SE|{k % 50}" for k in range(400)]))
 
 
 def test_a_rule_of_a_table_whose_rows_name_nothing(tmp_path: Path) -> None:
@@ -158,15 +171,51 @@ def test_what_was_opened_is_the_click_and_not_what_was_bought(asked: tuple[str, 
 
 
 def test_what_is_open_is_no_click() -> None:
-    lists, _ = screens(share=0.8)
-    rows = lists.explode("shown").unnest("shown")
-    assert roles_of(rows, {"user": "client", "item": "dish"}).click is None
-    lists, _ = screens(share=0.2)
-    rows = lists.explode("shown").unnest("shown")
-    click = roles_of(rows, {"user": "client", "item": "dish"}).click
-    assert click is not None and click.column == "abierto"
-    shut = rows.with_columns(abierto=pl.col("dish").hash() % 4 == 0)
-    assert roles_of(shut, {"user": "client", "item": "dish"}).click is None, "each item's own"
+    """Of an element of a list alone the name says what was opened."""
+    given = {"user": "client", "item": "shown.dish"}
+    for share, found in ((0.2, "shown.abierto"), (0.8, None)):
+        rows = screens(share)[0].explode("shown").unnest("shown")
+        rows = rows.rename({"dish": "shown.dish", "abierto": "shown.abierto"})
+        click = roles_of(rows, given).click
+        assert (click and click.column) == found
+    own = rows.with_columns(pl.Series("shown.abierto", rows["shown.dish"].hash() % 4 == 0))
+    assert roles_of(own, given).click is None, "each item's own"
+    shop = rows.with_columns(abierto=pl.Series(np.random.default_rng(1).random(len(rows)) < 0.2))
+    assert roles_of(shop.drop("shown.abierto"), given).click is None, "a shop may be open"
+
+
+def test_lists_of_what_was_looked_for_are_not_what_was_shown() -> None:
+    """Nothing that the other rows have names their elements, however many there are."""
+    kinds = ["hjul"] * 900 + ["brum"] * 180
+    rows = pl.DataFrame({
+        "kind": kinds, "user": [f"u{k % 60}" for k in range(1080)], "item": [f"i{k % 90}" for k in range(1080)],
+        "tags": pl.Series([None] * 900 + [[f"t{k}" for k in range(9)]] * 180, dtype=pl.List(pl.String)),
+    })  # fmt: skip
+    values = values_of(rows, "kind", Roles(user=Guess("user", ""), item=Guess("item", "")))
+    assert values is not None and (values.exposure, values.click) == (("hjul",), ("brum",)), values
+
+
+@pytest.mark.parametrize("asked", [(), ("--item", "shown")])
+def test_lists_with_clicks_are_what_was_shown(asked: tuple[str, ...], tmp_path: Path) -> None:
+    """Though each row has a surface, which a table lists."""
+    x = drawn(0)
+    rows = pl.DataFrame(
+        {"user_id": x["user"], "at": x["at"], "request": x["request"], "shown": x["item"], "clicked": x["click"]}
+    )
+    lists = rows.group_by("request", "user_id", maintain_order=True).agg(pl.col("at").first(), "shown", "clicked")
+    surfaces = [f"s{k}" for k in range(30)]
+
+    def write(home: Path) -> None:
+        lists.with_columns(surface=pl.Series([surfaces[k % 30] for k in range(len(lists))])).write_parquet(
+            home / "seen.parquet"
+        )
+        pl.DataFrame({"surface": surfaces, "label": [f"Surface {k}" for k in range(30)]}).write_parquet(
+            home / "surfaces.parquet"
+        )
+
+    _, raw, _ = made(tmp_path, write, *asked)
+    events = raw["data"]["events"]
+    assert (events["item"], events["click"]) == ("shown", "clicked"), events
 
 
 # -- rules over what came ----------------------------------------------------------------------------------------------
@@ -282,3 +331,12 @@ def test_since_when_an_item_is_there_in_other_languages(name: str) -> None:
     found = birth(rows, "id", ids.filter(~late), days.filter(~late))
     assert found is not None and found.column == name
     assert birth(rows.rename({name: "geprüft_am"}), "id", ids.filter(~late), days.filter(~late)) is None
+
+
+def test_a_rule_may_name_a_column_and_what_several_rows_add_up_to(tmp_path: Path) -> None:
+    rule = "SUM(ms) >= 50000 AND MAX(ms) >= 20000"
+    ended, raw, _ = made(tmp_path, lambda home: sessions(home) and None, "--conversion", rule, "--within", "2h")
+    assert ended.code == 0, ended.err
+    columns = raw["data"]["events"]["joined"]["heard"]["columns"]
+    assert (columns["total_ms"], columns["most_ms"]) == ("SUM(ms)", "MAX(ms)")
+    assert "total_ms >= 50000 AND most_ms >= 20000" in raw["data"]["events"]["computed"]["good"]

@@ -12,7 +12,7 @@ from dmtl_cli.config.errors import Exit, UserError, did_you_mean
 from dmtl_cli.config.expressions import is_closed, sources_of, with_quotes
 from dmtl_cli.guess.columns.roles import Guess, Roles
 from dmtl_cli.guess.columns.sql import in_brackets
-from dmtl_cli.guess.columns.values import mean
+from dmtl_cli.guess.columns.values import FEW, mean
 from dmtl_cli.guess.features.inputs import Inputs
 from dmtl_cli.guess.findings.left_out import LeftOut, left_out
 from dmtl_cli.guess.outcomes.tables import Outcomes
@@ -23,6 +23,7 @@ from dmtl_cli.guess.sides.side_tables import Side
 from dmtl_cli.guess.writing import path_of
 
 _LEFT = "what --where leaves out"
+_MOSTLY = 0.5  # of what has ended has another value than all that has not
 _AS_SAID = "as --outcomes says"
 _SUCH = "such as \"plan <> 'staff'\""
 WHERE, ITEMS, WITHIN, OUTCOMES = "--where", "--export-items", "--within", "--outcomes"
@@ -198,15 +199,15 @@ def ruled(rules: Rules, events: Table, roles: Roles, inputs: Inputs) -> tuple[li
 
 
 def _without_ended(inputs: Inputs) -> None:
-    """Leaves out columns of the items' table that tell those that have ended from all others, which have one value: no
-    earlier day knew them."""
+    """Leaves out columns of the items' table that tell most of those that have ended from all others, which have one
+    value: no earlier day knew them."""
     side, ended = inputs.sides.get("items"), inputs.served.ended
     if side is None or ended is None or not ended.any():
         return
     rows = _newest_rows(side.table, side.key.column)
-    there = rows.filter(~ended)
-    flat = [c for c, kind in rows.schema.items() if not kind.is_nested()]
-    single = [c for c in flat if there[c].n_unique() == 1 < rows[c].n_unique()]
+    there, gone = rows.filter(~ended), rows.filter(ended)
+    flat = [c for c, kind in rows.schema.items() if not kind.is_nested()] if len(there) >= FEW else []
+    single = [c for c in flat if there[c].n_unique() == 1 and gone[c].ne_missing(there[c][0]).mean() > _MOSTLY]
     inputs.leave_out(single, f"one value of all items that have not ended ({inputs.served.until})", side="item")
 
 

@@ -442,8 +442,8 @@ def _with_names(table: Table) -> Table:
 
 
 def days_of(later: Sequence[Outcomes], events: Table, days: Iterable[dt.date]) -> list[set[dt.date]]:
-    """The days of each table of what came of exposures that has files of its own by day, as the others are waited for;
-    of one of which a day reads further days, those that have these too.
+    """The days of each table of what came of exposures that has days, in files of its own or in the events', as they
+    are waited for; of one of which a day reads further days, those that have these too.
 
     Args:
         days: of the events.

@@ -44,13 +44,23 @@ def separator_in(c: str, s: pl.Series, items: pl.Series | None = None) -> str | 
 
 
 def cut_into(s: pl.Series, ids: pl.Series) -> str | None:
-    """What cuts texts into these ids, of which some may not be there any more; None where they are no lists of them."""
+    """What cuts texts into these ids; None where they are no lists of them. Of texts of several lengths some ids may
+    not be there any more; any numbers are among ids that are numbers."""
     known = ids.cast(pl.String)
     for separator in SEPARATORS:
-        is_cut = share(s.str.contains(separator, literal=True)) >= _CUT
-        if is_cut and within(s.head(_ROWS).str.split(separator).explode(), known) >= _THERE:
+        if share(s.str.contains(separator, literal=True)) < _CUT:
+            continue
+        lists = s.head(_ROWS).str.split(separator)
+        vary = lists.list.len().n_unique() >= _LENGTHS and not known.str.contains(r"^\d+$").all()
+        if within(lists.explode(), known) >= (_THERE if vary else _ALONE):
             return separator
     return None
+
+
+def are_lists(s: pl.Series) -> bool:
+    """Whether texts are lists of pieces that repeat, of several lengths, as parts of an id are not."""
+    separator = separator_in(s.name, s) if s.dtype == pl.String else None
+    return separator is not None and s.head(_ROWS).str.split(separator).list.len().n_unique() >= _LENGTHS
 
 
 def _are_alone_elsewhere(s: pl.Series, separator: str) -> bool:

@@ -69,10 +69,12 @@ def where_of(kinds: Kinds) -> str:
 
 def with_ones(text: str, columns: Collection[str]) -> str:
     """An expression in which these columns, of 0 and 1, are compared with 1 where they stand as a condition does:
-    `saved = 1 OR seconds > 9` of `saved OR seconds > 9`."""
-    begins, ends = r"(?:^|(?<![\w\"])(?<!IN )\(|\b(?:AND|OR|NOT)\b)\s*", r"(?=\s*(?:$|\)|\b(?:AND|OR)\b))"
-    alone = rf"({begins}{_any_of(columns)}){ends}"
-    return re.sub(alone, r"\1 = 1", text, flags=re.I) if columns else text
+    `saved = 1 OR seconds > 9` of `saved OR seconds > 9`; as it is where it has BETWEEN, whose AND is another."""
+    if not columns or re.search(r"\bBETWEEN\b", text, re.I):
+        return text
+    alone = rf"((?:^|\b(?:AND|OR|NOT)\b)[\s(]*{_any_of(columns)})(?=[\s)]*(?:$|\b(?:AND|OR)\b))"
+    parts = re.split(r"('(?:[^']|'')*')", text)  # texts are at odd places
+    return "".join(part if k % 2 else re.sub(alone, r"\1 = 1", part, flags=re.I) for k, part in enumerate(parts))
 
 
 def _any_of(columns: Collection[str]) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from dmtl_cli.guess.columns import words
-from dmtl_cli.guess.columns.pieces import separator_in
+from dmtl_cli.guess.columns.pieces import are_lists
 from dmtl_cli.guess.columns.roles import Roles
 from dmtl_cli.guess.columns.sql import quoted, sql_name, sql_text
 from dmtl_cli.guess.columns.values import FEW, free, has_days, is_constant, is_id, share
@@ -47,7 +47,7 @@ def guests_of(frame: pl.DataFrame, roles: Roles) -> Guests | None:
         known = frame[c].drop_nulls()
         if c in roles.taken or c in times or not is_id(known) or known.n_unique() <= FEW:
             continue
-        if known.dtype == pl.String and separator_in(c, known) is not None:  # what they follow, and no id
+        if not words.is_named_id(c) and are_lists(known):  # what they follow, and no id
             continue
         mine, other = share(gone), share(lacks := _nobody(frame[c]))
         if mine <= _WHOLE and _SOME[0] <= other <= _SOME[1] and _may_be_member(known):

@@ -130,10 +130,14 @@ def _click(frame: pl.DataFrame, roles: Roles) -> None:
     same = (c for c in binary if at and (clicks(frame[c]) == clicks(frame[at.column])).all())
     if at and (flag := next(same, None)) is not None:
         at = Guess(flag, f"{share_of(frame[flag])}, set just where there is {at.column}", (at.column, *at.others))
-    some = [c for c in binary if share(clicks(frame[c])) <= _SOME and not roles.owns(frame, c)]
-    opened = best(frame, some, words.OPENED, "what was opened", share_of)
-    roles.click = roles.click or (named if sure else at or named or opened)
+    roles.click = roles.click or (named if sure else at or named)
     roles.behaviour = behaviour_of(frame, roles) if roles.click is None else None
+    if roles.click is None and roles.behaviour is None and roles.item is not None:
+        of_item = struct_of(roles.item.column)  # a shop may be open; of an element of a list it says what was opened
+        some = [c for c in binary if of_item and struct_of(c) == of_item and share(clicks(frame[c])) <= _SOME]
+        roles.click = best(
+            frame, [c for c in some if not roles.owns(frame, c)], words.OPENED, "what was opened", share_of
+        )
 
 
 def reading(frame: pl.DataFrame, roles: Roles) -> None:

@@ -64,7 +64,7 @@ class _Label:
 def without_click(config: Config, day: Day, schema: Schema) -> Iterator[str]:
     """A line where more than .5% of a label's good rows have no click; of durations only where most rows without a
     click have none. A good one that a table tells of a user and an item is that of each of their exposures, of which
-    others than the clicked one have no click of their own: there is nothing to be done of it."""
+    others than the clicked one have no click of their own: how many there are is said, as nothing is to be done."""
     events = config.data.events
     if events.click is None:
         return

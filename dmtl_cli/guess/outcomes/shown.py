@@ -12,6 +12,7 @@ from dmtl_cli.guess.columns import words
 from dmtl_cli.guess.columns.roles import Roles
 from dmtl_cli.guess.columns.values import within
 from dmtl_cli.guess.exposures.labels import roles_of
+from dmtl_cli.guess.exposures.references import is_own
 from dmtl_cli.guess.outcomes.keys import roles_beside
 from dmtl_cli.guess.reading.exploding import elements, parallel
 from dmtl_cli.guess.reading.tables import ROWS, Table, exploded, filled
@@ -23,8 +24,8 @@ _LISTED = 0.9  # of the ids are in a table of items
 
 def as_events(table: Table, others: Sequence[Table], given: Mapping[str, str]) -> Table:
     """The table with a row for each element of its lists where these have the items, and its rows have a user and a
-    time but no item that is named like one, or that a table beside it lists where none lists the elements; else as it
-    is."""
+    time but no item that is named like one, or that a table beside it lists where none lists the elements and nothing
+    says what was clicked of these; else as it is."""
     groups = parallel(table.frame)
     if not groups:
         return table
@@ -32,23 +33,27 @@ def as_events(table: Table, others: Sequence[Table], given: Mapping[str, str]) -
     if not any(mine.get("item") in columns for _, columns in groups) and _has_item(table, mine):
         return table
     beside = [t for t in others if t is not table]
-    flat = roles_beside(table, beside, mine)
-    has_listed = flat.user is not None and _is_listed(table, flat, beside)
     for names, columns in groups:
         made = by_elements(table, names)
         roles = roles_beside(made, beside, mine)
-        if _are_events(table, roles, columns) and (_is_listed(made, roles, beside) or not has_listed):
+        if not _are_events(table, roles, columns):
+            continue
+        told = any(role is not None and role.column in columns for role in (roles.click, roles.duration))
+        if told or mine.get("item") in columns or _is_listed(made, roles, beside):
+            return made
+        flat = roles_beside(table, beside, mine)
+        if flat.user is None or not _is_listed(table, flat, beside):
             return made
     return table
 
 
 def _is_listed(table: Table, roles: Roles, beside: Sequence[Table]) -> bool:
-    """Whether nearly each row has an item that a table beside it has an id of."""
+    """Whether nearly each row has an item of which a table beside it has a row each."""
     if roles.item is None or roles.item.column not in table.frame:
         return False
     ids = table.frame[roles.item.column]
-    columns = (t.frame[c] for t in beside for c in t.frame.columns if t.frame.schema[c] == ids.dtype)
-    return ids.count() >= _LISTED * len(ids) and any(within(ids, c) >= _LISTED for c in columns)
+    keys = (s for t in beside for s in t.frame if s.dtype == ids.dtype and is_own(s))
+    return ids.count() >= _LISTED * len(ids) and any(within(ids, key) >= _LISTED for key in keys)
 
 
 def of_lone_lists(table: Table, given: Mapping[str, str]) -> Iterator[tuple[Table, Roles]]:

@@ -29,7 +29,8 @@ ROW = "COUNT(*) > 0"
 """makes the column that tells whether an exposure has a row"""
 _COUNTED = re.compile(r"COUNT\((?:\*|CASE WHEN (.*) THEN 1 END)\) > 0")
 _AGGREGATE = re.compile(r'\b(SUM|MAX|MIN)\s*\(\s*("?)([\w.]+)\2\s*\)', re.IGNORECASE)
-_DATES = re.compile(r"[._-]*(?:19|20)\d\d[._-]?(?:\d\d[._-]?\d\d|[wW]?\d\d)(?!\d)")
+_MONTH = "(?:0[1-9]|1[0-2])"
+_DATES = re.compile(rf"[._-]*(?<!\d)(?:19|20)\d\d[._-]?(?:{_MONTH}[._-]?\d\d|[wW]\d\d|{_MONTH})(?![^\W_])")
 _WORDS = {"SUM": "total", "MAX": "most", "MIN": "least"}
 _NAMED = ", named like "  # of what `roles.best` says
 _UNKNOWN = 0.5  # of the clicks a rule is null: then null is no
@@ -294,22 +295,23 @@ def with_asked(events: Table, found: Sequence[Outcomes], rule: str | None) -> li
     """The same, with the sum, or the greatest or least value, of a column where a person's rule says so, as
     `SUM(ms) >= 60000`, in place of what was made of it; and with the greatest value of each other column that a rule
     names, the events lack, and nothing was made of, as when somebody applied."""
-    said = {c: word.upper() for word, _, c in _AGGREGATE.findall(rule or "")}
+    said = dict.fromkeys((c, word.upper()) for word, _, c in _AGGREGATE.findall(rule or ""))
     try:
-        named = sources_of(_AGGREGATE.sub(r"\3", rule or ""))
-        asked = {*named} - {*events.frame.columns, *said}.union(*(one.columns for one in found))
+        bare = {*sources_of(_AGGREGATE.sub("1", rule or ""))}
     except ValueError:  # it is a column's name, or no rule, which is said where it is looked at
         return [*found]
+    asked = bare - {*events.frame.columns}.union(*(one.columns for one in found))
     out = []
     for one in found:  # of two tables that have it the first
-        mine = {c: said.pop(c) for c in [*said] if c in one.rows.columns}
-        kept = {name: text for name, text in one.columns.items() if not _is_made_of(text, mine)}
+        mine = [of for of in said if of[0] in one.rows.columns]
+        said = dict.fromkeys(of for of in said if of not in mine)
+        named = {c for c, _ in mine}
+        kept = {name: text for name, text in one.columns.items() if not _is_made_of(text, named - bare)}
         taken = {*events.frame.columns, *kept}
-        names = {c: free(f"{_WORDS[word]}_{c.replace('.', '_')}", taken) for c, word in mine.items()}
-        made = {name: f"{mine[c]}({sql_column(c)})" for c, name in names.items()}
+        made = {free(f"{_WORDS[word]}_{c.replace('.', '_')}", taken): f"{word}({sql_column(c)})" for c, word in mine}
         more = {c: f"MAX({sql_column(c)})" for c in one.left if c in asked}
         asked -= more.keys()
-        left = tuple(c for c in one.left if c not in (*more, *mine))
+        left = tuple(c for c in one.left if c not in (*more, *named))
         out.append(replace(one, columns=kept | made | more, left=left))
     return out
 

@@ -23,6 +23,7 @@ _ORDERED = 0.8  # where no word tells it
 _OF_ITEMS = 0.05  # of the rows of a kind have an item, of what is done with items
 _CHANCE = 0.5  # as many at most, by chance
 _LISTED = 0.98  # of the rows of a kind have a list of what was shown
+_NAMED = 0.5  # of the ids of other kinds are elements of such lists
 _READ = 0.99  # of the texts of times are read as such
 _UNDONE = words.any_of(
     "remove[a-z]* delete[a-z]* cancel[a-z]* refund[a-z]* return[a-z]* dislike[a-z]*"
@@ -179,14 +180,18 @@ def _without_items(frame: pl.DataFrame, column: str, roles: Roles) -> set[str]:
 
 
 def _of_lists(frame: pl.DataFrame, column: str) -> set[str]:
-    """The kinds whose rows alone have a list, nearly each of them, of more elements than there are rows of all others:
-    of what was shown, as there is less of what was bought."""
+    """The kinds whose rows alone have a list, nearly each of them, of what a column of the other kinds names, and of
+    more elements than these have rows: of what was shown, as there is less of what was bought."""
     for c in (c for c, kind in frame.schema.items() if kind == pl.List):
         length = pl.col(c).list.len().fill_null(0)
         kinds = frame.drop_nulls(column).group_by(column)
         each = kinds.agg(rows=pl.len(), listed=(length > 0).mean(), elements=length.sum())
         mine, rest = each.filter(pl.col("listed") >= _LISTED), each.filter(pl.col("listed") < _LISTED)
-        if len(rest) and not rest["elements"].sum() and mine["elements"].sum() > rest["rows"].sum():
+        if not len(rest) or rest["elements"].sum() or mine["elements"].sum() <= rest["rows"].sum():
+            continue
+        others, elements = frame.filter(pl.col(column).is_in(rest[column].implode())), frame[c].drop_nulls().explode()
+        ids = (s.drop_nulls() for s in others if s.dtype == pl.String or s.dtype.is_integer())
+        if any(s.n_unique() > FEW and within(s, elements) >= _NAMED for s in ids):
             return {*mine[column].cast(pl.String)}
     return set()
 

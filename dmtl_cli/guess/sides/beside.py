@@ -22,7 +22,7 @@ _MADE = ":made"
 
 def named_beside(text: str, events: Table, sides: Mapping[str, Side]) -> str:
     """An expression of a person as the config has it. A column that the events lack, and one table beside them has, is
-    that one's: items.length of length. See `as_read`."""
+    that one's: items.length of length; else a last name is that of the events' one column that ends so."""
     tables = {f"{name}.": side.table for name, side in sides.items()} | {"": events}
     return as_read(_named(text, events.frame, sides), tables)
 
@@ -49,10 +49,10 @@ def _named(text: str, events: pl.DataFrame, sides: Mapping[str, Side]) -> str:
     found, short = dict[str, str](), shortened(events.columns)
     for c in {c for c in sources_of(text) if c.isidentifier()} - {*events.columns}:
         tables = [name for name, side in sides.items() if c in side.table.frame.columns]
-        if c in short:
-            found[c] = sql_name(short[c])
-        elif len(tables) == 1:
+        if len(tables) == 1:
             found[c] = f"{tables[0]}.{c}"
+        elif c in short and not tables:
+            found[c] = sql_name(short[c])
     whole = renamed(text, found)
     try:
         sources_of(whole)

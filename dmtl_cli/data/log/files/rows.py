@@ -147,7 +147,7 @@ class TableRows:
         """
         if self._unique is None or (ranks.size == 1 and self.selection.groups == groups):
             return
-        more = {c for c in (self._events.item, self._events.click) if c} if self._events else set()
+        more = {self._events.item, *filter(None, [self._events.click])} if self._events else set()
         found = [pl.DataFrame({"id": [], "click": []}, schema={"id": pl.UInt64, "click": pl.Int8})]
         for rows in self._chosen({self._unique} | more, groups, sizes.BLOCK):
             if n := len(rows.frame):
