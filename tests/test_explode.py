@@ -270,9 +270,7 @@ def test_ranks_read_what_one_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     with ThreadPoolExecutor(size) as pool:
         days = list(pool.map(by_rank, range(size)))
-    assert min(alone.facts[NOT_ASKED], alone.facts[REPEATED]) > 10 and len(alone.spool) > 1, (
-        "what could differ is there"
-    )
+    assert min(alone.facts[NOT_ASKED], alone.facts[REPEATED]) > 5 and len(alone.spool) > 1, "what could differ is there"
     for shared in days:
         assert shared.facts == alone.facts
         assert shared.users.equals(alone.users) and shared.items.equals(alone.items)

@@ -420,7 +420,9 @@ def test_check_counts_conversions_of_clicks_that_know_theirs(project: Project) -
 
 def test_ids_that_are_there_twice_are_told(project: Project, tmp_path: Path) -> None:
     busy = clicks()["shown_id"][0]
-    twice = shown().with_columns(shown_id=pl.when(pl.col("at") < 3).then(pl.lit(busy)).otherwise("shown_id"))
+    doc = shown().filter(pl.col("shown_id") == busy)["doc"][0]
+    sent = {"shown_id": pl.lit(busy), "doc": pl.lit(doc)}
+    twice = shown().with_columns(pl.when(pl.col("at") < 3).then(x).otherwise(c).alias(c) for c, x in sent.items())
     write(twice, tmp_path / "log/events", "2026-01-01", "parquet")
     n = int((twice["shown_id"] == busy).sum())
     assert (
