@@ -264,7 +264,7 @@ def test_a_rule_says_what_is_made_of_several_rows(word: str, tmp_path: Path) -> 
 @pytest.mark.parametrize("days", ["_2026-03-01_2026-03-03", "_2026w09", ".2026-03"])
 def test_a_file_of_several_days_is_called_without_them(days: str, tmp_path: Path) -> None:
     ended, raw, _ = made(tmp_path, lambda home: sessions(home, f"heard{days}.parquet") and None)
-    assert ended.code in (0, 78) and [*raw["data"]["events"]["joined"]] == ["heard"], ended.err
+    assert [*raw["data"]["events"]["joined"]] == ["heard"], ended.err
 
 
 def test_a_table_of_videos_is_no_log_of_its_creators(tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def test_the_window_is_what_nearly_all_rows_come_in(tmp_path: Path, within: str,
         f"{newest + dt.timedelta(days=1)} .. {FIRST + dt.timedelta(days=11)} wait for {after} further days of bookings"
     )
     assert (said in out) == (after is not None) and (
-        "to learn of what came so far, write days_after: 0" in out
+        "to learn of what came by a day's own end, write days_after: 0" in out
     ) == bool(after)
     units = f"{within[:-1]} {'days' if within.endswith('d') else 'hours' if within != '1h' else 'hour'}"
     assert f"at most {units} behind" in out + (tmp_path / "mine.yaml").read_text()

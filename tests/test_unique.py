@@ -128,6 +128,10 @@ def test_an_id_of_a_list_is_of_each_of_its_items() -> None:
     items = pl.Series(["a", "b", "a", "a", "b", "a", "a"])
     click = pl.Series([0, 1, 0, 0, 0, 0, 0], dtype=pl.Int8)
     assert kept(hashed(lists, items), click, ALONE).tolist() == [False, True, True, True, False, True, True]
+    named = hashed(lists.alias("item"), items.alias("id"))
+    assert kept(named, click, ALONE).tolist() == [False, True, True, True, False, True, True], (
+        "whatever they are called"
+    )
     codes = items.replace_strict({"a": 7, "b": 9}).cast(pl.Int64)
     assert kept(hashed(lists, codes), click, ALONE).tolist() == [False, True, True, True, False, True, True]
 

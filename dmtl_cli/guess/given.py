@@ -118,9 +118,8 @@ def _by_flags(text: str, states: Mapping[str, Mapping[str, str]]) -> str:
 
 def whole_names(given: Mapping[str, str], tables: Sequence[Table]) -> dict[str, str]:
     """What is given, with the whole names of columns within objects that are named by their last parts."""
-    columns = {c for table in tables for c in table.frame.columns}
-    short = shortened(columns)
-    return {role: c if c in columns else short.get(c, c) for role, c in given.items()}
+    short = shortened({c for table in tables for c in table.frame.columns})
+    return {role: short.get(c, c) for role, c in given.items()}
 
 
 def _made_of(later: Iterable[Outcomes]) -> dict[str, str]:

@@ -86,9 +86,8 @@ class Rules:
 
     def whole(self, tables: Sequence[Table]) -> Rules:
         """The same, with the whole names of columns within objects among `outcomes`."""
-        columns = {c for table in tables for c in table.frame.columns}
-        short = shortened(columns)
-        return replace(self, outcomes=tuple(c if c in columns else short.get(c, c) for c in self.outcomes))
+        short = shortened({c for table in tables for c in table.frame.columns})
+        return replace(self, outcomes=tuple(short.get(c, c) for c in self.outcomes))
 
     def outcomes_of(self, events: Table, roles: Roles) -> list[Guess]:
         """The events' columns among `outcomes` which are none yet. Raises UserError 2: one has another role."""

@@ -112,7 +112,7 @@ def _waiting(log: Log) -> str | None:
     first = log.day + DAY
     span = f"{first} waits" if first == newest else f"{first} .. {newest} wait"
     files = f"{span} for {count(one.days_after, 'further day')} of {path_of(one.table)}"
-    return f"{files} (joined.{one.name}.days_after); to learn of what came so far, write days_after: 0"
+    return f"{files} (joined.{one.name}.days_after); to learn of what came by a day's own end, write days_after: 0"
 
 
 def _catalogue(log: Log) -> str | None:

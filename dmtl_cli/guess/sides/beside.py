@@ -34,9 +34,10 @@ def as_read(text: str, tables: Mapping[str, Table]) -> str:
     Args:
         tables: by what stands before the names of their columns.
     """
-    columns = [(f"{of}{s.name}", s, table) for of, table in tables.items() for s in table.frame]
-    ones = {name for name, s, _ in columns if name in text and s.dtype.is_numeric() and is_flags(s)}
-    return with_ones(with_booleans(text, {name for name, s, table in columns if s.name in table.flags}), ones)
+    flags = {f"{of}{c}" for of, table in tables.items() for c in table.flags}
+    numbers = {f"{of}{s.name}": s for of, table in tables.items() for s in table.frame if s.dtype.is_numeric()}
+    ones = {name for name, s in numbers.items() if name in text and is_flags(s)}
+    return with_ones(with_booleans(text, flags), ones)
 
 
 def shortened(columns: Collection[str]) -> dict[str, str]:

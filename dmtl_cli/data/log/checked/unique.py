@@ -12,9 +12,9 @@ from dmtl_cli.runs.ranks import Ranks
 def hashed(ids: pl.Series, items: pl.Series | None = None) -> pl.Series:
     """[n] 64 bits of each id, or of an id and an item, null of no id: two of a billion are taken for one with a chance
     of 3%."""
-    keys = [_plain(ids), *([] if items is None else [_plain(items).alias("item")])]
-    found = keys[0].hash() if items is None else pl.DataFrame(keys).select(pl.struct(pl.all())).to_series().hash()
-    return pl.select(pl.when(ids.is_not_null()).then(found)).to_series()
+    keys = _plain(ids)
+    found = keys if items is None else pl.select(pl.struct(keys.alias("id"), _plain(items).alias("item"))).to_series()
+    return pl.select(pl.when(keys.is_not_null()).then(found.hash())).to_series()
 
 
 def _plain(ids: pl.Series) -> pl.Series:
