@@ -84,14 +84,14 @@ def beside(hours: float, late: float = 4.0) -> pl.DataFrame:
         (
             5,
             "UTC",
-            "(timezone: UTC leaves them so); written in UTC? timezone: Africa/Nairobi",
+            "names no zone and is of its clock; written in UTC? naive_times: utc",
         ),  # neither: who knows is asked
     ],
 )
 def test_instants_beside_a_clock_tell_whose_it_is(hours: float, zone: str, said: str) -> None:
     log = beside(hours)
     got = of_users(log["event_time"], "timestamp", "Africa/Nairobi", log, "user_id")
-    assert got[0] == zone and got[1].endswith(said), got
+    assert (got.name, got.as_read) == ("Africa/Nairobi", zone) and got.why.endswith(said), got
 
 
 @pytest.mark.parametrize("hours", [0, 3])
@@ -100,13 +100,13 @@ def test_a_number_that_is_made_of_the_clock_tells_nothing(hours: int) -> None:
     log = beside(0)
     made = log["event_time"].dt.epoch("s") - 3_600 * hours
     log = log.drop("received_at").with_columns(made.alias("unix_time"))
-    zone, why = of_users(log["event_time"], "timestamp", "Africa/Nairobi", log, "user_id")
-    assert zone == "UTC" and "unix_time" not in why
+    found = of_users(log["event_time"], "timestamp", "Africa/Nairobi", log, "user_id")
+    assert found.is_local and "unix_time" not in found.why
 
 
 def test_instants_that_are_hours_late_tell_nothing() -> None:
     log = beside(0, late=9_000)
-    assert of_users(log["event_time"], "timestamp", "Africa/Nairobi", log, "user_id")[0] == "UTC"
+    assert of_users(log["event_time"], "timestamp", "Africa/Nairobi", log, "user_id").is_local
 
 
 @pytest.mark.parametrize(("quiet", "zone"), [((1, 2, 3), "UTC"), ((0, 1, 2), "Africa/Nairobi"), ((3, 4, 5), "UTC")])
@@ -115,7 +115,7 @@ def test_a_quietest_hour_of_the_night_may_be_anybodys(quiet: tuple[int, ...], zo
     hours = [h for h in range(24) for _ in range(5 if h in quiet else 60)]
     times = [dt.datetime(2026, 1, 1 + k % 5, h, k % 60) for k, h in enumerate(hours)]
     at = pl.Series("t", [t for t in times if t >= dt.datetime(2026, 1, 1, 7, 10)])
-    assert of_users(at, "timestamp", "Africa/Nairobi")[0] == zone
+    assert of_users(at, "timestamp", "Africa/Nairobi").as_read == zone
 
 
 # -- clocks that were never set ----------------------------------------------------------------------------------------

@@ -66,9 +66,9 @@ def test_a_zone_that_was_elsewhere_then_is_not_named() -> None:
 
 def test_an_offset_that_all_times_carry_is_sure() -> None:
     at = [f"2025-11-15T{k:02d}:01:48.728+05:30" for k in range(20)]
-    assert zone_of(pl.Series("t", at), "text") == ("Asia/Kolkata", "UTC+5:30: the times end in +05:30")
+    assert zone_of(pl.Series("t", at), "text")[:2] == ("Asia/Kolkata", "UTC+5:30: the times end in +05:30")
     some = [*at, *at, "2025-11-15T00:01:48.728+08:00"]
-    assert zone_of(pl.Series("t", some), "text") == ("Asia/Kolkata", "UTC+5:30: most times end in +05:30")
+    assert zone_of(pl.Series("t", some), "text")[:2] == ("Asia/Kolkata", "UTC+5:30: most times end in +05:30")
 
 
 # -- where a person says that the users live ---------------------------------------------------------------------------
@@ -114,14 +114,10 @@ def test_folders_of_their_days_stay(tmp_path: Path, form: str) -> None:
 @pytest.mark.parametrize("days", [None, "Asia/Tokyo"])
 def test_a_clock_without_a_zone_is_theirs(tmp_path: Path, days: str | None) -> None:
     data, said = written(tmp_path, zone="Asia/Tokyo", days=days, form="naive")
-    assert data["timezone"] == "UTC" and ("partition" in data["events"]) == (days is not None)  # type: ignore[operator]
-    told = (
-        "as --timezone says: ts names no zone and is the clock of Asia/Tokyo: its days are local as they stand"
-        " (timezone: UTC leaves them so)"
-    )
-    assert f"timezone Asia/Tokyo {told}; yet the rows begin and end at 9:00, the midnight of UTC-9" in " ".join(
-        said.split()
-    )
+    assert (data["timezone"], data["naive_times"]) == ("Asia/Tokyo", "local")
+    assert ("partition" in data["events"]) == (days is not None)  # type: ignore[operator]
+    told = "as --timezone says: ts names no zone and is of its clock; yet the rows begin and end at 9:00, the midnight"
+    assert f"timezone Asia/Tokyo {told} of UTC-9" in " ".join(said.split())
 
 
 def test_why_is_told_whole(tmp_path: Path) -> None:
@@ -180,14 +176,14 @@ def test_a_clock_that_sleeps_by_utc_is_of_utc() -> None:
     hours = [h for h in range(24) for _ in range(5 if h in (18, 19, 20) else 60)]
     times = [dt.datetime(2026, 1, 1 + k % 5, h, k % 60) for k, h in enumerate(hours)]
     at = pl.Series("t", [t for t in times if t >= dt.datetime(2026, 1, 1, 5, 10)])  # it begins at no day's begin
-    zone, why = of_users(at, "timestamp", "Asia/Tokyo")
+    zone, why, is_local = of_users(at, "timestamp", "Asia/Tokyo")
     told = "as --timezone says: t names no zone and is taken for UTC, as fewest rows come at 19:00, as at 4:00 of UTC+9"
-    assert (zone, why) == ("Asia/Tokyo", told)
+    assert (zone, why, is_local) == ("Asia/Tokyo", told, False)
     assert is_night(at.dt.replace_time_zone("UTC"), "Asia/Tokyo") and not is_night(at, "America/New_York")
-    zone, why = of_users(at, "timestamp", "America/New_York")
-    told = "(timezone: UTC leaves them so); yet fewest rows come at 19:00, as at 4:00 of UTC+9"
-    assert zone == "UTC" and why.endswith(f"{told}: if they are written in UTC, write timezone: America/New_York")
-    assert of_users(at, "timestamp", "UTC") == ("UTC", "as --timezone says")
+    zone, why, is_local = of_users(at, "timestamp", "America/New_York")
+    told = "of its clock; yet fewest rows come at 19:00, as at 4:00 of UTC+9: written in UTC? naive_times: utc"
+    assert (zone, is_local) == ("America/New_York", True) and why.endswith(told)
+    assert of_users(at, "timestamp", "UTC") == ("UTC", "as --timezone says", False)
 
 
 def with_hours(kind: str) -> pl.DataFrame:
@@ -208,17 +204,17 @@ def with_hours(kind: str) -> pl.DataFrame:
 @pytest.mark.parametrize("kind", ["each", "one", "own", "any", "fixed", "clock"])
 def test_a_column_of_the_users_hours_tells_that_times_are_of_utc(kind: str) -> None:
     rows = with_hours(kind)
-    zone, why = of_users(rows["t"], "timestamp", "America/Toronto", rows, "user")
-    _, open_ = zone_of(rows["t"], "timestamp", rows, "user")
+    zone, why, is_local = of_users(rows["t"], "timestamp", "America/Toronto", rows, "user")
+    open_ = zone_of(rows["t"], "timestamp", rows, "user").why
     if kind not in ("each", "one"):
-        assert zone == "UTC" and "local_hour" not in why + open_
+        assert is_local and "local_hour" not in why + open_
         return
     told = "as --timezone says: t names no zone and is taken for UTC, as local_hour is its hour less 5 in "
-    assert zone == "America/Toronto" and why.startswith(told)
+    assert (zone, is_local) == ("America/Toronto", False) and why.startswith(told)
     assert ("in the others by as many hours as each user always has" in why) == (kind == "each")
     assert "t's own times, which are hardly your users' clock (local_hour is its hour less 5 in" in open_
-    zone, why = of_users(rows["t"], "timestamp", "Asia/Tokyo", rows, "user")
-    assert zone == "UTC" and "; yet local_hour is its hour less 5" in why
+    zone, why, is_local = of_users(rows["t"], "timestamp", "Asia/Tokyo", rows, "user")
+    assert is_local and "; yet local_hour is its hour less 5" in why
 
 
 def test_days_are_cut_where_users_live_whose_hours_a_column_has(tmp_path: Path) -> None:

@@ -15,10 +15,11 @@ from pydantic import (
     model_validator,
 )
 
+from dmtl_cli.config.days import Calendar
 from dmtl_cli.config.expressions import roots_of, sources_of
 from dmtl_cli.config.secrets import has_credentials
 from dmtl_cli.config.section import Column, Folder, Grown, Name
-from dmtl_cli.config.table import DEEP, OBJECT, TEXT, Beside, Csv, Format, Joined, Table, Type, as_tuple
+from dmtl_cli.config.table import DEEP, OBJECT, TEXT, Beside, Csv, Format, Joined, Table, Type, as_tuple, names_no_zone
 from dmtl_cli.config.tasks import is_reserved
 
 NO_CREDENTIALS = "credentials belong in the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY)"
@@ -276,13 +277,16 @@ def _has_effect(option: str, form: str, given: Any) -> bool:
 
 
 class Data(Grown):
-    new = ("format", "csv", "null_values", "types")
+    new = ("format", "csv", "null_values", "types", "naive_times")
     root: str
     """folder of the log; or s3://BUCKET/PREFIX, with options as in ?region=us-east-1&endpoint_override=http://HOST:PORT
     (`scheme`: http or https). Credentials come from where AWS tools look: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and
     AWS_SESSION_TOKEN, a profile, the machine's role; without options, the endpoint from AWS_ENDPOINT_URL_S3 or
     AWS_ENDPOINT_URL and the region from AWS_REGION"""
     timezone: Zone | None = None
+    naive_times: Literal["utc", "local"] = "utc"
+    """of which clock events' times are that name no zone, and those that give the day of what came of them: `utc`, or
+    `local`, that of `timezone`. Those of version and until are local in any case, or of version_timezone"""
     truth: Folder | None = None
     """folder of a synthetic world's truth: adds expected read seconds to an evaluation"""
     digest: Literal["auto", "footer", "full"] = "auto"
@@ -353,8 +357,27 @@ class Data(Grown):
     def is_zoneless(self, table: Table, column: str | None) -> bool | None:
         """Whether a column's type is a format of times without a zone; None where its texts may name one or not."""
         kind = (self.types | table.types).get(column or "", "") if self.format_of(table) in ("csv", "json") else ""
-        named = "%z" in kind or kind.endswith(("UTC", "GMT", "Z"))
-        return None if kind == "datetime" else kind.startswith("datetime:") and not named
+        return None if kind == "datetime" else names_no_zone(kind)
+
+    @property
+    def calendar(self) -> Calendar:
+        """Which day the instants of a `date_column` are of."""
+        return Calendar(self.timezone, is_local=self.naive_times == "local")
+
+    @property
+    def clocks_of_events(self) -> tuple[str, ...]:
+        """The zone of which events' times are that name none; both where nobody says it, as nothing of days in names
+        asks for it."""
+        local = self.timezone or "UTC"
+        if self.naive_times == "local" or local == "UTC":
+            return (local,)
+        return ("UTC",) if self.events.date_column else ("UTC", local)
+
+    @model_validator(mode="after")
+    def _clock_is_of_a_zone(self) -> Data:
+        if self.naive_times == "local" and self.timezone is None:
+            raise ValueError("naive_times: local has no effect without timezone, the zone of that clock")
+        return self
 
     @model_validator(mode="after")
     def _items_end(self) -> Data:

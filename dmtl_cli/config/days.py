@@ -2,11 +2,25 @@
 
 import datetime as dt
 import re
+from dataclasses import dataclass
 
 from dmtl_cli.config.errors import Exit, UserError
 
 EARLIEST = dt.date(1900, 1, 1)
 """a day before it is a writer's mistake: none is accepted"""
+
+
+@dataclass(frozen=True)
+class Calendar:
+    """Which day an instant is of.
+
+    Args:
+        timezone: in which days begin and end; None: not known.
+        is_local: whether times that name no zone are of its clock; else they are of UTC.
+    """
+
+    timezone: str | None = None
+    is_local: bool = False
 
 
 def parse_day(text: str, where: str = "--day") -> dt.date:

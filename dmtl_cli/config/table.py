@@ -80,6 +80,11 @@ Type = Annotated[
 Character = Annotated[str, AfterValidator(_one_character)]
 
 
+def names_no_zone(kind: Type) -> bool:
+    """Whether a type is a format of times without a zone."""
+    return kind.startswith("datetime:") and not ("%z" in kind or kind.endswith(("UTC", "GMT", "Z")))
+
+
 def _encoding(name: str) -> str:
     try:
         "a".encode(name)

@@ -9,7 +9,7 @@ from functools import cached_property
 
 from dmtl_cli.guess.columns.roles import Guess, Roles
 from dmtl_cli.guess.columns.values import DAYS, time_unit
-from dmtl_cli.guess.columns.zones import ANY_ZONE, AS_SAID, zone_of
+from dmtl_cli.guess.columns.zones import ANY_ZONE, AS_SAID, Zone, zone_of
 from dmtl_cli.guess.exposures.doubts import Broken
 from dmtl_cli.guess.features.goals import Goal, goals
 from dmtl_cli.guess.features.inputs import Inputs
@@ -40,8 +40,8 @@ class Log:
     """users, items and tables of what came of exposures, by name, of which each day's folder has one"""
     broken: Sequence[Broken] = ()
     """lines that do not parse, of the events and of each table beside them"""
-    zone: tuple[str, str] | None = None
-    """a time zone's name and why, where days of folders tell it, or a person"""
+    zone: Zone | None = None
+    """where days of folders tell it, or a person"""
     lives: str | None = None
     """the zone of the users, where a person names it"""
     arrival: Arrival | None = None
@@ -77,13 +77,13 @@ def instants_of(log: Log) -> list[str]:
     return sides + [f"data.events.joined.{one.name}.date_column" for one in dated]
 
 
-def timezone_of(log: Log) -> tuple[str, str] | None:
+def timezone_of(log: Log) -> Zone | None:
     """That of the log's days, and why; None where days that are no instants tell them and nothing else is cut by it."""
     roles, dated = log.roles, bool(log.events.files.days)
     if log.lives and log.zone is None:  # no time has a clock
-        return log.lives, AS_SAID
+        return Zone(log.lives, AS_SAID)
     if roles.time is None or (not dated and roles.time_unit in DAYS):
-        return ("UTC", ANY_ZONE) if dated or instants_of(log) else None
+        return Zone("UTC", ANY_ZONE) if dated or instants_of(log) else None
     user = roles.user.column if roles.user else None
     told = zone_of(log.events.frame[roles.time.column], roles.time_unit or "", log.events.frame, user)
-    return log.zone if log.zone and (log.lives or not dated or told[0] == "UTC") else told
+    return log.zone if log.zone and (log.lives or not dated or told.name == "UTC") else told

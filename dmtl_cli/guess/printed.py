@@ -64,7 +64,7 @@ def told_roles(log: Log, now: str, before: str = "") -> list[dict[str, Any]]:
     named += [("a side table?", Guess(path_of(side.table), side.key.why)) for side in log.inputs.perhaps]
     if (zone := timezone_of(log)) is not None:
         at = sum(role in ("user", "item", "time") for role, _ in named)
-        named.insert(at, ("timezone", Guess(log.lives or zone[0], zone[1])))
+        named.insert(at, ("timezone", Guess(zone.name, zone.why)))
     out: list[dict[str, Any]] = [{"role": role, "column": g.column, "why": g.why} for role, g in named]
     for row, (role, g) in zip(out, named, strict=True):
         line = f"{role}: {scalar(g.column)}  # " if role in _KEYS else scalar(g.column)

@@ -18,7 +18,7 @@ from dmtl_cli.guess.columns import words
 from dmtl_cli.guess.columns.objects import OBJECT
 from dmtl_cli.guess.columns.roles import Roles
 from dmtl_cli.guess.columns.values import DAYS, local_days
-from dmtl_cli.guess.columns.zones import of_users, zone_of
+from dmtl_cli.guess.columns.zones import Zone, of_users, zone_of
 from dmtl_cli.guess.exposures.doubts import crowd, invalid_rows, no_item, nobody, null_ids, sessions, warnings
 from dmtl_cli.guess.exposures.ids import fits_events, is_catalogue, visits_again, with_names
 from dmtl_cli.guess.exposures.labels import EXPRESSION, roles_of
@@ -104,9 +104,9 @@ def understood(root: str, given: Mapping[str, str], lives: str | None, rules: Ru
     if late is not None and late.is_of_events:
         events = by_times(events, late.place or "")
     fits = _zone(events, roles, late, lives)
-    days, zone = dict(events.files.days), fits[0] if fits else "UTC"
+    days, zone = dict(events.files.days), fits.as_read if fits else "UTC"
     if not days and roles.time is not None and roles.time_unit is not None:
-        zone, _ = fits or zone_of(events.frame[roles.time.column], roles.time_unit)
+        zone = (fits or zone_of(events.frame[roles.time.column], roles.time_unit)).as_read
         events, later, days = _whole(found.root, events, later, roles, others, given, zone)
         roles = replace(roles_of(events.frame, given, ids), grades=roles.grades)
     later, lost = (later, []) if events.files.days else by_own_times(later, events, roles, others, zone, late)
@@ -200,7 +200,7 @@ def _likeliest(named: list[Table], given: Mapping[str, str]) -> Table:
     return max(known, key=likeness)[1]
 
 
-def _zone(events: Table, roles: Roles, late: Arrival | None, lives: str | None) -> tuple[str, str] | None:
+def _zone(events: Table, roles: Roles, late: Arrival | None, lives: str | None) -> Zone | None:
     """The zone of the log's days and why, where folders of days tell it, or a person."""
     open_ = late is None or late.of_several
     if lives and open_ and roles.time is not None and roles.time_unit not in (None, *DAYS):

@@ -115,7 +115,7 @@ def _side(log: Log, name: str, side: Side, types: Types) -> list[str]:
     keys = [*_place(side.table, log.events, types), f"key: {scalar(side.key.column)}"]
     keys += [f"lag_days: {side.lag}"] if side.late else []
     keys += [f"success_file: {SUCCESS}"] if name in log.sides else []
-    zone = of_sample(side, log.events.frame, log.roles, days[0]) if (days := timezone_of(log)) else None
+    zone = of_sample(side, log.events.frame, log.roles, days) if (days := timezone_of(log)) else None
     read = f", so day D reads that of D-{side.lag} (lag_days: 0 if it is a table of the morning)" if side.late else ""
     texts = alone(side.table.written) if side.table.files.form == CSV else ""
     told = side.key.why, side.caveat, encoded(side.table.written)
@@ -138,13 +138,13 @@ def _side(log: Log, name: str, side: Side, types: Types) -> list[str]:
 
 
 def _said(log: Log, side: Side) -> tuple[str, str] | None:
-    """The zone of a version's times that name none, as that of the users, where days are cut in it; None where days are
-    cut by a clock as it stands, as these are read then, or the type of the events' time reads them."""
+    """The zone of a version's times that name none, as that of the users; None where those of the events are of it too,
+    or the type of the events' time reads them."""
     days, time = timezone_of(log), log.roles.time
     typed = time is not None and side.version is not None and side.version.column == time.column
-    if days is None or days[0] != log.lives or typed:
+    if days is None or days.name != log.lives or days.is_local or typed:
         return None
-    return days[0], f"its times name no zone: {AS_SAID}"
+    return days.name, f"its times name no zone: {AS_SAID}"
 
 
 def _zoneless(side: Side) -> str | None:
@@ -167,13 +167,14 @@ def _has_naive(log: Log) -> bool:
 def _zone(log: Log) -> list[str]:
     """data.timezone where a time gives the day, of the events or of what came of them, or tells since when a row of a
     side table holds, as far as values tell it; and where a person names it."""
-    zone, why = timezone_of(log) or (None, "")
-    if zone is None:
+    if (zone := timezone_of(log)) is None:
         return []
-    if log.events.files.days or log.roles.time_unit in DAYS:
-        needed = instants_of(log) or log.lives or (zone != "UTC" and _has_naive(log))
-        return [f"timezone: {zone}  # {why}"] if needed else []
-    return [f"timezone: {zone}  # {why}: it decides which day a row is of"]
+    dated = bool(log.events.files.days) or log.roles.time_unit in DAYS
+    if dated and not (instants_of(log) or log.lives or (zone.name != "UTC" and _has_naive(log))):
+        return []
+    why = zone.why if dated else f"{zone.why}: it decides which day a row is of"
+    clock = ["naive_times: local  # times that name no zone are of this one; written in UTC? utc"]
+    return [f"timezone: {zone.name}  # {why}", *(clock if zone.is_local else [])]
 
 
 def _place(table: Table, events: Table, types: Types) -> list[str]:

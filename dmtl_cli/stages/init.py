@@ -132,7 +132,7 @@ def _someone(log: Log) -> str:
         frame = log.events.on(log.day)
     elif log.day is not None and roles.time is not None and roles.time_unit is not None:
         times = frame[roles.time.column]
-        zone, _ = log.zone or zone_of(times, roles.time_unit)
+        zone = (log.zone or zone_of(times, roles.time_unit)).as_read
         days = local_days(times, roles.time_unit, zone)
         frame = frame.filter((days == log.day).fill_null(False))
     clicked = roles.clicked(frame)

@@ -51,8 +51,7 @@ class Entities:
         self._only_orders = False
         self._version_zone = data.timezone
         self._zoneless = {TIME: zoneless}
-        # an event's time that names no zone may be of UTC, which it is with date_column, or local
-        self._of_events = {"UTC"} if data.events.date_column else {"UTC", data.timezone or "UTC"}
+        self._of_events = data.clocks_of_events
         if (beside := data.users if side == "user" else data.items) is not None:
             self.keys.append(beside.key)
             self.version, self._version_zone = beside.version, beside.version_timezone or data.timezone
@@ -258,7 +257,7 @@ class Entities:
         """
         times = Checked(seen.select(TIME), "events", 0)
         with suppress(UserError):
-            readings = [times.local(TIME, z, zoneless=self._zoneless[TIME]) for z in sorted(self._of_events)]
+            readings = [times.local(TIME, z, zoneless=self._zoneless[TIME]) for z in self._of_events]
             if readings[0].dtype == pl.Datetime:
                 came = [len(self._of_the_day(at.alias(TIME).to_frame())) for at in readings]
                 fit = [at for at, n in zip(readings, came, strict=True) if n >= (1 - _LATE) * max(came)]

@@ -25,7 +25,7 @@ class RawEvents:
 
     def __init__(self, data: Data, day: dt.date, schema: Schema, selection: Selection | None = None) -> None:
         self.events, self.day, self.schema = data.events, day, schema
-        self._rows = TableRows(schema.events, data.events, schema.event_types, (day, day), data.timezone, selection)
+        self._rows = TableRows(schema.events, data.events, schema.event_types, (day, day), data.calendar, selection)
 
     @property
     def selection(self) -> Selection:

@@ -218,7 +218,7 @@ class Log:
             files,
             groups,
             days,
-            self.data.timezone,
+            self.data.calendar,
             check,
             declared,
             through,
@@ -228,7 +228,8 @@ class Log:
 
     def _clock(self, section: Events | JoinedSection, files: Sequence[File]) -> Clock:
         assert section.time is not None
-        return Clock(section.time, self.data.timezone, Table(files).is_zoneless(self.data, section, section.time))
+        zone = self.data.clocks_of_events[0] if section is self.data.events else self.data.timezone
+        return Clock(section.time, zone, Table(files).is_zoneless(self.data, section, section.time))
 
     def _columns_of(
         self, side: str, files: Sequence[File], morning: dt.date, whole_day: bool, columns: Sequence[str]

@@ -39,8 +39,22 @@ _SOME = 0.05  # of the rows have a distance that is one of theirs
 _HOURS, _ROWS = 22, 1_000  # that have rows, and rows, for it to be told
 
 
-def zone_of(s: pl.Series, unit: str, rows: pl.DataFrame | None = None, user: str | None = None) -> tuple[str, str]:
-    """A time zone's name, and why.
+class Zone(NamedTuple):
+    """The time zone of a log's days."""
+
+    name: str
+    why: str
+    is_local: bool = False
+    """whether times of events, which name none, are of its clock; else they are of UTC"""
+
+    @property
+    def as_read(self) -> str:
+        """The zone in which these times are of its days where those that name none are read as UTC's."""
+        return "UTC" if self.is_local else self.name
+
+
+def zone_of(s: pl.Series, unit: str, rows: pl.DataFrame | None = None, user: str | None = None) -> Zone:
+    """The zone that times tell, and why.
 
     Args:
         s: times.
@@ -51,7 +65,7 @@ def zone_of(s: pl.Series, unit: str, rows: pl.DataFrame | None = None, user: str
     said = _evidence(s, unit, rows, user)
     far = f"; {said.text}: if your users live there, write their zone" if said is not None and said.is_another else ""
     if (named := getattr(s.dtype, "time_zone", None)) is not None:
-        return named, f"the zone of the timestamps{far if named == 'UTC' else ''}"
+        return Zone(named, f"the zone of the timestamps{far if named == 'UTC' else ''}")
     carried = s.str.extract(ZONE) if unit == "text" else pl.Series([], dtype=pl.String)
     found = carried.drop_nulls().mode().sort()
     offset = re.fullmatch(r"([+-])([0-9]{2}):?([0-9]{2})?", str(found[0])) if len(found) else None
@@ -59,19 +73,19 @@ def zone_of(s: pl.Series, unit: str, rows: pl.DataFrame | None = None, user: str
     if offset and at is not None and (ahead := int(offset[2]) * 60 + int(offset[3] or 0)):
         name, named, guess = zone_ahead(-ahead if offset[1] == "-" else ahead, at)
         most = "the" if (carried.drop_nulls() == found[0]).all() else "most"
-        return name, f"{named}: {most} times end in {found[0]}{guess}"
+        return Zone(name, f"{named}: {most} times end in {found[0]}{guess}")
     if len(found):
-        return "UTC", f"the times end in {found[0]}{far}"
+        return Zone("UTC", f"the times end in {found[0]}{far}")
     seen = "" if said is None else f" ({said.text})"
     if said is not None and said.by_hours:
-        return (
+        return Zone(
             "UTC",
             f"days end at midnight of {s.name}'s own times, which are hardly your users' clock{seen}; {ANY_ZONE}",
         )
     if unit in ("timestamp", "text"):
         local = f"days end at midnight of {s.name}'s own times, which name no zone and are taken for your users' clock"
-        return "UTC", f"{local}; if they were written in UTC, {ANY_ZONE}{seen}"
-    return "UTC", f"days end at midnight of UTC, as numbers name no zone; {ANY_ZONE}{seen}"
+        return Zone("UTC", f"{local}; if they were written in UTC, {ANY_ZONE}{seen}")
+    return Zone("UTC", f"days end at midnight of UTC, as numbers name no zone; {ANY_ZONE}{seen}")
 
 
 def is_naive(s: pl.Series, unit: str) -> bool:
@@ -81,28 +95,27 @@ def is_naive(s: pl.Series, unit: str) -> bool:
     return unit == "timestamp" and getattr(s.dtype, "time_zone", None) is None
 
 
-def of_users(
-    s: pl.Series, unit: str, zone: str, rows: pl.DataFrame | None = None, user: str | None = None
-) -> tuple[str, str]:
-    """The time zone by which the days of users are cut who live in `zone`, and why: times of a clock are theirs, unless
-    they themselves, or a column beside them, say that they are of UTC: instants tell it first. See `zone_of`."""
+def of_users(s: pl.Series, unit: str, zone: str, rows: pl.DataFrame | None = None, user: str | None = None) -> Zone:
+    """The zone of users who live in `zone`, and why: times of a clock are theirs, unless they themselves, or a column
+    beside them, say that they are of UTC: instants tell it first. See `zone_of`."""
     if zone == "UTC" or not is_naive(s, unit):
-        return zone, AS_SAID
+        return Zone(zone, AS_SAID)
     said, at = _evidence(s, unit, rows, user), instants(s.drop_nulls(), unit)
     beside = None if rows is None else _of_instants(s, unit, rows)
     utc = f"{AS_SAID}: {s.name} names no zone and is taken for UTC, as "
-    local = "its days are local as they stand (timezone: UTC leaves them so)"
-    clock = f"{AS_SAID}: {s.name} names no zone and is the clock of {zone}: {local}"
+    clock = f"{AS_SAID}: {s.name} names no zone and is of its clock"
     if beside is not None and at is not None and beside[1] in (0, _offset(cast(dt.datetime, at.max()), zone)):
         of = f"most times are {_utc(beside[1])} of {beside[0]} beside them"
-        return ("UTC", f"{clock}: {of}") if beside[1] else (zone, utc + f"most times are those of {beside[0]} in UTC")
+        if beside[1]:
+            return Zone(zone, f"{clock}: {of}", is_local=True)
+        return Zone(zone, utc + f"most times are those of {beside[0]} in UTC")
     if said is None:
-        return "UTC", f"{clock}; written in UTC? timezone: {zone}"
+        return Zone(zone, f"{clock}; written in UTC? naive_times: utc", is_local=True)
     if not said.is_another or (said.by_sleep and abs(said.ahead) < _FAR):
-        return "UTC", clock
+        return Zone(zone, clock, is_local=True)
     if at is not None and _is_near(cast(dt.datetime, at.min()), said, zone):
-        return zone, utc + said.text
-    return "UTC", f"{clock}; yet {said.text}: if they are written in UTC, write timezone: {zone}"
+        return Zone(zone, utc + said.text)
+    return Zone(zone, f"{clock}; yet {said.text}: written in UTC? naive_times: utc", is_local=True)
 
 
 def is_night(at: pl.Series, zone: str) -> bool:

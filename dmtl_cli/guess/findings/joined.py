@@ -76,7 +76,7 @@ def _times(log: Log, found: DayFiles, events: Table, table: Outcomes) -> tuple[I
         for frame in frames(events, file, wanted, sizes.BLOCK, found.groups.get(file)):
             rows = frame
             if date:
-                days = Checked(frame, file, 0).date(date, log.data.timezone, nulls=True)
+                days = Checked(frame, file, 0).date(date, log.data.calendar, nulls=True)
                 rows = frame.filter((days == found.day).fill_null(False))
             if once:  # one of an id and an item that was delivered twice is read
                 rows = rows.filter(pl.col(once[0]).is_null() | pl.struct(once).is_first_distinct())

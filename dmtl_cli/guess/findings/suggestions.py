@@ -37,7 +37,7 @@ from dmtl_cli.guess.columns.values import (
     time_unit,
     within,
 )
-from dmtl_cli.guess.columns.zones import is_night
+from dmtl_cli.guess.columns.zones import is_naive, is_night
 from dmtl_cli.guess.exposures.after import measured
 from dmtl_cli.guess.features.requests import is_of_request
 from dmtl_cli.guess.features.same_day import made_of_the_day, read_seconds
@@ -141,12 +141,14 @@ def _unnamed_click(config: Config, schema: Schema) -> Iterator[str]:
 
 
 def _zone(config: Config, day: Day, schema: Schema, *, lives: bool) -> Iterator[str]:
-    """A timestamp without a zone is UTC, and a zone then moves rows to another day, unless the hour at which people
-    sleep says that it is UTC; one since which a row of a side table holds is of the zone."""
+    """A timestamp without a zone is UTC where nobody says that it is local, and a zone then moves rows to another day,
+    unless the hour at which people sleep says that it is UTC; one since which a row of a side table holds is of the
+    zone."""
     data, column, zone = config.data, config.data.events.date_column, config.data.timezone
     if zone is None:
         return
     told, is_told = of_day(data, day, schema, zone)
+    is_local = data.calendar.is_local
     if told and data.items:
         read = f"times without a zone are read as those of {data.items.version_timezone or zone}, yet {told[1]}"
         yield f"{data.items.version}: {read}: set data.items.version_timezone: {told[0]}"
@@ -157,14 +159,14 @@ def _zone(config: Config, day: Day, schema: Schema, *, lives: bool) -> Iterator[
             continue
         known = table.type(since)
         naive = data.is_zoneless(named, since) or (pa.types.is_timestamp(known) and known.tz is None)
-        if naive and not (side == "item" and is_told):
+        if naive and not is_local and not (side == "item" and is_told):
             seen = f"times without a zone are read as those of {zone}"
             yield f"{since}: {seen}: if they are UTC, set data.{side}s.version_timezone: UTC"
-    if column is None or zone == "UTC" or lives:
+    if column is None or zone == "UTC" or lives or is_local:
         return
     kind = schema.events.type(column)
     if pa.types.is_timestamp(kind) and kind.tz is None and not (column == data.events.time and _is_night(day, zone)):
-        fix = f"if they are local times of {zone} already, set data.timezone: UTC"
+        fix = f"if they are local times of {zone} already, set data.naive_times: local"
         yield f"{column}: timestamps without a zone are read as UTC, and days are cut in {zone}: {fix}"
 
 
@@ -242,7 +244,8 @@ def _of_others(frame: pl.DataFrame, config: Config, day: dt.date) -> pl.DataFram
     unit = time_unit(at)
     if unit is None:
         return frame.head(0)
-    return frame.filter((local_days(at, unit, data.timezone or "UTC") != day).fill_null(False))
+    zone = "UTC" if data.calendar.is_local and is_naive(at, unit) else data.timezone or "UTC"
+    return frame.filter((local_days(at, unit, zone) != day).fill_null(False))
 
 
 def _rows_of(file: File, config: Config, rows: int) -> pl.DataFrame:

@@ -14,7 +14,7 @@ from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.pattern import DayPattern
 from dmtl_cli.guess.columns.roles import Roles
 from dmtl_cli.guess.columns.values import FEW, instants, time_unit
-from dmtl_cli.guess.columns.zones import ANY_ZONE, is_naive, of_users, zone_ahead
+from dmtl_cli.guess.columns.zones import ANY_ZONE, Zone, of_users, zone_ahead
 from dmtl_cli.guess.reading.files import Files, is_of_span, usual
 from dmtl_cli.guess.reading.tables import LAKES, Table, rows_of_day
 
@@ -36,7 +36,7 @@ BY_TIME = "--days-by-time"
 class Arrival:
     """What the times of events say of the folders in which they lie."""
 
-    zone: tuple[str, str]
+    zone: Zone
     """the time zone in which most rows are of their folder's day, the nearest to UTC of several, and why"""
     column: str
     rows: int
@@ -75,7 +75,7 @@ class Arrival:
             return f"as {BY_TIME} says"
         if self.moved > self.other:
             part = f"{self.moved:,} of {self.rows:,} rows of the sample ({self.moved / self.rows:.1%})"
-            return f"{part} have a {self.column} of another day than their folder in {self.zone[0]}"
+            return f"{part} have a {self.column} of another day than their folder in {self.zone.name}"
         if self.of_several and not self.spread:
             return f"{seen} have a {self.column} of another day than their file's name: a file has rows of several days"
         return (
@@ -136,9 +136,9 @@ def _arrival(root: str, events: Table, roles: Roles, others: Sequence[Table], li
         return found
     user, of = roles.user.column if roles.user else None, rows["at"]
     zone = of_users(events.frame[roles.time.column], roles.time_unit, lives, events.frame, user)
-    if is_naive(events.frame[roles.time.column], roles.time_unit) and zone[0] == "UTC":
+    if zone.is_local:
         return replace(found, zone=zone)
-    off = (of.dt.convert_time_zone(zone[0]).dt.date() - rows["day"]).dt.total_days()
+    off = (of.dt.convert_time_zone(zone.name).dt.date() - rows["day"]).dt.total_days()
     return replace(found, zone=zone, moved=int((off != 0).sum()), begun=int((off > 0).sum()))
 
 
@@ -163,7 +163,7 @@ def _timed(roles: Roles, of: Sequence[tuple[dt.date, pl.DataFrame | None]]) -> p
     return pl.concat(parts).drop_nulls().filter(pl.col("at").dt.year() > _UNSET)
 
 
-def _lags(rows: pl.DataFrame) -> tuple[tuple[str, str], pl.Series]:
+def _lags(rows: pl.DataFrame) -> tuple[Zone, pl.Series]:
     """The zone in which most rows are of their folder's day, and by how many days each row's folder is later."""
     local = {m: pl.col("at").dt.offset_by(f"{m}m").dt.date() for m in _MINUTES}
     agree = rows.group_by("day", maintain_order=True).agg(
@@ -182,7 +182,7 @@ def _lags(rows: pl.DataFrame) -> tuple[tuple[str, str], pl.Series]:
     seen = "all of the sample's times" if whole else f"{total[best] / len(rows):.1%} of the sample's times"
     if alike:
         guess = f", and in {alike} other zones; {ANY_ZONE}"
-    return (name, f"{seen} are of their folder's day in {ahead_by}{guess}"), lags
+    return Zone(name, f"{seen} are of their folder's day in {ahead_by}{guess}"), lags
 
 
 def _by_day(agree: pl.DataFrame) -> list[tuple[dt.date, dict[str, int]]]:

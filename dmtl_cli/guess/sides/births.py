@@ -20,7 +20,7 @@ from dmtl_cli.data.log.values.types import iso_times, localized
 from dmtl_cli.guess.columns.roles import Roles
 from dmtl_cli.guess.columns.values import instants
 from dmtl_cli.guess.columns.words import count
-from dmtl_cli.guess.columns.zones import is_naive
+from dmtl_cli.guess.columns.zones import Zone, is_naive
 from dmtl_cli.guess.sides.side_tables import Side
 
 _LEAST = 5  # items that are shown so near to their time that zones differ
@@ -85,12 +85,12 @@ def naive(s: pl.Series) -> pl.Series | None:
     return None if found.null_count() == len(found) else found.dt.replace_time_zone(None)
 
 
-def of_sample(side: Side, frame: pl.DataFrame, roles: Roles, zone: str) -> Told | None:
+def of_sample(side: Side, frame: pl.DataFrame, roles: Roles, zone: Zone) -> Told | None:
     """See `zone_told`: by the rows of a sample of events; None too where it is the zone of the log's days.
 
     Args:
         side: with a version.
-        zone: of the days, in which the events' times are told where they name none.
+        zone: of the log's days.
     """
     table, version = side.table.frame, side.version
     if version is None or not version.is_birth or roles.item is None or roles.time is None or roles.time_unit is None:
@@ -100,10 +100,11 @@ def of_sample(side: Side, frame: pl.DataFrame, roles: Roles, zone: str) -> Told 
     since, at = naive(table[version.column]), instants(frame[roles.time.column], roles.time_unit)
     if since is None or at is None:
         return None
+    at = localized(at.dt.replace_time_zone(None), zone.name) if zone.is_local else at
     shown = pl.DataFrame({"id": frame[roles.item.column].cast(pl.String), "at": at})
     born = pl.DataFrame({"id": table[side.key.column].cast(pl.String), "since": since})
-    told = _by_items(shown, born, zone)
-    return None if told is None or told[0] == zone else told
+    told = _by_items(shown, born, zone.name)
+    return None if told is None or told[0] == zone.name else told
 
 
 def of_day(data: Data, day: Day, schema: Schema, zone: str) -> tuple[Told | None, bool]:
@@ -140,14 +141,14 @@ def _shown(data: Data, day: Day, schema: Schema, zone: str) -> pl.DataFrame | No
     times = first[TIME].cast(kind) if kind.is_temporal() else first[TIME]
     checked, zoneless = Checked(times.to_frame(), "events", 0), schema.events.is_zoneless(data, data.events, time)
     with suppress(UserError):
-        readings = [checked.local(TIME, one, zoneless=zoneless) for one in ("UTC", zone)]
+        readings = [checked.local(TIME, one, zoneless=zoneless) for one in data.clocks_of_events]
         if readings[0].dtype != pl.Datetime:
             return None
         mine = [int((at.dt.convert_time_zone(zone).dt.date() == day.day).sum()) for at in readings]
-        if mine[0] == mine[1] and not readings[0].equals(readings[1]):
+        if mine[0] == mine[-1] and not readings[0].equals(readings[-1]):
             return None
         ids = day.items[ID].gather(first["item"]).cast(pl.String)
-        return pl.DataFrame({"id": ids, "at": readings[mine[1] > mine[0]]})
+        return pl.DataFrame({"id": ids, "at": readings[mine.index(max(mine))]})
     return None
 
 

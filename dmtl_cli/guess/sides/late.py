@@ -15,7 +15,7 @@ import numpy.typing as npt
 import polars as pl
 
 from dmtl_cli.config.data import SideTable
-from dmtl_cli.config.days import before
+from dmtl_cli.config.days import Calendar, before
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.features import Feature
 from dmtl_cli.config.schema import Config
@@ -242,7 +242,7 @@ def _of_day(config: Config, log: Log, day: Day, table: LogTable, side: str, feat
     lag = getattr(config.data, f"{side}s").lag_days + 1
     eve = "the day before" if lag == 1 else f"{lag} days before"
     fix = f"set data.{side}s.lag_days: {lag}, and a day reads the table of {eve}"
-    if (found := _last_written(table, day, config.data.timezone or "UTC")) is not None:
+    if (found := _last_written(table, day, config.data.calendar)) is not None:
         column, at, gone = found
         seen = f"the table of {side}s has times up to {said(at)}, after {gone:.0%} of the day's events"
         yield f"{column}: {seen}: it knows what it is to predict: {fix}"
@@ -423,16 +423,18 @@ def _over_days(config: Config, log: Log, day: Day, side: str, counts: Counts) ->
     return counts, days
 
 
-def _last_written(table: LogTable, day: Day, zone: str) -> tuple[str, dt.datetime, float] | None:
+def _last_written(table: LogTable, day: Day, days: Calendar) -> tuple[str, dt.datetime, float] | None:
     """(column, its newest time, share of the day's events before it) where a table's times say that it was written when
     the day had passed."""
     times = [block.time for block in day.blocks() if block.time is not None]
-    at = _instants(pl.concat(times)) if times else None
+    zone = days.timezone or "UTC"
+    clock = zone if days.is_local else "UTC"
+    at = _instants(pl.concat(times), clock) if times else None
     if at is None:
         return None
     columns = sorted(names_of(table))
     heads = {c: s for c in columns if (s := head_of(table, c)) is not None and not s.dtype.is_nested()}
-    local = "UTC" if is_naive(times[0], time_unit(times[0]) or "") else zone
+    local = clock if is_naive(times[0], time_unit(times[0]) or "") else zone
     clocks = {c: _instants(whole(table, c), local) for c, s in heads.items() if _instants(s) is not None}
     found = written_late({c: s for c, s in clocks.items() if s is not None}, at)
     return None if found is None else (*found, share(at < found[1]))

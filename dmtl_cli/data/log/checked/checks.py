@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from dmtl_cli.config.days import Calendar
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.data.log.formats.source import File
 from dmtl_cli.data.log.values.column_types import words_of
@@ -231,18 +232,26 @@ class Checked:
             return s
         raise self._wrong_type(column, "a time: timestamp, number or text that sorts")
 
-    def date(self, column: str, timezone: str | None, nulls: bool = False) -> pl.Series:
-        """The local day of each row: a date, yyyymmdd, YYYY-MM-DD text, or, in data.timezone, an instant: a timestamp,
-        a number since 1970 (see `types.SECONDS`) or text in ISO 8601.
+    def date(self, column: str, calendar: Calendar, nulls: bool = False, *, zoneless: bool | None = None) -> pl.Series:
+        """The local day of each row: a date, yyyymmdd, YYYY-MM-DD text, or, by a calendar, an instant: a timestamp, a
+        number since 1970 (see `types.SECONDS`) or text in ISO 8601.
 
         Args:
             nulls: whether a null is null; else it is refused.
+            zoneless: whether the texts that the times were read of name no zone; None: as the file says.
 
         Raises:
-            UserError: 78 an instant without `timezone`.
+            UserError: 78 an instant, and the calendar has no time zone.
         """
-        found = self._moment(column, timezone, nulls)
-        return found if found.dtype == pl.Date else found.dt.convert_time_zone(timezone or "UTC").dt.date()
+        zone = calendar.timezone or "UTC"
+        found = self._moment(column, calendar.timezone, nulls, zone if calendar.is_local else "UTC")
+        if found.dtype == pl.Date:
+            return found
+        if zoneless is None:
+            zoneless = isinstance(self.file, File) and column in self.file.zoneless
+        is_naive = zoneless or self._values(column).dtype in (pl.Datetime("ms"), pl.Datetime("us"), pl.Datetime("ns"))
+        as_it_stands = calendar.is_local and is_naive
+        return (found if as_it_stands else found.dt.convert_time_zone(zone)).dt.date()
 
     def version(
         self, column: str, timezone: str | None, until: dt.date, *, zoneless: bool = False, zone: str | None = None

@@ -204,7 +204,7 @@ class Converted:
             wanted: the folder below `home` that is needed, as far as the source has rows of it.
         """
         stamp = self.folder / home / ".stamps" / f"{_safe(source.path)}.json"
-        now = [_VERSION, source.stamp, column, self.data.timezone if column else None]
+        now = [_VERSION, source.stamp, column, self._days_of if column else None]
         made = _read(stamp, now)
         if made is None or (wanted in made.bytes and self._size(home, wanted, source) != made.bytes[wanted]):
             with creating(self.folder):
@@ -214,6 +214,11 @@ class Converted:
                     raise UserError(what, "retry when it is written", Exit.NO_INPUT)
                 self._publish(home, source, made, stamp, now)
         return made
+
+    @property
+    def _days_of(self) -> str | None:
+        """What cuts rows into days, as stamps name it."""
+        return self.data.timezone if self.data.naive_times == "utc" else f"{self.data.timezone} as naive times"
 
     def _size(self, home: str, part: str, source: Source) -> int | None:
         with contextlib.suppress(OSError):
@@ -332,10 +337,11 @@ def _days(rows: Rows, column: str, data: Data, source: Source) -> pl.Series:
         names = ", ".join(rows.frame.columns[:12])
         raise UserError(f"{source.where}: no column {column}, which tells the day (columns: {names})")
     drop = data.events.invalid_rows == "drop" and column == data.events.date_column
+    zoneless = isinstance(source, TextFile) and column in source.zoneless
     try:
         places = None if isinstance(rows.numbers, range) else pl.Series(rows.numbers) - rows.first
         checked = Checked(rows.frame, source.where, rows.first, remedies(data.events), places)
-        days = checked.date(column, data.timezone, nulls=drop)
+        days = checked.date(column, data.calendar, nulls=drop, zoneless=zoneless)
     except UserError as e:
         untyped = rows.frame[column].dtype == pl.String
         remedy = f"set data.types.{column}: datetime, date or int64" if untyped else "correct it, or leave the row out"

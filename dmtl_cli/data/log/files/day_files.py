@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dmtl_cli.config.data import Data, SideTable
-from dmtl_cli.config.days import before
+from dmtl_cli.config.days import Calendar, before
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.data.log.checked.checks import Checked
 from dmtl_cli.data.log.checked.invalid import LINE
@@ -334,7 +334,7 @@ class DayFinder:
             with file.open() as parquet:
                 for k in some:
                     if (file, column, k) not in self._seen:
-                        self._seen[file, column, k] = _looked_at(parquet, k, file, column, self.data.timezone)
+                        self._seen[file, column, k] = _looked_at(parquet, k, file, column, self.data.calendar)
                     if (seen := self._seen[file, column, k]) is None or day in seen:
                         return True
         return False
@@ -352,7 +352,7 @@ class DayFinder:
         """The file's row groups from the first to the last that may have rows of the day."""
         if (file, column) not in self._spans:
             with file.open() as parquet:
-                self._spans[file, column] = _spans(parquet, file, column, self.data.timezone)
+                self._spans[file, column] = _spans(parquet, file, column, self.data.calendar)
         may = [k for k, span in enumerate(self._spans[file, column]) if span is None or span.may_have(day)]
         return range(may[0], may[-1] + 1) if may else range(0)
 
@@ -365,7 +365,7 @@ def _both(some: range, others: range | None) -> range:
 # -- what a footer says of a date column -------------------------------------------------------------------------------
 
 
-def _spans(parquet: Parquet, file: File, column: str, timezone: str | None) -> list[_Span | None]:
+def _spans(parquet: Parquet, file: File, column: str, calendar: Calendar) -> list[_Span | None]:
     """First and last day of each row group by its statistics; None where they do not say."""
     meta = parquet.metadata
     at = next((k for k in range(meta.num_columns) if meta.schema.column(k).path == column), None)
@@ -373,17 +373,17 @@ def _spans(parquet: Parquet, file: File, column: str, timezone: str | None) -> l
         return [None] * meta.num_row_groups
     kind = parquet.schema_arrow.field(column).type
     found = (meta.row_group(g).column(at).statistics for g in range(meta.num_row_groups))
-    return [_span(s, kind, file, column, timezone) if s is not None and s.has_min_max else None for s in found]
+    return [_span(s, kind, file, column, calendar) if s is not None and s.has_min_max else None for s in found]
 
 
-def _span(stats: pq.Statistics, kind: pa.DataType, file: File, column: str, timezone: str | None) -> _Span | None:
+def _span(stats: pq.Statistics, kind: pa.DataType, file: File, column: str, calendar: Calendar) -> _Span | None:
     try:
         if pa.types.is_timestamp(kind):  # as a Python datetime, nanoseconds do not fit
             ends = pa.array([stats.min_raw, stats.max_raw], pa.int64())
         else:
             ends = pa.array([stats.min, stats.max])
         frame = pl.DataFrame({column: pl.from_arrow(ends.cast(kind))})
-        first, last = Checked(frame, file, 0).date(column, timezone)
+        first, last = Checked(frame, file, 0).date(column, calendar)
     except (UserError, pa.ArrowException, pl.exceptions.PolarsError, ValueError, OverflowError):
         return None  # reading the file says what is wrong, and in which row
     low, high = frame[column]
@@ -397,11 +397,11 @@ def _span(stats: pq.Statistics, kind: pa.DataType, file: File, column: str, time
     return _Span(first, last, known)
 
 
-def _looked_at(parquet: Parquet, group: int, file: File, column: str, timezone: str | None) -> set[dt.date] | None:
+def _looked_at(parquet: Parquet, group: int, file: File, column: str, calendar: Calendar) -> set[dt.date] | None:
     """The days of a row group by its rows; None where they do not say."""
     try:
         rows = pl.from_arrow(parquet.read_row_group(group, [column], use_threads=False))
         assert isinstance(rows, pl.DataFrame)
-        return {*Checked(rows, file, 0).date(column, timezone, nulls=True).unique().drop_nulls()}
+        return {*Checked(rows, file, 0).date(column, calendar, nulls=True).unique().drop_nulls()}
     except (UserError, pa.ArrowException, OSError):
         return None  # reading the file says what is wrong, and in which row

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
+from dmtl_cli.config.days import Calendar
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.expressions import aggregated_roots_of, sources_of
 from dmtl_cli.config.table import WHERE
@@ -55,7 +56,7 @@ class Outcomes:
         files: Sequence[File],
         groups: dict[File, range],
         days: tuple[dt.date, dt.date],
-        timezone: str | None,
+        calendar: Calendar,
         check: Callable[[Table, Collection[str], dict[File, range]], object],
         declared: Collection[str] = (),
         through: Outcomes | None = None,
@@ -64,7 +65,7 @@ class Outcomes:
     ) -> None:
         self.clocks, self._item = clocks, item if section.item else None
         self.name, self.section, self._files, self._groups = f"data.events.joined.{name}", section, files, groups
-        self._days, self._timezone, self._check, self._declared = days, timezone, check, declared
+        self._days, self._calendar, self._check, self._declared = days, calendar, check, declared
         self._through, self._left_out, self._nameless = through, Counter[str](), 0
 
     def values(self, exposures: pl.DataFrame, columns: Sequence[str], file: File) -> pl.DataFrame:
@@ -97,7 +98,9 @@ class Outcomes:
             return np.where(at < 0, 0, at), np.where(at < 0, 0, at + 1)
         shown = self.clocks[0].of(exposures, file, f"{self.name}.within")
         is_naive = shown.dtype == self._rows[_AT].dtype == pl.Datetime("us")
-        shown, came = (shown, self._as_they_stand) if is_naive else (aware(shown, "UTC"), self._as_instants)
+        shown, came = (
+            (shown, self._as_they_stand) if is_naive else (aware(shown, self.clocks[0].timezone), self._as_instants)
+        )
         return came.within(at, shown.to_physical(), self.section.window // dt.timedelta(microseconds=1))
 
     @property
@@ -199,7 +202,7 @@ class Outcomes:
         table, section = Table(self._files), self.section
         kinds = sources_of(section.where) if section.where else []
         kinds = kinds if len(kinds) == 1 and table.has(kinds[0]) else []
-        rows = TableRows(table, section, {}, self._days, self._timezone)
+        rows = TableRows(table, section, {}, self._days, self._calendar)
         found = [b.frame for b in rows.held([section.key, *kinds], share_groups(table, self._groups, ALONE))]
         parts = [pl.DataFrame([f[section.key].is_null().alias(_ID), *(plain(f[c]) for c in kinds)]) for f in found]
         every = pl.concat(parts, how="vertical_relaxed")
@@ -316,7 +319,7 @@ class Outcomes:
         self._require(table, columns, asked or f"{self.name}.columns expects")
         beside = [c for c in (WHERE if section.where else None, section.unique, section.date_column) if c]
         self._check(table, [section.key, *columns, *beside], self._groups)
-        rows = TableRows(table, section, {c: table.type(c) for c in columns}, self._days, self._timezone)
+        rows = TableRows(table, section, {c: table.type(c) for c in columns}, self._days, self._calendar)
         groups = share_groups(table, self._groups, ALONE)
         found = [block.frame for block in rows.held([section.key, *columns], groups)]
         self._left_out = rows.selection.left_out

@@ -21,6 +21,7 @@ import polars as pl
 import pyarrow as pa
 
 from dmtl_cli.config.data import Events
+from dmtl_cli.config.days import Calendar
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.table import WHERE, Joined
 from dmtl_cli.config.table import Table as Section
@@ -35,6 +36,7 @@ from dmtl_cli.data.log.formats.source import File
 from dmtl_cli.data.log.values import sizes
 from dmtl_cli.runs.ranks import ALONE, Ranks
 
+_UNSAID = Calendar()
 Bools = npt.NDArray[np.bool_]
 Groups = list[tuple[File, range]]
 """row groups of files, in the order of the log"""
@@ -92,10 +94,10 @@ class TableRows:
         section: Section | None = None,
         types: Mapping[str, pa.DataType] | None = None,
         days: tuple[dt.date, dt.date] = (dt.date.min, dt.date.max),
-        timezone: str | None = None,
+        calendar: Calendar = _UNSAID,
         selection: Selection | None = None,
     ) -> None:
-        self.table, self.types, self._days, self._timezone = table, types or {}, days, timezone
+        self.table, self.types, self._days, self._calendar = table, types or {}, days, calendar
         self.selection = selection or Selection()
         self._where = table.has(WHERE)
         self._events = section if isinstance(section, Events) else None
@@ -183,7 +185,7 @@ class TableRows:
             if self._date is not None:
                 try:
                     mine = block.of(block.frame.select(self._date)).only(~block.frame[WHERE])
-                    others = int(self._is_of_the_days(mine.date(self._date, self._timezone, nulls=True)).sum())
+                    others = int(self._is_of_the_days(mine.date(self._date, self._calendar, nulls=True)).sum())
                 except UserError:  # nothing of them has to be right
                     others = 0
             made.left_out[WHERE] += others
@@ -192,7 +194,7 @@ class TableRows:
     def _of_the_days(self, rows: Checked, made: Selection) -> Checked:
         assert self._date is not None
         drop = self._events is None or self._events.invalid_rows == "drop"
-        days = rows.date(self._date, self._timezone, nulls=drop)
+        days = rows.date(self._date, self._calendar, nulls=drop)
         mine = self._is_of_the_days(days).fill_null(False)
         made.left_out[invalid.DAY] += days.null_count()
         made.left_out[invalid.UNSET] += int((invalid.is_unset(days) & ~mine).sum())

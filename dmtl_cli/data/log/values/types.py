@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from dmtl_cli.config.data import Data, Events
 from dmtl_cli.config.errors import UserError
-from dmtl_cli.config.table import Table, Type
+from dmtl_cli.config.table import Table, Type, names_no_zone
 from dmtl_cli.data.log.values.lengths import LENGTHS, clock_seconds, not_negative
 from dmtl_cli.data.log.values.written import floats, ungrouped
 
@@ -124,7 +124,7 @@ def typed(
         where: the file, for messages.
         remedies: as `remedies_of` gives them.
         signs: what stands before the decimals of numbers that are text, a point or a comma, and between thousands.
-        zoneless: gets the columns of type datetime in which a text names no zone: UTC is said of it, and not by it.
+        zoneless: gets the columns of times in which a text names no zone: UTC is said of it, and not by it.
 
     Raises:
         UserError: 65 a value is none of its type.
@@ -148,7 +148,7 @@ def typed(
             row = numbers[at if rows is None else int(rows[at])]
             what = f"{where}: row {row}, column {name}: expected {expected}, got {got!r}"
             raise UserError(what, _remedy(name, got, remedies))
-        if kind == "datetime" and zoneless is not None and _is_zoneless(values):
+        if zoneless is not None and ((kind == "datetime" and _is_zoneless(values)) or names_no_zone(kind)):
             zoneless.add(name)
         return out if rows is None else _as_lists(frame[name], out)
 

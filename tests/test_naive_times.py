@@ -1,0 +1,139 @@
+"""`data.naive_times: local`: times that name no zone are of the users' clock, beside others that are instants."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import polars as pl
+import pytest
+from formats import write
+from initiated import made
+from pydantic import ValidationError
+from test_joined import FEATURES
+from test_log import rows
+from worlds import dmtl
+
+from dmtl_cli.config.data import Data, Events
+from dmtl_cli.data.log.reader import Log
+
+ZONE = ZoneInfo("Asia/Tokyo")
+FIRST = dt.date(2026, 1, 1)
+TEXTS = {
+    "iso": ("%Y-%m-%d %H:%M:%S", "datetime"),
+    "format": ("%d.%m.%Y %H:%M:%S", "datetime:%d.%m.%Y %H:%M:%S"),
+}
+
+
+def clock(hours: int = 48, begin: dt.date = FIRST) -> pl.DataFrame:
+    """An exposure each ten minutes of the users' clock: each fourth is clicked."""
+    start = dt.datetime.combine(begin, dt.time())
+    at = [start + dt.timedelta(minutes=10 * k) for k in range(6 * hours)]
+    ids = {"person": [f"u{k % 7}" for k in range(len(at))], "doc": [f"d{k % 5}" for k in range(len(at))]}
+    flags = {name: [k % n == 0 for k in range(len(at))] for name, n in (("clicked", 4), ("liked", 8))}
+    return pl.DataFrame({**ids, "id": range(len(at)), "at": at, **flags})
+
+
+def log(home: Path, kind: str, naive_times: str, events: dict[str, Any] | None = None, **more: Any) -> Log:
+    roles = {"user": "person", "item": "doc", "click": "clicked", "conversion": "liked", "time": "at"}
+    given = Events(**{"path": f"events.{kind}", "date_column": "at", **roles, **(events or {})})
+    said: Any = {"format": kind, "naive_times": naive_times, "timezone": str(ZONE), **more}
+    return Log(Data(root=str(home), events=given, **said), FEATURES, converted=home / f"converted_{naive_times}")
+
+
+def lengths(found: Log, home: Path) -> list[int]:
+    return [len(rows(found.read(FIRST + dt.timedelta(days=k), home))) for k in range(2)]
+
+
+def in_parquet(frame: pl.DataFrame, form: str) -> pl.DataFrame:
+    at = pl.col("at")
+    as_forms = {"us": at, "ns": at.dt.cast_time_unit("ns"), "text": at.dt.to_string("%Y-%m-%dT%H:%M:%S")}
+    as_forms |= {"zone": at.dt.replace_time_zone(str(ZONE))}
+    return frame.with_columns(as_forms[form])
+
+
+@pytest.mark.parametrize("form", ["us", "ns", "text", "zone"])
+def test_a_day_is_that_of_the_clock(tmp_path: Path, form: str) -> None:
+    """Of UTC, what is shown after 15:00 would be of the next day of Tokyo."""
+    write(in_parquet(clock(), form), tmp_path, "events", "parquet")
+    assert lengths(log(tmp_path, "parquet", "local"), tmp_path) == [144, 144]
+    as_utc = lengths(log(tmp_path, "parquet", "utc"), tmp_path)
+    assert as_utc == ([144, 144] if form == "zone" else [90, 144])
+
+
+@pytest.mark.parametrize("form", TEXTS)
+@pytest.mark.parametrize("kind", ["csv", "json"])
+def test_texts_are_of_the_clock_too(tmp_path: Path, kind: str, form: str) -> None:
+    text, given = TEXTS[form]
+    write(clock().with_columns(pl.col("at").dt.to_string(text)), tmp_path, "events", kind)
+    types = {"at": given, "clicked": "bool", "liked": "bool"}
+    assert lengths(log(tmp_path, kind, "local", types=types), tmp_path) == [144, 144]
+    assert lengths(log(tmp_path, kind, "utc", types=types), tmp_path) == [90, 144]
+
+
+def test_what_was_converted_is_cut_anew(tmp_path: Path) -> None:
+    """One workspace, in which the config's word is edited."""
+    text, given = TEXTS["iso"]
+    write(clock().with_columns(pl.col("at").dt.to_string(text)), tmp_path, "events", "csv")
+    found = []
+    for said in ("utc", "local", "utc"):
+        one = log(tmp_path, "csv", said, types={"at": given, "clicked": "bool", "liked": "bool"})
+        one = Log(one.data, FEATURES, converted=tmp_path / "converted")
+        found.append(lengths(one, tmp_path))
+    assert found == [[90, 144], [144, 144], [90, 144]]
+
+
+@pytest.mark.parametrize("begin", [dt.date(2026, 3, 29), dt.date(2026, 10, 25)], ids=["spring", "autumn"])
+def test_a_day_has_the_hours_of_its_clock(tmp_path: Path, begin: dt.date) -> None:
+    """Where an hour comes twice, or is passed over, the day is the text's own all the same."""
+    write(clock(24, begin), tmp_path, "events", "parquet")
+    found = log(tmp_path, "parquet", "local", timezone="Europe/Berlin").read(begin, tmp_path)
+    assert len(rows(found)) == 144
+
+
+@pytest.mark.parametrize(("said", "bought"), [("local", 144), ("utc", 0)])
+def test_beside_instants_they_are_the_same_moments(tmp_path: Path, said: str, bought: int) -> None:
+    """Each was bought five minutes after it was shown, as seconds since 1970 say."""
+    shown = clock()
+    came = shown["at"].dt.replace_time_zone(str(ZONE)).dt.epoch("s") + 300
+    write(shown, tmp_path, "events", "parquet")
+    write(pl.DataFrame({"id": shown["id"], "came": came}), tmp_path, "orders", "parquet")
+    orders = {"path": "orders.parquet", "key": "id", "time": "came", "within": "1h", "columns": {"got": "COUNT(*) > 0"}}
+    events = {"click": "got", "joined": {"orders": orders}}
+    found = log(tmp_path, "parquet", said, events).read(FIRST + dt.timedelta(days=1), tmp_path)
+    assert rows(found)["click"].sum() == bought
+
+
+def test_a_clock_is_of_a_zone() -> None:
+    with pytest.raises(ValidationError, match="naive_times: local has no effect without timezone"):
+        Data(root="log", naive_times="local", events=Events(user="u", item="i", conversion="liked"))
+
+
+@pytest.mark.parametrize("of", ["UTC", "Asia/Tokyo"])
+def test_items_may_come_by_another_clock(tmp_path: Path, of: str) -> None:
+    """Exposures have the users' clock, the catalogue that of its database: none is shown before it is there."""
+    begin = dt.datetime(2026, 3, 1)
+    came = [begin + dt.timedelta(hours=1 + k // 2, minutes=7 * (k % 5)) for k in range(90)]
+    at, item, user = [], [], []
+    for k, since in enumerate(came):
+        for n in range(40):
+            at.append(since + dt.timedelta(minutes=20 + 43 * n))
+            item.append(f"a{k}")
+            user.append(f"u{(7 * k + n) % 60}")
+    events = pl.DataFrame({"user_id": user, "item_id": item, "shown_at": at}).sort("shown_at", "item_id")
+    events = events.with_columns(clicked=pl.int_range(pl.len()) % 5 == 0, liked=pl.int_range(pl.len()) % 10 == 0)
+    since = pl.Series(came).dt.replace_time_zone("Asia/Tokyo").dt.convert_time_zone(of).dt.replace_time_zone(None)
+    items = pl.DataFrame({"item_id": [f"a{k}" for k in range(90)], "topic": ["x", "y"] * 45, "published_at": since})
+
+    def lay(home: Path) -> None:
+        events.write_parquet(home / "events.parquet")
+        items.write_parquet(home / "items.parquet")
+
+    ended, raw, text = made(tmp_path, lay, "--timezone", "Asia/Tokyo")
+    assert ended.code == 0, ended.err
+    assert (raw["data"]["timezone"], raw["data"]["naive_times"]) == ("Asia/Tokyo", "local"), text
+    assert raw["data"]["items"].get("version_timezone") == (None if of == "Asia/Tokyo" else "UTC"), text
+    checked = dmtl("check", "--config", tmp_path / "mine.yaml", "--day", "2026-03-02")
+    assert checked.code == 0 and "zone" not in checked.out, checked.out
