@@ -88,6 +88,8 @@ def test_what_is_printed_is_of_the_rows_that_count(tmp_path: Path) -> None:
     assert int(asked[asked.index("--user") + 1]) % 4 == 3
     assert "--feature plan=free" not in ended.out and "--feature plan=staff" not in ended.out
     assert "data.events.where: \"plan = 'paid' AND COALESCE(is_test, 0) = 0\"" in text
+    assert "# plan: not used: one value of all rows that count\n" in text and "plan" not in features(raw)
+    assert "level" in features(raw)
 
 
 def test_a_side_tables_column_is_looked_up(tmp_path: Path) -> None:

@@ -67,3 +67,31 @@ def test_of_another_thing_of_that_name_the_tables_is_read(tmp_path: Path) -> Non
     _, raw, text = written(tmp_path, other, "csv")
     assert features(raw)["card"]["side"] == "user" and "computed" not in raw["data"]["events"]
     assert "the events have one too, the same in 0.0% of rows" in text
+
+
+# -- by another name ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("rows", "listed", "left"),
+    [("same", 1.0, True), ("other", 1.0, False), ("same", 0.8, False), ("hardly", 1.0, False)],
+)
+def test_what_the_table_says_by_another_name_is_read_once(tmp_path: Path, rows: str, listed: float, left: bool) -> None:
+    """`film.kind` and `genre`, where the table lists nearly all items; not what differs for some of few that have it."""
+    x, n = unseen.drawn(0), unseen.ITEMS
+    rng = np.random.default_rng(6)
+    rare = pl.Series([f"g{k % 6}" if rows != "hardly" or k < 3 else "g0" for k in range(n)])
+    own = {"same": rare, "other": pl.Series([f"g{k}" for k in rng.integers(0, 6, n)]), "hardly": rare}[rows]
+    table = pl.DataFrame({"item_id": range(n), "genre": rare, "maker": [f"m{k % 11}" for k in range(n)]})
+    events = frame(kind=own.gather(x["item"]), minutes=pl.Series(np.arange(n) % 40 + 60.5).gather(x["item"]))
+
+    def write(home: Path) -> None:
+        daily(events)(home)
+        of = table.with_columns(length=pl.Series(np.arange(n) % 40 + 60.5))
+        of.head(round(listed * n)).write_parquet(home / "items.parquet")
+
+    ended, raw, text = made(tmp_path, write)
+    assert ended.code == 0, ended.err
+    assert ("kind" not in features(raw)) == left and "genre" in features(raw), text
+    assert ("# kind: not used: genre of the table of items, by another name" in text) == left
+    assert ("minutes" not in features(raw)) == (listed == 1) and "length" in features(raw)

@@ -211,14 +211,24 @@ def _without_ended(inputs: Inputs) -> None:
 
 
 def _without_constants(events: Table, roles: Roles, inputs: Inputs) -> None:
-    """Leaves out what tells no users apart once rows do not count: of `typ = 'regular'` the column itself."""
+    """Leaves out what tells nothing apart once rows do not count: of `typ = 'regular'` the column itself."""
+    of_tables = {(f"{i.side}s", i.column) for i in inputs.used} & {
+        (name, c) for name, side in inputs.sides.items() for c in side.table.frame.columns
+    }
+    own = [i.column for i in inputs.used if (f"{i.side}s", i.column) not in of_tables]
+    for i in [i for i in inputs.used if i.column in _single(events.frame.select(c for c in own if c in events.frame))]:
+        inputs.leave_out([i.column], "one value of all rows that count", side=i.side)
     side, user = inputs.sides.get("users"), roles.user
     if side is None or user is None:
         return
     ids = events.frame[user.column].drop_nulls().cast(pl.String).unique()
     mine = side.table.frame.filter(pl.col(side.key.column).cast(pl.String).is_in(ids.implode()))
-    single = [s.name for s in mine if len(s) and s.n_unique() == 1]
-    inputs.leave_out(single, "one value of all users whose rows count", side="user")
+    inputs.leave_out(_single(mine), "one value of all users whose rows count", side="user")
+
+
+def _single(rows: pl.DataFrame) -> list[str]:
+    """The columns that have one value, or none, in all rows."""
+    return [s.name for s in rows if len(s) and s.n_unique() == 1]
 
 
 def _newest_first(events: Table, at: pl.Series) -> Table:

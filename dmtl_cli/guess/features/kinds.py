@@ -39,7 +39,7 @@ from dmtl_cli.guess.features.requests import is_of_request
 from dmtl_cli.guess.features.sides import is_another, never_back, side_of
 from dmtl_cli.guess.features.since import as_days
 from dmtl_cli.guess.features.telling import telling
-from dmtl_cli.guess.features.twice import read_as_shown
+from dmtl_cli.guess.features.twice import leave_doubles, read_as_shown
 from dmtl_cli.guess.features.units import as_number, with_units
 from dmtl_cli.guess.reading.files import partitions
 from dmtl_cli.guess.reading.rewrites import lists_in_text
@@ -172,6 +172,7 @@ def _add_own(events: Table, roles: Roles, found: Inputs, partial: Mapping[str, s
         key = getattr(roles, side).column
         first = frame.unique(key, keep="first", maintain_order=True)
         found.leave_second_names(first, begin, side)
+        leave_doubles(frame, key, side, found, begin)
         found.used[begin:] = by_company(first, found.used[begin:], side)
         if days is not None and days.n_unique() > 1:
             if side == "item" and "items" not in found.sides:

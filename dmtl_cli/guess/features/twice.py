@@ -1,4 +1,5 @@
-"""Columns that the events and a table of their users or items both have: which of the two a feature reads.
+"""Columns that the events and a table of their users or items both have, by one name or two: which of the two a feature
+reads.
 
 A feature of a user or an item is read from the table where that has the column. Where a table of one state for all days
 says otherwise than the rows, it says what holds at the end of the log, and the rows what held as an item was shown.
@@ -12,11 +13,12 @@ from dataclasses import replace
 import polars as pl
 
 from dmtl_cli.guess.columns.roles import Roles
-from dmtl_cli.guess.columns.values import FEW, free, share
+from dmtl_cli.guess.columns.values import FEW, free, share, within
 from dmtl_cli.guess.features.inputs import Inputs, Shown
 from dmtl_cli.guess.features.sides import is_another, is_of_day
 from dmtl_cli.guess.reading.tables import Table
 
+_LISTED = 0.95  # of the ids are in the table, for the events' own column to be of no use
 _SAME, _RELATED = 0.99, 0.5
 """share of the rows with the table's value, from which on the two say one thing; below which they are of two things"""
 
@@ -57,6 +59,32 @@ def read_as_shown(
         elif i in found.used:
             found.used[found.used.index(i)] = replace(i, why=f"{i.why}; {seen}")
     return replace(events, frame=frame)
+
+
+def leave_doubles(frame: pl.DataFrame, key: str, side: str, found: Inputs, begin: int) -> None:
+    """Leaves out columns of the events that say what a feature of their users' or items' table says under another name,
+    as `video.lang` beside `language`.
+
+    Args:
+        frame: the events, the newest first.
+        key: their column of ids.
+        side: user or item.
+        begin: place of the first feature of the events.
+    """
+    beside = found.sides.get(f"{side}s")
+    first = frame.unique(key, keep="first", maintain_order=True)
+    if beside is None or within(first[key], beside.table.frame[beside.key.column]) < _LISTED:
+        return
+    theirs = [i.column for i in found.used[:begin] if i.side == side and i.column in beside.table.frame.columns]
+    for c in [i.column for i in found.used[begin:] if i.side == side]:
+        rows = first.filter((pl.col(c) != pl.col(c).drop_nulls().mode().first()).fill_null(False))
+        if len(rows) < FEW:  # of one value nearly everywhere
+            continue
+        for x in theirs:
+            table = beside.table.frame.select(pl.col(beside.key.column).alias("id"), pl.col(x).alias("x"))
+            if all((_same(table, of[key], of[c]) or 0) >= _SAME for of in (rows, first, frame)):
+                found.leave_out([c], f"{x} of the table of {side}s, by another name", side)
+                break
 
 
 def _same(table: pl.DataFrame, ids: pl.Series, values: pl.Series) -> float | None:
