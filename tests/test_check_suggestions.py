@@ -61,9 +61,16 @@ def test_a_sound_day_is_not_doubted(tmp_path: Path) -> None:
 
 
 def test_a_history_and_a_price_that_nothing_reads(tmp_path: Path) -> None:
-    lists = [[int(k) % 30, int(k + 1) % 30] for k in range(N)]
+    lists = [[int(k + 1) % 30, int(k + 2) % 30] for k in range(N)]
+    offered = [[int(k) % 30, int(k + 1) % 30] for k in range(N)]  # of which one was chosen: nothing of the user's
     words = [["a"], ["b"]] * (N // 2)
-    change = {"seen_before": lists, "tags": words, "unit_price": 1.0 + np.arange(N), "quality": np.arange(N) * 0.5}
+    change = {
+        "seen_before": lists,
+        "offered": offered,
+        "tags": words,
+        "unit_price": 1.0 + np.arange(N),
+        "quality": np.arange(N) * 0.5,
+    }
     assert said(project(tmp_path, change)) == [
         "seen_before: lists of the day's items that nothing reads: add {name: seen_before, side: user, kind: sequence, "
         "level: event, embedding_name: item_id, max_length: 50} to features, if known before these rows; else name "

@@ -59,7 +59,7 @@ def test_means_of_ratings(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["eksperiment", "Experimento", "eksperyment_grupa", "эксперимент", "testGruppe", "实验组"]
+    "name", ["eksperiment", "Experimento", "eksperyment_grupa", "эксперимент", "testGruppe", "实验组", "wariant_ab"]
 )
 def test_names_of_a_tests_group(name: str) -> None:
     assert states.is_of_test(pl.Series(name, ["x", "y"])) == "named like a test's group"

@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 import unseen
 from initiated import features, made
+from worlds import dmtl
 
 from dmtl_cli.guess.exposures.labels import just_where, roles_of
 
@@ -181,3 +182,46 @@ def test_without_ids_nothing_is_concluded() -> None:
     given = roles_of(frame, {"user": "mbr_no", "item": "cntnt_no"})
     assert given.click is not None and given.duration is not None
     assert (given.click.column, given.duration.column) == ("clicaram", "tempo")
+
+
+def test_of_two_numbers_that_clicks_alone_have_the_clicks_own_is_no_duration() -> None:
+    """How long the click took, which stands first, and how long it lasted, of names that nobody knows."""
+    took = null_else((1_000 * RNG.exponential(9, ROWS)).astype(int).tolist(), CLICK)
+    lasted = null_else((1_000 * RNG.exponential(30, ROWS)).astype(int).tolist(), CLICK)
+    assert some(log(klik=X["click"], klik_po_ms=took, na_karcie_ms=lasted)) == ("klik", "na_karcie_ms")
+    assert some(log(klik=X["click"], klik_po_ms=took)) == ("klik", "klik_po_ms"), "there is no other"
+
+
+# -- an object that is there or not ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "rule", ["offer IS NOT NULL", "OFFER is not null", "liked OR offer IS NOT NULL", "liked OR offer"]
+)
+def test_a_rule_may_ask_whether_an_object_is_there(tmp_path: Path, rule: str) -> None:
+    """An object has no column: that of its fields which most rows have stands for it."""
+    bought = BOUGHT.astype(bool)
+    known = RNG.random(ROWS) < 0.6
+    offer = [{"note": "n" if k else None, "cents": int(c)} if b else None for b, k, c in zip(
+        bought, known, RNG.integers(1, 99, ROWS), strict=True)]  # fmt: skip
+    liked = (CLICK & (RNG.random(ROWS) < 0.2)).tolist()
+    frame = log(clicked=X["click"], offer=offer, liked=liked)
+
+    def write(home: Path) -> None:
+        frame.with_columns(pl.from_epoch("ts", "s").dt.strftime("%Y-%m-%dT%H:%M:%SZ")).write_ndjson(home / "log.jsonl")
+
+    if rule == "liked OR offer":
+        (tmp_path / "log").mkdir()
+        write(tmp_path / "log")
+        ended = dmtl("init", tmp_path / "log", "--conversion", rule)
+        what = "log.jsonl has no column offer, which is an object of offer.cents, offer.note; such as offer IS NOT NULL"
+        assert ended.code == 2 and what in ended.err, ended.err
+        return
+    ended, raw, text = made(tmp_path, write, "--conversion", rule, "--timezone", "UTC")
+    assert ended.code == 0, ended.err
+    assert raw["data"]["events"]["computed"]["good"].upper().endswith('"OFFER.CENTS" IS NOT NULL'), text
+    day = unseen.days_of(X)[ROWS // 2]
+    found = dmtl("check", "--config", tmp_path / "mine.yaml", "--day", day, "--json").json
+    mine = np.array([d == day for d in unseen.days_of(X)]) & CLICK
+    good = bought | np.array(liked) if "liked" in rule else bought
+    assert found["labels"]["conversion_rate"] == pytest.approx(good[mine].mean(), abs=0.02)

@@ -77,7 +77,7 @@ def test_of_another_thing_of_that_name_the_tables_is_read(tmp_path: Path) -> Non
     [("same", 1.0, True), ("other", 1.0, False), ("same", 0.8, False), ("hardly", 1.0, False)],
 )
 def test_what_the_table_says_by_another_name_is_read_once(tmp_path: Path, rows: str, listed: float, left: bool) -> None:
-    """`film.kind` and `genre`, where the table lists nearly all items; not what differs for some of few that have it."""
+    """`film.kind` and `genre`, where the table lists nearly all items; not what few have and others have otherwise."""
     x, n = unseen.drawn(0), unseen.ITEMS
     rng = np.random.default_rng(6)
     rare = pl.Series([f"g{k % 6}" if rows != "hardly" or k < 3 else "g0" for k in range(n)])
@@ -95,3 +95,38 @@ def test_what_the_table_says_by_another_name_is_read_once(tmp_path: Path, rows: 
     assert ("kind" not in features(raw)) == left and "genre" in features(raw), text
     assert ("# kind: not used: genre of the table of items, by another name" in text) == left
     assert ("minutes" not in features(raw)) == (listed == 1) and "length" in features(raw)
+
+
+# -- an outcome's name -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("where", ["events", "joined"])
+def test_a_tables_column_with_an_outcomes_name_is_a_feature(tmp_path: Path, where: str) -> None:
+    """How long a film is and how long one of it was watched, both `duration_ms`: the rule is of the latter."""
+    x, n = unseen.drawn(0), unseen.ITEMS
+    long = pl.Series(60_000 + 7_919 * (np.arange(n) % 41), dtype=pl.Int64)
+    watched = pl.Series((x["seconds"] * 1_000).astype(np.int64))
+    log = frame(drop=("watch_seconds",)).with_columns(show_id=pl.Series([f"s{k}" for k in range(unseen.ROWS)]))
+
+    def write(home: Path) -> None:
+        if where == "events":
+            daily(log.with_columns(duration_ms=watched))(home)
+        else:
+            plays = (
+                log.select("show_id", "clicked", "ts").with_columns(duration_ms=watched).filter(pl.col("clicked") == 1)
+            )
+            log.drop("clicked").write_parquet(home / "shown.parquet")
+            plays.select("show_id", "duration_ms").write_parquet(home / "plays.parquet")
+        table = pl.DataFrame({"item_id": range(n), "duration_ms": long, "genre": [f"g{k % 7}" for k in range(n)]})
+        table.write_parquet(home / "items.parquet")
+
+    ended, raw, text = made(tmp_path, write, "--conversion", "duration_ms >= 45000", "--timezone", "UTC")
+    assert ended.code == 0, ended.err
+    assert raw["data"]["items"]["computed"] == {"duration_ms_of_item": "duration_ms"}, text
+    feature = features(raw)["duration_ms_of_item"]
+    assert (feature["side"], feature["kind"]) == ("item", "numeric") and "duration_ms" not in features(raw)
+    day = "2026-03-02"
+    found = dmtl("check", "--config", tmp_path / "mine.yaml", "--day", day, "--json").json
+    mine = np.array([d == day for d in unseen.days_of(x)])
+    good = (x["seconds"] * 1_000).astype(np.int64)[mine & (x["click"] == 1)] >= 45_000
+    assert found["labels"]["conversion_rate"] == pytest.approx(good.mean(), abs=0.01), found["labels"]

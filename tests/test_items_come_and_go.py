@@ -113,11 +113,24 @@ def test_a_state_of_what_has_ended_is_no_condition(tmp_path: Path) -> None:
     assert f"served by items.until beschikbaar_tot: the last day on which an item is there: {len(GONE)} of" in said
     rule = ("--export-items", "status = 'te koop'")
     ended, raw, _ = made(tmp_path / "asked", lambda log: put(log, **columns), "--user", "lid_id", *rule)
-    told = "all others have ended (beschikbaar_tot): items: all measures past days with what was there then"
+    told = "WARNING: --export-items: all that it leaves out has ended (beschikbaar_tot) and is not served anyway: "
     assert raw["export"]["items"] == rule[1] and told in " ".join(ended.out.split())
     state[next(k for k in range(ITEMS) if k not in GONE)] = "weg"
     ended, raw, _ = made(tmp_path / "more", lambda log: put(log, **columns), "--user", "lid_id", *rule)
-    assert raw["export"]["items"] == rule[1] and "all others have ended" not in " ".join(ended.out.split())
+    assert raw["export"]["items"] == rule[1] and "WARNING: --export-items" not in ended.out
+
+
+def test_a_rule_of_the_end_alone_is_a_comment(tmp_path: Path) -> None:
+    """`until` says the same of each day; as a condition, days before would be measured with what outlived them."""
+    gone = [d if d is not None and d <= LAST else None for d in AFTER]
+    rule = ("--user", "lid_id", "--export-items", "weg_op IS NULL")
+    ended, raw, text = made(tmp_path, lambda log: put(log, weg_op=gone), *rule)
+    assert ended.code == 0 and raw["data"]["items"]["until"] == "weg_op" and "export" not in raw, ended.err
+    assert (
+        '# export: {items: "weg_op IS NULL"}  # as --export-items says, and until: weg_op of each day as it was' in text
+    )
+    said = " ".join(ended.out.split())
+    assert "--export-items says no more: a comment in the config" in said and "WARNING: --export" not in said
 
 
 @pytest.mark.parametrize("write", [lambda d: d, lambda d: d and str(d), naive, midnight, lambda d: ms(d) if d else 0])

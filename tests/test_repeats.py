@@ -119,7 +119,9 @@ def roles_of_rows(rows: pl.DataFrame) -> Roles:
 def test_a_sample_names_the_column() -> None:
     rows, kept = sent()
     found = unique_of(rows, roles_of_rows(rows))
-    assert found is not None and found.column == "imp" and found.why.startswith("50 of 650 rows repeat the id")
+    assert (
+        found is not None and found.column == "imp" and found.why.startswith("50 of 650 rows have the imp of another")
+    )
     assert unique_of(kept, roles_of_rows(kept)) is None, "no row repeats"
     half = rows.with_columns(imp=pl.when(pl.col("got") % 9 > 0).then("imp"))
     assert unique_of(half, roles_of_rows(half)) is not None, "rows without an id are none"

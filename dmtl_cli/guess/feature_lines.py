@@ -85,7 +85,7 @@ def _names(inputs: Inputs, made: tuple[Feature, ...]) -> dict[tuple[str, str], s
     """
     names, named = {f.name for f in made}, dict[tuple[str, str], str]()
     for each in (*inputs.used, *inputs.held):
-        name = unique(feature_name(each.column, each.side, names), names, each.side)
+        name = unique(feature_name(each.source, each.side, names), names, each.side)
         named[each.side, each.column] = name
         names.add(name)
     return named
@@ -169,8 +169,8 @@ def _input(
     """
     name = named[each.side, each.column]
     keys: dict[str, Any] = {"name": name, "side": each.side, "kind": each.kind}
-    if name != each.column:
-        keys["column"] = each.column
+    if name != each.source:
+        keys["column"] = each.source
     options = dict(each.options)
     if options.get("embedding_name") == _ITEM:
         options["embedding_name"] = next(f.name for f in made if f.side == "item" and f.kind == "categorical")

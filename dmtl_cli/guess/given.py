@@ -26,7 +26,7 @@ from dmtl_cli.guess.features.inputs import Inputs
 from dmtl_cli.guess.outcomes.tables import Outcomes, by_aggregates
 from dmtl_cli.guess.reading.rewrites import one_row_an_item
 from dmtl_cli.guess.reading.tables import Table
-from dmtl_cli.guess.sides.beside import shortened
+from dmtl_cli.guess.sides.beside import shortened, with_presence
 from dmtl_cli.guess.writing import path_of
 
 _BOTH = "--conversion: --duration is given too", "one of them tells a good click"
@@ -117,9 +117,10 @@ def _by_flags(text: str, states: Mapping[str, Mapping[str, str]]) -> str:
 
 
 def whole_names(given: Mapping[str, str], tables: Sequence[Table]) -> dict[str, str]:
-    """What is given, with the whole names of columns within objects that are named by their last parts."""
+    """What is given, with the whole names of columns within objects that are named by their last parts, and
+    `with_presence`."""
     short = shortened({c for table in tables for c in table.frame.columns})
-    return {role: short.get(c, c) for role, c in given.items()}
+    return {role: short.get(c) or with_presence(c, tables) for role, c in given.items()}
 
 
 def _made_of(later: Iterable[Outcomes]) -> dict[str, str]:
@@ -231,6 +232,9 @@ def refuse_expression(
     found, columns = sources_of(text), events.frame.columns
     beside = {f"{name}.{column}" for name, column in looked_up(text)}
     absent = [c for c in found if c not in columns and c not in beside]
+    if fields := [c for c in columns if absent and f".{absent[0]}." in f".{c}"]:
+        what = f"{option}: {path_of(events)} has no column {absent[0]}, which is an object of {', '.join(fields)}"
+        raise UserError(what, f"such as {absent[0]} IS NOT NULL", Exit.USAGE)
     if absent or not found:
         what = f"{path_of(events)} has no column {absent[0]}" if absent else f"{text} names no column"
         hint = unquoted(absent[0]) if absent else ""

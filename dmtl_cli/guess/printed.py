@@ -31,7 +31,7 @@ _OF_IDS = ("user features", "item features")
 """which the print has in one row: they are of tables, or do not change with events"""
 _TABLES, _OTHERS = "tables not used", "other good clicks"
 """what is printed beside the roles"""
-_WHOLE = (*_LISTS, "features", "timezone", "item", "left out", "served")
+_WHOLE = (*_LISTS, "features", "timezone", "item", "click", "conversion", "unique", "left out", "served")
 """roles whose reasons are told whole"""
 _KEYS = ("user", "item", "time", "click", "duration", "conversion", "request", "unique")
 """roles that the config has as keys of these names"""
@@ -58,7 +58,8 @@ def told_roles(log: Log, now: str, before: str = "") -> list[dict[str, Any]]:
         since = items.version
         named.append(("there since", Guess(since.column, since.why.removeprefix(f"{since.column}: "))))
     if served is None and items is not None and items.until is not None:
-        named.append(("served", Guess("by items.until", items.until.why)))
+        again = "; --export-items says no more: a comment in the config" * log.inputs.served.is_said_by_until
+        named.append(("served", Guess("by items.until", items.until.why + again)))
     if log.roles.click is None and log.roles.perhaps_clicks:
         named.append(("click", Guess("every row", f"or --click with one of: {log.roles.perhaps_clicks}")))
     named += [("a side table?", Guess(path_of(side.table), side.key.why)) for side in log.inputs.perhaps]

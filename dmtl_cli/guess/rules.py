@@ -18,7 +18,8 @@ from dmtl_cli.guess.findings.left_out import LeftOut, left_out
 from dmtl_cli.guess.outcomes.tables import Outcomes
 from dmtl_cli.guess.outcomes.waits import DAY, Length
 from dmtl_cli.guess.reading.tables import Table
-from dmtl_cli.guess.sides.beside import as_read, made_of, named_beside, said, shortened
+from dmtl_cli.guess.sides.beside import as_read, made_of, named_beside, said, shortened, with_presence
+from dmtl_cli.guess.sides.served import without_way
 from dmtl_cli.guess.sides.side_tables import Side
 from dmtl_cli.guess.writing import path_of
 
@@ -85,9 +86,10 @@ class Rules:
         return replace(self, where=where, items=self.items and as_read(self.items, {"": of_items}))
 
     def whole(self, tables: Sequence[Table]) -> Rules:
-        """The same, with the whole names of columns within objects among `outcomes`."""
+        """The same, with the whole names of columns within objects among `outcomes`, and `with_presence`."""
         short = shortened({c for table in tables for c in table.frame.columns})
-        return replace(self, outcomes=tuple(short.get(c, c) for c in self.outcomes))
+        where, items = (text and with_presence(text, tables) for text in (self.where, self.items))
+        return replace(self, where=where, items=items, outcomes=tuple(short.get(c, c) for c in self.outcomes))
 
     def outcomes_of(self, events: Table, roles: Roles) -> list[Guess]:
         """The events' columns among `outcomes` which are none yet. Raises UserError 2: one has another role."""
@@ -180,14 +182,15 @@ def ruled(rules: Rules, events: Table, roles: Roles, inputs: Inputs) -> tuple[li
     inputs then know too which items may be served."""
     inputs.served.seen_days = rules.seen_days
     if rules.items:
-        inputs.served.asked = rules.items
+        inputs.served.asked, named = rules.items, sources_of(rules.items)
+        inputs.unused = [replace(g, why=without_way(g.why)) if g.column in named else g for g in inputs.unused]
         side, item = inputs.sides.get("items"), roles.item
         newest = events if side or (at := roles.instants(events.frame)) is None else _newest_first(events, at)
         of = (side.table, side.key.column) if side else (newest, item.column) if item else None
         inputs.served.holds = items_to_serve(rules.items, *of, is_of_items=side is not None) if of else None
         if of is not None and inputs.served.holds is not None:
             served = _newest_rows(*of).filter(inputs.served.holds)
-            single = [c for c in sources_of(rules.items) if served[c].n_unique() == 1]
+            single = [c for c in named if served[c].n_unique() == 1]
             inputs.leave_out(single, "one value of all items that are served", side="item")
     _without_ended(inputs)
     if rules.where is None:

@@ -143,7 +143,8 @@ def understood(root: str, given: Mapping[str, str], lives: str | None, rules: Ru
     came = {one.name: until for one in later if (until := _marked(found, one.table, days, newest)) is not None}
     day = min((d for d in (marked, *came.values()) if d is not None), default=newest)
     left, events = ruled(rules, events, roles, inputs)
-    told = _warnings(events, roles, left) + _sessions(events, roles, days, newest, zone)
+    told = [line for line in (inputs.served.warning,) if line is not None]
+    told += _warnings(events, roles, left) + _sessions(events, roles, days, newest, zone)
     cut = {n: side.table.files for n, side in inputs.sides.items() if side.table.files.form not in LAKES}
     sides = frozenset(n for n, files in cut.items() if day and found.is_marked(files, day))
     sides |= {f"joined.{name}" for name in came}

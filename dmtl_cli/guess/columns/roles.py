@@ -118,6 +118,12 @@ class Roles:
     def taken(self) -> set[str]:
         return {g.column for g in (*self.named.values(), *self.further.values(), *self.outcomes)}
 
+    @property
+    def known_later(self) -> set[str]:
+        """Those of them that no feature of the events may read, but for the click."""
+        labels = (g for g in (self.duration, self.conversion) if g is not None)
+        return {g.column for g in (*labels, *self.further.values(), *self.outcomes)}
+
 
 def best(
     frame: pl.DataFrame,

@@ -227,7 +227,7 @@ NUMBER = any_of(
     "count counts cnt num number price amount cost age days day hours minutes seconds ms length len size duration year"
     " words chars characters pages bytes width height lat lon latitude longitude"
     " score rate ratio distance weight position pos rank views likes clicks plays total avg mean sum level 价格"
-    " 数量 年龄 数 时长 sec secs second minute minutes hour yen eur usd min mins"
+    " 数量 年龄 数 글자수 단어수 페이지수 쪽수 时长 sec secs second minute minutes hour yen eur usd min mins"
     " alter dauer minuten sekunden stunden tage anzahl menge preis kosten gewicht klicks [^ ]*dauer [^ ]*anzahl"
     " [^ ]*preis edad minutos segundos horas dias días años cantidad precio monto importe peso visitas clics"
     " idade anos preço preco quantidade cliques âge heures jours secondes nombre quantité quantite prix montant durée"

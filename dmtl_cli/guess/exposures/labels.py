@@ -273,7 +273,8 @@ def _may_convert(frame: pl.DataFrame, c: str, roles: Roles) -> bool:
 
 def _by_values(frame: pl.DataFrame, columns: Iterable[str], roles: Roles) -> Guess | None:
     """A number that no name tells: most clicks have one, hardly any other row, and a few are far larger than most; it
-    need not be as uneven where it has a value just where there is a click."""
+    need not be as uneven where it has a value just where there is a click. What is named after the click, as
+    `klik_po_ms`, is hardly how long it lasted, but how long it took: the last of several."""
     clicked = roles.clicked(frame)
     if clicked is None:
         return None
@@ -290,6 +291,8 @@ def _by_values(frame: pl.DataFrame, columns: Iterable[str], roles: Roles) -> Gue
             found.append((c, f"{told}, with a long tail"))
         elif just_where(s, clicked) and is_spread(with_one):
             found.append((c, told))
+    click = roles.click.column.rpartition(".")[2].lower() if roles.click else ""
+    found.sort(key=lambda one: bool(click) and click in words.words(one[0].rpartition(".")[2]).split())
     return Guess(found[0][0], found[0][1], tuple(c for c, _ in found[1:])) if found else None
 
 

@@ -31,6 +31,13 @@ class Input:
     why: str
     of_request: bool = False
     """whether it has one value a request, of the context: known before it"""
+    computed_as: str | None = None
+    """of a table of users or items, where an outcome of the events has its name: that by which features read it"""
+
+    @property
+    def source(self) -> str:
+        """The column as features name it."""
+        return self.computed_as or self.column
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from dmtl_cli.guess.columns.values import (
     clicks,
     clock_share,
     decimals,
+    free,
     has_days,
     is_constant,
     mean,
@@ -229,7 +230,7 @@ def _made_of(
         of: the side table that it is of; None: the events.
     """
     c, own = s.name, of is not None
-    if own and c in roles.taken:
+    if own and c in roles.taken - roles.known_later:
         return Guess(c, "it has the name of a column of the events with another role")
     if (mark := mark_of(s, side if own else None, of or events)) is not None:
         return mark
@@ -244,7 +245,10 @@ def _made_of(
         return Guess(c, why)
     if side == "user" and not own and roles.user and not is_constant(events.frame, roles.user.column, c):
         options = {"level": "event", **options}
-    return Input(c, side, kind, options, why)
+    other = None
+    if of is not None and c in roles.taken:
+        other = free(f"{c}_of_{side}", {*events.frame.columns, *of.frame.columns})
+    return Input(c, side, kind, options, why, computed_as=other)
 
 
 def _of_events(

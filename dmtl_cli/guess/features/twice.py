@@ -40,7 +40,7 @@ def read_as_shown(
     for i in first:
         beside, key = found.sides.get(f"{i.side}s"), getattr(roles, i.side, None)
         there = beside is not None and i.column in beside.table.frame.columns and i.column in events.frame.columns
-        if beside is None or key is None or not there or i.column in partial:
+        if beside is None or key is None or not there or i.column in partial or i.computed_as:
             continue
         if is_another(i.column, first, events, roles, days):
             continue

@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 
+from dmtl_cli.config.expressions import sources_of
 from dmtl_cli.config.schema import Config
 from dmtl_cli.data.log.files.rows import frames
 from dmtl_cli.data.log.files.table import Table
@@ -21,6 +22,7 @@ _OWN = 0.5  # of the rows have an id of their own
 _SAME = 0.98  # of the ids that repeat are of one user and item
 _IDENTICAL = 0.9  # of the rows that repeat a list and an item are the same in all columns
 _AT_ONCE = 0.5  # of the ids that repeat have one time: not each exposure of a user and item has the same id
+_READ = "of these the last with a click is read, else the last"
 _MOST, _BLOCK = 5_000_000, 65_536  # rows that are looked at, and at a time
 
 
@@ -95,7 +97,10 @@ def unique_of(frame: pl.DataFrame, roles: Roles, later: Iterable[Outcomes] = ())
             continue
         times = rows.filter(rows["id"].is_duplicated()).group_by("id").agg(pl.col("at").n_unique())["at"]
         if c in of_lists or (times == 1).sum() > _AT_ONCE * len(times):
-            why = f"{found[0]:,} of {found[1]:,} rows repeat the id of one of their user and item: one of each is read"
+            names = next(
+                (" and ".join(sources_of(one.computed[0])) for one in made if one.computed and one.event_key == c), c
+            )
+            why = f"{found[0]:,} of {found[1]:,} rows have the {names} of another one of their user and item: {_READ}"
             best = found[0], Guess(c, why)
     if best is not None:
         return best[1]
@@ -118,7 +123,7 @@ def of_identical(frame: pl.DataFrame, roles: Roles) -> Guess | None:
         return None
     many = f"{same:,} of {len(frame):,} rows"
     but = f" but {', '.join(came)}" if came else ""
-    why = f"{many} equal another of their {' and '.join(pair)} in all columns{but}: one of each is read"
+    why = f"{many} equal another of their {' and '.join(pair)} in all columns{but}: {_READ}"
     return Guess(pair[0], why)
 
 

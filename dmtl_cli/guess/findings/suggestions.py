@@ -17,6 +17,7 @@ from dmtl_cli.config.schema import Config
 from dmtl_cli.data.log.checked.day import ID, TIME, Block, Day
 from dmtl_cli.data.log.files.places import SUFFIXES, Places
 from dmtl_cli.data.log.files.schema import Schema
+from dmtl_cli.data.log.files.table import Table
 from dmtl_cli.data.log.formats.objects import with_fields
 from dmtl_cli.data.log.formats.source import File, Store
 from dmtl_cli.data.log.formats.text_rows import separator_of
@@ -25,6 +26,7 @@ from dmtl_cli.data.log.values import sizes
 from dmtl_cli.data.log.values.types import formatted
 from dmtl_cli.data.threshold import heavy_tail
 from dmtl_cli.guess.columns import words
+from dmtl_cli.guess.columns.alike import offers
 from dmtl_cli.guess.columns.values import (
     LEAK,
     auc_of,
@@ -371,7 +373,10 @@ def _unused(config: Config, day: Day, schema: Schema) -> Iterator[str]:
             s = head_of(table, c)
             if s is None:
                 continue
-            if side == "user" and (of_events or _is_daily(config, side)) and _lists_items(s, day.items[ID]):
+            listed = side == "user" and (of_events or _is_daily(config, side)) and _lists_items(s, day.items[ID])
+            if listed and of_events and _is_offer(schema.events, c, events.item):
+                continue
+            if listed:
                 level = "level: event, " if of_events else ""
                 shared = f"embedding_name: {item_ids}, " if item_ids else ""
                 line = f"{{name: {c}, side: user, kind: sequence, {level}{shared}max_length: 50}}"
@@ -381,6 +386,13 @@ def _unused(config: Config, day: Day, schema: Schema) -> Iterator[str]:
                 where = "context" if of_events else side
                 line = f"{{name: {c}, side: {where}, kind: numeric, transform: log1p}}"
                 yield f"{c}: numbers named like a price that nothing reads: add {line} to features"
+
+
+def _is_offer(rows: Table, c: str, item: str) -> bool:
+    """Whether lists have the row's own item, as those it was chosen of: no history of a user's."""
+    heads = {name: head_of(rows, name) for name in (c, item)}
+    frame = pl.DataFrame({name: s for name, s in heads.items() if s is not None})
+    return item in frame and bool(offers(frame, item))
 
 
 def _is_price(s: pl.Series) -> bool:

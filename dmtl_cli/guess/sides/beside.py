@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 
 import polars as pl
@@ -12,7 +13,7 @@ from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.expressions import as_own, looked_up, renamed, sources_of
 from dmtl_cli.data.log.values.computed import Computed
 from dmtl_cli.guess.columns.roles import Roles
-from dmtl_cli.guess.columns.sql import sql_name, with_booleans, with_ones
+from dmtl_cli.guess.columns.sql import sql_column, sql_name, with_booleans, with_ones
 from dmtl_cli.guess.columns.values import is_flags
 from dmtl_cli.guess.reading.tables import Table
 from dmtl_cli.guess.sides.side_tables import Side
@@ -44,6 +45,23 @@ def shortened(columns: Collection[str]) -> dict[str, str]:
     """The columns within objects by their last names, where no other column ends so."""
     ends = Counter(c.rpartition(".")[2] for c in columns)
     return {short: c for c in columns if (short := c.rpartition(".")[2]) != c and ends[short] == 1}
+
+
+def with_presence(text: str, tables: Sequence[Table]) -> str:
+    """An expression of a person in which `offer IS NOT NULL`, of an object, is of that of its fields which most rows
+    have: an object itself is no column."""
+    columns = {c for table in tables for c in table.frame.columns}
+    known = {*columns, *shortened(columns)}
+    fields: dict[str, list[tuple[float, str]]] = {}
+    for s in (s for table in tables for s in table.frame if "." in s.name):
+        parts = s.name.split(".")
+        for n in range(1, len(parts)):
+            for name in {".".join(parts[:n]), parts[n - 1]} - known:
+                fields.setdefault(name, []).append((s.null_count() / max(1, len(s)), s.name))
+    for name, of in fields.items():
+        told = rf'(?<![\w."])(?:"{re.escape(name)}"|{re.escape(name)})(?=\s+IS\s+(?:NOT\s+)?NULL\b)'
+        text = re.sub(told, lambda _, of=of: sql_column(min(of)[1]), text, flags=re.IGNORECASE)  # type: ignore[misc]
+    return text
 
 
 def _named(text: str, events: pl.DataFrame, sides: Mapping[str, Side]) -> str:

@@ -16,6 +16,7 @@ from dmtl_cli.guess.sides.states import Shown, Value, Withdrawn
 
 _LEFT = 4  # values of which a comment tells how many items have them
 _HALF = 0.5
+_WAY = " (export.items: "
 """of what was shown last may be left out, before it says something else; and of the items have none in stock"""
 
 
@@ -97,7 +98,12 @@ def _literal(value: Value) -> str:
 def told(gone: Withdrawn, side: str) -> str:
     """Why a column is no feature, and for items how what was withdrawn is left out of what is served."""
     condition = condition_of(gone) if side == "item" else None
-    return gone.why if condition is None else f"{gone.why} (export.items: {condition} leaves it out of what is served)"
+    return gone.why if condition is None else f"{gone.why}{_WAY}{condition} leaves it out of what is served)"
+
+
+def without_way(why: str) -> str:
+    """The reason that `told` gives, where a person says what of the column is served."""
+    return why.partition(_WAY)[0]
 
 
 def _values(s: pl.Series, left: pl.Series) -> str:
@@ -176,19 +182,35 @@ class Served:
         return [one for one in self.columns if one.column not in told]
 
     @property
+    def is_said_by_until(self) -> bool:
+        """Whether a person's condition is of `until` alone, which says the same of each day as it was."""
+        return self.asked is not None and sources_of(self.asked) == [self.until] and self._leaves_what_ended
+
+    @property
+    def _leaves_what_ended(self) -> bool:
+        """Whether all that a person's condition leaves out has ended."""
+        return self.holds is not None and self._has_ended(self.holds)
+
+    @property
+    def warning(self) -> str | None:
+        """That a person's condition is needed for nothing, and past days are measured worse with it."""
+        if self.is_said_by_until or not self._leaves_what_ended:
+            return None
+        why = f"all that it leaves out has ended ({self.until}) and is not served anyway"
+        return f"--export-items: {why}: with it past days are measured without what ended later: leave it out"
+
+    @property
     def condition(self) -> Guess | None:
         """The condition that is written, and what it serves; None where there is none, or guesses leave no item."""
-        every = [one.holds for one in self._sure] + ([] if self.holds is None else [self.holds])
+        holds, asked = (None, None) if self.is_said_by_until else (self.holds, self.asked)
+        every = [one.holds for one in self._sure] + ([] if holds is None else [holds])
         if not every:
             return None
-        holds = pl.DataFrame([one.alias(str(k)) for k, one in enumerate(every)])
-        kept = share(holds.select(pl.all_horizontal(pl.all())).to_series())
+        both = pl.DataFrame([one.alias(str(k)) for k, one in enumerate(every)])
+        kept = share(both.select(pl.all_horizontal(pl.all())).to_series())
         why = "; ".join(filter(None, (f"{part(kept)} of the {self.whose}'s items are served", self._lacks)))
-        of_ends = self.asked is not None and sources_of(self.asked) == [self.until]
-        if self.holds is not None and (of_ends or self._has_ended(self.holds)):
-            why += f"; all others have ended ({self.until}): items: all measures past days with what was there then"
-        asked = [in_brackets(self.asked)] if self.asked else []
-        return Guess(" AND ".join([one.condition for one in self._sure] + asked), why) if kept or asked else None
+        asked_too = [in_brackets(asked)] if asked else []
+        return Guess(" AND ".join([one.condition for one in self._sure] + asked_too), why) if kept or asked else None
 
     @property
     def _lacks(self) -> str:
@@ -201,7 +223,7 @@ class Served:
         if found is not None:
             named = ", ".join(f"{one.column} ({one.left})" for one in self._sure)
             tells = [f"{named} tell{'s' if len(self._sure) == 1 else ''} what was withdrawn"] if named else []
-            tells += ["as --export-items says"] if self.asked else []
+            tells += ["as --export-items says"] if self.asked and not self.is_said_by_until else []
             serves = f"{', '.join(tells)}: {found.why.partition('; ')[0]}"
             other = f"or items: all{', as to measure past days' * self.of_the_end}"
             why = "; ".join(filter(None, (serves, f"{self._lacks}, nor served" * bool(self._lacks), other)))
@@ -210,6 +232,9 @@ class Served:
             seen = "as --seen-days says: exclude_seen leaves out what a user clicked in so many days"
             lines.append(f"  seen_days: {self.seen_days}  # {seen}")
         lines = ["export:", *lines] if lines else []
+        if self.is_said_by_until and self.asked:
+            said = f"as --export-items says, and until: {self.until} of each day as it was"
+            lines.append(f"  # items: {quoted(self.asked)}  # {comment(said)}" if lines else _comment(self.asked, said))
         if self.listed < _HALF and (sure := [one for one in self._guessed if one.is_sure]):
             condition = " AND ".join(one.condition for one in sure)
             lacks = f"not written: {self._lacks}, and would not be served"

@@ -97,6 +97,8 @@ _TEST = (
     r"|^(test|control|split|exp|treatment) (group|bucket|arm)$"
     r"|^(groupe|gruppo|grupo|grupa|skupina|csoport|groep)( de)? ?test(u|ová|owa)?$|^test ?(gruppe|groep|grubu)$"
     r"|(^| )(ab|exp)(test)?(group|bucket|variant|flag)$"
+    r"|(^| )(variant\w*|wariant|varyant|varijanta|вариант|gruppe|grupo|grupa|groupe|gruppo|groep) ab$"
+    r"|(^| )ab (variant\w+|wariant|varyant|varijanta|вариант|gruppe|grupo|grupa|groupe|gruppo|groep)$"
 )
 _AGENT = r"(^| )(user agent|useragent|ua)( string)?$"
 
