@@ -195,3 +195,14 @@ def test_the_footers_of_a_day_are_read_twice(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(table.Footer, "read", staticmethod(counted))
     assert made.stage("check", 1).json["unread"] == ["mood"]
     assert footers == [f"events/day={DAYS[0]}/a.parquet"] * 2
+
+
+def test_a_column_in_another_script_is_named_behind_its_feature(tmp_path: Path) -> None:
+    """A feature's name is of Latin letters: `item_feature` alone would not say which column it is."""
+    words = ["짧은", "긴", "짧은", "긴", "짧은", "짧은"]
+    feature = {"name": "item_feature", "side": "item", "kind": "categorical", "column": "글자수"}
+    made = project(tmp_path, {"글자수": words, "by": words}, feature, AUTHOR)
+    table = {line.split()[0]: line for line in made.call("check", "--day", DAYS[0]).out.splitlines() if line}
+    assert table["item_feature"].endswith("%  글자수") and table["author"].endswith("%")
+    described = {f["name"]: f for f in made.call("check", "--day", DAYS[0], "--json").json["features"]}
+    assert described["author"]["column"] == "by" and "column" not in described["price"]

@@ -137,12 +137,15 @@ def _labels_in_words(found: dict[str, Any]) -> str:
 
 
 def _table(shown: list[dict[str, Any]]) -> list[str]:
-    """The features in columns, as wide as their longest names."""
+    """The features in columns, as wide as their longest names, and behind each its column where that is called in
+    another script."""
     names = {"name": "feature", "side": "side", "kind": "kind", "embedding": "embedding"}
     rows = [names | {"rows": "rows", "unknown": "unknown"}]
     rows += [f | {"rows": f.get("embedding_rows", ""), "unknown": f"{f['unknown_share']:.1%}"} for f in shown]
     wide = [(c, min(_WIDEST, max(len(r.get(c, "")) for r in rows))) for c in names]
-    return ["".join(f"{r.get(c, ''):{n}}  " for c, n in wide) + "{rows:>8} {unknown:>8}".format_map(r) for r in rows]
+    behind = [f"  {r['column']}" if not r.get("column", "").isascii() else "" for r in rows]
+    lines = ["".join(f"{r.get(c, ''):{n}}  " for c, n in wide) + "{rows:>8} {unknown:>8}".format_map(r) for r in rows]
+    return [line + more for line, more in zip(lines, behind, strict=True)]
 
 
 def _notes(f: dict[str, Any]) -> list[str]:
