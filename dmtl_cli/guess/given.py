@@ -26,7 +26,7 @@ from dmtl_cli.guess.features.inputs import Inputs
 from dmtl_cli.guess.outcomes.tables import Outcomes, by_aggregates
 from dmtl_cli.guess.reading.rewrites import one_row_an_item
 from dmtl_cli.guess.reading.tables import Table
-from dmtl_cli.guess.sides.beside import shortened, with_presence
+from dmtl_cli.guess.sides.beside import shortened, with_elements, with_presence
 from dmtl_cli.guess.writing import path_of
 
 _BOTH = "--conversion: --duration is given too", "one of them tells a good click"
@@ -117,10 +117,11 @@ def _by_flags(text: str, states: Mapping[str, Mapping[str, str]]) -> str:
 
 
 def whole_names(given: Mapping[str, str], tables: Sequence[Table]) -> dict[str, str]:
-    """What is given, with the whole names of columns within objects that are named by their last parts, and
-    `with_presence`."""
+    """What is given, with the whole names of columns within objects that are named by their last parts, and as
+    `with_presence` and `with_elements` have it."""
     short = shortened({c for table in tables for c in table.frame.columns})
-    return {role: short.get(c) or with_presence(c, tables) for role, c in given.items()}
+    whole = {role: short.get(c) or with_presence(c, tables) for role, c in given.items()}
+    return {role: with_elements(c, tables) if _is_rule(role, c) else c for role, c in whole.items()}
 
 
 def _made_of(later: Iterable[Outcomes]) -> dict[str, str]:

@@ -177,9 +177,9 @@ class Encoder:
         return out
 
     def describe(self, day: Day, name: str) -> dict[str, Any]:
-        """What `check` says of one feature: name, side, kind, its column where that is called otherwise, the rows of its
-        embedding, the share of the day's active users, items or events that have no known value, and further facts of
-        its kind."""
+        """What `check` says of one feature: name, side, kind, its column where that is called otherwise, the rows of
+        its embedding, the share of the day's active users, items or events that have no known value, and further facts
+        of its kind."""
         (kind,) = (k for k in self.kinds if k.feature.name == name)
         f = kind.feature
         facts: dict[str, Any] = {"name": name, "side": f.side, "kind": f.kind}

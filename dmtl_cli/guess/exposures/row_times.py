@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from dmtl_cli.guess.columns import words
+from dmtl_cli.guess.columns import languages, words
 from dmtl_cli.guess.columns.roles import Guess, Roles
 from dmtl_cli.guess.columns.values import DAYS, instants, local_days, share, time_unit
 from dmtl_cli.guess.exposures.ids import times_of
@@ -33,7 +33,7 @@ _TIMES = {
 
 def find_time(frame: pl.DataFrame, roles: Roles) -> None:
     """The given column of times, else the one that is named like the row's, else any that is none of a user or item,
-    one of when the rows were written, many at once, last, before it integers that no name calls a time, as an order's
+    one of a session after those of what is in it, one of when the rows were written, many at once, last, before it integers that no name calls a time, as an order's
     number may be one by its size, and clocks more of which are far off, as those of devices are; in place of a day
     alone the clock of that day."""
     if roles.time is not None:
@@ -45,13 +45,14 @@ def find_time(frame: pl.DataFrame, roles: Roles) -> None:
     owned = {c for c in units if roles.owns(frame, c)}
     off = {c: int(_far_off(frame[c], units[c]) / _STRAY) for c in units}
 
-    def score(c: str) -> tuple[int, bool, bool, bool, bool, int, int]:
+    def score(c: str) -> tuple[bool, int, bool, bool, bool, bool, int, int]:
         named, clock = words.by_name(c, words.TIME), units[c] not in DAYS
         sure = bool(named) or not frame[c].dtype.is_integer()  # an order's number may be a time by its size
         written = words.says(c, words.WRITTEN) or (clock and _is_at_once(frame[c], units[c]))
-        return named, clock, c not in owned, not written, sure, -off[c], -frame.columns.index(c)
+        of_its_own = not words.says(c, languages.SESSION)
+        return of_its_own, named, clock, c not in owned, not written, sure, -off[c], -frame.columns.index(c)
 
-    ranked = sorted((c for c in units if c not in owned or score(c)[0]), key=score, reverse=True)
+    ranked = sorted((c for c in units if c not in owned or score(c)[1]), key=score, reverse=True)
     if not ranked:
         return
     if units[ranked[0]] in DAYS:

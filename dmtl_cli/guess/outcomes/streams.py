@@ -30,6 +30,7 @@ from dmtl_cli.guess.reading.rewrites import Behaviours, is_click, is_seen, value
 from dmtl_cli.guess.reading.tables import Table
 
 _FEW = 0.02  # of the rows of what follows may be of kinds that tell nothing
+_FILLED = 0.9  # of the rows of a kind have a list
 
 
 def parted(table: Table, others: Sequence[Table], given: Mapping[str, str]) -> tuple[Table, list[Outcomes]] | None:
@@ -47,8 +48,11 @@ def parted(table: Table, others: Sequence[Table], given: Mapping[str, str]) -> t
     roles = roles_beside(table, beside, mine)
     if roles.user is None:
         return None
-    if roles.behaviour is None or (roles.item is None and not parallel(table.frame)):
+    groups = parallel(table.frame) if roles.item is None or roles.item.is_left_over else []
+    if roles.behaviour is None or (roles.item is None and not groups):
         return _by_list(table, None, roles)
+    if groups and _all_have(table.frame, roles.behaviour.column, groups[0][1]):
+        return None
     values = values_of(table.frame, roles.behaviour.column, roles)
     if values is None:
         return _by_list(table, None, roles)
@@ -76,6 +80,14 @@ def parted(table: Table, others: Sequence[Table], given: Mapping[str, str]) -> t
     if item is not None and (pairs := _by_pairs(lists, item.column, follow, values, roles, files, later)):
         return lists, pairs
     return (events, named) if named else _by_list(table, values, roles)
+
+
+def _all_have(frame: pl.DataFrame, kind: str, lists: Sequence[str]) -> bool:
+    """Whether rows of each kind have elements in one of these lists, as shelves of several names have: what is done
+    with what was shown has none."""
+    some = pl.any_horizontal(pl.col(c).list.len() > 0 for c in lists).fill_null(False)
+    each = frame.drop_nulls(kind).group_by(kind).agg(some.mean().alias(":some"))
+    return bool(len(each)) and float(each[":some"].min()) >= _FILLED  # type: ignore[arg-type]
 
 
 def _by_id(

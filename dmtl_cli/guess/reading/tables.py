@@ -35,7 +35,7 @@ from dmtl_cli.guess.reading.files import (
     root_of,
 )
 from dmtl_cli.guess.reading.rows import ALIKE, are_alike, are_of, as_text, first, form_of, hashes_in, head, is_followed
-from dmtl_cli.guess.reading.texts import Text, joined, of_elements, plain, settled, timed, unguessed
+from dmtl_cli.guess.reading.texts import Text, is_deep, joined, of_elements, plain, settled, timed, unguessed
 
 ROWS, ENOUGH = 200_000, 5_000
 """rows of a sample at most, and at least where there are as many: keys of tables are compared"""
@@ -75,6 +75,8 @@ class Table:
     """integers beyond int64, which `frame` has as text"""
     yes: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """texts of columns that `frame` has as true, where files have types and these columns texts"""
+    deep: pl.DataFrame = field(default_factory=pl.DataFrame, compare=False)
+    """lists of lists of the rows that were read, of which nothing can be guessed until the outer ones are exploded"""
 
     def asked(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Of rows of the files those that it has."""
@@ -333,7 +335,10 @@ def looked_at(table: Table) -> Table:
         text = replace(text, nulls=tuple(sorted({*text.nulls, *nulls})))
     frame, other = plain(rows)
     yes = {} if text is not None else {s.name: _yes(rows[s.name], s) for s in frame if s.dtype == pl.Boolean}
-    table = replace(table, frame=frame.drop(refused, strict=False), text=text, other=other | hidden | refused)
+    deep = rows.select(c for c in other if is_deep(rows.schema[c]))
+    table = replace(
+        table, frame=frame.drop(refused, strict=False), text=text, other=other | hidden | refused, deep=deep
+    )
     table = replace(table, yes={c: texts for c, texts in yes.items() if texts})
     table = exploded(table, [frame]) if table.explode else table
     return replace(table, frame=table.asked(table.frame))
@@ -357,7 +362,7 @@ def exploded(table: Table, frames: Sequence[pl.DataFrame]) -> Table:
         rows, frame = frame, plain(frame)[0]
         told = {s.name: _yes(rows[s.name], s) for s in frame if s.dtype == pl.Boolean and s.name not in table.yes}
         table = replace(table, yes=table.yes | {c: texts for c, texts in told.items() if texts})
-    return replace(table, frame=frame, text=text)
+    return replace(table, frame=frame, text=text, other={c: k for c, k in table.other.items() if c not in frame})
 
 
 def _chosen(files: Files, day: dt.date | None) -> list[tuple[str, dt.date | None, int]]:

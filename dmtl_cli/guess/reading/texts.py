@@ -358,6 +358,11 @@ def joined(frames: list[pl.DataFrame]) -> pl.DataFrame:
     return pl.concat(out, how="diagonal_relaxed")
 
 
+def is_deep(kind: pl.DataType) -> bool:
+    """Whether values are lists of lists that have a type in which they are looked at."""
+    return isinstance(kind, pl.List) and isinstance(_target(kind.inner), pl.List)  # type: ignore[arg-type]
+
+
 def _target(kind: pl.DataType) -> pl.DataType | None:
     """The type in which values are looked at; None where they are not."""
     if isinstance(kind, (pl.List, pl.Array)):

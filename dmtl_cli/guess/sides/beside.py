@@ -10,15 +10,17 @@ from contextlib import suppress
 import polars as pl
 
 from dmtl_cli.config.errors import UserError
-from dmtl_cli.config.expressions import as_own, looked_up, renamed, sources_of
+from dmtl_cli.config.expressions import as_own, looked_up, renamed, sources_of, with_quotes
 from dmtl_cli.data.log.values.computed import Computed
 from dmtl_cli.guess.columns.roles import Roles
-from dmtl_cli.guess.columns.sql import sql_column, sql_name, with_booleans, with_ones
+from dmtl_cli.guess.columns.sql import sql_column, sql_name, sql_text, with_booleans, with_ones
 from dmtl_cli.guess.columns.values import is_flags
 from dmtl_cli.guess.reading.tables import Table
 from dmtl_cli.guess.sides.side_tables import Side
 
 _MADE = ":made"
+_OF_LISTS = {"SUM": "ARRAY_SUM", "AVG": "ARRAY_MEAN"}
+_KINDS = 20  # texts of lists that say what was done
 
 
 def named_beside(text: str, events: Table, sides: Mapping[str, Side]) -> str:
@@ -62,6 +64,33 @@ def with_presence(text: str, tables: Sequence[Table]) -> str:
         told = rf'(?<![\w."])(?:"{re.escape(name)}"|{re.escape(name)})(?=\s+IS\s+(?:NOT\s+)?NULL\b)'
         text = re.sub(told, lambda _, of=of: sql_column(min(of)[1]), text, flags=re.IGNORECASE)  # type: ignore[misc]
     return text
+
+
+def with_elements(text: str, tables: Sequence[Table]) -> str:
+    """An expression of a person over what rows have as lists: `saved OR SUM(ms) >= 60000`, of a list of what was done,
+    is `ARRAY_CONTAINS(done.kind, 'saved') OR ARRAY_SUM(done.ms) >= 60000`."""
+    columns = {c for table in tables for c in table.frame.columns}
+    short = shortened(columns)
+    lists = {s.name: s for table in tables for s in table.frame if isinstance(s.dtype, pl.List)}
+
+    def added(found: re.Match[str]) -> str:
+        c = short.get(found[2], found[2])
+        is_list = c in lists and lists[c].dtype.inner.is_numeric()  # type: ignore[attr-defined]
+        return f"{_OF_LISTS[found[1].upper()]}({sql_column(c)})" if is_list else found[0]
+
+    text = re.sub(r'\b(SUM|AVG)\(\s*"?([^\s"()]+)"?\s*\)', added, text, flags=re.IGNORECASE)
+    with suppress(ValueError):  # which is said of it as it is typed
+        words = {c for c in sources_of(with_quotes(text)) if c not in columns and c not in short}
+        of = {w: [c for c, s in lists.items() if w in _kinds(s)] for w in words}
+        made = {w: f"ARRAY_CONTAINS({sql_column(c[0])}, {sql_text(w)})" for w, c in of.items() if len(c) == 1}
+        return renamed(with_quotes(text), made) if made else text
+    return text
+
+
+def _kinds(s: pl.Series) -> frozenset[str]:
+    """The texts that lists have, where they are of few kinds."""
+    texts = s.explode().drop_nulls().unique() if s.dtype == pl.List(pl.String) else pl.Series([], dtype=pl.String)
+    return frozenset(texts.to_list()) if len(texts) <= _KINDS else frozenset()
 
 
 def _named(text: str, events: pl.DataFrame, sides: Mapping[str, Side]) -> str:

@@ -22,9 +22,9 @@ _EXPLODED = 16  # rows with lists are decoded so many times fewer at once
 
 class Parquet:
     """An open Parquet file as all of the log reads it: its fields of objects are columns, `a.b.c` at any depth, null
-    where an object above is null; of a list of objects each field is a column of lists. Maps and lists of lists of
-    objects stay what they are. Where lists are exploded, their elements are the rows. Behind them are the computed
-    columns. Columns are asked for by these names. Rows of a file without any of it are given as they were decoded.
+    where an object above is null; of a list of objects each field is a column of lists, of a list of such lists one
+    of lists of lists. Maps stay what they are. Where lists are exploded, their elements are the rows. Behind them are
+    the computed columns. Columns are asked for by these names. Rows of a file without any of it are given as they were decoded.
 
     `metadata` is the file's own; `paths` tells its leaves of a column.
 
@@ -179,13 +179,14 @@ def _parts(column: Any) -> list[Any]:
 
 
 def _lists_of_fields(lists: pa.Array) -> list[pa.Array]:
-    """Of lists of objects, lists of each field."""
+    """Of lists of objects, or of such lists, lists of each field."""
     large, ends = types.is_large_list(lists.type), pc.cumulative_sum(pc.list_value_length(lists).fill_null(0))
     whole = pa.int64() if large else pa.int32()
     offsets = pa.concat_arrays([pa.array([0], whole), ends.cast(whole)])
     make = pa.LargeListArray if large else pa.ListArray
     fields = [field.type for field in _fields(pa.field("list", lists.type))]
-    values = pc.list_flatten(lists).flatten()
+    held = pc.list_flatten(lists)
+    values = held.flatten() if types.is_struct(held.type) else _lists_of_fields(held)
     return [
         make.from_arrays(offsets, part, type=kind, mask=lists.is_null())
         for part, kind in zip(values, fields, strict=True)
@@ -193,8 +194,8 @@ def _lists_of_fields(lists: pa.Array) -> list[pa.Array]:
 
 
 def _is_object(kind: pa.DataType) -> bool:
-    """Whether it is an object (a struct), or a list of objects."""
-    return bool(types.is_struct(kind) or (_is_list(kind) and types.is_struct(kind.value_type)))
+    """Whether it is an object (a struct), a list of objects, or a list of such lists."""
+    return bool(types.is_struct(kind) or (_is_list(kind) and _is_object(kind.value_type)))
 
 
 def _is_list(kind: pa.DataType) -> bool:
@@ -226,7 +227,7 @@ def _fields(field: pa.Field) -> list[pa.Field]:
     if not _is_object(field.type):
         return [field]
     make = pa.large_list if types.is_large_list(field.type) else pa.list_
-    parts = pa.field(field.name, field.type.value_type, nullable=True).flatten()
+    parts = _fields(pa.field(field.name, field.type.value_type, nullable=True))
     return [pa.field(part.name, make(pa.field("item", part.type))) for part in parts]
 
 

@@ -398,15 +398,23 @@ def _flat(where: str, frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def _is_object(kind: pl.DataType) -> bool:
-    return isinstance(kind.inner if isinstance(kind, pl.List) else kind, pl.Struct)
+    return isinstance(_inner(kind), pl.Struct)
 
 
 def _fields(s: pl.Series) -> list[pl.Series]:
+    """Those of objects; of lists of objects, or of lists of such lists, lists of each."""
     if s.dtype != pl.List:
         return [f.rename(f"{s.name}.{f.name}") for f in s.struct.unnest()]
-    names = [field.name for field in s.dtype.inner.fields]  # type: ignore[attr-defined]
-    each = [pl.element().struct.field(name) for name in names]
-    return [s.list.eval(one).rename(f"{s.name}.{name}") for name, one in zip(names, each, strict=True)]
+    depth, kind = 0, s.dtype
+    while isinstance(kind, pl.List):
+        depth, kind = depth + 1, kind.inner  # type: ignore[assignment]
+    out = []
+    for name in [of.name for of in kind.fields]:  # type: ignore[attr-defined]
+        one = pl.element().struct.field(name)
+        for _ in range(depth - 1):
+            one = pl.element().list.eval(one)
+        out.append(s.list.eval(one).rename(f"{s.name}.{name}"))
+    return out
 
 
 def _wrong_line(file: File, lines: list[bytes], numbers: Sequence[int]) -> UserError | None:
