@@ -14,6 +14,9 @@ from initiated import features, made
 from worlds import dmtl
 
 from dmtl_cli.guess.exposures.labels import just_where, roles_of
+from dmtl_cli.guess.reading.files import Files
+from dmtl_cli.guess.reading.tables import Table
+from dmtl_cli.guess.sides.beside import with_presence
 
 ROWS = 3_000
 X = unseen.drawn(41, ROWS)
@@ -192,11 +195,17 @@ def test_of_two_numbers_that_clicks_alone_have_the_clicks_own_is_no_duration() -
     assert some(log(klik=X["click"], klik_po_ms=took)) == ("klik", "klik_po_ms"), "there is no other"
 
 
+def test_the_clicks_own_length_with_a_unit_is_its_duration() -> None:
+    lasted = null_else((1_000 * RNG.exponential(40, ROWS)).astype(int).tolist(), CLICK)
+    short = null_else((1_000 * RNG.exponential(1, ROWS)).astype(int).tolist(), CLICK)
+    assert some(log(lyssna=X["click"], lyssna_ms=lasted, buffert_ms=short)) == ("lyssna", "lyssna_ms")
+
+
 # -- an object that is there or not ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    "rule", ["offer IS NOT NULL", "OFFER is not null", "liked OR offer IS NOT NULL", "liked OR offer"]
+    "rule", ["offer IS NOT NULL", "offer is not null", "liked OR offer IS NOT NULL", "liked OR offer"]
 )
 def test_a_rule_may_ask_whether_an_object_is_there(tmp_path: Path, rule: str) -> None:
     """An object has no column: that of its fields which most rows have stands for it."""
@@ -225,3 +234,19 @@ def test_a_rule_may_ask_whether_an_object_is_there(tmp_path: Path, rule: str) ->
     mine = np.array([d == day for d in unseen.days_of(X)]) & CLICK
     good = bought | np.array(liked) if "liked" in rule else bought
     assert found["labels"]["conversion_rate"] == pytest.approx(good[mine].mean(), abs=0.02)
+
+
+def test_only_the_name_of_one_object_is_an_object() -> None:
+    """Not what stands in quotes, a word of SQL, a column's name in other letters, or a name that two objects have."""
+    rows = pl.DataFrame(
+        {"end.at": [1, None], "offer.id": [1, 2], "OFFER": [1, 2], "a.bid.id": [1, 2], "b.bid.id": [1, 2], "n": [1, 2]}
+    )
+    table = Table(Files("events", "parquet", (("x.parquet", 1),)), rows, None, None)
+    for same in (
+        "note <> 'offer IS NULL' AND n = 1", "CASE WHEN n = 1 THEN 1 ELSE NULL END IS NULL", "OFFER IS NOT NULL",
+        "bid IS NULL", "offer = 1", "offers IS NULL", "x.offer IS NULL",
+    ):  # fmt: skip
+        assert with_presence(same, [table]) == same
+    assert with_presence('"offer" is not null OR offer IS NULL', [table]).count("offer.id") == 2
+    assert with_presence("a.bid IS NULL", [table]).replace('"', "") == "a.bid.id IS NULL"
+    assert with_presence("offer IS NULL", [table, table]) == "offer IS NULL", "of which table is not said"

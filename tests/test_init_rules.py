@@ -73,6 +73,31 @@ def test_it_stands_beside_what_is_left_out_by_itself(tmp_path: Path) -> None:
     assert f"; what --where leaves out ({share:.1%} of rows)" in " ".join(ended.out.split())
 
 
+@pytest.mark.parametrize("of_items", [True, False])
+def test_a_column_of_one_value_takes_nothing_else_with_it(tmp_path: Path, of_items: bool) -> None:
+    """Not the embedding that a list of the users shares with it, nor a table's column of its name."""
+    x = drawn(0)
+    topic = pl.Series([f"topic{k % 6}" for k in range(300)]).gather(x["item"])
+    lang = pl.Series(["de" if u % 2 else "en" for u in x["user"]])
+
+    def write(home: Path) -> None:
+        daily(frame(category=topic) if of_items else frame(lang=lang))(home)
+        likes = [[f"topic{k % 6}", f"topic{(k + 1) % 6}"] for k in range(USERS)]
+        pl.DataFrame({"user_id": range(USERS), "likes": likes}).write_parquet(home / "users.parquet")
+        if not of_items:
+            kinds = {"lang": ["de", "en", "fr"] * 100, "genre": [f"g{k % 9}" for k in range(300)]}
+            pl.DataFrame({"item_id": range(300)} | kinds).write_parquet(home / "items.parquet")
+
+    rule = "category = 'topic1'" if of_items else "lang = 'de'"
+    ended, raw, text = made(tmp_path, write, "--where", rule)
+    assert ended.code == 0, ended.err
+    mine = features(raw)
+    if of_items:
+        assert "category" not in mine and "embedding_name" not in mine["likes"], text
+    else:
+        assert [f["side"] for f in mine.values() if f.get("column", f["name"]) == "lang"] == ["item"], text
+
+
 def test_what_is_printed_is_of_the_rows_that_count(tmp_path: Path) -> None:
     """The user of the printed command is one of them, and so is the guest; a mark that is told keeps the rule."""
 

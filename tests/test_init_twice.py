@@ -101,32 +101,73 @@ def test_what_the_table_says_by_another_name_is_read_once(tmp_path: Path, rows: 
 
 
 @pytest.mark.parametrize("where", ["events", "joined"])
-def test_a_tables_column_with_an_outcomes_name_is_a_feature(tmp_path: Path, where: str) -> None:
-    """How long a film is and how long one of it was watched, both `duration_ms`: the rule is of the latter."""
+@pytest.mark.parametrize("kind", ["repeated", "its own", "a mean"])
+def test_a_tables_column_with_an_outcomes_name(tmp_path: Path, where: str, kind: str) -> None:
+    """How long a film is, which its plays repeat, is a feature; what may be made of the plays a person decides."""
     x, n = unseen.drawn(0), unseen.ITEMS
     long = pl.Series(60_000 + 7_919 * (np.arange(n) % 41), dtype=pl.Int64)
     watched = pl.Series((x["seconds"] * 1_000).astype(np.int64))
+    lasted = long.gather(x["item"]) if kind == "repeated" else watched
+    if kind == "a mean":
+        mean = pl.DataFrame({"i": x["item"], "w": watched, "c": x["click"]}).filter(pl.col("c") == 1)
+        of = mean.group_by("i").agg(pl.col("w").mean().round().cast(pl.Int64))
+        long = pl.DataFrame({"i": range(n)}).join(of, on="i", how="left", maintain_order="left")["w"]
     log = frame(drop=("watch_seconds",)).with_columns(show_id=pl.Series([f"s{k}" for k in range(unseen.ROWS)]))
+    clicked = pl.Series(x["click"] == 1)
+    came = log.select("show_id").with_columns(duration_ms=lasted, ms_watched=watched)
 
     def write(home: Path) -> None:
         if where == "events":
-            daily(log.with_columns(duration_ms=watched))(home)
+            there = came.with_columns(pl.when(clicked).then(c).alias(c) for c in ("duration_ms", "ms_watched"))
+            daily(log.hstack(there.drop("show_id")))(home)
         else:
-            plays = (
-                log.select("show_id", "clicked", "ts").with_columns(duration_ms=watched).filter(pl.col("clicked") == 1)
-            )
             log.drop("clicked").write_parquet(home / "shown.parquet")
-            plays.select("show_id", "duration_ms").write_parquet(home / "plays.parquet")
+            came.filter(clicked).write_parquet(home / "plays.parquet")
         table = pl.DataFrame({"item_id": range(n), "duration_ms": long, "genre": [f"g{k % 7}" for k in range(n)]})
         table.write_parquet(home / "items.parquet")
 
-    ended, raw, text = made(tmp_path, write, "--conversion", "duration_ms >= 45000", "--timezone", "UTC")
+    ended, raw, text = made(tmp_path, write, "--conversion", "ms_watched >= 45000", "--timezone", "UTC")
     assert ended.code == 0, ended.err
-    assert raw["data"]["items"]["computed"] == {"duration_ms_of_item": "duration_ms"}, text
-    feature = features(raw)["duration_ms_of_item"]
-    assert (feature["side"], feature["kind"]) == ("item", "numeric") and "duration_ms" not in features(raw)
+    if "duration_ms" in (raw["data"]["events"].get("outcomes") or []) or where == "joined":
+        assert raw["data"]["items"]["computed"] == {"duration_ms_of_item": "duration_ms"}, text
+        named = "{name: duration_ms_of_item, side: item, kind: numeric"
+        assert ("duration_ms_of_item" in features(raw)) == (kind == "repeated"), text
+        assert (f"  # - {named}" in text) == (kind != "repeated")
+    assert "duration_ms" not in features(raw) or where == "events"
     day = "2026-03-02"
     found = dmtl("check", "--config", tmp_path / "mine.yaml", "--day", day, "--json").json
     mine = np.array([d == day for d in unseen.days_of(x)])
     good = (x["seconds"] * 1_000).astype(np.int64)[mine & (x["click"] == 1)] >= 45_000
     assert found["labels"]["conversion_rate"] == pytest.approx(good.mean(), abs=0.01), found["labels"]
+
+
+def test_a_name_that_yaml_has_signs_of_its_own_for(tmp_path: Path) -> None:
+    n, odd = unseen.ITEMS, "dwell #1 [s]: a"
+    own, lasted = pl.Series(60 + np.arange(n) % 13), pl.Series(np.random.default_rng(2).integers(50, 90, unseen.ROWS))
+    log = frame().with_columns(pl.when(pl.col("clicked") == 1).then(lasted).alias(odd))
+
+    def write(home: Path) -> None:
+        daily(log)(home)
+        pl.DataFrame({"item_id": range(n), odd: own, "genre": ["a", "b"] * (n // 2)}).write_parquet(
+            home / "items.parquet"
+        )
+
+    ended, raw, text = made(tmp_path, write, "--conversion", f'"{odd}" >= 66', "--timezone", "UTC")
+    assert ended.code == 0, ended.err
+    assert raw["data"]["items"]["computed"] == {f"{odd}_of_item": f'"{odd}"'}, text
+
+
+def test_a_double_that_few_items_of_the_table_have_stays(tmp_path: Path) -> None:
+    """The table has the genre of one film in three: the rest is in the rows alone."""
+    x, n = unseen.drawn(0), unseen.ITEMS
+    kind = pl.Series([f"g{k % 6}" for k in range(n)])
+    some = kind.set(pl.Series(np.arange(n) % 3 != 0), None)
+
+    def write(home: Path) -> None:
+        daily(frame(kind=kind.gather(x["item"])))(home)
+        pl.DataFrame({"item_id": range(n), "genre": some, "maker": [f"m{k % 11}" for k in range(n)]}).write_parquet(
+            home / "items.parquet"
+        )
+
+    ended, raw, _ = made(tmp_path, write)
+    assert ended.code == 0 and "kind" in features(raw), ended.err

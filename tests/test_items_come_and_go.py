@@ -123,6 +123,10 @@ def test_a_state_of_what_has_ended_is_no_condition(tmp_path: Path) -> None:
 def test_a_rule_of_the_end_alone_is_a_comment(tmp_path: Path) -> None:
     """`until` says the same of each day; as a condition, days before would be measured with what outlived them."""
     gone = [d if d is not None and d <= LAST else None for d in AFTER]
+    everything = ("--user", "lid_id", "--export-items", "weg_op IS NULL OR weg_op IS NOT NULL")
+    ended, raw, _ = made(tmp_path / "all", lambda log: put(log, weg_op=gone), *everything)
+    assert ended.code == 0 and "WARNING: --export" not in ended.out, "it leaves nothing out: who knows what it is for"
+    assert raw["export"]["items"] == f"({everything[-1]})"
     rule = ("--user", "lid_id", "--export-items", "weg_op IS NULL")
     ended, raw, text = made(tmp_path, lambda log: put(log, weg_op=gone), *rule)
     assert ended.code == 0 and raw["data"]["items"]["until"] == "weg_op" and "export" not in raw, ended.err

@@ -243,7 +243,7 @@ class Joined(Beside):
     time: Column | None = None
     """when each row came, for `within`: a time, or seconds or milliseconds since 1970. Where neither this nor
     data.events.time names a zone both are of one clock; beside one that does, this is of data.timezone and that of
-    UTC"""
+    UTC, or with data.naive_times: local of data.timezone too"""
     within: Annotated[str, Field(pattern=r"^[1-9][0-9]{0,5}[smhd]$")] | None = None
     """how long after an exposure its rows come, as 90s, 30m, 24h or 7d, where ids are of no single exposure, as those
     of a user and an item: a row is of each exposure of its id that was shown at most so long before it

@@ -15,6 +15,7 @@ from dmtl_cli.config.errors import Exit, UserError, did_you_mean
 from dmtl_cli.config.expressions import aggregated_of, as_own, looked_up, renamed, sources_of, unquoted, with_quotes
 from dmtl_cli.data.log.values.computed import Computed
 from dmtl_cli.guess.columns import words
+from dmtl_cli.guess.columns.objects import shortened
 from dmtl_cli.guess.columns.roles import Guess, Roles
 from dmtl_cli.guess.columns.sql import sql_column, with_booleans
 from dmtl_cli.guess.columns.values import free, is_flags, time_unit
@@ -26,7 +27,7 @@ from dmtl_cli.guess.features.inputs import Inputs
 from dmtl_cli.guess.outcomes.tables import Outcomes, by_aggregates
 from dmtl_cli.guess.reading.rewrites import one_row_an_item
 from dmtl_cli.guess.reading.tables import Table
-from dmtl_cli.guess.sides.beside import shortened, with_elements, with_presence
+from dmtl_cli.guess.sides.beside import with_elements, with_presence
 from dmtl_cli.guess.writing import path_of
 
 _BOTH = "--conversion: --duration is given too", "one of them tells a good click"

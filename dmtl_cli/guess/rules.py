@@ -10,6 +10,7 @@ import polars as pl
 
 from dmtl_cli.config.errors import Exit, UserError, did_you_mean
 from dmtl_cli.config.expressions import is_closed, sources_of, with_quotes
+from dmtl_cli.guess.columns.objects import shortened
 from dmtl_cli.guess.columns.roles import Guess, Roles
 from dmtl_cli.guess.columns.sql import in_brackets
 from dmtl_cli.guess.columns.values import FEW, mean
@@ -18,7 +19,7 @@ from dmtl_cli.guess.findings.left_out import LeftOut, left_out
 from dmtl_cli.guess.outcomes.tables import Outcomes
 from dmtl_cli.guess.outcomes.waits import DAY, Length
 from dmtl_cli.guess.reading.tables import Table
-from dmtl_cli.guess.sides.beside import as_read, made_of, named_beside, said, shortened, with_presence
+from dmtl_cli.guess.sides.beside import as_read, made_of, named_beside, said, with_presence
 from dmtl_cli.guess.sides.served import without_way
 from dmtl_cli.guess.sides.side_tables import Side
 from dmtl_cli.guess.writing import path_of
@@ -215,11 +216,10 @@ def _without_ended(inputs: Inputs) -> None:
 
 def _without_constants(events: Table, roles: Roles, inputs: Inputs) -> None:
     """Leaves out what tells nothing apart once rows do not count: of `typ = 'regular'` the column itself."""
-    of_tables = {(f"{i.side}s", i.column) for i in inputs.used} & {
-        (name, c) for name, side in inputs.sides.items() for c in side.table.frame.columns
-    }
-    own = [i.column for i in inputs.used if (f"{i.side}s", i.column) not in of_tables]
-    for i in [i for i in inputs.used if i.column in _single(events.frame.select(c for c in own if c in events.frame))]:
+    tables = {f"{name.removesuffix('s')}.{c}" for name, of in inputs.sides.items() for c in of.table.frame.columns}
+    own = [i for i in inputs.used if f"{i.side}.{i.column}" not in tables and i.column in events.frame]
+    single = _single(events.frame.select([*{i.column for i in own}]))
+    for i in [i for i in own if i.column in single]:
         inputs.leave_out([i.column], "one value of all rows that count", side=i.side)
     side, user = inputs.sides.get("users"), roles.user
     if side is None or user is None:

@@ -27,7 +27,7 @@ from dmtl_cli.guess.features.inputs import Inputs
 from dmtl_cli.guess.features.kinds import inputs_of
 from dmtl_cli.guess.features.requests import outcomes_of_requests
 from dmtl_cli.guess.findings.left_out import LeftOut, condition_of
-from dmtl_cli.guess.findings.repeats import unique_of
+from dmtl_cli.guess.findings.repeats import copies_of, unique_of
 from dmtl_cli.guess.given import (
     below_zero,
     refuse_expression,
@@ -115,6 +115,7 @@ def understood(root: str, given: Mapping[str, str], lives: str | None, rules: Ru
     roles.outcomes.extend(rules.outcomes_of(events, roles))
     whole = [by_days(found.root, table, roles, zone) for table in others]
     others = [table.beside(days) for table in whole]
+    later = [replace(one, copies=copies_of(one)) for one in later]
     once = unique_of(events.frame, roles, later)
     if once is not None and not later and visits_again(events.frame.unique(once.column), roles):
         roles.request = None  # each exposure has an id of its own, and each of its clicks counts

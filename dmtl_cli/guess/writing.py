@@ -116,7 +116,7 @@ def _side(log: Log, name: str, side: Side, types: Types) -> list[str]:
     keys += [f"lag_days: {side.lag}"] if side.late else []
     keys += [f"success_file: {SUCCESS}"] if name in log.sides else []
     mine = [i for i in (*log.inputs.used, *log.inputs.held) if i.computed_as and f"{i.side}s" == name]
-    made = ", ".join(f"{i.computed_as}: {quoted(sql_name(i.column))}" for i in mine if i.computed_as)
+    made = ", ".join(f"{scalar(i.computed_as)}: {quoted(sql_name(i.column))}" for i in mine if i.computed_as)
     keys += [f"computed: {{{made}}}"] if made else []
     zone = of_sample(side, log.events.frame, log.roles, days) if (days := timezone_of(log)) else None
     read = f", so day D reads that of D-{side.lag} (lag_days: 0 if it is a table of the morning)" if side.late else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Collection, Sequence
 
 import polars as pl
@@ -65,3 +66,9 @@ def _are_objects(known: pl.Series) -> bool:
         return all(isinstance(json.loads(text), (dict, list)) for text in known.head(_TRIED))
     except (ValueError, RecursionError):  # of one that is too deep
         return False
+
+
+def shortened(columns: Collection[str]) -> dict[str, str]:
+    """The columns within objects by their last names, where no other column ends so."""
+    ends = Counter(c.rpartition(".")[2] for c in columns)
+    return {short: c for c in columns if (short := c.rpartition(".")[2]) != c and ends[short] == 1}

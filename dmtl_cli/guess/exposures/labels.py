@@ -55,6 +55,7 @@ _SURE = 4  # of a conversion's name: an order, which is a better label than a nu
 _WITHOUT = 0.5  # of a conversion's rate among clicks: a button beside the item is pressed without a click too
 _BROKEN = 0.02  # of the durations may be below 0, as players report them
 _WHOLE = 100  # percent
+_UNIT_WORDS = words.any_of("ms msec msecs millis milliseconds s sec secs seconds min mins minutes")
 _LEVELS = (0.9, 0.75, 0.5, 0.25)  # of an item, above which it was read: the first that enough clicks are above
 _PLAYED = 0.05  # of the rows without a click may have a duration, as videos start by themselves
 _SAME = 0.98  # of the rows with either have the other
@@ -292,7 +293,8 @@ def _by_values(frame: pl.DataFrame, columns: Iterable[str], roles: Roles) -> Gue
         elif just_where(s, clicked) and is_spread(with_one):
             found.append((c, told))
     click = roles.click.column.rpartition(".")[2].lower() if roles.click else ""
-    found.sort(key=lambda one: bool(click) and click in words.words(one[0].rpartition(".")[2]).split())
+    named = {c: words.words(c.rpartition(".")[2]).split() for c, _ in found}
+    found.sort(key=lambda one: click in named[one[0]] and len(named[one[0]]) > 1 + words.says(one[0], _UNIT_WORDS))
     return Guess(found[0][0], found[0][1], tuple(c for c, _ in found[1:])) if found else None
 
 

@@ -33,9 +33,9 @@ _TIMES = {
 
 def find_time(frame: pl.DataFrame, roles: Roles) -> None:
     """The given column of times, else the one that is named like the row's, else any that is none of a user or item,
-    one of a session after those of what is in it, one of when the rows were written, many at once, last, before it integers that no name calls a time, as an order's
-    number may be one by its size, and clocks more of which are far off, as those of devices are; in place of a day
-    alone the clock of that day."""
+    one of a session after those of what is in it, one of when the rows were written, many at once, last, before it
+    integers that no name calls a time, as an order's number may be one by its size, and clocks more of which are far
+    off, as those of devices are; in place of a day alone the clock of that day."""
     if roles.time is not None:
         roles.time_unit = time_unit(frame[roles.time.column])
         return

@@ -18,6 +18,7 @@ from dmtl_cli.guess.sides.served import Served, told
 from dmtl_cli.guess.sides.side_tables import Beside
 
 _SECOND = "a second name of {}: each has one of the other"
+_SHARES = "; these are values of {}: one embedding"
 
 
 @dataclass(frozen=True)
@@ -103,10 +104,12 @@ class Inputs(Beside):
             self.hold(s.name, side, why)
 
     def leave_out(self, columns: Collection[str], why: str, side: str | None = None) -> None:
-        """Takes columns, of one side or any, out of the features."""
+        """Takes columns, of one side or any, out of the features; what shares the embedding of one has its own then."""
         for i in [i for i in (*self.used, *self.held) if i.column in columns and side in (None, i.side)]:
             (self.used if i in self.used else self.held).remove(i)
             self.unused.append(Guess(i.column, why))
+            if i.side == "item":
+                self.used, self.held = ([_alone(of, i.column) for of in some] for some in (self.used, self.held))
 
     def hold(self, column: str, side: str, why: str, *, counts: bool = True) -> None:
         """Takes a column that is among the features out of them, for a person to decide.
@@ -147,6 +150,14 @@ class Inputs(Beside):
         )
 
 
+def _alone(one: Input, column: str) -> Input:
+    """A feature, without the embedding of a column of the items that is none."""
+    if one.options.get("embedding_name") != column:
+        return one
+    options = {name: value for name, value in one.options.items() if name != "embedding_name"}
+    return replace(one, options=options, why=one.why.removesuffix(_SHARES.format(column)))
+
+
 def hold_prices(found: Inputs) -> None:
     """Takes the prices of tables that are one state for all days out of the features where the events have that of the
     moment."""
@@ -181,5 +192,5 @@ def share_embeddings(found: Inputs, events: Table, roles: Roles) -> None:
     there = {i.column for i in found.used if i.side == "item"}
     for n, i in enumerate(found.used):
         if i.side == "user" and (item := of.get(i.column)) in there:
-            why = f"{i.why}; these are values of {item}: one embedding"
+            why = f"{i.why}{_SHARES.format(item)}"
             found.used[n] = replace(i, options={"embedding_name": item, **i.options}, why=why)

@@ -40,7 +40,7 @@ from dmtl_cli.guess.features.requests import is_of_request
 from dmtl_cli.guess.features.sides import is_another, never_back, side_of
 from dmtl_cli.guess.features.since import as_days
 from dmtl_cli.guess.features.telling import telling
-from dmtl_cli.guess.features.twice import leave_doubles, read_as_shown
+from dmtl_cli.guess.features.twice import hold_outcomes, leave_doubles, read_as_shown
 from dmtl_cli.guess.features.units import as_number, with_units
 from dmtl_cli.guess.reading.files import partitions
 from dmtl_cli.guess.reading.rewrites import lists_in_text
@@ -102,6 +102,8 @@ def inputs_of(events: Table, roles: Roles, others: list[Table], partial: Mapping
                     number = _since(frame, c, times[c], beside, events, roles, days) if c in times else None
                     column = column if number is None else replace(column, why=f"{_A_TIME}; {number}")
                 found.add_known_later(column, frame[c], side, total, shown, beside.table.yes.get(c, ()))
+                if beside.is_one_state:
+                    hold_outcomes(found, c, side, frame, key, events, roles)
         if side == "item":
             is_cut = len(beside.table.frame) >= ROWS  # more of the table's ids may be in what was not looked at
             listed = 1.0 if is_cut else within(events.frame[roles.item.column], frame[key])

@@ -18,6 +18,7 @@ from dmtl_cli.guess.features.inputs import Inputs, Shown
 from dmtl_cli.guess.features.sides import is_another, is_of_day
 from dmtl_cli.guess.reading.tables import Table
 
+_ROWS = 3  # of an item, which all have its value
 _LISTED = 0.95  # of the ids are in the table, for the events' own column to be of no use
 _SAME, _RELATED = 0.99, 0.5
 """share of the rows with the table's value, from which on the two say one thing; below which they are of two things"""
@@ -61,6 +62,24 @@ def read_as_shown(
     return replace(events, frame=frame)
 
 
+def hold_outcomes(found: Inputs, c: str, side: str, table: pl.DataFrame, key: str, events: Table, roles: Roles) -> None:
+    """Holds a feature of a table of one state that has an outcome's name: it may be made of the outcomes, as a mean of
+    the log is, unless it is an item's own that the outcomes repeat, as the length of a film beside how it was played.
+
+    Args:
+        table: a row of each id of `key`.
+    """
+    if not any((i.column, i.side) == (c, side) and i.computed_as for i in found.used):
+        return
+    ids = getattr(roles, side).column
+    if side == "item" and c in events.frame.columns:
+        rows = events.frame.drop_nulls(c)
+        same = _same(table.select(pl.col(key).alias("id"), pl.col(c).alias("x")), rows[ids], rows[c])
+        if len(rows) >= _ROWS * rows[ids].n_unique() and same is not None and same >= _SAME:
+            return
+    found.hold(c, side, "an outcome has its name: is it made of that?", counts=False)
+
+
 def leave_doubles(frame: pl.DataFrame, key: str, side: str, found: Inputs, begin: int) -> None:
     """Leaves out columns of the events that say what a feature of their users' or items' table says under another name,
     as `video.lang` beside `language`.
@@ -82,7 +101,8 @@ def leave_doubles(frame: pl.DataFrame, key: str, side: str, found: Inputs, begin
             continue
         for x in theirs:
             table = beside.table.frame.select(pl.col(beside.key.column).alias("id"), pl.col(x).alias("x"))
-            if all((_same(table, of[key], of[c]) or 0) >= _SAME for of in (rows, first, frame)):
+            known = within(rows[key], table.drop_nulls("x")["id"])
+            if known >= _LISTED and all((_same(table, of[key], of[c]) or 0) >= _SAME for of in (rows, first, frame)):
                 found.leave_out([c], f"{x} of the table of {side}s, by another name", side)
                 break
 

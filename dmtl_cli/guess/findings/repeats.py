@@ -127,6 +127,23 @@ def of_identical(frame: pl.DataFrame, roles: Roles) -> Guess | None:
     return Guess(pair[0], why)
 
 
+def copies_of(one: Outcomes) -> Guess | None:
+    """The id of each row of a table of what came of exposures, of which some come twice, the same in all columns but
+    when they were written: they would be added up twice. None where no column is so."""
+    rows = one.rows
+    flat = [c for c, kind in rows.schema.items() if not kind.is_nested() and not words.says(c, words.WRITTEN)]
+    found: tuple[int, Guess] | None = None
+    for c, kind in rows.schema.items():
+        known = rows.drop_nulls(c) if kind.is_integer() or kind == pl.String else rows.head(0)
+        again = len(known) - known[c].n_unique()
+        if c == one.key or again < FEW or len(known) < _SAME * len(rows) or again > _OWN * len(known):
+            continue
+        twice = known.filter(known[c].is_duplicated()).select(flat)
+        if len(twice) - twice.n_unique() >= _IDENTICAL * again and (found is None or again > found[0]):
+            found = again, Guess(c, f"{again:,} of {len(rows):,} rows come twice")
+    return None if found is None else found[1]
+
+
 def _is_of_coming(s: pl.Series, roles: Roles) -> bool:
     """Whether a column says when a row came: a time that is named so, or another than the row's of a whole list."""
     if roles.item is None or s.name in {g.column for g in roles.named.values()}:

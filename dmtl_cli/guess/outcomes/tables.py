@@ -12,6 +12,7 @@ import polars as pl
 
 from dmtl_cli.config.expressions import aggregated_of, aggregated_roots_of, sources_of
 from dmtl_cli.guess.columns import words
+from dmtl_cli.guess.columns.objects import shortened
 from dmtl_cli.guess.columns.roles import Guess, Roles, share_of
 from dmtl_cli.guess.columns.sql import sql_column
 from dmtl_cli.guess.columns.values import FEW, free, has_several, is_id, share, time_unit, within
@@ -73,6 +74,8 @@ class Outcomes:
     """the column that tells the day of its rows, where its files do not and the key is of a day"""
     said_of_days: str = ""
     """what a person should know of rows in later days' files"""
+    copies: Guess | None = None
+    """the id of its rows, of which some come twice"""
     reaches: int = 0
     """how many days' files after its own a day reads, as one of the users lies in these, or what came of it"""
 
@@ -295,7 +298,8 @@ def with_asked(events: Table, found: Sequence[Outcomes], rule: str | None) -> li
     """The same, with the sum, or the greatest or least value, of a column where a person's rule says so, as
     `SUM(ms) >= 60000`, in place of what was made of it; and with the greatest value of each other column that a rule
     names, the events lack, and nothing was made of, as when somebody applied."""
-    said = dict.fromkeys((c, word.upper()) for word, _, c in _AGGREGATE.findall(rule or ""))
+    of_tables = shortened({c for one in found for c in one.rows.columns})
+    said = dict.fromkeys((of_tables.get(c, c), word.upper()) for word, _, c in _AGGREGATE.findall(rule or ""))
     try:
         bare = {*sources_of(_AGGREGATE.sub("1", rule or ""))}
     except ValueError:  # it is a column's name, or no rule, which is said where it is looked at
@@ -323,10 +327,12 @@ def _is_made_of(text: str, columns: Collection[str]) -> bool:
 
 def by_aggregates(rule: str, found: Iterable[Outcomes]) -> str:
     """A person's rule with the columns that `with_asked` made of SUM(ms) and such in their place."""
+    found = list(found)
     made = {text: name for one in found for name, text in one.columns.items()}
+    short = shortened({c for one in found for c in one.rows.columns})
 
     def named(said: re.Match[str]) -> str:
-        name = made.get(f"{said[1].upper()}({sql_column(said[3])})")
+        name = made.get(f"{said[1].upper()}({sql_column(short.get(said[3], said[3]))})")
         return said[0] if name is None else sql_column(name)
 
     return _AGGREGATE.sub(named, rule)
@@ -394,8 +400,9 @@ def without_rows(
         return rule
     try:
         values = events.select(pl.sql_expr(rule).alias("good"))["good"]
-    except pl.exceptions.PolarsError:  # it names fields of objects, or what is not there
-        return rule
+    except pl.exceptions.PolarsError:  # it names fields of objects, or what another table has
+        is_condition = re.search(r"[<>=]|\b(AND|OR|NOT|IS|IN|LIKE|BETWEEN)\b", rule, re.IGNORECASE)
+        return f"COALESCE({rule}, FALSE)" if is_condition and joined.intersection(sources_of(rule)) else rule
     if len(values) != len(events):  # it names no column
         return rule
     of_clicks = values if clicked is None else values.filter(clicked)

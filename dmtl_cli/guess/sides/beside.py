@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 
 import polars as pl
 
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.expressions import as_own, looked_up, renamed, sources_of, with_quotes
 from dmtl_cli.data.log.values.computed import Computed
+from dmtl_cli.guess.columns.objects import shortened
 from dmtl_cli.guess.columns.roles import Roles
 from dmtl_cli.guess.columns.sql import sql_column, sql_name, sql_text, with_booleans, with_ones
 from dmtl_cli.guess.columns.values import is_flags
@@ -20,6 +21,7 @@ from dmtl_cli.guess.sides.side_tables import Side
 
 _MADE = ":made"
 _OF_LISTS = {"SUM": "ARRAY_SUM", "AVG": "ARRAY_MEAN"}
+_SQL = {word for name in ("case", "else", "end", "null", "then", "when") for word in (name, name.upper())}
 _KINDS = 20  # texts of lists that say what was done
 
 
@@ -43,27 +45,31 @@ def as_read(text: str, tables: Mapping[str, Table]) -> str:
     return with_ones(with_booleans(text, flags), ones)
 
 
-def shortened(columns: Collection[str]) -> dict[str, str]:
-    """The columns within objects by their last names, where no other column ends so."""
-    ends = Counter(c.rpartition(".")[2] for c in columns)
-    return {short: c for c in columns if (short := c.rpartition(".")[2]) != c and ends[short] == 1}
-
-
 def with_presence(text: str, tables: Sequence[Table]) -> str:
-    """An expression of a person in which `offer IS NOT NULL`, of an object, is of that of its fields which most rows
-    have: an object itself is no column."""
-    columns = {c for table in tables for c in table.frame.columns}
-    known = {*columns, *shortened(columns)}
+    """An expression of a person in which `offer IS NOT NULL`, of the one object of that name, is of that of its fields
+    which most rows have: an object itself is no column."""
     fields: dict[str, list[tuple[float, str]]] = {}
-    for s in (s for table in tables for s in table.frame if "." in s.name):
-        parts = s.name.split(".")
-        for n in range(1, len(parts)):
-            for name in {".".join(parts[:n]), parts[n - 1]} - known:
-                fields.setdefault(name, []).append((s.null_count() / max(1, len(s)), s.name))
-    for name, of in fields.items():
-        told = rf'(?<![\w."])(?:"{re.escape(name)}"|{re.escape(name)})(?=\s+IS\s+(?:NOT\s+)?NULL\b)'
-        text = re.sub(told, lambda _, of=of: sql_column(min(of)[1]), text, flags=re.IGNORECASE)  # type: ignore[misc]
+    objects: dict[str, set[tuple[int, str]]] = {}
+    for k, table in enumerate(tables):
+        for s in (s for s in table.frame if "." in s.name):
+            parts = s.name.split(".")
+            for n in range(1, len(parts)):
+                above = ".".join(parts[:n])
+                for name in {above, parts[n - 1]}:
+                    objects.setdefault(name, set()).add((k, above))
+                    fields.setdefault(name, []).append((s.null_count() / max(1, len(s)), s.name))
+    columns = {c for table in tables for c in table.frame.columns}
+    known = {*columns, *shortened(columns), *_SQL}
+    for name in [name for name, of in objects.items() if len(of) == 1 and name not in known]:
+        named = rf"'(?:[^']|'')*'|(?<![\w.\"])(\"?){re.escape(name)}\1(?=\s+(?i:IS\s+(?:NOT\s+)?NULL)\b)"
+        column = sql_column(min(fields[name])[1])
+        text = re.sub(named, partial(_in_place, column), text)
     return text
+
+
+def _in_place(column: str, found: re.Match[str]) -> str:
+    """A column in place of a name, and a text in quotes as it is."""
+    return found[0] if found[0].startswith("'") else column
 
 
 def with_elements(text: str, tables: Sequence[Table]) -> str:

@@ -15,8 +15,8 @@ from dmtl_cli.guess.columns.values import share
 from dmtl_cli.guess.sides.states import Shown, Value, Withdrawn
 
 _LEFT = 4  # values of which a comment tells how many items have them
-_HALF = 0.5
 _WAY = " (export.items: "
+_HALF = 0.5
 """of what was shown last may be left out, before it says something else; and of the items have none in stock"""
 
 
@@ -188,8 +188,8 @@ class Served:
 
     @property
     def _leaves_what_ended(self) -> bool:
-        """Whether all that a person's condition leaves out has ended."""
-        return self.holds is not None and self._has_ended(self.holds)
+        """Whether a person's condition leaves something out, and all of that has ended."""
+        return self.holds is not None and not self.holds.all() and self._has_ended(self.holds)
 
     @property
     def warning(self) -> str | None:

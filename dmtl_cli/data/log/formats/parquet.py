@@ -24,7 +24,8 @@ class Parquet:
     """An open Parquet file as all of the log reads it: its fields of objects are columns, `a.b.c` at any depth, null
     where an object above is null; of a list of objects each field is a column of lists, of a list of such lists one
     of lists of lists. Maps stay what they are. Where lists are exploded, their elements are the rows. Behind them are
-    the computed columns. Columns are asked for by these names. Rows of a file without any of it are given as they were decoded.
+    the computed columns. Columns are asked for by these names. Rows of a file without any of it are given as they were
+    decoded.
 
     `metadata` is the file's own; `paths` tells its leaves of a column.
 

@@ -238,15 +238,16 @@ def booleans(values: pl.Series) -> pl.Series:
     return text.replace_strict(known, default=None, return_dtype=pl.Boolean)
 
 
-def instants(values: pl.Series, least: int | None = LEAST) -> pl.Series:
+def instants(values: pl.Series, least: int | None = LEAST, zone: str = "UTC") -> pl.Series:
     """Numbers since 1970 in the unit that their size tells (see `SECONDS`), or texts in ISO 8601, as instants in UTC;
     null where one is neither.
 
     Args:
         least: a smaller number is none.
+        zone: of texts that name none.
     """
     if values.dtype == pl.String:
-        out = iso_times(values)
+        out = iso_times(values, zone)
         if out.null_count() == values.null_count():
             return out
         return out.fill_null(instants(values.set(~values.str.contains(r"^[0-9]{9,19}$"), None).cast(pl.Int64)))
