@@ -175,6 +175,10 @@ REFUSED: dict[str, tuple[list[str], list[str]]] = {
     "types": (["--where", "ts > 'a'"], ["--where: "]),
     "served: no column": (["--export-items", "stok > 3"], ["--export-items: ", "has no column stok", "stock"]),
     "served: no condition": (["--export-items", "stock"], ["--export-items: expected true or false of each row"]),
+    "served: a moment": (
+        ["--export-items", "inlagd > now() - INTERVAL '9 day'"],
+        ["now is not", "version and until"],
+    ),
     "served: no expression": (["--export-items", "stock >"], ["--export-items: expected an SQL expression"]),
 }
 

@@ -286,7 +286,8 @@ class Data(Grown):
     timezone: Zone | None = None
     naive_times: Literal["utc", "local"] = "utc"
     """of which clock events' times are that name no zone, and those that give the day of what came of them: `utc`, or
-    `local`, that of `timezone`. Those of version and until are local in any case, or of version_timezone"""
+    `local`, that of `timezone`. Those of version and until are local in any case, or of version_timezone. Texts of one
+    column with a type in `types` name a zone all or none"""
     truth: Folder | None = None
     """folder of a synthetic world's truth: adds expected read seconds to an evaluation"""
     digest: Literal["auto", "footer", "full"] = "auto"

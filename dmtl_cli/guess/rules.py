@@ -3,6 +3,7 @@ what was shown a good click comes."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -28,6 +29,10 @@ _LEFT = "what --where leaves out"
 _MOSTLY = 0.5  # of what has ended has another value than all that has not
 _AS_SAID = "as --outcomes says"
 _SUCH = "such as \"plan <> 'staff'\""
+_OF_TIME = (
+    "leave it out: data.items.version and until tell of each day since and until when an item is there, also of a "
+    "column that data.items.computed makes, as published_at + INTERVAL '12 day'"
+)
 WHERE, ITEMS, WITHIN, OUTCOMES = "--where", "--export-items", "--within", "--outcomes"
 
 
@@ -72,7 +77,8 @@ class Rules:
             try:
                 named = sources_of(text)
             except ValueError as e:
-                raise UserError(f"{option}: {e}", _SUCH, Exit.USAGE) from None
+                hint = _OF_TIME if option == ITEMS and re.search(r"\b(now|today|current_\w+)\b", text, re.I) else _SUCH
+                raise UserError(f"{option}: {e}", hint, Exit.USAGE) from None
             if not named:
                 raise UserError(f"{option}: {text} names no column", _SUCH, Exit.USAGE)
             if not is_closed(text):
