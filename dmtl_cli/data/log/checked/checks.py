@@ -249,9 +249,8 @@ class Checked:
             return found
         if zoneless is None:
             zoneless = isinstance(self.file, File) and column in self.file.zoneless
-        is_naive = zoneless or self._values(column).dtype in (pl.Datetime("ms"), pl.Datetime("us"), pl.Datetime("ns"))
-        as_it_stands = calendar.is_local and is_naive
-        return (found if as_it_stands else found.dt.convert_time_zone(zone)).dt.date()
+        is_naive = zoneless or getattr(self._values(column).dtype, "time_zone", zone) is None
+        return (found if calendar.is_local and is_naive else found.dt.convert_time_zone(zone)).dt.date()
 
     def version(
         self, column: str, timezone: str | None, until: dt.date, *, zoneless: bool = False, zone: str | None = None

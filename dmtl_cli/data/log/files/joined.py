@@ -98,9 +98,8 @@ class Outcomes:
             return np.where(at < 0, 0, at), np.where(at < 0, 0, at + 1)
         shown = self.clocks[0].of(exposures, file, f"{self.name}.within")
         is_naive = shown.dtype == self._rows[_AT].dtype == pl.Datetime("us")
-        shown, came = (
-            (shown, self._as_they_stand) if is_naive else (aware(shown, self.clocks[0].timezone), self._as_instants)
-        )
+        came = self._as_they_stand if is_naive else self._as_instants
+        shown = shown if is_naive else aware(shown, self.clocks[0].timezone)
         return came.within(at, shown.to_physical(), self.section.window // dt.timedelta(microseconds=1))
 
     @property
