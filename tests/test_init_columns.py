@@ -243,7 +243,7 @@ def test_what_nothing_reads_is_named(tmp_path: Path) -> None:
     _, raw, text = made(tmp_path, write)
     for name, kind in (
         ("map", "Map(String, String)"),
-        ("objects", "List(List(Struct({'a': Int64})))"),
+        ("objects.a", "List(List(Int64))"),
         ("pause", "Duration("),
     ):
         assert f"# {name}: not used: of type {kind}" in text

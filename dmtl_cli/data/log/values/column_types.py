@@ -14,7 +14,10 @@ from dmtl_cli.config.features import Feature
 def refusal(feature: Feature, column: pa.DataType) -> tuple[str, str] | None:
     """(what the feature's kind takes, what to do) where it cannot take the column's type, else None."""
     takes = _TAKES.get(feature.kind)
-    return takes(feature, column) if takes and not types.is_null(column) else None
+    found = takes(feature, column) if takes and not types.is_null(column) else None
+    if found and is_list(column) and is_list(column.value_type):  # no kind reads them
+        return found[0], "name the outer lists in data.events.explode, or write one list a row"
+    return found
 
 
 def in_words(kind: pa.DataType) -> str:
