@@ -106,6 +106,31 @@ def test_beside_instants_they_are_the_same_moments(tmp_path: Path, said: str, bo
     assert rows(found)["click"].sum() == bought
 
 
+FORMS = {
+    "text": pl.col("x").dt.to_string("%Y-%m-%d %H:%M:%S"),
+    "naive": pl.col("x"),
+    "some zones": pl.when(pl.int_range(pl.len()) % 2 == 0).then(pl.col("x").dt.to_string("%Y-%m-%dT%H:%M:%S"))
+    .otherwise(pl.col("x").dt.to_string("%Y-%m-%dT%H:%M:%S+09:00")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("said", ["local", "utc"])
+@pytest.mark.parametrize(
+    ("one", "other"), [("text", "naive"), ("naive", "text"), ("text", "text"), ("some zones", "text")]
+)
+def test_two_clocks_are_one_whatever_they_are_written_as(tmp_path: Path, said: str, one: str, other: str) -> None:
+    """Each was bought five minutes after it was shown, by the users' clock: where neither names a zone both are as they
+    stand; beside texts of which some do, the others are local where that is said."""
+    shown = clock()
+    came = pl.DataFrame({"id": shown["id"], "x": shown["at"] + dt.timedelta(minutes=5)})
+    write(shown.rename({"at": "x"}).with_columns(FORMS[one].alias("at")).drop("x"), tmp_path, "events", "parquet")
+    write(came.with_columns(FORMS[other].alias("came")).drop("x"), tmp_path, "orders", "parquet")
+    orders = {"path": "orders.parquet", "key": "id", "time": "came", "within": "1h", "columns": {"got": "COUNT(*) > 0"}}
+    found = log(tmp_path, "parquet", said, {"click": "got", "joined": {"orders": orders}})
+    got = rows(found.read(FIRST + dt.timedelta(days=1), tmp_path))["click"]
+    assert got.all() if said == "local" or one != "some zones" else not got.all()
+
+
 def test_a_clock_is_of_a_zone() -> None:
     with pytest.raises(ValidationError, match="naive_times: local has no effect without timezone"):
         Data(root="log", naive_times="local", events=Events(user="u", item="i", conversion="liked"))

@@ -44,8 +44,8 @@ class Clock:
         if s.null_count() == len(s):
             return pl.Series(self.column, [None], pl.Datetime("us", "UTC")).new_from_index(0, len(s))
         if s.dtype == pl.String:
-            at = instants(s, zone=self.timezone or "UTC")
             naive = s.str.extract(ZONE).null_count() == len(s) and not s.str.contains(r"^\s*[0-9]+\s*$").any()
+            at = instants(s) if naive else instants(s, zone=self.timezone or "UTC")
         elif s.dtype.is_numeric():
             at, naive = instants(s), False
         elif isinstance(s.dtype, pl.Datetime):
