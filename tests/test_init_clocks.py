@@ -65,6 +65,15 @@ def test_the_time_of_which_fewest_are_far_off_is_the_rows(server: int, client: i
     assert found(rows(ts=ts, client_ts=client_ts)) == taken
 
 
+@pytest.mark.parametrize(
+    ("other", "taken"), [("seen_at", "seen_at"), ("updated_at", "session_start"), (None, "session_start")]
+)
+def test_a_sessions_time_gives_way_to_the_rows_own_alone(other: str | None, taken: str) -> None:
+    """Not to one of when rows were written, which is no more theirs."""
+    start = [t - dt.timedelta(seconds=300) for t in shown()]
+    assert found(rows(session_start=start, **({} if other is None else {other: shown()}))) == taken
+
+
 # -- whose clock it is -------------------------------------------------------------------------------------------------
 
 

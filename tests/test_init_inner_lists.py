@@ -104,6 +104,26 @@ def test_a_list_within_the_elements_tells_the_good_ones(tmp_path: Path, form: st
     assert labels["conversion_rate"] == pytest.approx(well / tapped, abs=1e-4)
 
 
+def test_of_one_file_of_all_days_too(tmp_path: Path) -> None:
+    """It is read a second time, by the days of its times, when its lists are known."""
+
+    def lay(home: Path) -> None:
+        write(home, "parquet")
+        frame, _ = shelves()
+        for file in (home / "shelves").rglob("*.parquet"):
+            file.unlink()
+        frame.drop("day").write_parquet(home / "shelves.parquet")
+
+    ended, raw, text = made(tmp_path, lay, "--conversion", "loan OR SUM(ms) >= 250000", "--timezone", "UTC")
+    assert ended.code == 0, ended.err
+    assert WHOLE in raw["data"]["events"]["computed"]["good"].replace('"', ""), text
+    assert {"covers.done.kind", "covers.done.ms"} <= {*raw["data"]["events"]["outcomes"]}, text
+    found = dmtl("check", "--config", tmp_path / "mine.yaml", "--day", DAYS[2], "--json")
+    _, truth = shelves()
+    tapped, well = (sum(one[k] for one in truth[DAYS[2]]) for k in (0, 1))
+    assert found.json["labels"]["conversion_rate"] == pytest.approx(well / tapped, abs=1e-4), found.err
+
+
 def test_names_of_shelves_are_no_kinds_of_events(tmp_path: Path) -> None:
     write(tmp_path, "parquet")
     found = tables(str(tmp_path)).tables

@@ -121,8 +121,9 @@ def whole_names(given: Mapping[str, str], tables: Sequence[Table]) -> dict[str, 
     """What is given, with the whole names of columns within objects that are named by their last parts, and as
     `with_presence` and `with_elements` have it."""
     short = shortened({c for table in tables for c in table.frame.columns})
-    whole = {role: short.get(c) or with_presence(c, tables) for role, c in given.items()}
-    return {role: with_elements(c, tables) if _is_rule(role, c) else c for role, c in whole.items()}
+    whole = {role: short.get(c, c) for role, c in given.items()}
+    rules = {role: with_presence(c, tables) for role, c in whole.items() if _is_rule(role, c)}
+    return whole | {role: with_elements(c, tables) for role, c in rules.items()}
 
 
 def _made_of(later: Iterable[Outcomes]) -> dict[str, str]:

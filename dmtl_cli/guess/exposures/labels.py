@@ -55,7 +55,7 @@ _SURE = 4  # of a conversion's name: an order, which is a better label than a nu
 _WITHOUT = 0.5  # of a conversion's rate among clicks: a button beside the item is pressed without a click too
 _BROKEN = 0.02  # of the durations may be below 0, as players report them
 _WHOLE = 100  # percent
-_UNIT_WORDS = words.any_of("ms msec msecs millis milliseconds s sec secs seconds min mins minutes")
+_MS, _S = words.any_of("ms msec msecs millis milliseconds"), words.any_of("s sec secs seconds second")
 _LEVELS = (0.9, 0.75, 0.5, 0.25)  # of an item, above which it was read: the first that enough clicks are above
 _PLAYED = 0.05  # of the rows without a click may have a duration, as videos start by themselves
 _SAME = 0.98  # of the rows with either have the other
@@ -294,7 +294,8 @@ def _by_values(frame: pl.DataFrame, columns: Iterable[str], roles: Roles) -> Gue
             found.append((c, told))
     click = roles.click.column.rpartition(".")[2].lower() if roles.click else ""
     named = {c: words.words(c.rpartition(".")[2]).split() for c, _ in found}
-    found.sort(key=lambda one: click in named[one[0]] and len(named[one[0]]) > 1 + words.says(one[0], _UNIT_WORDS))
+    units = {c: words.says(c, _MS) or words.says(c, _S) for c in named}
+    found.sort(key=lambda one: click in named[one[0]] and len(named[one[0]]) > 1 + units[one[0]])
     return Guess(found[0][0], found[0][1], tuple(c for c, _ in found[1:])) if found else None
 
 
@@ -323,9 +324,9 @@ def _unit(frame: pl.DataFrame, name: str, roles: Roles) -> tuple[str, str]:
     x = roles.of_clicks(frame, name)
     usual = middle(x.filter(x > 0))
     said = words.words(name)
-    if words.says(name, r"(ms|msec|msecs|millis|milliseconds)") or "毫秒" in said:
+    if words.says(name, _MS) or "毫秒" in said:
         return "ms", "its name says milliseconds"
-    if words.says(name, r"(s|sec|secs|seconds|second)") or "秒" in said:
+    if words.says(name, _S) or "秒" in said:
         return "s", f"its name says seconds; the middle one of a click is {usual:,.1f}"
     if usual > _LONG:
         return "ms", f"the middle one of a click is {usual:,.0f}: as seconds that would be {usual / 60:,.0f} minutes"

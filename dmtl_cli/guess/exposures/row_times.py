@@ -45,11 +45,14 @@ def find_time(frame: pl.DataFrame, roles: Roles) -> None:
     owned = {c for c in units if roles.owns(frame, c)}
     off = {c: int(_far_off(frame[c], units[c]) / _STRAY) for c in units}
 
+    others = (languages.SESSION, words.WRITTEN)
+    any_own = any(not any(words.says(c, of) for of in others) for c in units if c not in owned)
+
     def score(c: str) -> tuple[bool, int, bool, bool, bool, bool, int, int]:
         named, clock = words.by_name(c, words.TIME), units[c] not in DAYS
         sure = bool(named) or not frame[c].dtype.is_integer()  # an order's number may be a time by its size
         written = words.says(c, words.WRITTEN) or (clock and _is_at_once(frame[c], units[c]))
-        of_its_own = not words.says(c, languages.SESSION)
+        of_its_own = not any_own or not words.says(c, languages.SESSION)
         return of_its_own, named, clock, c not in owned, not written, sure, -off[c], -frame.columns.index(c)
 
     ranked = sorted((c for c in units if c not in owned or score(c)[1]), key=score, reverse=True)

@@ -90,12 +90,12 @@ def leave_doubles(frame: pl.DataFrame, key: str, side: str, found: Inputs, begin
         side: user or item.
         begin: place of the first feature of the events.
     """
-    beside = found.sides.get(f"{side}s")
-    first = frame.unique(key, keep="first", maintain_order=True)
-    if beside is None or within(first[key], beside.table.frame[beside.key.column]) < _LISTED:
+    beside, own = found.sides.get(f"{side}s"), [i.column for i in found.used[begin:] if i.side == side]
+    if beside is None or not own or within(frame[key], beside.table.frame[beside.key.column]) < _LISTED:
         return
+    first = frame.unique(key, keep="first", maintain_order=True)
     theirs = [i.column for i in found.used[:begin] if i.side == side and i.column in beside.table.frame.columns]
-    for c in [i.column for i in found.used[begin:] if i.side == side]:
+    for c in own:
         rows = first.filter((pl.col(c) != pl.col(c).drop_nulls().mode().first()).fill_null(False))
         if len(rows) < FEW:  # of one value nearly everywhere
             continue

@@ -134,11 +134,13 @@ def copies_of(one: Outcomes) -> Guess | None:
     flat = [c for c, kind in rows.schema.items() if not kind.is_nested() and not words.says(c, words.WRITTEN)]
     found: tuple[int, Guess] | None = None
     for c, kind in rows.schema.items():
-        known = rows.drop_nulls(c) if kind.is_integer() or kind == pl.String else rows.head(0)
-        again = len(known) - known[c].n_unique()
-        if c == one.key or again < FEW or len(known) < _SAME * len(rows) or again > _OWN * len(known):
+        if c == one.key or not (kind.is_integer() or kind == pl.String):
             continue
-        twice = known.filter(known[c].is_duplicated()).select(flat)
+        known = rows[c].drop_nulls()
+        again = len(known) - known.n_unique()
+        if again < FEW or len(known) < _SAME * len(rows) or again > _OWN * len(known):
+            continue
+        twice = rows.filter(rows[c].is_duplicated() & rows[c].is_not_null()).select(flat)
         if len(twice) - twice.n_unique() >= _IDENTICAL * again and (found is None or again > found[0]):
             found = again, Guess(c, f"{again:,} of {len(rows):,} rows come twice")
     return None if found is None else found[1]

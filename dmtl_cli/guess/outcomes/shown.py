@@ -83,9 +83,7 @@ def _are_events(table: Table, roles: Roles, lists: Sequence[str]) -> bool:
 
 def by_elements(table: Table, names: tuple[str, ...]) -> Table:
     """The table with a row for each element of these lists, about as many as a sample has."""
-    if len(table.deep) == len(table.frame):
-        inner = [c for c in table.deep.columns if any(c.startswith(f"{name}.") for name in names)]
-        table = replace(table, frame=table.frame.hstack(table.deep.select(inner)))
+    table = replace(table, frame=table.with_deep(names))
     pieces, frames = list[tuple[dt.date, frozenset[str], int]](), []
     for day, frame in _of_days(table):
         frames.append(frame)

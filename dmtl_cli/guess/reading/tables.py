@@ -78,6 +78,13 @@ class Table:
     deep: pl.DataFrame = field(default_factory=pl.DataFrame, compare=False)
     """lists of lists of the rows that were read, of which nothing can be guessed until the outer ones are exploded"""
 
+    def with_deep(self, names: Sequence[str]) -> pl.DataFrame:
+        """Its rows with the lists of lists that lie within these lists, as long as they are the rows that were read."""
+        if len(self.deep) != len(self.frame):
+            return self.frame
+        within = tuple(f"{name}." for name in names)
+        return self.frame.hstack(self.deep.select(c for c in self.deep.columns if c.startswith(within)))
+
     def asked(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Of rows of the files those that it has."""
         return frame if self.kinds is None else self.kinds.of(frame).drop(self.only_of_others, strict=False)
@@ -340,7 +347,7 @@ def looked_at(table: Table) -> Table:
         table, frame=frame.drop(refused, strict=False), text=text, other=other | hidden | refused, deep=deep
     )
     table = replace(table, yes={c: texts for c, texts in yes.items() if texts})
-    table = exploded(table, [frame]) if table.explode else table
+    table = exploded(table, [table.with_deep(table.explode)]) if table.explode else table
     return replace(table, frame=table.asked(table.frame))
 
 
@@ -362,7 +369,8 @@ def exploded(table: Table, frames: Sequence[pl.DataFrame]) -> Table:
         rows, frame = frame, plain(frame)[0]
         told = {s.name: _yes(rows[s.name], s) for s in frame if s.dtype == pl.Boolean and s.name not in table.yes}
         table = replace(table, yes=table.yes | {c: texts for c, texts in told.items() if texts})
-    return replace(table, frame=frame, text=text, other={c: k for c, k in table.other.items() if c not in frame})
+    other = {c: kind for c, kind in table.other.items() if c not in frame}
+    return replace(table, frame=frame, text=text, other=other, deep=pl.DataFrame())
 
 
 def _chosen(files: Files, day: dt.date | None) -> list[tuple[str, dt.date | None, int]]:

@@ -48,6 +48,8 @@ def as_read(text: str, tables: Mapping[str, Table]) -> str:
 def with_presence(text: str, tables: Sequence[Table]) -> str:
     """An expression of a person in which `offer IS NOT NULL`, of the one object of that name, is of that of its fields
     which most rows have: an object itself is no column."""
+    if re.search(r"\bIS\s+(NOT\s+)?NULL\b", text, re.IGNORECASE) is None:
+        return text
     fields: dict[str, list[tuple[float, str]]] = {}
     objects: dict[str, set[tuple[int, str]]] = {}
     for k, table in enumerate(tables):
@@ -84,10 +86,11 @@ def with_elements(text: str, tables: Sequence[Table]) -> str:
         is_list = c in lists and lists[c].dtype.inner.is_numeric()  # type: ignore[attr-defined]
         return f"{_OF_LISTS[found[1].upper()]}({sql_column(c)})" if is_list else found[0]
 
-    text = re.sub(r'\b(SUM|AVG)\(\s*"?([^\s"()]+)"?\s*\)', added, text, flags=re.IGNORECASE)
+    text = re.sub(r'\b(SUM|AVG)\s*\(\s*"?([^\s"()]+)"?\s*\)', added, text, flags=re.IGNORECASE)
     with suppress(ValueError):  # which is said of it as it is typed
         words = {c for c in sources_of(with_quotes(text)) if c not in columns and c not in short}
-        of = {w: [c for c, s in lists.items() if w in _kinds(s)] for w in words}
+        kinds = {c: _kinds(s) for c, s in lists.items()} if words else {}
+        of = {w: [c for c, known in kinds.items() if w in known] for w in words}
         made = {w: f"ARRAY_CONTAINS({sql_column(c[0])}, {sql_text(w)})" for w, c in of.items() if len(c) == 1}
         return renamed(with_quotes(text), made) if made else text
     return text

@@ -337,7 +337,7 @@ def _days(rows: Rows, column: str, data: Data, source: Source) -> pl.Series:
         names = ", ".join(rows.frame.columns[:12])
         raise UserError(f"{source.where}: no column {column}, which tells the day (columns: {names})")
     drop = data.events.invalid_rows == "drop" and column == data.events.date_column
-    zoneless = isinstance(source, TextFile) and column in source.zoneless
+    zoneless = isinstance(source, TextFile) and column in source.zoneless  # no file has these rows yet
     try:
         places = None if isinstance(rows.numbers, range) else pl.Series(rows.numbers) - rows.first
         checked = Checked(rows.frame, source.where, rows.first, remedies(data.events), places)

@@ -405,16 +405,15 @@ def _fields(s: pl.Series) -> list[pl.Series]:
     """Those of objects; of lists of objects, or of lists of such lists, lists of each."""
     if s.dtype != pl.List:
         return [f.rename(f"{s.name}.{f.name}") for f in s.struct.unnest()]
-    depth, kind = 0, s.dtype
-    while isinstance(kind, pl.List):
-        depth, kind = depth + 1, kind.inner  # type: ignore[assignment]
-    out = []
-    for name in [of.name for of in kind.fields]:  # type: ignore[attr-defined]
-        one = pl.element().struct.field(name)
-        for _ in range(depth - 1):
-            one = pl.element().list.eval(one)
-        out.append(s.list.eval(one).rename(f"{s.name}.{name}"))
-    return out
+    names = [of.name for of in _inner(s.dtype).fields]  # type: ignore[attr-defined]
+    return [s.list.eval(_field(s.dtype.inner, name)).rename(f"{s.name}.{name}") for name in names]  # type: ignore[attr-defined]
+
+
+def _field(kind: pl.DataType, name: str) -> pl.Expr:
+    """A field of an element that is an object, or a list of such elements."""
+    if isinstance(kind, pl.List):
+        return pl.element().list.eval(_field(kind.inner, name))  # type: ignore[arg-type]
+    return pl.element().struct.field(name)
 
 
 def _wrong_line(file: File, lines: list[bytes], numbers: Sequence[int]) -> UserError | None:
