@@ -21,6 +21,7 @@ from worlds import BASE, DAYS, Project
 from dmtl_cli.config.data import Data, Events, SideTable
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.export import Export as Section
+from dmtl_cli.data.log.checked.checks import is_time
 from dmtl_cli.data.log.reader import Log
 from dmtl_cli.data.log.served import chosen, days_told
 from dmtl_cli.data.log.values import sizes
@@ -45,7 +46,9 @@ def test_a_word_or_a_condition() -> None:
     assert asked.model_dump()["items"] == asked.items
 
 
-@pytest.mark.parametrize("wrong", ["", "1 = 1", "SUM(stock) > 1", "active = ", "at < NOW()", "LAG(active) = 1"])
+@pytest.mark.parametrize(
+    "wrong", ["", "1 = 1", "SUM(stock) > 1", "active = ", "at < CURRENT_TIME", "NOW() > 1", "LAG(active) = 1"]
+)
 def test_what_is_no_condition_of_a_row_is_refused(wrong: str) -> None:
     with pytest.raises(ValidationError, match="expected an"):
         Section(items=wrong)
@@ -134,6 +137,79 @@ def test_text_has_the_types_of_the_config(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"export.items: cannot compare string with numeric") as refused:
         chosen(plain, DAY, "stock > 0")
     assert refused.value.code == Exit.DATA and "until data.types names another type" in (refused.value.hint or "")
+
+
+# -- what the clock says -----------------------------------------------------------------------------------------------
+
+MIDNIGHT = dt.datetime(2026, 3, 2, 15)  # the end of DAY in Tokyo, by the clock of UTC
+AGES = [-(12 * 24 + 1), -(12 * 24 - 1), -1, 0, 1]
+"""hours after it at which items were published"""
+
+
+def _published(how: str, hours: int) -> Any:
+    at = MIDNIGHT + dt.timedelta(hours=hours)
+    local = at + dt.timedelta(hours=9)
+    return {
+        "naive": local, "UTC": at.replace(tzinfo=dt.UTC), "text": local.isoformat(" "), "zoned": f"{at.isoformat()}Z",
+        "ms": int(at.replace(tzinfo=dt.UTC).timestamp() * 1000),
+    }[how]  # fmt: skip
+
+
+@pytest.mark.parametrize("how", ["naive", "UTC", "text", "zoned", "ms"])
+def test_an_age_is_of_the_end_of_the_export_s_day_in_its_zone(tmp_path: Path, how: str) -> None:
+    """However the table writes its times; what is published later is not there yet."""
+    table(tmp_path, pl.DataFrame({"i": range(5), "at": [_published(how, h) for h in AGES]}))
+    mine = _in_tokyo(log(tmp_path, SideTable(path="items.parquet", key="i")))
+    assert ids(mine, "at > NOW() - INTERVAL '12 day'") == [1, 2, 3, 4]
+    assert ids(mine, "at BETWEEN now() - INTERVAL '12 day' AND CURRENT_TIMESTAMP") == [1, 2, 3]
+    assert ids(mine, "at + INTERVAL '12 day' <= LOCALTIMESTAMP OR at >= CURRENT_DATE") == [0, 3, 4]
+    before = chosen(mine, DAY - dt.timedelta(days=1), "at > NOW() - INTERVAL '12 day'")
+    assert before.ids.len() == 5, "each day has its own"
+
+
+def _in_tokyo(of: Log) -> Log:
+    of.data = of.data.model_copy(update={"timezone": "Asia/Tokyo"})
+    return of
+
+
+def test_dates_begin_at_midnight_and_what_is_unknown_is_not_true(tmp_path: Path) -> None:
+    dates = [DAY, NEXT, NEXT + dt.timedelta(days=1), None]
+    table(tmp_path, pl.DataFrame({"i": range(4), "last": dates, "said": ["NOW()", "a", "NOW()", "b"]}))
+    mine = _in_tokyo(log(tmp_path, SideTable(path="items.parquet", key="i")))
+    assert ids(mine, "last >= CURRENT_DATE") == [1, 2], "which is the day that begins"
+    assert ids(mine, "last > NOW() OR last IS NULL") == [2, 3] and ids(mine, "last < NOW()") == [0]
+    assert ids(mine, "last > NOW() OR said = 'NOW()'") == [0, 2], "a text is itself"
+
+
+def test_times_of_a_database_in_another_zone(tmp_path: Path) -> None:
+    """As `version` and `until` of the same table are read."""
+    table(tmp_path, pl.DataFrame({"i": range(2), "at": [MIDNIGHT - dt.timedelta(hours=1), MIDNIGHT]}))
+    local = _in_tokyo(log(tmp_path, SideTable(path="items.parquet", key="i", version="at", version_only_orders=True)))
+    assert ids(local, "at < NOW()") == [0, 1]
+    other = SideTable(path="items.parquet", key="i", version="at", version_only_orders=True, version_timezone="UTC")
+    assert ids(_in_tokyo(log(tmp_path, other)), "at < NOW()") == [0]
+
+
+def test_a_number_that_says_never_is_the_beginning_of_1970(tmp_path: Path) -> None:
+    """As 0 in a column of seconds: it may be named in the condition, and what counts stays a number."""
+    end = [int((MIDNIGHT + dt.timedelta(hours=h)).replace(tzinfo=dt.UTC).timestamp()) for h in (-1, 1)]
+    table(tmp_path, pl.DataFrame({"i": range(4), "ends": [*end, 0, None], "stock": [1, 1, 1, 2_000]}))
+    mine = _in_tokyo(log(tmp_path, SideTable(path="items.parquet", key="i")))
+    assert ids(mine, "ends > NOW()") == [1] and ids(mine, "ends = 0 OR ends > NOW()") == [1, 2]
+    assert ids(mine, "(ends > NOW() OR ends IS NULL) AND stock >= 1") == [1, 3]
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([DAY], True), ([MIDNIGHT, None], True), (["2026-03-02", None], True), (["2026-03-02T10:00:00Z"], True),
+        (["20260302"], True), ([20260302, 0], True), ([1_772_409_600.5, -1.0], True), ([1_772_409_600_000], True),
+        (["2026-03-02", "soon"], False), (["a"], False), ([3, 1_772_409_600], False), ([0, None], False),
+        ([None], False), ([True], False), ([["2026-03-02"]], False),
+    ],
+)  # fmt: skip
+def test_what_is_a_time(values: list[Any], expected: bool) -> None:
+    assert is_time(pl.Series("x", values)) is expected
 
 
 def test_a_column_that_json_writes_only_where_it_has_a_value(tmp_path: Path) -> None:

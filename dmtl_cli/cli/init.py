@@ -27,7 +27,9 @@ def _column(what: str, expression: str = "") -> Any:
 
 _GOOD = "The column of a good click, 0 and 1, in place of a duration, or an SQL expression: 'scroll >= 75'."
 _WHERE = "Rows that count, an SQL expression beside what init leaves out: \"plan <> 'staff'\"."
-_ITEMS = "Items that may be served, an SQL expression over their table, else over the events: 'sponsored = 0'."
+_ITEMS = (
+    "Items that may be served, an SQL expression over their table, else over the events: 'sponsored = 0', or of NOW()."
+)
 _OUTCOMES = "Columns that were not known when the item was shown, or are as of the log's end: no features: a,b."
 _SEEN = "Days whose clicks `recommend --exclude-seen` leaves out, as what was read is not to come again: 30."
 _WITHIN = "How long after what was shown a row of its user and item is of it, where rows name no exposure: 24h."

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, WithJsonSchema
 
-from dmtl_cli.config.expressions import of_columns, sources_of
+from dmtl_cli.config.expressions import at_any_time, of_columns, sources_with_clock
 from dmtl_cli.config.extras import has, require
 from dmtl_cli.config.section import Grown, Positive
 
@@ -21,7 +21,9 @@ _WORDS = [ALL, LISTED]
 
 
 def _items(text: str) -> str:
-    return text if text in _WORDS else of_columns(text)
+    if text not in _WORDS:
+        of_columns(at_any_time(text))
+    return text
 
 
 _SCHEMA = {"anyOf": [{"enum": _WORDS}, {"type": "string"}]}
@@ -41,7 +43,9 @@ class Export(Grown):
     alone, where it is the whole catalogue; an SQL condition over the table's columns, computed ones too, as when the
     export's day is over, as "status = 'active' AND stock >= 1": the items of the table for which it is true, and none
     for which it is false or null, or that the table does not list. Without a table, over columns of the events: the
-    newest row of an item tells it, of the export's day and the six days before it"""
+    newest row of an item tells it, of the export's day and the six days before it. `NOW()` is the end of that day in
+    data.timezone and CURRENT_DATE the day that begins then, so "published_at > NOW() - INTERVAL '12 day'" is an age;
+    times and days of the columns are read as `until` of data.items is"""
 
     seen_days: Positive = 1
     """days whose clicks `exclude_seen` leaves out of an answer, the export's own and those before it as far as the log
@@ -55,7 +59,7 @@ class Export(Grown):
     @property
     def columns(self) -> list[str]:
         """Those of the table of items that the condition names."""
-        return sources_of(self.condition) if self.condition else []
+        return sources_with_clock(self.condition) if self.condition else []
 
     def index_of(self, items: int) -> Search:
         """What an export of that many items is searched by."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import functools
 import json
 import re
@@ -19,6 +20,11 @@ _WITHIN = {"Over", "Rolling", "SubPlan", "Implode"}
 _CLOCK = re.compile(r"\b(NOW|CURRENT_(?:DATE|TIME|TIMESTAMP)|LOCALTIME(?:STAMP)?)\b", re.I)
 _ESCAPED = re.compile(r"\bI?LIKE\s*\(?\s*('(?:[^']|'')*\\[%_](?:[^']|'')*')", re.I)
 _QUOTED = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")*\"""")
+_MOMENT = re.compile(
+    rf"{_QUOTED.pattern}|\b(?:(?P<day>CURRENT_DATE)|(?P<at>CURRENT_TIMESTAMP|LOCALTIMESTAMP|NOW(?=\s*\()))\b(?:\s*\(\s*\))?",
+    re.I,
+)
+_ANY_DAY = dt.date(2000, 1, 1)
 _DOTTED = re.compile(r"\b[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")
 TABLES = ("users", "items")
 """of which an expression of the events may name columns, as items.length"""
@@ -58,6 +64,28 @@ def aggregated_roots_of(text: str) -> Paths:
     if found := _CLOCK.search(_QUOTED.sub("", text)):
         raise ValueError(f"expected an expression of rows alone, which {found[0]} is not, got {text!r}")
     return _collected(text, _columns(tree))
+
+
+def reads_clock(text: str) -> bool:
+    """Whether an expression asks which moment it is: `NOW()`, CURRENT_TIMESTAMP, LOCALTIMESTAMP or CURRENT_DATE."""
+    return at_any_time(text) != text
+
+
+def at_any_time(text: str) -> str:
+    """As `as_of` gives it of some day, where it does not matter of which."""
+    return as_of(text, _ANY_DAY)
+
+
+def as_of(text: str, day: dt.date) -> str:
+    """An expression with what the clock says as a day begins in place of `NOW()` and the like: its midnight, or of
+    CURRENT_DATE the day itself."""
+
+    def then(found: re.Match[str]) -> str:
+        if found["day"]:
+            return f"DATE '{day}'"
+        return f"TIMESTAMP '{day} 00:00:00'" if found["at"] else found[0]
+
+    return _MOMENT.sub(then, text)
 
 
 def _parsed(text: str) -> tuple[Any, Any]:
@@ -146,6 +174,11 @@ def sources_of(text: str) -> list[str]:
 
 def _names(root: str, fields: list[str]) -> list[str]:
     return [f"{root}.{field}" for field in fields] or [root]
+
+
+def sources_with_clock(text: str) -> list[str]:
+    """As `sources_of`, of an expression that may ask which moment it is."""
+    return sources_of(at_any_time(text))
 
 
 def aggregated_of(text: str) -> list[str]:

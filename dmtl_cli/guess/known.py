@@ -71,10 +71,11 @@ class Log:
 
 
 def instants_of(log: Log) -> list[str]:
-    """Keys of other tables whose times are cut by the zone of the log's days."""
+    """Keys beside the events by which times are cut by the zone of the log's days."""
     sides = [f"data.{name}.{key}" for name, side in log.inputs.sides.items() for key in side.instants]
     dated = [one for one in log.later if one.dated and time_unit(one.table.frame[one.dated]) not in DAYS]
-    return sides + [f"data.events.joined.{one.name}.date_column" for one in dated]
+    asked = ["export.items"] * log.inputs.served.is_timed
+    return [*sides, *(f"data.events.joined.{one.name}.date_column" for one in dated), *asked]
 
 
 def timezone_of(log: Log) -> Zone | None:

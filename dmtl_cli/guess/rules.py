@@ -3,14 +3,17 @@ what was shown a good click comes."""
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import polars as pl
 
+from dmtl_cli.config.days import before
 from dmtl_cli.config.errors import Exit, UserError, did_you_mean
-from dmtl_cli.config.expressions import is_closed, sources_of, with_quotes
+from dmtl_cli.config.expressions import as_of, is_closed, reads_clock, sources_of, sources_with_clock, with_quotes
+from dmtl_cli.data.log.checked.checks import Checked, is_time
 from dmtl_cli.guess.columns.objects import shortened
 from dmtl_cli.guess.columns.roles import Guess, Roles
 from dmtl_cli.guess.columns.sql import in_brackets
@@ -29,10 +32,7 @@ _LEFT = "what --where leaves out"
 _MOSTLY = 0.5  # of what has ended has another value than all that has not
 _AS_SAID = "as --outcomes says"
 _SUCH = "such as \"plan <> 'staff'\""
-_OF_TIME = (
-    "leave it out: data.items.version and until tell of each day since and until when an item is there, also of a "
-    "column that data.items.computed makes, as published_at + INTERVAL '12 day'"
-)
+_TODAY = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|(?<![\w.])(?P<c>now|today)(?![\w.])(?:\s*\(\s*\))?""", re.I)
 WHERE, ITEMS, WITHIN, OUTCOMES = "--where", "--export-items", "--within", "--outcomes"
 
 
@@ -64,6 +64,7 @@ class Rules:
         seen_days: int | None = None,
     ) -> Rules:
         """Rules as a person types them, before a log is read. Raises UserError 2 where one is none."""
+        items = None if items is None else _TODAY.sub(_of_clock, items)
         where, items = (None if text is None else with_quotes(text) for text in (where, items))
         try:
             later = tuple(dict.fromkeys(name for name in map(str.strip, (outcomes or "").split(",")) if name))
@@ -75,10 +76,9 @@ class Rules:
             if text is None:
                 continue
             try:
-                named = sources_of(text)
+                named = sources_with_clock(text) if option == ITEMS else sources_of(text)
             except ValueError as e:
-                hint = _OF_TIME if option == ITEMS and re.search(r"\b(now|today|current_\w+)\b", text, re.I) else _SUCH
-                raise UserError(f"{option}: {e}", hint, Exit.USAGE) from None
+                raise UserError(f"{option}: {e}", _SUCH, Exit.USAGE) from None
             if not named:
                 raise UserError(f"{option}: {text} names no column", _SUCH, Exit.USAGE)
             if not is_closed(text):
@@ -128,6 +128,13 @@ class Rules:
 NONE = Rules()
 
 
+def _of_clock(found: re.Match[str]) -> str:
+    """SQL's name of a moment, of what people write for it."""
+    if found["c"] is None:
+        return found[0]
+    return "NOW()" if found["c"].lower() == "now" else "CURRENT_DATE"
+
+
 def rows_that_count(condition: str, events: Table, roles: Roles, sides: Mapping[str, Side]) -> tuple[LeftOut, Table]:
     """The rows for which a condition does not hold, and how many these are, and the events without them.
 
@@ -146,23 +153,29 @@ def rows_that_count(condition: str, events: Table, roles: Roles, sides: Mapping[
     return LeftOut(in_brackets(condition), what, sources_of(condition)[0], is_typed=True), events.where(holds)
 
 
-def items_to_serve(condition: str, table: Table, key: str, *, is_of_items: bool) -> pl.Series:
+def items_to_serve(condition: str, table: Table, key: str, newest: dt.date | None, *, is_of_items: bool) -> pl.Series:
     """[items] whether a condition holds.
 
     Args:
         table: of items; of a log without one, the events.
         key: its column of the items' ids.
+        newest: the day at whose end it is.
         is_of_items: whether it is of items.
 
     Raises:
         UserError: 2 it is no condition, or the table lacks a column.
     """
-    if absent := [c for c in sources_of(condition) if c not in table.frame.columns]:
+    named = sources_with_clock(condition)
+    if absent := [c for c in named if c not in table.frame.columns]:
         names = table.frame.columns
         lacks = "" if is_of_items else "no table of items was found, and "
         what = f"{ITEMS}: {lacks}{path_of(table)} has no column {absent[0]}{did_you_mean(absent[0], names)}"
         raise UserError(what, f"it has {', '.join(names)}", Exit.USAGE)
-    holds = _holds(ITEMS, condition, replace(table, frame=_newest_rows(table, key)), Roles(), {})
+    rows = _newest_rows(table, key)
+    if reads_clock(condition):
+        condition = as_of(condition, before(newest or dt.date.today(), -1))
+        rows = rows.with_columns(Checked(rows, "", 0).on_clock(c, "UTC") for c in named if is_time(rows[c]))
+    holds = _holds(ITEMS, condition, replace(table, frame=rows), Roles(), {})
     assert holds is not None
     return holds.fill_null(False)
 
@@ -184,17 +197,19 @@ def _holds(option: str, condition: str, table: Table, roles: Roles, sides: Mappi
     return holds
 
 
-def ruled(rules: Rules, events: Table, roles: Roles, inputs: Inputs) -> tuple[list[LeftOut], Table]:
+def ruled(
+    rules: Rules, events: Table, roles: Roles, inputs: Inputs, newest: dt.date | None
+) -> tuple[list[LeftOut], Table]:
     """The rows that are left out, of what is guessed and of what a person says, and the events without the latter; the
-    inputs then know too which items may be served."""
+    inputs then know too which items may be served as the newest day is over."""
     inputs.served.seen_days = rules.seen_days
     if rules.items:
-        inputs.served.asked, named = rules.items, sources_of(rules.items)
+        inputs.served.asked, named = rules.items, sources_with_clock(rules.items)
         inputs.unused = [replace(g, why=without_way(g.why)) if g.column in named else g for g in inputs.unused]
         side, item = inputs.sides.get("items"), roles.item
-        newest = events if side or (at := roles.instants(events.frame)) is None else _newest_first(events, at)
-        of = (side.table, side.key.column) if side else (newest, item.column) if item else None
-        inputs.served.holds = items_to_serve(rules.items, *of, is_of_items=side is not None) if of else None
+        latest = events if side or (at := roles.instants(events.frame)) is None else _newest_first(events, at)
+        of = (side.table, side.key.column) if side else (latest, item.column) if item else None
+        inputs.served.holds = items_to_serve(rules.items, *of, newest, is_of_items=side is not None) if of else None
         if of is not None and inputs.served.holds is not None:
             served = _newest_rows(*of).filter(inputs.served.holds)
             single = [c for c in named if served[c].n_unique() == 1]

@@ -143,7 +143,7 @@ def understood(root: str, given: Mapping[str, str], lives: str | None, rules: Ru
     marked = _marked(found, events, days, newest)
     came = {one.name: until for one in later if (until := _marked(found, one.table, days, newest)) is not None}
     day = min((d for d in (marked, *came.values()) if d is not None), default=newest)
-    left, events = ruled(rules, events, roles, inputs)
+    left, events = ruled(rules, events, roles, inputs, newest)
     told = [line for line in (inputs.served.warning,) if line is not None]
     told += _warnings(events, roles, left) + _sessions(events, roles, days, newest, zone)
     cut = {n: side.table.files for n, side in inputs.sides.items() if side.table.files.form not in LAKES}

@@ -4,7 +4,7 @@ rows of the events where there is no table."""
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -12,9 +12,11 @@ import polars as pl
 from dmtl_cli.config.data import Data
 from dmtl_cli.config.days import before
 from dmtl_cli.config.errors import UserError
-from dmtl_cli.config.expressions import sources_of
+from dmtl_cli.config.expressions import as_of, reads_clock, sources_of
 from dmtl_cli.config.table import SERVED
+from dmtl_cli.config.table import Table as Section
 from dmtl_cli.data.log import memory
+from dmtl_cli.data.log.checked.checks import Checked, is_time
 from dmtl_cli.data.log.checked.day import ID
 from dmtl_cli.data.log.files.shares import share_groups
 from dmtl_cli.data.log.files.table import Table, missing
@@ -56,19 +58,26 @@ def chosen(log: Log, day: dt.date, condition: str) -> Chosen:
         UserError: 65 the table, or the events, lack a column, or values do not fit each other; what is told of an item
             is not true or false; it holds for no item. 66 the table is not there.
     """
-    columns = sources_of(condition)
+    text = as_of(condition, before(day, -1))
+    columns = sources_of(text)
     if log.data.items is None:
         days = days_told(log, day)
         place = "the day's events" if len(days) == 1 else f"the events of {len(days)} days"
-        return _chosen(condition, _of_events(log, days, columns), log.find(day).events[0], place)
+        rows, file = _of_events(log, days, columns), log.find(day).events[0]
+        if reads_clock(condition):
+            rows = _by_clock(rows, columns, file, log.data, log.data.events, log.data.clocks_of_events[0])
+        return _chosen(condition, text, rows, file, place)
     entities = log.beside("item", day, before(day, -1), ())
     assert entities is not None and entities.table is not None, "a config with a condition has the table"
     table = entities.table
     _require(table, columns, _of_json(log.data))
     there = [c for c in columns if table.has(c)]
     memory.check_table(table, {*entities.columns, *there}, limit=log.max_memory)
-    rows = entities.listed({c: c for c in there})
-    return _chosen(condition, rows, table.files[0], "the table of items")
+    rows, file = entities.listed({c: c for c in there}), table.files[0]
+    if reads_clock(condition):
+        zone = log.data.items.version_timezone or log.data.timezone
+        rows = _by_clock(rows, there, file, log.data, log.data.items, zone)
+    return _chosen(condition, text, rows, file, "the table of items")
 
 
 def days_told(log: Log, day: dt.date) -> list[dt.date]:
@@ -101,10 +110,27 @@ def _of_events(log: Log, days: list[dt.date], columns: list[str]) -> pl.DataFram
     return rows
 
 
-def _chosen(condition: str, rows: pl.DataFrame, file: File, place: str) -> Chosen:
-    """Those of some items, a row each, for which a condition holds."""
+def _by_clock(
+    rows: pl.DataFrame, columns: Sequence[str], file: File, data: Data, section: Section, zone: str | None
+) -> pl.DataFrame:
+    """Rows with each time as the clock of data.timezone shows it, which a condition compares with what that shows.
+
+    Args:
+        zone: of times that name none.
+
+    Raises:
+        UserError: 78 there are instants, and no data.timezone.
+    """
+    times = {c: bool(data.is_zoneless(section, c)) for c in columns if is_time(rows[c])}
+    return rows.with_columns(
+        Checked(rows, file, 0).on_clock(c, data.timezone, zoneless=z, zone=zone) for c, z in times.items()
+    )
+
+
+def _chosen(condition: str, text: str, rows: pl.DataFrame, file: File, place: str) -> Chosen:
+    """Those of some items, a row each, for which a condition holds. `text`: the condition as of then."""
     as_stored = rows.to_arrow(compat_level=pl.CompatLevel.oldest())
-    made = Computed("export", {SERVED: condition}).of(as_stored, [SERVED], file)
+    made = Computed("export", {SERVED: text}).of(as_stored, [SERVED], file)
     holds = pl.Series(made.column(SERVED)).cast(pl.Boolean)  # of no row it is of no type
     found = Chosen(condition, rows[ID], rows[ID].filter(holds), place)
     if not len(found.ids):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from dmtl_cli.config.expressions import sources_of
+from dmtl_cli.config.expressions import reads_clock, sources_with_clock
 from dmtl_cli.guess.columns import languages, words
 from dmtl_cli.guess.columns.roles import Guess
 from dmtl_cli.guess.columns.sql import comment, in_brackets, quoted, sql_name, sql_text, sql_texts
@@ -161,15 +161,20 @@ class Served:
     @property
     def names(self) -> list[str]:
         """The columns that conditions name, written or as comments."""
-        asked = sources_of(self.asked) if self.asked else []
+        asked = sources_with_clock(self.asked) if self.asked else []
         return [one.column for one in self.columns] + ([self.stock.column] if self.stock else []) + asked
 
     @property
     def _sure(self) -> list[Live]:
         """Those that are written: none where most of the log's items are not in the table, or all that one leaves out
-        has ended."""
+        has ended or is left out by a person's condition."""
         sure = [one for one in self._guessed if one.is_sure] if self.listed >= _HALF else []
-        return [one for one in sure if not self._has_ended(one.holds)]
+        return [one for one in sure if not self._has_ended(one.holds) and not self._is_said(one.holds)]
+
+    def _is_said(self, holds: pl.Series) -> bool:
+        """Whether a person's condition leaves out all items that another one does."""
+        mine = self.holds
+        return mine is not None and len(holds) == len(mine) and bool(mine.any()) and bool((holds | ~mine).all())
 
     def _has_ended(self, holds: pl.Series) -> bool:
         """Whether all items that a condition leaves out have ended."""
@@ -178,13 +183,13 @@ class Served:
     @property
     def _guessed(self) -> list[Live]:
         """Those of columns of which a person says nothing."""
-        told = sources_of(self.asked) if self.asked else []
+        told = sources_with_clock(self.asked) if self.asked else []
         return [one for one in self.columns if one.column not in told]
 
     @property
     def is_said_by_until(self) -> bool:
         """Whether a person's condition is of `until` alone, which says the same of each day as it was."""
-        return self.asked is not None and sources_of(self.asked) == [self.until] and self._leaves_what_ended
+        return self.asked is not None and sources_with_clock(self.asked) == [self.until] and self._leaves_what_ended
 
     @property
     def _leaves_what_ended(self) -> bool:
@@ -192,9 +197,14 @@ class Served:
         return self.holds is not None and not self.holds.all() and self._has_ended(self.holds)
 
     @property
+    def is_timed(self) -> bool:
+        """Whether a person's condition says of each day what was there then."""
+        return self.asked is not None and reads_clock(self.asked)
+
+    @property
     def warning(self) -> str | None:
         """That a person's condition is needed for nothing, and past days are measured worse with it."""
-        if self.is_said_by_until or not self._leaves_what_ended:
+        if self.is_said_by_until or self.is_timed or not self._leaves_what_ended:
             return None
         why = f"all that it leaves out has ended ({self.until}) and is not served anyway"
         return f"--export-items: {why}: with it past days are measured without what ended later: leave it out"
@@ -225,7 +235,8 @@ class Served:
             tells = [f"{named} tell{'s' if len(self._sure) == 1 else ''} what was withdrawn"] if named else []
             tells += ["as --export-items says"] if self.asked and not self.is_said_by_until else []
             serves = f"{', '.join(tells)}: {found.why.partition('; ')[0]}"
-            other = f"or items: all{', as to measure past days' * self.of_the_end}"
+            is_of_the_end = self.of_the_end and not (self.is_timed and not self._sure)
+            other = f"or items: all{', as to measure past days' * is_of_the_end}"
             why = "; ".join(filter(None, (serves, f"{self._lacks}, nor served" * bool(self._lacks), other)))
             lines.append(f"  items: {quoted(found.column)}  # {comment(why)}")
         if self.seen_days is not None:

@@ -329,6 +329,22 @@ class Checked:
             return localized(s.dt.replace_time_zone(None), zone)
         return self._moment(column, timezone, nulls=True, zone=zone)
 
+    def on_clock(
+        self, column: str, timezone: str | None, *, zoneless: bool = False, zone: str | None = None
+    ) -> pl.Series:
+        """Dates, or times without a zone as the clock of data.timezone shows them, of what `local` takes and gives. A
+        number that says never, as 0, stays that number of 1970, which a condition may name."""
+        s = self.frame[column]
+        found = self.local(column, timezone, zoneless=zoneless, zone=zone).alias(column)
+        if found.dtype == pl.Date:
+            return found
+        found = found.dt.convert_time_zone(timezone or "UTC").dt.replace_time_zone(None).dt.cast_time_unit("us")
+        return (
+            found.zip_with((s > 0).fill_null(True), s.cast(pl.Int64).cast(found.dtype))
+            if s.dtype.is_numeric()
+            else found
+        )
+
     def _moment(self, column: str, timezone: str | None, nulls: bool, zone: str = "UTC") -> pl.Series:
         """A date, or an instant in UTC: see `date`. `zone`: of texts that name none."""
         s = self._values(column)
@@ -364,6 +380,19 @@ class Checked:
         self._refuse(column, instants.is_null() & ~free, "an instant, never null")
         aware = instants.dt.replace_time_zone("UTC") if instants.dtype.time_zone is None else instants
         return aware.dt.convert_time_zone("UTC")
+
+
+def is_time(values: pl.Series) -> bool:
+    """Whether values are times or days, as `Checked.local` reads them: of that type, texts that all are, or numbers of
+    which all above 0 are."""
+    if values.dtype.is_numeric():
+        known = values.cast(pl.Float64).filter((values > 0).fill_null(False))
+        return bool(len(known)) and bool((known.is_between(*_DAYS) | (known >= INSTANT)).all())
+    known = values.drop_nulls()
+    if values.dtype != pl.String:
+        return isinstance(values.dtype, (pl.Date, pl.Datetime))
+    days = known.str.replace_all("-", "").str.to_date("%Y%m%d", strict=False)
+    return bool(len(known)) and not (days.null_count() and iso_times(known).null_count())
 
 
 def ends(values: pl.Series) -> pl.Series:
