@@ -112,7 +112,7 @@ def test_which_method(here: Path, capfd: pytest.CaptureFixture[str], monkeypatch
     folder = Path(run("dmtl path compare --config mylog.yaml", here, capfd).strip())
     assert {p.name for p in folder.iterdir()} == {"manifest.json", "table.md", "metrics.json", "figure.png"}
     fused = ["--set", "data.events.conversions={like: clicked}", "--set", "scores.fusion={pctr: 1, pcvr: 1, plike: .5}"]
-    assert "scores.fusion: {pctr:\n1, pcvr: 1, plike: 0.5}" in README
+    assert "scores.fusion: {pctr: 1, pcvr: 1, plike: 0.5}" in " ".join(README.split())
     load_config("mylog.yaml", [*fused[1::2], "student.distill.losses=[{target: pfused}]", "scores.candidates=100"])
 
 
