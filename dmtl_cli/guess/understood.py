@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 
 import polars as pl
@@ -89,6 +89,61 @@ def understood(root: str, given: Mapping[str, str], lives: str | None, rules: Ru
     found = tables(root)
     rows = _of_rows(found.tables, given)
     rules = rules.whole(rows)
+    shown = _shown(found, rows, given, lives, rules)
+    events, roles, later, days, zone = shown.events, shown.roles, shown.later, shown.days, shown.zone
+    whole = [by_days(found.root, table, roles, zone) for table in shown.others]
+    others = [table.beside(days) for table in whole]
+    once = unique_of(events.frame, roles, later)
+    if once is not None and not later and visits_again(events.frame.unique(once.column), roles):
+        roles.request = None  # each exposure has an id of its own, and each of its clicks counts
+    inputs = inputs_of(events, roles, others, partial_columns(found.root, events, roles, zone), zone)
+    if once is not None:
+        inputs.unused = [g for g in inputs.unused if g.column != once.column]
+    given, roles, rules = _named_beside(shown.given, roles, rules, events, inputs)
+    refuse_expression("--conversion", given.get(EXPRESSION), events, inputs, roles, others)
+    rules.leave_out(events, inputs, later, others)
+    refuse_expression(WHERE, rules.where, events, inputs, roles, others)
+    rules.refuse_within(later)
+    inputs.other.extend(found.unreadable)
+    inputs.told.extend(_told(shown, roles, below_zero(given.get(EXPRESSION), events.frame, roles)))
+    inputs.told.extend(_of_files(found, events, whole, inputs))
+    newest = _newest(events, later, days)
+    marked = _marked(found, events, days, newest)
+    came = {one.name: until for one in later if (until := _marked(found, one.table, days, newest)) is not None}
+    day = min((d for d in (marked, *came.values()) if d is not None), default=newest)
+    left, events = ruled(rules, events, roles, inputs, newest)
+    told = [line for line in (inputs.served.warning,) if line is not None]
+    told += _warnings(events, roles, left) + _sessions(events, roles, days, newest, zone)
+    cut = {n: side.table.files for n, side in inputs.sides.items() if side.table.files.form not in LAKES}
+    sides = frozenset(n for n, files in cut.items() if day and found.is_marked(files, day))
+    sides |= {f"joined.{name}" for name in came}
+    told_by = (marked is not None, sides, (), shown.fits, lives, shown.late)
+    return Log(found.root, events, roles, inputs, days, day, told, *told_by, later, left)
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """What was shown to whom, and what came of it."""
+
+    events: Table
+    roles: Roles
+    later: list[Outcomes]
+    others: list[Table]
+    """the tables beside the events, of which nothing is known yet"""
+    days: dict[dt.date, int]
+    """rows by day"""
+    zone: str
+    """as which times are read"""
+    fits: Zone | None
+    """that of the days, where folders or a person tell it"""
+    late: Arrival | None
+    lost: list[str]
+    """lines on rows of `later` that are of no exposure"""
+    given: Mapping[str, str]
+
+
+def _shown(found: Found, rows: Sequence[Table], given: Mapping[str, str], lives: str | None, rules: Rules) -> _Shown:
+    """The table that looks most like events, of all its days, with what came of its rows. Raises as `understood`."""
     named, apart = _joined(found.root, rows, given := whole_names(given, rows), rules.within)
     given = told_of(given, named, [one for later in apart.values() for one in later])
     named = [with_clicks(table, given) for table in named]
@@ -113,44 +168,31 @@ def understood(root: str, given: Mapping[str, str], lives: str | None, rules: Ru
     events, roles = of_what_was_seen(found.root, events, roles, later, given, ids)
     _settle(roles, events, later, given, zone)
     roles.outcomes.extend(rules.outcomes_of(events, roles))
-    whole = [by_days(found.root, table, roles, zone) for table in others]
-    others = [table.beside(days) for table in whole]
     later = [replace(one, copies=copies_of(one)) for one in later]
-    once = unique_of(events.frame, roles, later)
-    if once is not None and not later and visits_again(events.frame.unique(once.column), roles):
-        roles.request = None  # each exposure has an id of its own, and each of its clicks counts
-    inputs = inputs_of(events, roles, others, partial_columns(found.root, events, roles, zone), zone)
-    if once is not None:
-        inputs.unused = [g for g in inputs.unused if g.column != once.column]
+    return _Shown(events, roles, later, others, days, zone, fits, late, [*lost], given)
+
+
+def _named_beside(
+    given: Mapping[str, str], roles: Roles, rules: Rules, events: Table, inputs: Inputs
+) -> tuple[Mapping[str, str], Roles, Rules]:
+    """What a person gives, with columns of the tables beside the events as the config names them."""
     if EXPRESSION in given and roles.made_by is not None:
         given = {**given, EXPRESSION: named_beside(given[EXPRESSION], events, inputs.sides)}
         roles = replace(roles, made_by=named_beside(roles.made_by, events, inputs.sides))
     if roles.clicked_by is not None:
         roles = replace(roles, clicked_by=named_beside(roles.clicked_by, events, {}))
-    refuse_expression("--conversion", given.get(EXPRESSION), events, inputs, roles, others)
-    rules = rules.beside(events, inputs.sides)
-    rules.leave_out(events, inputs, later, others)
-    refuse_expression(WHERE, rules.where, events, inputs, roles, others)
-    rules.refuse_within(later)
-    inputs.other.extend(found.unreadable)
-    inputs.told.extend([*_of_days(days, late if len(events.files.files) > 1 else None), *lost, *unseen(events, roles)])
-    inputs.told.extend(
-        f"joined.{one.name}: {one.said_of_days}" for one in later if one.said_of_days and not one.reaches
-    )
-    inputs.told.extend(below_zero(given.get(EXPRESSION), events.frame, roles))
-    inputs.told.extend(_of_files(found, events, whole, inputs))
-    newest = _newest(events, later, days)
-    marked = _marked(found, events, days, newest)
-    came = {one.name: until for one in later if (until := _marked(found, one.table, days, newest)) is not None}
-    day = min((d for d in (marked, *came.values()) if d is not None), default=newest)
-    left, events = ruled(rules, events, roles, inputs, newest)
-    told = [line for line in (inputs.served.warning,) if line is not None]
-    told += _warnings(events, roles, left) + _sessions(events, roles, days, newest, zone)
-    cut = {n: side.table.files for n, side in inputs.sides.items() if side.table.files.form not in LAKES}
-    sides = frozenset(n for n, files in cut.items() if day and found.is_marked(files, day))
-    sides |= {f"joined.{name}" for name in came}
-    told_by = (marked is not None, sides, (), fits, lives, late)
-    return Log(found.root, events, roles, inputs, days, day, told, *told_by, later, left)
+    return given, roles, rules.beside(events, inputs.sides)
+
+
+def _told(shown: _Shown, roles: Roles, more: Iterable[str]) -> Iterator[str]:
+    """What a person should know of days and of what came of exposures, a line each."""
+    yield from _of_days(shown.days, shown.late if len(shown.events.files.files) > 1 else None)
+    yield from shown.lost
+    yield from unseen(shown.events, roles)
+    for one in shown.later:
+        if one.said_of_days and not one.reaches:
+            yield f"joined.{one.name}: {one.said_of_days}"
+    yield from more
 
 
 def _of_files(found: Found, events: Table, whole: Sequence[Table], inputs: Inputs) -> Iterator[str]:
