@@ -142,7 +142,7 @@ class _Shown:
     given: Mapping[str, str]
 
 
-def _shown(found: Found, rows: Sequence[Table], given: Mapping[str, str], lives: str | None, rules: Rules) -> _Shown:
+def _shown(found: Found, rows: list[Table], given: Mapping[str, str], lives: str | None, rules: Rules) -> _Shown:
     """The table that looks most like events, of all its days, with what came of its rows. Raises as `understood`."""
     named, apart = _joined(found.root, rows, given := whole_names(given, rows), rules.within)
     given = told_of(given, named, [one for later in apart.values() for one in later])
