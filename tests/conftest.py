@@ -63,5 +63,6 @@ def _read_back_here(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPa
 @pytest.fixture(autouse=True)
 def _working_folder(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`init` names a workspace in the working folder, which tests at once would share."""
-    if request.path.name.startswith("test_init"):
+    used = {getattr(value, "__module__", None) for value in vars(request.module).values()}
+    if request.path.name.startswith("test_init") or "initiated" in used:
         monkeypatch.chdir(tmp_path)

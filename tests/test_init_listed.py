@@ -64,7 +64,9 @@ def test_what_tells_those_that_have_ended_is_no_feature(tmp_path: Path) -> None:
     keep = ~gone[x["item"]] | (np.array(days_of(x)) == first)
     ends = pl.Series("gone_at", np.where(gone, f"{first}T23:59:59", None).tolist()).str.to_datetime()
     rare = np.where(np.arange(ITEMS) == 4, "yes", "no")
+    several = [f"{'g' if k % 4 == 0 else 's'}{k // 4 % 2}" for k in range(ITEMS)]  # two of each
     kinds = {"rare": rare, "qxz": np.where(gone, "pf", "ok"), "kind": [f"k{k % 3}" for k in range(ITEMS)]}
+    kinds |= {"vtr": several, "code": [f"c{k}" for k in range(ITEMS)]}
     items = pl.DataFrame({"item_id": range(ITEMS), "gone_at": ends, **kinds})
 
     def write(home: Path) -> None:
@@ -73,8 +75,8 @@ def test_what_tells_those_that_have_ended_is_no_feature(tmp_path: Path) -> None:
 
     ended, raw, text = made(tmp_path, write)
     assert ended.code == 0 and raw["data"]["items"]["until"] == "gone_at", text
-    assert {"kind", "rare"} <= {*features(raw)} and "qxz" not in features(raw)
-    assert "# qxz: not used: one value of all items that have not ended (gone_at)" in text
+    assert {"kind", "rare"} <= {*features(raw)} and not {"qxz", "vtr"} & features(raw).keys()
+    assert "# qxz, vtr: not used: most items that have ended have a value of their own (gone_at)" in text
 
 
 @pytest.mark.parametrize("form", ["csv", "parquet"])

@@ -118,7 +118,8 @@ def _marked(table: str) -> str:
 
 
 def _labels_in_words(found: dict[str, Any]) -> str:
-    parts = [f"{found['click_rate']:.1%} of rows are clicks" if found["exposures"] else "every row is a click"]
+    clicked = f"{found['click_rate']:.1%} of rows are clicks ({found['clicks']:,})"
+    parts = [clicked if found["exposures"] else "every row is a click"]
     if repeated := found["repeated_clicks"]:
         many = f"{count(repeated, 'further click')} of one item in one {found['request']}"
         parts.append(f"{many} {'is' if repeated == 1 else 'are'} dropped")
@@ -130,7 +131,7 @@ def _labels_in_words(found: dict[str, Any]) -> str:
     if unknown := found.get("clicks_without_duration"):
         parts.append(f"{count(unknown, 'click')} have no duration")
     if "conversion_rate" in found:
-        parts.append(f"{found['conversion_rate']:.1%} of clicks are good")
+        parts.append(f"{found['conversion_rate']:.1%} of clicks are good ({found['conversions']:,})")
     if unknown := found.get("clicks_without_conversion"):
         parts.append(f"of {count(unknown, 'click')} it is not known")
     return "; ".join(parts)

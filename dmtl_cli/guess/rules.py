@@ -29,7 +29,8 @@ from dmtl_cli.guess.sides.side_tables import Side
 from dmtl_cli.guess.writing import path_of
 
 _LEFT = "what --where leaves out"
-_MOSTLY = 0.5  # of what has ended has another value than all that has not
+_MOSTLY = 0.5  # of what has ended has values that nothing else has
+_STATES = 8  # values of a state, of what is there and of what has ended
 _AS_SAID = "as --outcomes says"
 _SUCH = "such as \"plan <> 'staff'\""
 _TODAY = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|(?<![\w.])(?P<c>now|today)(?![\w.])(?:\s*\(\s*\))?""", re.I)
@@ -223,16 +224,25 @@ def ruled(
 
 
 def _without_ended(inputs: Inputs) -> None:
-    """Leaves out columns of the items' table that tell most of those that have ended from all others, which have one
-    value: no earlier day knew them."""
+    """Leaves out columns of the items' table that tell most of those that have ended from all others, by values that
+    no other has, as a state does: no earlier day knew them."""
     side, ended = inputs.sides.get("items"), inputs.served.ended
     if side is None or ended is None or not ended.any():
         return
     rows = _newest_rows(side.table, side.key.column)
     there, gone = rows.filter(~ended), rows.filter(ended)
     flat = [c for c, kind in rows.schema.items() if not kind.is_nested()] if len(there) >= FEW else []
-    single = [c for c in flat if there[c].n_unique() == 1 and gone[c].ne_missing(there[c][0]).mean() > _MOSTLY]
-    inputs.leave_out(single, f"one value of all items that have not ended ({inputs.served.until})", side="item")
+    of_the_end = [c for c in flat if _tells_ended(there[c], gone[c])]
+    why = f"most items that have ended have a value of their own ({inputs.served.until})"
+    inputs.leave_out(of_the_end, why, side="item")
+
+
+def _tells_ended(there: pl.Series, gone: pl.Series) -> bool:
+    """Whether most of what has ended has values that nothing else has: few ones, which are no names."""
+    if there.n_unique() > _STATES:
+        return False
+    own = gone.filter(~gone.is_in(there.unique().implode(), nulls_equal=True))
+    return len(own) > _MOSTLY * len(gone) and own.n_unique() <= _STATES
 
 
 def _without_constants(events: Table, roles: Roles, inputs: Inputs) -> None:

@@ -151,6 +151,7 @@ def _profile(config: Config, day: dt.date) -> Profile | None:
 def _labels(config: Config, day: Day) -> dict[str, Any]:
     facts = day.facts
     out: dict[str, Any] = {
+        "clicks": int(facts["clicks"]),
         "click_rate": round(facts["clicks"] / max(1, len(day)), 4),
         "exposures": config.data.events.click is not None,
         "repeated_clicks": int(facts["repeated_clicks"]),
@@ -178,7 +179,7 @@ def _conversions(day: Day) -> dict[str, Any]:
         clicks += int(block.click.sum())
         known += int((block.click & is_known).sum())
         converted += int(z.sum())
-    rate = {"conversion_rate": round(converted / max(1, known), 4)}
+    rate = {"conversions": converted, "conversion_rate": round(converted / max(1, known), 4)}
     return rate | ({"clicks_without_conversion": clicks - known} if known < clicks else {})
 
 

@@ -12,6 +12,9 @@ from dmtl_cli.config.expressions import TABLES, sources_of
 from dmtl_cli.data.log.values.types import YES_OR_NO
 from dmtl_cli.guess.columns.values import Kinds
 
+AGGREGATE = re.compile(r'\b(SUM|MAX|MIN)\s*\(\s*("?)([\w.]+)\2\s*\)', re.IGNORECASE)
+"""one value of several rows, in a person's rule"""
+
 
 def polars_column(c: str) -> str:
     """A column, or a field of an object, as a line of polars names it."""

@@ -14,7 +14,7 @@ from dmtl_cli.config.expressions import aggregated_of, aggregated_roots_of, sour
 from dmtl_cli.guess.columns import words
 from dmtl_cli.guess.columns.objects import shortened
 from dmtl_cli.guess.columns.roles import Guess, Roles, share_of
-from dmtl_cli.guess.columns.sql import sql_column
+from dmtl_cli.guess.columns.sql import AGGREGATE, sql_column
 from dmtl_cli.guess.columns.values import FEW, free, has_several, is_id, share, time_unit, within
 from dmtl_cli.guess.exposures.references import MET, THERE, Exposures, exposures_of, is_own, reference
 from dmtl_cli.guess.outcomes.aggregates import are_codes, is_state, number_of, states_of
@@ -29,7 +29,15 @@ _ROWS_EACH, _ONCE = 1.2, 0.95  # rows a list at least; of the rows of lists have
 ROW = "COUNT(*) > 0"
 """makes the column that tells whether an exposure has a row"""
 _COUNTED = re.compile(r"COUNT\((?:\*|CASE WHEN (.*) THEN 1 END)\) > 0")
-_AGGREGATE = re.compile(r'\b(SUM|MAX|MIN)\s*\(\s*("?)([\w.]+)\2\s*\)', re.IGNORECASE)
+_COLUMN = r'"?(?P<{}>[\w.]+)"?\s*'
+_OF_LISTS = re.compile(
+    r"\bARRAY_(?:CONTAINS\s*\(\s*"
+    + _COLUMN.format("texts")
+    + r",\s*'(?P<value>(?:[^']|'')*)'|SUM\s*\(\s*"
+    + _COLUMN.format("numbers")
+    + r")\s*\)",
+    re.IGNORECASE,
+)
 _MONTH = "(?:0[1-9]|1[0-2])"
 _DATES = re.compile(rf"[._-]*(?<!\d)(?:19|20)\d\d[._-]?(?:{_MONTH}[._-]?\d\d|[wW]\d\d|{_MONTH})(?![^\W_])")
 _WORDS = {"SUM": "total", "MAX": "most", "MIN": "least"}
@@ -296,28 +304,48 @@ def pair_of(one: str, other: str) -> str:
 
 def with_asked(events: Table, found: Sequence[Outcomes], rule: str | None) -> list[Outcomes]:
     """The same, with the sum, or the greatest or least value, of a column where a person's rule says so, as
-    `SUM(ms) >= 60000`, in place of what was made of it; and with the greatest value of each other column that a rule
-    names, the events lack, and nothing was made of, as when somebody applied."""
-    of_tables = shortened({c for one in found for c in one.rows.columns})
-    said = dict.fromkeys((of_tables.get(c, c), word.upper()) for word, _, c in _AGGREGATE.findall(rule or ""))
+    `SUM(ms) >= 60000`, in place of what was made of it; with what such a rule says of lists of theirs; and with the
+    greatest value of each other column that a rule names, the events lack, and nothing was made of, as when somebody
+    applied."""
+    of_tables, own = shortened({c for one in found for c in one.rows.columns}), {*events.frame.columns}
+    said = dict.fromkeys((of_tables.get(c, c), word.upper()) for word, _, c in AGGREGATE.findall(rule or ""))
+    lists = {(of_tables.get(c, c), value) for c, value in map(_list_of, _OF_LISTS.finditer(rule or "")) if c not in own}
     try:
-        bare = {*sources_of(_AGGREGATE.sub("1", rule or ""))}
+        bare = {*sources_of(AGGREGATE.sub("1", rule or ""))} - {c for c, _ in lists}
     except ValueError:  # it is a column's name, or no rule, which is said where it is looked at
         return [*found]
-    asked = bare - {*events.frame.columns}.union(*(one.columns for one in found))
+    asked = bare - own.union(*(one.columns for one in found))
     out = []
     for one in found:  # of two tables that have it the first
         mine = [of for of in said if of[0] in one.rows.columns]
         said = dict.fromkeys(of for of in said if of not in mine)
         named = {c for c, _ in mine}
         kept = {name: text for name, text in one.columns.items() if not _is_made_of(text, named - bare)}
-        taken = {*events.frame.columns, *kept}
+        taken = own | kept.keys()
         made = {free(f"{_WORDS[word]}_{c.replace('.', '_')}", taken): f"{word}({sql_column(c)})" for c, word in mine}
+        for c, value in sorted(of for of in lists if of[0] in one.left):
+            made[free(_name_of_list(c, value), taken | made.keys())] = _of_list(c, value)
         more = {c: f"MAX({sql_column(c)})" for c in one.left if c in asked}
         asked -= more.keys()
         left = tuple(c for c in one.left if c not in (*more, *named))
         out.append(replace(one, columns=kept | made | more, left=left))
     return out
+
+
+def _list_of(said: re.Match[str]) -> tuple[str, str]:
+    """(the column of lists that a part of a rule is of, the text that one has, as SQL has it, or "" for their sum)."""
+    return said["texts"] or said["numbers"], said["value"] or ""
+
+
+def _name_of_list(c: str, value: str) -> str:
+    last = c.rpartition(".")[2]
+    return re.sub(r"\W+", "_", f"{last}_{value}").strip("_") if value else f"total_{last}"
+
+
+def _of_list(c: str, value: str) -> str:
+    """What an exposure's rows say of their lists: whether one has a text, or all their numbers added up."""
+    column = sql_column(c)
+    return f"COALESCE(MAX(ARRAY_CONTAINS({column}, '{value}')), FALSE)" if value else f"SUM(ARRAY_SUM({column}))"
 
 
 def _is_made_of(text: str, columns: Collection[str]) -> bool:
@@ -326,7 +354,7 @@ def _is_made_of(text: str, columns: Collection[str]) -> bool:
 
 
 def by_aggregates(rule: str, found: Iterable[Outcomes]) -> str:
-    """A person's rule with the columns that `with_asked` made of SUM(ms) and such in their place."""
+    """A person's rule with the columns that `with_asked` made of SUM(ms), and of lists, in their place."""
     found = list(found)
     made = {text: name for one in found for name, text in one.columns.items()}
     short = shortened({c for one in found for c in one.rows.columns})
@@ -335,7 +363,12 @@ def by_aggregates(rule: str, found: Iterable[Outcomes]) -> str:
         name = made.get(f"{said[1].upper()}({sql_column(short.get(said[3], said[3]))})")
         return said[0] if name is None else sql_column(name)
 
-    return _AGGREGATE.sub(named, rule)
+    def listed(said: re.Match[str]) -> str:
+        c, value = _list_of(said)
+        name = made.get(_of_list(short.get(c, c), value))
+        return said[0] if name is None else sql_column(name)
+
+    return _OF_LISTS.sub(listed, AGGREGATE.sub(named, rule))
 
 
 def with_outcomes(events: Table, found: Sequence[Outcomes]) -> Table:
