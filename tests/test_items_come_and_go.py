@@ -22,7 +22,7 @@ from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.features import Feature
 from dmtl_cli.config.reading import load_config
 from dmtl_cli.data.log.reader import Log
-from dmtl_cli.guess.columns.ends import end_of
+from dmtl_cli.guess.columns.ends import ends_of
 
 NAMES = ("beschikbaar_vanaf", "kolom_7")
 FROM = day(0) or dt.date.min
@@ -189,10 +189,10 @@ def test_of_a_long_tail_what_is_shown_after_it_is_no_end() -> None:
     over = [dt.date(2025, 5, 1) if k < 12 or 100 <= k < 388 else None for k in range(1_000)]
     items = pl.DataFrame({"item": range(1_000), "promo_end": over})
     ids = pl.Series("item", [*range(40)] * DAYS)
-    assert end_of(items, "item", ids, pl.Series(days)) is None
+    assert not [*ends_of(items, "item", ids, pl.Series(days))]
     kept = pl.Series([k >= 12 for k in ids])
-    found = end_of(items, "item", ids.filter(kept), pl.Series(days).filter(kept))
-    assert found is not None and found.column == "promo_end"
+    (found,) = ends_of(items, "item", ids.filter(kept), pl.Series(days).filter(kept))
+    assert found.column == "promo_end"
 
 
 # -- what a day and an export know -------------------------------------------------------------------------------------

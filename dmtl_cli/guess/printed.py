@@ -51,9 +51,10 @@ def told_roles(log: Log, now: str, before: str = "") -> list[dict[str, Any]]:
     named += [(f"{name} table", Guess(path_of(side.table), _about_side(side))) for name, side in sides]
     if log.once is not None:
         named.append(("unique", log.once))
-    served = log.inputs.served.condition
-    named += [("served", Guess("by export.items", f"{served.column}: {served.why}"))] if served is not None else []
-    items = log.inputs.sides.get("items")
+    served, items = log.inputs.served.condition, log.inputs.sides.get("items")
+    if served is not None:
+        too = f"; and not what has ended by {items.until.column}" if items is not None and items.until else ""
+        named.append(("served", Guess("by export.items", f"{served.column}: {served.why}{too}")))
     if items is not None and items.version is not None and items.version.is_birth:
         since = items.version
         named.append(("there since", Guess(since.column, since.why.removeprefix(f"{since.column}: "))))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import polars as pl
@@ -36,10 +37,11 @@ class End:
     """whether it depends on data.timezone on which day it is"""
 
 
-def end_of(frame: pl.DataFrame, key: str, ids: pl.Series, days: pl.Series | None) -> End | None:
-    """The time until which an item is there: many have none, or one to come; hardly an item is shown after it, and most
-    of those that end within the log until about then. Under another name than such a time has, of more items, and what
-    is still there goes on. None where no column tells it, or no item has ended.
+def ends_of(frame: pl.DataFrame, key: str, ids: pl.Series, days: pl.Series | None) -> Iterator[End]:
+    """The times until which an item is there, of which the first ends it: many items have none, or one to come; hardly
+    an item is shown after it, and most of those that end within the log until about then. Under another name than such
+    a time has, of more items, and what is still there goes on. None where no column tells it, or no item has ended;
+    those named so come first.
 
     Args:
         frame: one row an item.
@@ -47,13 +49,12 @@ def end_of(frame: pl.DataFrame, key: str, ids: pl.Series, days: pl.Series | None
         days: [n] of these; None where unknown.
     """
     if days is None or ids.dtype != frame[key].dtype or not days.count():
-        return None
+        return
     rows = pl.DataFrame({key: ids, ":day": days}).drop_nulls()
     found = [(c, words.says(c, _UNTIL) or words.says(c, languages.UNTIL)) for c in frame.columns if c != key]
     for c, named in sorted(found, key=lambda one: not one[1]):
         if (end := _end(frame.select(key, c), key, rows, named)) is not None:
-            return end
-    return None
+            yield end
 
 
 def to_come(s: pl.Series, newest: dt.date, tables: int) -> str | None:

@@ -12,7 +12,7 @@ import polars as pl
 from dmtl_cli.data.log.values.written import floats
 from dmtl_cli.guess.columns import words
 from dmtl_cli.guess.columns.alike import are_same, offers, second_id
-from dmtl_cli.guess.columns.ends import ended, to_come
+from dmtl_cli.guess.columns.ends import to_come
 from dmtl_cli.guess.columns.pieces import ITEMS, SEPARATORS, are_tags, separator_in, values_by_name
 from dmtl_cli.guess.columns.roles import Guess, Roles
 from dmtl_cli.guess.columns.values import (
@@ -109,8 +109,7 @@ def inputs_of(events: Table, roles: Roles, others: list[Table], partial: Mapping
             listed = 1.0 if is_cut else within(events.frame[roles.item.column], frame[key])
             at_the_end = beside.is_one_state
             found.served.listed, found.served.of_the_end = listed, at_the_end
-            if beside.until is not None and newest is not None:
-                found.served.until, found.served.ended = beside.until.column, ended(frame[beside.until.column], newest)
+            found.served.add_times(beside, frame, newest, shown)
         found.unused.extend(Guess(c, f"of type {kind}") for c, kind in beside.table.other.items())
         found.leave_second_names(frame, before)
         found.used[before:] = by_company(frame, found.used[before:])

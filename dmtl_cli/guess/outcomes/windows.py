@@ -28,6 +28,7 @@ WINDOWS = (1, 6, DAY, 3 * DAY, 7 * DAY)
 _ALL = 0.98  # of the rows that come of what was shown are within the window
 _LATER = 0.1  # of them are later, than a day or in later days' files, before the served model is to wait for them
 _SOME = 0.02  # of them, before it is told
+_TOLD = 0.005  # of what came of a day's exposures
 _AFTER, _WEEK = 3, 5  # days' files after its own that a day may read; days that are looked at for them
 _DAYS, _FILES, _ROWS = 10, 8, 100_000
 """that are read, files and rows of each: of larger ones a part would lack what was shown before"""
@@ -148,6 +149,11 @@ def _over_days(
         if rest[0] > _SOME:
             why = f"{rest[0]:.0%} of what came of a day's exposures lies in later days' files"
             return replace(one, said_of_days=f"{why}: days_after: 1 reads the next one, and waits for it")
+        if rest[0] > _TOLD:  # which is no doubt, but a choice
+            late = (
+                f"{rest[0]:.1%} of what came of a day's lies in later days' files, which days_after: 1 would wait for"
+            )
+            return replace(one, why=f"{one.why}; {late}")
     return one
 
 

@@ -3,19 +3,26 @@
 
 from __future__ import annotations
 
+import datetime as dt
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import polars as pl
 
 from dmtl_cli.config.expressions import reads_clock, sources_with_clock
 from dmtl_cli.guess.columns import languages, words
+from dmtl_cli.guess.columns.ends import End, ended
 from dmtl_cli.guess.columns.roles import Guess
 from dmtl_cli.guess.columns.sql import comment, in_brackets, quoted, sql_name, sql_text, sql_texts
 from dmtl_cli.guess.columns.values import share
+from dmtl_cli.guess.sides.side_tables import Side
 from dmtl_cli.guess.sides.states import Shown, Value, Withdrawn
 
 _LEFT = 4  # values of which a comment tells how many items have them
 _WAY = " (export.items: "
+_WITHDRAWN, _ENDED, _UNBORN = "what was withdrawn", "what has ended too", "what is not there yet"
+"""by a state, which past days did not know; by times"""
+_CHANCE = 0.05  # with which items of a few might not be shown
 _HALF = 0.5
 """of what was shown last may be left out, before it says something else; and of the items have none in stock"""
 
@@ -32,6 +39,8 @@ class Live:
     """the share that what may be served has of what was shown last"""
     holds: pl.Series = field(compare=False)
     """[items] for which it may be served"""
+    tells: str = _WITHDRAWN
+    """of the items that are left out"""
 
     @property
     def is_sure(self) -> bool:
@@ -71,6 +80,36 @@ def live(s: pl.Series, gone: Withdrawn, shown: Shown | None) -> Live | None:
     if shown is not None and (rows := shown[1] if shown[1].sum() else shown[0]).sum():
         last = float(rows[holds.to_numpy()].sum() / rows.sum())
     return Live(s.name, condition, _values(s, ~holds), last, holds)
+
+
+def unborn(s: pl.Series, shown: Shown | None) -> Live | None:
+    """Which items have no time of theirs since which they are there, and are shown by none of their rows where most
+    others are: drafts. None where some are shown, or so few that none might be by chance.
+
+    Args:
+        s: the times, one an item; shown: as `live` takes it.
+    """
+    if shown is None:
+        return None
+    rows, lacks = pl.Series(shown[0] + shown[1]), s.is_null()
+    never = share(rows.filter(~lacks) == 0)
+    if rows.filter(lacks).sum() or never ** int(lacks.sum()) > _CHANCE or never >= _HALF:
+        return None
+    return Live(s.name, f"{sql_name(s.name)} IS NOT NULL", f"none: {part(share(lacks))}", 1.0, ~lacks, _UNBORN)
+
+
+def not_ended(s: pl.Series, end: End, newest: dt.date) -> Live | None:
+    """Which items have not ended by a further column that tells it, of each day as it was.
+
+    Args:
+        s: the times, one an item.
+    """
+    gone, column = ended(s, newest), sql_name(s.name)
+    if gone is None:
+        return None
+    never = f" OR {column} <= 0" if s.dtype.is_numeric() else ""
+    there = f"{column} {'>= CURRENT_DATE' if end.is_last_day else '> NOW()'}"
+    return Live(s.name, f"({column} IS NULL{never} OR {there})", f"by then: {part(share(gone))}", 1.0, ~gone, _ENDED)
 
 
 def condition_of(gone: Withdrawn) -> str | None:
@@ -152,6 +191,21 @@ class Served:
     whose: str = "table"
     """where items are told of: the table, or the sample of the events"""
 
+    def add_times(self, side: Side, frame: pl.DataFrame, newest: dt.date | None, shown: Shown | None) -> None:
+        """Looks at the times since and until which items are there, of a row each.
+
+        Args:
+            newest: day by which they have ended.
+            shown: as `live` takes it.
+        """
+        if side.version is not None and side.version.is_birth:
+            born = unborn(frame[side.version.column], shown)
+            self.columns += [born] if born else []
+        if newest is not None and side.until is not None:
+            self.until, self.ended = side.until.column, ended(frame[side.until.column], newest)
+            further = [not_ended(frame[end.column], end, newest) for end in side.further]
+            self.columns += [one for one in further if one is not None]
+
     def add(self, s: pl.Series, gone: Withdrawn | None, shown: Shown | None) -> None:
         """Looks at a column of the table, as `live` takes it; of `gone` see `states.withdrawn`."""
         if gone is not None and (found := live(s, gone, shown)) is not None:
@@ -167,14 +221,12 @@ class Served:
     @property
     def _sure(self) -> list[Live]:
         """Those that are written: none where most of the log's items are not in the table, or all that one leaves out
-        has ended or is left out by a person's condition."""
+        has ended, is left out by times, or by a person's condition."""
         sure = [one for one in self._guessed if one.is_sure] if self.listed >= _HALF else []
-        return [one for one in sure if not self._has_ended(one.holds) and not self._is_said(one.holds)]
-
-    def _is_said(self, holds: pl.Series) -> bool:
-        """Whether a person's condition leaves out all items that another one does."""
-        mine = self.holds
-        return mine is not None and len(holds) == len(mine) and bool(mine.any()) and bool((holds | ~mine).all())
+        times = [one for one in sure if one.tells in (_ENDED, _UNBORN)]
+        gone = [~one.holds for one in times] + [s for s in (self.ended,) if s is not None]
+        gone += [~self.holds] if self.holds is not None and self.holds.any() else []
+        return [one for one in sure if (one in times and not self._has_ended(one.holds)) or not _covered(one, gone)]
 
     def _has_ended(self, holds: pl.Series) -> bool:
         """Whether all items that a condition leaves out have ended."""
@@ -198,13 +250,18 @@ class Served:
 
     @property
     def is_timed(self) -> bool:
+        """Whether the condition asks the clock."""
+        return self._asks_clock or any(one.tells == _ENDED for one in self._sure)
+
+    @property
+    def _asks_clock(self) -> bool:
         """Whether a person's condition says of each day what was there then."""
         return self.asked is not None and reads_clock(self.asked)
 
     @property
     def warning(self) -> str | None:
         """That a person's condition is needed for nothing, and past days are measured worse with it."""
-        if self.is_said_by_until or self.is_timed or not self._leaves_what_ended:
+        if self.is_said_by_until or self._asks_clock or not self._leaves_what_ended:
             return None
         why = f"all that it leaves out has ended ({self.until}) and is not served anyway"
         return f"--export-items: {why}: with it past days are measured without what ended later: leave it out"
@@ -231,12 +288,12 @@ class Served:
         """The section `export` of a config, and as comments what it may be beside that."""
         lines, found = list[str](), self.condition
         if found is not None:
-            named = ", ".join(f"{one.column} ({one.left})" for one in self._sure)
-            tells = [f"{named} tell{'s' if len(self._sure) == 1 else ''} what was withdrawn"] if named else []
+            tells = [_told(self._sure, what) for what in dict.fromkeys(one.tells for one in self._sure)]
             tells += ["as --export-items says"] if self.asked and not self.is_said_by_until else []
             serves = f"{', '.join(tells)}: {found.why.partition('; ')[0]}"
-            is_of_the_end = self.of_the_end and not (self.is_timed and not self._sure)
-            other = f"or items: all{', as to measure past days' * is_of_the_end}"
+            states = [one for one in self._sure if one.tells == _WITHDRAWN]
+            of_the_end = self.of_the_end and (states or (self.asked is not None and not self._asks_clock))
+            other = f"or items: all{', as to measure past days' if of_the_end else ''}"
             why = "; ".join(filter(None, (serves, f"{self._lacks}, nor served" * bool(self._lacks), other)))
             lines.append(f"  items: {quoted(found.column)}  # {comment(why)}")
         if self.seen_days is not None:
@@ -258,6 +315,19 @@ class Served:
             seen = f"{part(1 - one.shown)} of what was shown last would be left out ({one.column}: {one.left})"
             lines.append(_comment(one.condition, f"not written: {seen}"))
         return lines
+
+
+def _covered(one: Live, gone: Sequence[pl.Series]) -> bool:
+    """Whether all items that a condition leaves out are [items] among some that are gone anyway."""
+    of = one.holds
+    for some in (s for s in gone if len(s) == len(one.holds)):
+        of = of | some
+    return of is not one.holds and bool(of.all())
+
+
+def _told(of: Sequence[Live], what: str) -> str:
+    mine = [f"{one.column} ({one.left})" for one in of if one.tells == what]
+    return f"{', '.join(mine)} tell{'s' if len(mine) == 1 else ''} {what}"
 
 
 def _comment(condition: str, why: str) -> str:

@@ -14,7 +14,7 @@ from dmtl_cli.data.log.checked.day import ID, Day
 from dmtl_cli.data.log.files.schema import Schema
 from dmtl_cli.data.log.reader import Log
 from dmtl_cli.guess.columns import words
-from dmtl_cli.guess.columns.ends import End, end_of
+from dmtl_cli.guess.columns.ends import End, ends_of
 from dmtl_cli.guess.columns.roles import Guess, Roles
 from dmtl_cli.guess.columns.sql import polars_column
 from dmtl_cli.guess.columns.values import has_several, is_id, share, within
@@ -55,6 +55,8 @@ class Side:
     """what tells several rows of an id apart"""
     until: End | None = None
     """when an item ends"""
+    further: tuple[End, ...] = ()
+    """other columns by which it may end before"""
 
     @property
     def told_by(self) -> list[str]:
@@ -140,13 +142,15 @@ def place(table: Table, events: Table, roles: Roles, found: Beside) -> None:
             table = replace(table, frame=newest_first(table.frame, version))
     elif name == "items" and not table.files.days:
         version = birth(frame, key, ids, days_of_rows(events, roles, "UTC"))
-    until = None
+    ends = list[End]()
     if name == "items" and not table.files.days:
         once = table.frame.unique(key, keep="first", maintain_order=True)
-        until = end_of(once, key, ids, days_of_rows(events, roles, "UTC"))
+        ends = [*ends_of(once, key, ids, days_of_rows(events, roles, "UTC"))]
     why = f"{joined:.0%} of the sample's {name} are in it"
     better = told(name, ids, table.frame[key], joined)
-    found.sides[name] = Side(table, Guess(key, f"{why}; {better[1]}" if better else why), version=version, until=until)
+    by = Guess(key, f"{why}; {better[1]}" if better else why)
+    until, further = (ends[0], tuple(ends[1:])) if ends else (None, ())
+    found.sides[name] = Side(table, by, version=version, until=until, further=further)
 
 
 def days_of_rows(events: Table, roles: Roles, zone: str) -> pl.Series | None:
