@@ -298,3 +298,47 @@ def test_a_rule_names_any_column_of_what_came(tmp_path: Path) -> None:
     many = len(set(of_day["impression_id"]) & set(shown(DAYS[0])["impression_id"]))
     labels = checked(tmp_path / "log")["labels"]
     assert labels["click_rate"] * labels["conversion_rate"] * len(shown(DAYS[0])) == pytest.approx(many, abs=0.5)
+
+
+def sittings(day: str) -> pl.DataFrame:
+    """Rows of one to three sittings an exposure, with a list of what was done in each."""
+    rng = np.random.default_rng(20 + int(day[-1]))
+    ids = rng.choice([f"{day[-2:]}-{k}" for k in range(1500)], 300, replace=False)
+    rows: dict[str, list[Any]] = {"impression_id": [], "furthest": [], "acts": []}
+    for key in ids.tolist():
+        for _ in range(int(rng.integers(1, 4))):
+            rows["impression_id"].append(key)
+            rows["furthest"].append(int(rng.integers(0, 100)))
+            kinds = [k for k, p in (("follow", 0.1), ("like", 0.3), ("comment", 0.1)) if rng.random() < p]
+            rows["acts"].append([{"act": k, "pts": int(rng.integers(1, 9))} for k in kinds])
+    return pl.DataFrame(rows, schema_overrides={"acts": pl.List(pl.Struct({"act": pl.String, "pts": pl.Int64}))})
+
+
+@pytest.mark.parametrize(
+    ("rule", "good"),
+    [
+        ("furthest >= 60 OR follow", lambda x: x["far"] or "follow" in x["acts"]),
+        ("MAX(furthest) >= 60 OR follow", lambda x: x["far"] or "follow" in x["acts"]),
+        ("furthest >= 60 OR ARRAY_CONTAINS(acts.act, 'follow')", lambda x: x["far"] or "follow" in x["acts"]),
+        ("follow AND NOT comment", lambda x: "follow" in x["acts"] and "comment" not in x["acts"]),
+        ("SUM(pts) >= 9", lambda x: x["pts"] >= 9),
+    ],
+)
+def test_words_and_sums_of_lists_of_what_came_of_exposures(tmp_path: Path, rule: str, good: Any) -> None:
+    """Of several rows of an exposure one is enough for a word, and numbers of all lists are added up."""
+    for day in DAYS:
+        write(shown(day), tmp_path / "log/impressions", f"day={day}", "parquet")
+        write(sittings(day), tmp_path / "log/sittings", f"day={day}", "parquet")
+    config, _ = config_of(tmp_path / "log", "--conversion", rule)
+    events = config["data"]["events"]
+    assert "good" in events["computed"] and events["joined"]["sittings"]["columns"], events
+    of = (
+        sittings(DAYS[0])
+        .with_columns(pl.col("acts").list.eval(pl.element().struct["act"]).alias("kinds"))
+        .with_columns(pl.col("acts").list.eval(pl.element().struct["pts"]).list.sum().alias("pts"))
+        .group_by("impression_id")
+        .agg(pl.col("furthest").max() >= 60, pl.col("kinds").explode().drop_nulls(), pl.col("pts").sum())
+    )
+    mine = [good({"far": far, "acts": acts, "pts": pts}) for _, far, acts, pts in of.rows()]
+    labels = checked(tmp_path / "log")["labels"]
+    assert (labels["clicks"], labels["conversions"]) == (len(of), sum(mine))

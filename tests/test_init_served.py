@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import shlex
 from collections.abc import Callable
@@ -17,9 +18,10 @@ from serving_over_http import running
 from unseen import ITEMS, days_of, drawn
 from worlds import Ended, dmtl
 
+from dmtl_cli.config.expressions import as_of
 from dmtl_cli.data.log.values.computed import SERVED, Computed
 from dmtl_cli.guess.sides import states
-from dmtl_cli.guess.sides.served import Served, condition_of, live, part, stock_of
+from dmtl_cli.guess.sides.served import Served, condition_of, live, part, stock_of, unborn
 from dmtl_cli.guess.sides.states import Withdrawn
 
 DAY = "2026-03-03"
@@ -35,7 +37,7 @@ CASES: dict[str, tuple[str, list[Any], str, list[int]]] = {
     "bool": ("is_deleted", [True, False, None, False], "is_deleted = false", [1, 3]),
     "mark": ("is_deleted", [True, None, None], "is_deleted IS NULL", [1, 2]),
     "floats": ("in_stock", [1.0, 0.0, None, 1.0], "in_stock = 1", [0, 3]),
-    "time": ("removed_at", ["2026-01-01", None, "2026-02-01"], "removed_at IS NULL", [1]),
+    "time": ("removed_at", ["2026-01-01", None, "2026-02-01"], "(removed_at IS NULL OR removed_at > NOW())", [1]),
     "status": ("status", ["active", "sold", "new", "active"], "status IN ('active', 'new')", [0, 2, 3]),
     "draft": ("status", ["active", "deleted", "draft", None], "status = 'active'", [0]),
     "quotes": ("order.status", ["it's", "sold", "it's"], "\"order.status\" = 'it''s'", [0, 2]),
@@ -50,8 +52,27 @@ def test_what_words_tell_is_a_condition(name: str) -> None:
     gone = states.withdrawn(s)
     assert gone is not None and (found := live(s, gone, None)) is not None and found.condition == condition
     assert found.holds.arg_true().to_list() == kept
-    made = Computed("export", {SERVED: condition}).of(s.to_frame().to_arrow(), [SERVED], "items")
+    rows = s.to_frame() if "NOW()" not in condition else s.str.to_datetime().to_frame()
+    text = as_of(condition, dt.date(2026, 3, 4))
+    made = Computed("export", {SERVED: text}).of(rows.to_arrow(), [SERVED], "items")
     assert pl.Series(made.column(SERVED)).arg_true().to_list() == kept
+
+
+def test_what_has_no_time_of_its_own_and_is_never_shown_is_a_draft() -> None:
+    """Of few, which might not be shown by chance, or where one of them is, nothing is said."""
+    since = pl.Series("live_from", ["2026-02-01"] * 40 + [None] * 4)
+    before, last = np.full(44, 5), np.full(44, 2)
+    before[:20] = last[:20] = 0  # half of the others are not shown either
+    before[40:] = last[40:] = 0
+    found = unborn(since, (before, last))
+    assert found is None, "the half that is not shown is no sign"
+    before[5:20] = 1
+    found = unborn(since, (before, last))
+    assert found is not None and found.condition == "live_from IS NOT NULL" and found.holds.sum() == 40
+    assert unborn(since.head(41), (before[:41], last[:41])) is None, "one might not be shown by chance"
+    assert unborn(since, None) is None
+    last[42] = 1
+    assert unborn(since, (before, last)) is None
 
 
 @pytest.mark.parametrize(

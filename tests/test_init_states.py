@@ -94,7 +94,7 @@ def states_of(log: pl.DataFrame) -> pl.DataFrame:
 WITHDRAWN = {
     "active": "active = 1",
     "is_removed": "is_removed = false",
-    "sold_at": "sold_at IS NULL",
+    "sold_at": "(sold_at IS NULL OR sold_at > NOW())",
     "status": "status = 'live'",
 }
 COUNTED = {"saves", "play_count", "rating", "karma", "ctr_7d"}

@@ -195,6 +195,32 @@ def test_of_a_long_tail_what_is_shown_after_it_is_no_end() -> None:
     assert found.column == "promo_end"
 
 
+def test_a_second_end_is_a_condition_of_each_day_as_it_was(tmp_path: Path) -> None:
+    """Of two columns that end an item the first that is named so is `until`; a state that says the same is none."""
+    early = [k % 3 == 0 and (w := WENT[k]) is not None and w > 2 for k in range(ITEMS)]
+    ends = [day(w) if w is not None and not e else None for w, e in zip(WENT, early, strict=True)]
+    stops = [day(w) if e and w is not None else None for w, e in zip(WENT, early, strict=True)]
+    state = ["weg" if a or b else "er" for a, b in zip(ends, stops, strict=True)]
+    assert sum(x is not None for x in stops) >= 3
+    columns = {"offline_datum": ends, "einddatum": stops, "toestand": state}
+    ended, raw, text = made(tmp_path, lambda log: put(log, **columns), "--user", "lid_id")
+    assert ended.code == 0, ended.err
+    first, second = sorted(("offline_datum", "einddatum"), key=lambda c: c != raw["data"]["items"]["until"])
+    assert raw["export"]["items"] == f"({second} IS NULL OR {second} >= CURRENT_DATE)", raw.get("export")
+    assert "timezone" in raw["data"] and "tells what has ended: " in text and first not in raw["export"]["items"]
+    raw["workspace"] = str(tmp_path / "work")
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(raw))
+    for d in (DAYS - 3, DAYS - 2):
+        found = dmtl("check", "--config", tmp_path / "mine.yaml", "--day", day(d), "--json")
+        of = {"offline_datum": ends, "einddatum": stops}
+        there = [first_ is None or first_ > day(d) for first_ in of[first]]
+        kept = [t and (s is None or s > day(d)) for t, s in zip(there, of[second], strict=True)]
+        born = sum(there)
+        assert found.code == 0 and f"holds for {sum(kept)} of {born} items" in found.json["served"], found.json[
+            "served"
+        ]
+
+
 # -- what a day and an export know -------------------------------------------------------------------------------------
 
 MORNING = dt.date(2026, 1, 31)

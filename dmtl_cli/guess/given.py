@@ -185,6 +185,13 @@ def _is_own(whole: str, column: str, named: list[Table]) -> bool:
     return any(whole in columns for columns in every) and not any(column in columns for columns in every)
 
 
+def of_events(given: Mapping[str, str], columns: Collection[str]) -> Mapping[str, str]:
+    """What is given, with the events' one column within objects that ends so in place of a name that they lack, as
+    where a table beside them has it."""
+    ends = {c: [name for name in columns if name.endswith(f".{c}")] for c in given.values() if c not in columns}
+    return {role: ends[c][0] if len(ends.get(c, ())) == 1 else c for role, c in given.items()}
+
+
 def refuse_given(given: Mapping[str, str], events: Table, roles: Roles, every: Sequence[Table]) -> None:
     """Raises UserError 2 where a given column is not there, or cannot be what it is given as.
 

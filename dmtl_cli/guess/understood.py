@@ -30,6 +30,7 @@ from dmtl_cli.guess.findings.left_out import LeftOut, condition_of
 from dmtl_cli.guess.findings.repeats import copies_of, unique_of
 from dmtl_cli.guess.given import (
     below_zero,
+    of_events,
     refuse_expression,
     refuse_given,
     told_of,
@@ -148,6 +149,7 @@ def _shown(found: Found, rows: list[Table], given: Mapping[str, str], lives: str
     given = told_of(given, named, [one for later in apart.values() for one in later])
     named = [with_clicks(table, given) for table in named]
     likeliest = _likeliest(named, given)
+    given = of_events(given, likeliest.frame.columns)
     events = with_time(likeliest, given.get("time"))
     roles = roles_of(events.frame, given)
     refuse_given(given, events, roles, found.tables)

@@ -20,7 +20,7 @@ from dmtl_cli.guess.sides.states import Shown, Value, Withdrawn
 
 _LEFT = 4  # values of which a comment tells how many items have them
 _WAY = " (export.items: "
-_WITHDRAWN, _ENDED, _UNBORN = "what was withdrawn", "what has ended too", "what is not there yet"
+_WITHDRAWN, _ENDED, _UNBORN = "what was withdrawn", "what has ended", "what is not there yet"
 """by a state, which past days did not know; by times"""
 _CHANCE = 0.05  # with which items of a few might not be shown
 _HALF = 0.5
@@ -79,7 +79,7 @@ def live(s: pl.Series, gone: Withdrawn, shown: Shown | None) -> Live | None:
     last = 1.0
     if shown is not None and (rows := shown[1] if shown[1].sum() else shown[0]).sum():
         last = float(rows[holds.to_numpy()].sum() / rows.sum())
-    return Live(s.name, condition, _values(s, ~holds), last, holds)
+    return Live(s.name, condition, _values(s, ~holds), last, holds, _ENDED if gone.is_time else _WITHDRAWN)
 
 
 def unborn(s: pl.Series, shown: Shown | None) -> Live | None:
@@ -115,6 +115,8 @@ def not_ended(s: pl.Series, end: End, newest: dt.date) -> Live | None:
 def condition_of(gone: Withdrawn) -> str | None:
     """The SQL condition of what was not withdrawn; None where it is not certain what that is."""
     column, known = sql_name(gone.column), [v for v in gone.still if v is not None]
+    if gone.is_time and gone.still == (None,):
+        return f"({column} IS NULL OR {column} > NOW())"
     if gone.yes and len(known) == 1 and isinstance(known[0], bool):
         there = f"{'' if known[0] else 'NOT '}{column} {sql_texts(gone.yes)}"
     elif known and all(isinstance(v, str) for v in known):

@@ -114,6 +114,8 @@ class Withdrawn:
     """the values of what was not, that of most first; none where it is not certain which these are"""
     yes: tuple[str, ...] = ()
     """texts that stand for the values that are true; none: they are no texts"""
+    is_time: bool = False
+    """whether its values are times, since which something is withdrawn"""
 
 
 def still(s: pl.Series) -> tuple[Value, ...] | None:
@@ -178,7 +180,7 @@ def withdrawn(s: pl.Series, shown: Callable[[], Shown | None] = lambda: None) ->
     if values is None or {*s.unique()} <= {*values}:
         return None
     why = f"{seen}it tells what was withdrawn by the end of the log, which earlier days did not know"
-    return Withdrawn(s.name, why, values)
+    return Withdrawn(s.name, why, values, is_time=time_unit(s) is not None)
 
 
 def may_stop(s: pl.Series) -> bool:
