@@ -126,7 +126,13 @@ def test_what_a_user_tower_reads_of_a_request_is_told_where_it_is_made_of_clicks
     assert line.startswith("opened: one value a request, and it is the number of its clicks")
 
 
-@pytest.mark.parametrize(("name", "told"), [("session_length_sec", True), ("segundos_sesion", True), ("warmth", False)])
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("session_length_sec", True), ("segundos_sesion", True), ("sayfa_ms", True), ("czas_na_stronie", True),
+        ("warmth", False), ("page_depth", False), ("avg_page_ms", False),
+    ],
+)  # fmt: skip
 def test_how_long_a_session_was_is_known_when_it_is_over(name: str, told: bool) -> None:
     """It says much of its clicks, as a mood may; its name says that it is no mood."""
     rows = drawn().filter(pl.col("day") == DAYS[0])

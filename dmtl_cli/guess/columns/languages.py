@@ -243,6 +243,15 @@ SESSION = either(
     ),
     within("会话 會話 访问 セッション 세션"),
 )
+PAGE = either(
+    spelled(
+        " page screen página pantalla tela seite bildschirm écran pagina schermo scherm strona ekran stránka oldal"
+        " képernyő pagină ecran sivu näyttö side skjerm skærm sida skärm sayfa halaman layar trang страница страницы"
+        " странице экран экране сторінка сторінці stronie stránce oldalon"
+    ),
+    within("页面 頁面 ページ 画面 페이지 화면"),
+)
+"""what was on a screen at once"""
 LENGTH = either(
     spelled(
         "length duration lasted time sec secs second seconds ms millis minutes mins s min duración segundos"

@@ -427,9 +427,10 @@ def is_history(name: str) -> bool:
 
 
 def is_length_of_session(name: str) -> bool:
-    """Whether a name is that of how long a session was, which is known when it is over."""
+    """Whether a name is that of how long a session was, or a page was looked at, which is known when it is over."""
     of_another = says(name, languages.BEFORE)  # previous_session_length, avg_session_duration
-    return says(name, languages.SESSION) and says(name, languages.LENGTH) and not of_another
+    of_one = says(name, languages.SESSION) or says(name, languages.PAGE)
+    return of_one and says(name, languages.LENGTH) and not of_another
 
 
 def is_known_after(name: str) -> bool:
