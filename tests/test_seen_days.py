@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from pathlib import Path
 
 import polars as pl
@@ -59,6 +60,30 @@ def test_what_was_clicked_on_several_days_is_left_out(project: Project) -> None:
     assert of_two[user] - of_day.get(user, set()) and top == every - of_two[user]
     after = project.done("evaluate", 3)["metrics"]
     assert after == before, "the list of what was clicked is of one day"
+
+
+@pytest.mark.parametrize("days", [1, 2])
+def test_what_was_a_good_click_alone_is_left_out(project: Project, days: int) -> None:
+    """Of what they clicked and did not read long they get more; measures stay those of the day's clicks."""
+    log = Path(project.config["data"]["root"])
+    project.config["export"] = {"seen": "conversion", "seen_days": days}
+    project.write()
+    before = {*project.ws.glob("export/day=2026-01-02/run-*")}
+    project.done("export", 2)
+    (made,) = {*project.ws.glob("export/day=2026-01-02/run-*")} - before
+    threshold = json.loads((made / "manifest.json").read_text())["facts"]["threshold_seconds"]
+    first = pl.struct("user_id", "item_id", "request_id").is_first_distinct()  # a further click counts for nothing
+    rows = pl.concat([events(log, day).filter(pl.col("click") == 1).filter(first) for day in DAYS[2 - days : 2]])
+    long = rows.filter(pl.col("read_seconds") > threshold).group_by("user_id").agg("item_id")
+    users = pl.read_parquet(made / "users.parquet")
+    truth = {str(u): set(items) for u, items in long.rows() if u in users["user_id"]}
+    assert {str(u): set(s) for u, s in users.select("user_id", "seen_items").rows() if s} == truth
+    of_day = clicked(log, DAYS[1:2])
+    assert {str(u): set(s) for u, s in users.select("user_id", "clicked_items").rows() if s} == of_day
+    user = max(of_day, key=lambda u: len(of_day[u] - truth.get(u, set())))
+    top = project.call("recommend", "--user", user, "-k", 40, "--exclude-seen", "--json").json["items"]
+    ids = {int(one["item_id"]) for one in top}
+    assert not ids & truth.get(user, set()) and ids & (of_day[user] - truth.get(user, set()))
 
 
 def test_days_that_the_log_lacks_are_none(project: Project) -> None:

@@ -14,6 +14,7 @@ from dmtl_cli.config.section import Grown, Positive
 
 Numbers = Literal["float32", "float16", "int8"]
 Search = Literal["exact", "hnsw", "ivf"]
+Seen = Literal["click", "conversion"]
 EXACT_BELOW = 200_000
 """items below which `auto` searches exactly: a user costs 10 ms there"""
 ALL, LISTED = "all", "listed"
@@ -31,7 +32,7 @@ _Items = Annotated[str, AfterValidator(_items), WithJsonSchema(_SCHEMA)]
 
 
 class Export(Grown):
-    new = ("items", "seen_days")
+    new = ("items", "seen_days", "seen")
     vectors: Numbers = "float32"
     """numbers of the stored item vectors; int8 has a scale a vector. What is stored is searched and measured"""
     index: Literal["auto", "exact", "hnsw", "ivf"] = "auto"
@@ -50,6 +51,15 @@ class Export(Grown):
     seen_days: Positive = 1
     """days whose clicks `exclude_seen` leaves out of an answer, the export's own and those before it as far as the log
     has them: 7 where nobody wants within a week what they opened"""
+
+    seen: Seen = "click"
+    """what of these days `exclude_seen` leaves out: what a user clicked, or only what was a good click of theirs, as
+    what they bought"""
+
+    @property
+    def has_clicked_apart(self) -> bool:
+        """Whether what users clicked on the export's day is not what they saw."""
+        return self.seen_days > 1 or self.seen != "click"
 
     @property
     def condition(self) -> str | None:

@@ -28,7 +28,7 @@ from dmtl_cli.runs.run import Draft, Parent, Result, Run, distinct
 from dmtl_cli.serving.export import Export
 from dmtl_cli.student.build import stored_student
 from dmtl_cli.student.doubts import one_direction
-from dmtl_cli.student.export.files import Catalogue, clicked_items, write_export
+from dmtl_cli.student.export.files import Catalogue, seen_items, write_export
 from dmtl_cli.student.export.read_back import read_back
 from dmtl_cli.student.export.towers import Shown, block_vectors, vectors
 from dmtl_cli.student.gates import of_vectors
@@ -119,14 +119,14 @@ def _export(
         if ended := log.log.told_of_ended(day):
             run.log.say(ended)
         options = run.config.export
-        seen = _seen_before(run, day, log, publication)
+        threshold = manifest.facts["threshold_seconds"]
+        seen = [*_seen_before(run, day, log, publication, threshold), seen_items(read, options.seen, threshold)]
         to, key, k = publication.path, publication.key, run.config.evaluate.k
         catalogue = write_export(to, student, encoder, read, shown, left, options, seen, key, k)
         bar.next("reading the files back")
         tables = {"user": read.users, "item": catalogue.served}
         measures = read_back(to, publication.tmp, catalogue.towers, encoder, tables, catalogue.facts, options.vectors)
         bar.next("recall of its own day")
-        threshold = manifest.facts["threshold_seconds"]
         measures += _recall(run, catalogue, encoder, read, threshold, of_served=chosen is not None)
     facts = {name: manifest.facts[name] for name in ("teacher", "threshold_seconds", "predicts")}
     facts |= weighed | ({} if counts is None else {"not_served": counts})
@@ -145,17 +145,19 @@ def _export(
     )
 
 
-def _seen_before(run: Run, day: dt.date, log: Days, publication: Publication) -> list[pl.DataFrame]:
-    """What users clicked on the days before that the export knows too, a table a day, read without features. A day
+def _seen_before(
+    run: Run, day: dt.date, log: Days, publication: Publication, threshold: float | None
+) -> list[pl.DataFrame]:
+    """What users saw on the days before that the export knows too, a table a day, read without features. A day
     that cannot be read, of which its own run said why, is left out, and said."""
     bare, found = Days(run, ()).log, list[pl.DataFrame]()
     for d in log.seen_before(day):
         scratch = publication.tmp / f"seen-{d}"
         scratch.mkdir()
         try:
-            found.append(clicked_items(bare.read(d, scratch)))
+            found.append(seen_items(bare.read(d, scratch), run.config.export.seen, threshold))
         except UserError as e:
-            run.log.say(f"export {day}: what was clicked on {d} is not left out of answers: {e.message}")
+            run.log.say(f"export {day}: what was seen on {d} is not left out of answers: {e.message}")
         finally:
             shutil.rmtree(scratch)
     return found

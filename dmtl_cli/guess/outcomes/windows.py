@@ -28,7 +28,7 @@ WINDOWS = (1, 6, DAY, 3 * DAY, 7 * DAY)
 _ALL = 0.98  # of the rows that come of what was shown are within the window
 _LATER = 0.1  # of them are later, than a day or in later days' files, before the served model is to wait for them
 _SOME = 0.02  # of them, before it is told
-_TOLD = 0.005  # of what came of a day's exposures
+_TOLD = 0.0005  # of what came of a day's exposures
 _AFTER, _WEEK = 3, 5  # days' files after its own that a day may read; days that are looked at for them
 _DAYS, _FILES, _ROWS = 10, 8, 100_000
 """that are read, files and rows of each: of larger ones a part would lack what was shown before"""

@@ -300,6 +300,7 @@ class Served:
             lines.append(f"  items: {quoted(found.column)}  # {comment(why)}")
         if self.seen_days is not None:
             seen = "as --seen-days says: exclude_seen leaves out what a user clicked in so many days"
+            seen = f"{seen}; seen: conversion: of that what was a good click"
             lines.append(f"  seen_days: {self.seen_days}  # {seen}")
         lines = ["export:", *lines] if lines else []
         if self.is_said_by_until and self.asked:

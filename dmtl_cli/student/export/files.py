@@ -15,7 +15,7 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from dmtl_cli.config.evaluate import TOPK
-from dmtl_cli.config.export import Export, Numbers
+from dmtl_cli.config.export import Export, Numbers, Seen
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.features.layout import Encoded
 from dmtl_cli.data.log.checked.day import ID, Day
@@ -73,7 +73,8 @@ def write_export(
         retired: ids of items that are not served any more.
         shown: how much of what is shown is served beside the preference, and what it is made of.
         settings: of stored vectors and their index.
-        seen: what users clicked on days before, as `clicked_items` has it.
+        seen: what users saw on days before and on this one, as `seen_items` has it; none: what they clicked on this
+            one.
         key: the run's, which every file carries.
         k: items at which it is measured what an index keeps of exact search.
 
@@ -87,7 +88,8 @@ def write_export(
     exact = vectors(towers["item"], items)
     as_stored = write_items(folder, served[ID], exact, settings.vectors, key)
     write_item_features(folder, served, encoder, key)
-    write_users(folder, day.users, _lists([*seen, clicked_items(day)], apart=settings.seen_days > 1), key)
+    own = clicked_items(day)
+    write_users(folder, day.users, _lists(seen, own) if settings.has_clicked_apart else _lists([own]), key)
     facts = score_facts(student, shown)
     encoder.write(folder, facts, key)
     blocks = facts.get("blocks", {"preference": [0, None]})
@@ -160,24 +162,42 @@ def score_facts(student: Blocks, shown: Shown) -> dict[str, Any]:
 
 def clicked_items(day: Day) -> pl.DataFrame:
     """What each user clicked that day: a row a user and item, `:id` and `seen_items`."""
-    user, item = np.divmod(day.clicked, len(day.items))
+    return _pairs(day, day.clicked)
+
+
+def seen_items(day: Day, what: Seen, threshold: float | None) -> pl.DataFrame:
+    """What each user clicked that day, or what was a good click of theirs: as `clicked_items`.
+
+    Args:
+        threshold: seconds from which on a read is long, where a duration tells it.
+    """
+    if what == "click":
+        return clicked_items(day)
+    good = [
+        b.user.astype(np.int64)[z] * len(day.items) + b.item[z] for b in day.blocks() for z in b.labels(threshold)[:1]
+    ]
+    return _pairs(day, np.unique(np.concatenate([np.zeros(0, np.int64), *good])))
+
+
+def _pairs(day: Day, pairs: npt.NDArray[np.int64]) -> pl.DataFrame:
+    user, item = np.divmod(pairs, len(day.items))
     return pl.DataFrame({ID: day.users[ID].gather(user), "seen_items": day.items[ID].gather(item)})
 
 
-def _lists(days: Sequence[pl.DataFrame], *, apart: bool) -> pl.DataFrame:
+def _lists(days: Sequence[pl.DataFrame], clicked: pl.DataFrame | None = None) -> pl.DataFrame:
     """`:id` and the distinct `seen_items` of each user, those of the first days first.
 
     Args:
-        apart: whether to have those of the last day by themselves too, its `clicked_items`.
+        clicked: what is told by itself too, as `clicked_items`: what they clicked on the last day.
     """
 
     def listed(pairs: pl.DataFrame, name: str) -> pl.DataFrame:
         return pairs.rename({"seen_items": name}).group_by(ID, maintain_order=True).agg(name)
 
-    if not apart:
-        return listed(days[-1], "seen_items")
     every = listed(pl.concat(days).unique(maintain_order=True), "seen_items")
-    return every.join(listed(days[-1], "clicked_items"), on=ID, how="left", maintain_order="left")
+    if clicked is None:
+        return every
+    return every.join(listed(clicked, "clicked_items"), on=ID, how="full", coalesce=True, maintain_order="left_right")
 
 
 def _places(rows: pl.DataFrame) -> npt.NDArray[np.int64]:
