@@ -38,7 +38,7 @@ MEANS = [
 def test_totals_of_acts(name: str) -> None:
     x = np.random.default_rng(0).poisson(20, 400)
     why = str(states.total(pl.Series(name, x), lambda: 0.0, acts=ACTS))
-    assert "named like a running total" in why or "named like a number of foresporsler, which comes of exposures" in why
+    assert "named like a running total" in why or "perhaps a number of foresporsler, which comes of exposures" in why
 
 
 def test_a_few_values_are_classes() -> None:

@@ -24,6 +24,7 @@ _MOMENT = re.compile(
     rf"{_QUOTED.pattern}|\b(?:(?P<day>CURRENT_DATE)|(?P<at>CURRENT_TIMESTAMP|LOCALTIMESTAMP|NOW(?=\s*\()))\b(?:\s*\(\s*\))?",
     re.I,
 )
+_LETTERS = re.compile(rf"""{_QUOTED.pattern}|[^\s'"()<>=!,;+*/|%-]+""")
 _ANY_DAY = dt.date(2000, 1, 1)
 _DOTTED = re.compile(r"\b[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")
 TABLES = ("users", "items")
@@ -123,12 +124,18 @@ def _compared(tree: Any) -> Iterator[tuple[tuple[str, ...], str]]:
 
 
 def with_quotes(text: str) -> str:
-    """An expression with double quotes around dotted names that begin with a word of SQL, as `user.type = 'x'`: SQL
-    asks for them, and whoever reads `user.type` elsewhere does not expect it. As it is where that does not help."""
+    """An expression with double quotes around dotted names that begin with a word of SQL, as `user.type = 'x'`, and
+    around names of signs that SQL does not take for letters, as vowels of Thai and Hindi are: SQL asks for them, and
+    whoever reads the name elsewhere does not expect it. As it is where that does not help."""
     if _parses(text):
         return text
-    quoted = renamed(text, {name: f'"{name}"' for name in _worded(text)})
+    quoted = _LETTERS.sub(_in_quotes, renamed(text, {name: f'"{name}"' for name in _worded(text)}))
     return quoted if _parses(quoted) else text
+
+
+def _in_quotes(found: re.Match[str]) -> str:
+    """A name in quotes where it is none that has them, nor a text, nor of ASCII alone."""
+    return found[0] if found[0][0] in "'\"" or found[0].isascii() else f'"{found[0]}"'
 
 
 def is_closed(text: str) -> bool:

@@ -262,7 +262,10 @@ def joined_lines(found: Sequence[Outcomes], place: Callable[[Outcomes], list[str
             said = f"  # {comment(one.said_of_days)}" if one.said_of_days else ""
             keys.append(f"days_after: {one.days_after}{said}" if one.days_after else f"# days_after: 1{said}")
         lines += [f"  {one.name}:  # {comment(one.why)}", *(f"    {key}" for key in keys)]
-        alone = {c: "  # nearly each exposure has one" if _is_state(c, text) else "" for c, text in one.columns.items()}
+        alone = {
+            c: "  # one value of nearly each exposure that has rows" if _is_state(c, text) else ""
+            for c, text in one.columns.items()
+        }
         lines += ["    columns:", *(f"      {scalar(c)}: {quoted(one.columns[c])}{told}" for c, told in alone.items())]
         lines += [f"    # not used: {comment(', '.join(one.left))}"] if one.left else []
     return lines

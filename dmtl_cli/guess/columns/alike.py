@@ -13,6 +13,7 @@ _IDS = 100  # of users or items, for a second id to be told
 _SECOND = 5  # values below which two columns may be the same by chance
 _OWN = 0.9  # of the ids have a value of their own
 _SELDOM = 0.5  # of the rows without a click have their item in a list that is written after one, at most
+_LONGER = 2  # times as long as an id is what has several in one text
 _WITHIN = 0.9  # of a user's values are an item's too
 _ALL = 0.98  # of the rows have as many as a list has elements
 _AFTER = "lists that have the row's own item where it was clicked alone: they are written after the click"
@@ -49,9 +50,13 @@ def offers(frame: pl.DataFrame, item: str, clicked: pl.Series | None = None) -> 
     """
     found: dict[str, str] = {}
     for c, kind in frame.schema.items():
-        if kind not in (pl.List(frame.schema[item]), pl.List(pl.String)) or values_in(frame[c]).is_empty():
+        if kind == pl.String and frame.schema[item] == pl.String and c != item:
+            longer = pl.col(c).str.len_bytes() > _LONGER * pl.col(item).str.len_bytes()  # a text of several ids
+            own = frame.select(pl.col(c).str.contains(pl.col(item), literal=True) & longer).to_series()
+        elif kind in (pl.List(frame.schema[item]), pl.List(pl.String)) and not values_in(frame[c]).is_empty():
+            own = frame.select(pl.col(c).list.contains(pl.col(item).cast(kind.inner))).to_series()  # type: ignore[attr-defined]
+        else:
             continue
-        own = frame.select(pl.col(c).list.contains(pl.col(item).cast(kind.inner))).to_series()  # type: ignore[attr-defined]
         if share(own.drop_nulls()) >= _OWN:
             found[c] = "lists that have the row's own item, as those it was chosen of: no history of the user's"
         elif clicked is not None and share(own.filter(clicked).drop_nulls()) >= _OWN > _SELDOM >= share(

@@ -132,7 +132,7 @@ def copies_of(one: Outcomes) -> Guess | None:
     when they were written: they would be added up twice. None where no column is so."""
     rows = one.rows
     flat = [c for c, kind in rows.schema.items() if not kind.is_nested() and not words.says(c, words.WRITTEN)]
-    found: tuple[int, Guess] | None = None
+    found: tuple[tuple[bool, bool, int], Guess] | None = None
     for c, kind in rows.schema.items():
         if c == one.key or not (kind.is_integer() or kind == pl.String):
             continue
@@ -141,8 +141,9 @@ def copies_of(one: Outcomes) -> Guess | None:
         if again < FEW or len(known) < _SAME * len(rows) or again > _OWN * len(known):
             continue
         twice = rows.filter(rows[c].is_duplicated() & rows[c].is_not_null()).select(flat)
-        if len(twice) - twice.n_unique() >= _IDENTICAL * again and (found is None or again > found[0]):
-            found = again, Guess(c, f"{again:,} of {len(rows):,} rows come twice")
+        likely = words.is_named_id(c), time_unit(rows[c]) is None, again  # two rows may be of one millisecond
+        if len(twice) - twice.n_unique() >= _IDENTICAL * again and (found is None or likely > found[0]):
+            found = likely, Guess(c, f"{again:,} of {len(rows):,} rows come twice")
     return None if found is None else found[1]
 
 

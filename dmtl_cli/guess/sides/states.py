@@ -262,7 +262,7 @@ def total(
     if _says(s.name, languages.STOCK):
         return "named like what is left in stock: its value is that of the day on which the table was written"
     if several and (act := _act_of(s.name, acts)) is not None:
-        return f"named like a number of {act}, which comes of exposures: {late}"
+        return f"by its name perhaps a number of {act}, which comes of exposures: {late}"
     if is_measure(s.name):
         return None
     if known.n_unique() > _CLASSES and (r := rate()) >= RATED:
