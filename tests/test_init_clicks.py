@@ -163,6 +163,10 @@ def test_a_list_that_a_click_is_written_into_is_no_history(tmp_path: Path) -> No
 def test_offers_need_the_own_item_in_nearly_all_rows() -> None:
     rows = pl.DataFrame({"i": [1, 2, 3, 4], "of": [[1, 9], [2], [3], [4, 5]], "was": [[1], [9], [9], [9]]})
     assert {*offers(rows, "i")} == {"of"} and offers(rows.with_columns(of=pl.Series([["1"]] * 4)), "i") == {}
+    texts = pl.DataFrame(
+        {"i": ["a1", "b2", "c3"], "page": ["a1|b2|c3"] * 3, "same": ["a1", "b2", "c3"], "was": ["b2|c3", "c3", ""]}
+    )
+    assert {*offers(texts, "i")} == {"page"}, "of several ids in one text, and not the id itself"
 
 
 def test_names_of_a_tests_groups_are_no_features(tmp_path: Path) -> None:

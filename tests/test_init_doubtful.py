@@ -231,9 +231,13 @@ def test_lengths_below_zero_are_told() -> None:
         ('"user.type" = 1', '"user.type" = 1'),
         ("items.length > 3", "items.length > 3"),
         ("user.type <>", "user.type <>"),
+        ("ประเภท <> 'ของแถม' AND a.วันที่ > 3", '"ประเภท" <> \'ของแถม\' AND "a.วันที่" > 3'),
+        ("स्थिति = 'a' OR (NOT ok)", "\"स्थिति\" = 'a' OR (NOT ok)"),
+        ("状態 = '済' AND n > 1", "状態 = '済' AND n > 1"),
+        ("ประเภท <>", "ประเภท <>"),
     ],
 )
-def test_a_name_that_begins_with_a_word_of_sql_needs_no_quotes(typed: str, read: str) -> None:
+def test_a_name_of_words_of_sql_or_of_other_scripts_needs_no_quotes(typed: str, read: str) -> None:
     assert with_quotes(typed) == read
 
 

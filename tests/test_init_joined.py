@@ -342,3 +342,21 @@ def test_words_and_sums_of_lists_of_what_came_of_exposures(tmp_path: Path, rule:
     mine = [good({"far": far, "acts": acts, "pts": pts}) for _, far, acts, pts in of.rows()]
     labels = checked(tmp_path / "log")["labels"]
     assert (labels["clicks"], labels["conversions"]) == (len(of), sum(mine))
+
+
+def test_a_click_is_a_kind_of_what_came(tmp_path: Path) -> None:
+    """By its own word, as a rule names it."""
+    opened = dict[str, int]()
+    for day in DAYS:
+        write(shown(day), tmp_path / "log/impressions", f"day={day}", "parquet")
+        rng = np.random.default_rng(30 + int(day[-1]))
+        keys = rng.choice([f"{day[-2:]}-{k}" for k in range(1500)], 300, replace=False)
+        kinds = [[k for k, p in (("open", 0.7), ("save", 0.4), ("hide", 0.3)) if rng.random() < p] for _ in keys]
+        rows = [(key, kind) for key, of in zip(keys.tolist(), kinds, strict=True) for kind in of]
+        write(
+            pl.DataFrame(rows, ["impression_id", "act"], orient="row"), tmp_path / "log/acts", f"day={day}", "parquet"
+        )
+        opened[day] = sum("open" in of for of in kinds)
+    config, _ = config_of(tmp_path / "log", "--click", "open", "--conversion", "save")
+    assert config["data"]["events"]["click"] == "act_open"
+    assert checked(tmp_path / "log")["labels"]["clicks"] == opened[DAYS[0]]

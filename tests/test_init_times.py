@@ -154,12 +154,23 @@ def test_a_table_with_such_times_is_late(tmp_path: Path) -> None:
         ("October 2, 2026, 1:55 PM", ["datetime:%B %d, %Y, %I:%M %p"]), ("May 3, 2026", ["date:%b %d, %Y"]),
         ("20261002135536", ["datetime:%Y%m%d%H%M%S"]), ("20261002135536123", ["datetime:%Y%m%d%H%M%S%3f"]),
         ("20261002T135536Z", ["datetime:%Y%m%dT%H%M%SZ"]), ("20261302135536", []),
+        ("29/02/2567 06:20", ["datetime:%d/%m/%EY %H:%M"]), ("2569/10/02", ["date:%EY/%m/%d"]),
         ("2026-10-02-13.55.36.123456", ["datetime:%Y-%m-%d-%H.%M.%S%.f"]),
     ],
 )  # fmt: skip
 def test_formats_by_their_values(text: str, types: list[str]) -> None:
     assert formats_of(pl.Series("zeit", [text, "", None, text])) == types
     assert formats_of(pl.Series("zeit", [text, "other"])) == []
+
+
+def test_years_of_the_buddhist_era() -> None:
+    """2567 is 2024, which has a 29 February; a year that is none of that era is no such day."""
+    texts = pl.Series(["29/02/2567 06:20", "29/02/2568 06:20", "31/12/2025 06:20", "2568", None, "1/2/2468 0:00"])
+    made = formatted(texts, "datetime:%d/%m/%EY %H:%M").to_list()
+    at, old = (dt.datetime(*day, tzinfo=dt.UTC) for day in ((2024, 2, 29, 6, 20), (1925, 2, 1)))
+    assert made == [at, None, None, None, None, old]
+    assert formatted(pl.Series(["2568-12-31"]), "date:%EY-%m-%d").to_list() == [dt.date(2025, 12, 31)]
+    assert formats_of(pl.Series("d", ["01/02/2568", "01/02/2025"])) == ["date:%d/%m/%Y", "date:%m/%d/%Y"], "of both"
 
 
 @pytest.mark.parametrize("text", ["20261002135536", "20261002135536123", "10.02.26"])
@@ -204,6 +215,7 @@ def test_a_time_with_a_zone_is_an_instant() -> None:
         ("datetime:%d.%m.%Y %I:%M", "%H or %I with %p in a format of datetime, got '%d.%m.%Y %I:%M'"),
         ("date:%d.%m.%Y %H:%M", "expected day, month and year alone in a format of date"),
         ("date:%d.%Y", "expected day, month and year alone"), ("datetime:%d.%m.%Y %H:%M %Q", "and %z, got %Q"),
+        ("date:%d.%m.%E", "got %E"),
     ],
 )  # fmt: skip
 def test_a_format_that_is_none_is_refused(tmp_path: Path, kind: str, said: str) -> None:

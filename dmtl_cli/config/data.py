@@ -304,13 +304,13 @@ class Data(Grown):
     """of columns in csv and json, of whatever table (see `types` of each): text, int64, float64 (a % behind it is left
     out), bool (true or false, yes or no, y or n, t or f, 1 or 0, in any case; or one pair of another language, as J and
     N, oui and non, + and -), date, datetime (ISO 8601, UTC where it names no zone; or seconds or milliseconds since
-    1970), both also in a format of strptime (datetime:%d.%m.%Y %H:%M:%S, date:%m/%d/%Y), clock (a length of time in
-    seconds: 3:45, 1:02:03, 1.00:23:33 with days, 1h 20m, 90 min, 45s, or ISO 8601, PT1H20M; one below 0 is null);
-    list<text>, list<int64> or list<float64> of a text that is a JSON array (or a Python list or numpy array, as pandas
-    writes them); json of a text that is a JSON object or a list of objects, in parquet too: its fields are columns, `b`
-    of the object in `a` is `a.b`. In parquet text is also what integers are read as, for ids beyond int64, as hashes
-    are. Absent: labels (click, conversions: bool; duration, weight: float64) have their own, other columns of a csv are
-    text, those of json as they are written"""
+    1970), both also in a format of strptime (datetime:%d.%m.%Y %H:%M:%S, date:%m/%d/%Y; %EY: a year of the Buddhist
+    era), clock (a length of time in seconds: 3:45, 1:02:03, 1.00:23:33 with days, 1h 20m, 90 min, 45s, or ISO 8601,
+    PT1H20M; one below 0 is null); list<text>, list<int64> or list<float64> of a text that is a JSON array (or a
+    Python list or numpy array, as pandas writes them); json of a text that is a JSON object or a list of objects,
+    in parquet too: its fields are columns, `b` of the object in `a` is `a.b`. In parquet text is also what integers
+    are read as, for ids beyond int64, as hashes are. Absent: labels (click, conversions: bool; duration, weight:
+    float64) have their own, other columns of a csv are text, those of json as they are written"""
     events: Events
     users: SideTable | None = None
     items: SideTable | None = None

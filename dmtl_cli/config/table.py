@@ -37,7 +37,7 @@ WHERE = ":where"
 SERVED = ":served"
 """the same of the condition of `export.items`, which an export alone sees"""
 DEEP = "path: `*` is any text of one name, for folders in folders write */*, got {!r}"
-_DIRECTIVES = {*"admbBYyHIMSpz%", ".f", "3f"}
+_DIRECTIVES = {*"admbBYyHIMSpz%", ".f", "3f", "EY"}
 
 
 def _one_character(text: str) -> str:
@@ -61,12 +61,12 @@ def _type(text: str) -> str:
         return text
     if re.fullmatch(_FORM, text) is None:
         raise ValueError(f"expected {', '.join(TYPES)}, or a format such as datetime:%d.%m.%Y %H:%M, got {text!r}")
-    there = set(re.findall(r"%(\.f|3f|.?)", form))
+    there = set(re.findall(r"%(\.f|3f|EY|.?)", form))
     if unknown := there - _DIRECTIVES:
         raise ValueError(
-            f"expected %a, %d, %m, %b, %B, %Y, %y, %H, %I, %M, %S, %.f, %3f, %p and %z, got %{min(unknown)}"
+            f"expected %a, %d, %m, %b, %B, %Y, %EY, %y, %H, %I, %M, %S, %.f, %3f, %p and %z, got %{min(unknown)}"
         )
-    day = "d" in there and there & {*"mbB"} and there & {*"Yy"}
+    day = "d" in there and there & {*"mbB"} and there & {*"Yy", "EY"}
     clock = bool(there & {*"HI"}) and "M" in there and ("I" in there) == ("p" in there)
     if not day or (not clock if kind == "datetime" else bool(there & {*"HIMSpz", ".f", "3f"})):
         needed = "day, month and year" + (", %M, and %H or %I with %p" if kind == "datetime" else " alone")

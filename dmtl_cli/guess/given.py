@@ -51,8 +51,8 @@ def told_of(given: Mapping[str, str], named: list[Table], later: Sequence[Outcom
     made |= {short: made.get(c, c) for short, c in shortened({*own, *made}).items()}
     values = _values_of(later, {*own, *made})
     given = {role: by_aggregates(text, later) if _is_rule(role, text) else text for role, text in given.items()}
-    if given.get("click") in values:  # a kind of what came, as a rule names it
-        given["click"] = values[given["click"]]
+    for role in {"click", "conversion"} & given.keys():  # a kind of what came alone, as a rule names it
+        given[role] = values.get(given[role], given[role])
     out = {
         role: with_quotes(_by_values(made.get(text, text), values)) if _is_rule(role, text) else made.get(text, text)
         for role, text in given.items()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import polars as pl
 
@@ -13,6 +13,7 @@ from dmtl_cli.guess.columns.values import clock_share, has_days, time_unit
 
 _CLOCKS = 0.95  # of the texts have a clock
 _FAR = 5  # times as many days from the first to the last by one order of day and month as by the other
+_BUDDHIST = 2443, 2643  # years of its era from 1900 to 2100
 _TRIED = 100  # texts that are tried before all are
 _WEEKDAY = r"(?:(?P<a>Mon|Tue|Wed|Thu|Fri|Sat|Sun)[a-z]*(?P<a_>,? ))?"
 _MONTH = r"(?P<b>(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]*)"
@@ -55,12 +56,21 @@ def formats_of(s: pl.Series) -> list[str]:
         known = s.filter(s != "") if s.dtype == pl.String else s.head(0)
     if not len(known) or (re.fullmatch(_BARE, known[0]) and not _is_when(s.name)):
         return []
-    fit = [
-        t
-        for t in _types(known[0])
-        if not formatted(known.head(_TRIED), t).null_count() and not formatted(known, t).null_count()
-    ]
+    few = known.head(_TRIED)
+    fit = [t for t in map(_of_era(few), _types(known[0])) if not (_lost(few, t) or _lost(known, t))]
     return fit[:1] if fit and re.search(r"%[bB]|%d\.%m", fit[0]) else _shortest(known, fit)
+
+
+def _lost(texts: pl.Series, kind: str) -> int:
+    """How many texts a type does not read."""
+    return formatted(texts, kind).null_count()
+
+
+def _of_era(texts: pl.Series) -> Callable[[str], str]:
+    """Types of texts whose years are of the Buddhist era, as none of a log is far beyond 2400."""
+    years = texts.str.extract(r"(?:^|\D)(\d{4})(?:\D|$)").cast(pl.Int64)
+    is_of_era = not years.null_count() and bool(years.is_between(*_BUDDHIST).all())
+    return lambda kind: kind.replace("%Y", "%EY") if is_of_era else kind
 
 
 def _shortest(known: pl.Series, types: list[str]) -> list[str]:

@@ -62,6 +62,8 @@ thousandfold microseconds and nanoseconds"""
 LEAST = 100_000_000
 """seconds (1973): a smaller number of text may be anything, or yyyymmdd"""
 _FIRST_YEAR = 1900
+_ERA = 543
+"""years of the Buddhist era before year 0 of ours"""
 
 
 def types_of(data: Data, table: Table) -> dict[str, Type]:
@@ -336,20 +338,31 @@ def _strict(text: pl.Series) -> pl.Series:
 
 def formatted(values: pl.Series, kind: Type) -> pl.Series:
     """Texts (or integers, as 20261002135536) in the format of a type such as date:%d.%m.%Y as days, or of one such as
-    datetime:%d.%m.%Y %H:%M as instants in UTC; null where one is not so, or before 1900, as 27.03.26 is by %Y."""
+    datetime:%d.%m.%Y %H:%M as instants in UTC; null where one is not so, or before 1900, as 27.03.26 is by %Y. %EY is a
+    year of the Buddhist era, as Thai calendars have it: 2568 is 2025."""
     name, _, form = kind.partition(":")
+    is_of_era, form = "%EY" in form, form.replace("%EY", "%Y")
     if values.dtype.is_integer():
         values = values.cast(pl.String)
     if values.dtype != pl.String:
         return pl.Series(
             values.name, [None] * len(values), dtype=pl.Date if name == "date" else pl.Datetime("us", "UTC")
         )
+    values = _by_our_years(values) if is_of_era else values
     if name == "date":
         out = values.str.to_date(form, strict=False)
     else:
         out = values.str.to_datetime(form, time_unit="us", strict=False)
         out = out.dt.convert_time_zone("UTC") if "%z" in form else out.dt.replace_time_zone("UTC")
     return out.set((out.dt.year() < _FIRST_YEAR).fill_null(False), None)
+
+
+def _by_our_years(texts: pl.Series) -> pl.Series:
+    """Texts with the year of the Buddhist era that each has as ours, before they are read: in 2568 it has no 29
+    February, and in 2567 one; null where there is none."""
+    parts = texts.str.extract_groups(r"^(?<before>(?:.*?\D)?)(?<year>2[3-6]\d\d)(?<behind>(?:\D.*)?)$")
+    ours = pl.col("year").cast(pl.Int64) - _ERA
+    return parts.struct.unnest().select(pl.concat_str("before", ours, "behind")).to_series().alias(texts.name)
 
 
 def lists(values: pl.Series, kind: Type) -> pl.Series:
