@@ -11,7 +11,7 @@ import unseen
 from initiated import features, made
 
 from dmtl_cli.guess.columns.values import has_days, is_measured
-from dmtl_cli.guess.features.kinds import kind_of
+from dmtl_cli.guess.features.kinds import kind_of, refusal
 from dmtl_cli.guess.reading.files import CSV
 from dmtl_cli.guess.reading.texts import Text, settled
 
@@ -56,6 +56,8 @@ def of_items(kind: str, seed: int) -> np.ndarray:
         "pages": rng.normal(300, 90, n).clip(40),
         "minutes": rng.lognormal(6.2, 0.3, n),
         "cents": rng.normal(20_000, 4_000, n),
+        "prices": 10_000 * rng.lognormal(6, 0.7, n).astype(np.int64) + 9_000,
+        "kilometres": rng.lognormal(12, 0.7, n),
         "pages and one encyclopedia": np.append(rng.normal(300, 90, n).clip(40), 9_000),
         "codes that are as frequent": rng.integers(0, 500, n),
         "codes of any frequency": rng.choice(500, n, p=rng.dirichlet(np.ones(500))),
@@ -70,7 +72,7 @@ def of_items(kind: str, seed: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize("kind", ["pages", "minutes", "cents", "pages and one encyclopedia"])
+@pytest.mark.parametrize("kind", ["pages", "minutes", "cents", "prices", "pages and one encyclopedia"])
 def test_a_measure_of_items_is_a_number_under_any_name(kind: str, seed: int) -> None:
     found, options, why = kind_of("zq", pl.Series("zq", of_items(kind, seed)), None)
     assert (found, options) == ("numeric", {"num_buckets": 20}) and why.endswith(", spread as a measure is")
@@ -87,6 +89,15 @@ def test_a_measure_of_items_is_a_number_under_any_name(kind: str, seed: int) -> 
 )
 def test_codes_of_items_stay_codes(kind: str, seed: int) -> None:
     assert kind_of("zq", pl.Series("zq", of_items(kind, seed)), None)[0] == "categorical"
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_measure_of_which_each_item_has_one_of_its_own_is_no_id(seed: int) -> None:
+    measured, codes = (pl.Series("zq", of_items(kind, seed)) for kind in ("kilometres", "numbers of their own"))
+    assert refusal(measured, True, False) is None and kind_of("zq", measured, None)[0] == "numeric"
+    assert "a value of its own" in (refusal(codes, True, False) or "")
+    later = pl.Series("zq", np.arange(1_000) * 7 + 12_000)
+    assert "a value of its own" in (refusal(later, True, False) or ""), "given one after the other"
 
 
 @pytest.mark.parametrize(

@@ -107,7 +107,7 @@ def is_measured(x: pl.Series) -> bool:
     known = _in_steps(x.filter(x.is_finite()))
     low, size = span(known)[0], span(known)[1] - span(known)[0] + 1
     if len(known) < _EACH * max(_FILLED * size, known.n_unique()):
-        return _is_hill(known.to_numpy())
+        return _is_hill(known.to_numpy()) or _is_hill(known.to_numpy(), by_log=True)
     counts = np.bincount((known - low).cast(pl.Int64).to_numpy())
     edge = _EDGE * size
     near = int(np.convolve(counts, np.ones(3), "same").argmax())
@@ -115,11 +115,11 @@ def is_measured(x: pl.Series) -> bool:
 
 
 def _in_steps(x: pl.Series) -> pl.Series:
-    """Whole numbers of which all are multiples of one, as prices in steps of 500 are, divided by it; others, and those
-    that a float does not have exactly, as they are."""
+    """Whole numbers of which all are one number of steps from another, as prices in steps of 500 or those that end with
+    990 are, divided by it; others, and those that a float does not have exactly, as they are."""
     if not len(x) or max(map(abs, span(x))) >= _EXACT or (x != x.round()).any():
         return x
-    step = int(np.gcd.reduce(x.cast(pl.Int64).to_numpy()))
+    step = int(np.gcd.reduce((x - x.min()).cast(pl.Int64).to_numpy()))
     return x / step if step > 1 else x
 
 
@@ -128,21 +128,30 @@ def _neighbours(counts: np.ndarray) -> float:
     return float(pl.DataFrame({"a": counts[:-1], "b": counts[1:]}).select(pl.corr("a", "b", method="spearman")).item())
 
 
-def _is_hill(x: np.ndarray) -> bool:
+def _is_hill(x: np.ndarray, *, by_log: bool = False) -> bool:
     """Whether numbers of which each comes seldom rise and fall in the pieces of their range, with few at both ends, and
-    each number of a piece comes as often as chance has it: of codes some are frequent and those beside them are not."""
+    each number of a piece comes as often as chance has it: of codes some are frequent and those beside them are not.
+
+    Args:
+        by_log: whether pieces are of one ratio, as for what has a long tail, and not of one length.
+    """
     if len(x) < _HILL:
         return False
     x = x[(x >= np.quantile(x, _TAILS)) & (x <= np.quantile(x, 1 - _TAILS))]
     low, size = float(x.min()), float(x.max() - x.min()) + 1
-    if size < _EACH * _PIECES:
+    if size < _EACH * _PIECES or (by_log and low <= 0):
+        return False
+    edges = (np.geomspace if by_log else np.linspace)(low, low + size, _PIECES + 1)
+    if (lengths := np.diff(edges)).min() < 1:
         return False
     number, times = np.unique(x, return_counts=True)
-    piece = ((number - low) * _PIECES / size).astype(np.int64)
+    piece = np.clip(np.searchsorted(edges, number, "right") - 1, 0, _PIECES - 1)
     rows = np.bincount(piece, times, _PIECES)
-    usual = rows * _PIECES / size
+    usual = rows / lengths
     variance = float((times**2 / usual[piece]).sum() - len(x)) / (size - _PIECES)
     foot = max(rows[0], rows[-1]) <= _FOOT * rows.max()
+    if by_log and not _PIECES / 4 <= rows.argmax() < _PIECES * 3 / 4:  # as of numbers that get rarer, as ids by age
+        return False
     return bool(variance <= _ROUGH and foot and _neighbours(rows) >= _SMOOTH)
 
 

@@ -23,6 +23,7 @@ from dmtl_cli.guess.columns.values import (
     free,
     has_days,
     is_constant,
+    is_measured,
     mean,
     share,
     span,
@@ -328,7 +329,8 @@ def refusal(s: pl.Series, own: bool, is_time: bool, items: pl.Series | None = No
         return dated
     least = _OWN_TEXT if text and own else _OWN
     own_value = (text or s.dtype.is_integer()) and len(known) > _FEW and known.n_unique() > least * len(known)
-    if own_value and not words.says(c, words.NUMBER) and not (text and separator_in(c, known, items)):
+    measured = not text and is_measured(known.cast(pl.Float64))  # as a distance is, to the metre
+    if own_value and not (measured or words.says(c, words.NUMBER) or (text and separator_in(c, known, items))):
         nearly = "" if known.n_unique() == len(s) else "nearly "
         return f"{nearly}a value of its own for every {'id' if own else 'row'}"
     return _titles(known) if text and own and words.says(c, words.TITLE) else None
