@@ -21,6 +21,7 @@ from worlds import BASE, DAYS, Project
 from dmtl_cli.config.data import Data, Events, SideTable
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.export import Export as Section
+from dmtl_cli.config.expressions import timed_of
 from dmtl_cli.data.log.checked.checks import is_time
 from dmtl_cli.data.log.reader import Log
 from dmtl_cli.data.log.served import chosen, days_told
@@ -190,26 +191,89 @@ def test_times_of_a_database_in_another_zone(tmp_path: Path) -> None:
     assert ids(_in_tokyo(log(tmp_path, other)), "at < NOW()") == [0]
 
 
-def test_a_number_that_says_never_is_the_beginning_of_1970(tmp_path: Path) -> None:
-    """As 0 in a column of seconds: it may be named in the condition, and what counts stays a number."""
-    end = [int((MIDNIGHT + dt.timedelta(hours=h)).replace(tzinfo=dt.UTC).timestamp()) for h in (-1, 1)]
-    table(tmp_path, pl.DataFrame({"i": range(4), "ends": [*end, 0, None], "stock": [1, 1, 1, 2_000]}))
+def seconds(at: dt.datetime) -> int:
+    return int(at.replace(tzinfo=dt.UTC).timestamp())
+
+
+@pytest.mark.parametrize(
+    ("values", "never"),
+    [
+        (lambda at: at, dt.datetime(9999, 12, 31)), (lambda at: at.isoformat(), "9999-12-31T00:00:00"),
+        (seconds, 253_402_300_799), (lambda at: 1_000 * seconds(at), 253_402_300_799_000), (seconds, 0), (seconds, -1),
+        (lambda at: (at + dt.timedelta(hours=9)).date(), dt.date(9999, 12, 31)),
+        (lambda at: int(f"{at + dt.timedelta(hours=9):%Y%m%d}"), 99_991_231),
+        (lambda at: int(f"{at + dt.timedelta(hours=9):%Y%m%d}"), 0), (lambda at: at.isoformat(), ""),
+        (seconds, None), (seconds, float("nan")),
+    ],
+)  # fmt: skip
+def test_what_never_ends_is_served_however_it_says_so(tmp_path: Path, values: Any, never: Any) -> None:
+    """As `until` reads it, with the condition that `init` writes."""
+    ends = [values(MIDNIGHT + dt.timedelta(hours=h)) for h in (-30, -25, 48, 72)]
+    kind = pl.Float64 if isinstance(never, float) else None
+    table(tmp_path, pl.DataFrame({"i": range(5), "ends": pl.Series([*ends, never], dtype=kind)}))
     mine = _in_tokyo(log(tmp_path, SideTable(path="items.parquet", key="i")))
-    assert ids(mine, "ends > NOW()") == [1] and ids(mine, "ends = 0 OR ends > NOW()") == [1, 2]
-    assert ids(mine, "(ends > NOW() OR ends IS NULL) AND stock >= 1") == [1, 3]
+    number = " OR ends <= 0" if isinstance(never, int | float) or never is None else ""
+    assert ids(mine, f"ends IS NULL{number} OR ends > NOW()") == [2, 3, 4]
+    assert ids(mine, "ends <= NOW()") == [0, 1, *([4] if never in (0, -1) else [])]
+
+
+def test_what_is_not_compared_with_the_clock_stays_what_it_is(tmp_path: Path) -> None:
+    """A seller's number is as large as seconds since 1970, a season's day is compared as text."""
+    columns = {"seller": [4_006_381_333_930 + k for k in range(4)], "season": ["2026-03-02"] * 3 + ["2026-03-09"]}
+    ends = [None, MIDNIGHT + dt.timedelta(days=1), MIDNIGHT - dt.timedelta(days=1), None]
+    table(tmp_path, pl.DataFrame({"i": range(4), **columns, "ends": ends}))
+    mine = _in_tokyo(log(tmp_path, SideTable(path="items.parquet", key="i")))
+    there = "(ends IS NULL OR ends > NOW())"
+    assert ids(mine, f"{there} AND seller <> 4006381333930") == [1, 3]
+    assert ids(mine, f"{there} AND seller NOT IN (4006381333930, 4006381333933)") == [1]
+    assert ids(mine, f"{there} AND season = '2026-03-02' AND NOT (seller % 2 = 1)") == [0]
+    assert ids(mine, "CASE WHEN seller > 4006381333931 THEN ends > NOW() ELSE season LIKE '%02' END") == [0, 1]
+
+
+def test_a_few_old_seconds_are_times_too(tmp_path: Path) -> None:
+    """Of 2000, which alone may be any number; those to come are not there yet."""
+    times = [946_684_800, *(seconds(MIDNIGHT + dt.timedelta(days=d)) for d in (-3, -2, 1, 2))]
+    table(tmp_path, pl.DataFrame({"i": range(5), "published": times}))
+    mine = _in_tokyo(log(tmp_path, SideTable(path="items.parquet", key="i")))
+    assert ids(mine, "published <= NOW()") == [0, 1, 2]
+
+
+@pytest.mark.parametrize("values", [[3, 0, 7], ["soon", None, "2026-03-02"], [True, False, None], [2024, 2025, 2027]])
+def test_what_is_no_time_is_refused(tmp_path: Path, values: list[Any]) -> None:
+    table(tmp_path, pl.DataFrame({"i": range(3), "x": values}))
+    mine = _in_tokyo(log(tmp_path, SideTable(path="items.parquet", key="i")))
+    with pytest.raises(UserError, match=r"items\.parquet: column x is compared with a time, and has values") as refused:
+        chosen(mine, DAY, "x < NOW() OR i = 1")
+    assert refused.value.code == Exit.DATA
+
+
+@pytest.mark.parametrize("kind", [pl.String, pl.Int64, pl.Float64, pl.Datetime, pl.Date, pl.Null])
+def test_a_time_that_no_item_has_yet(tmp_path: Path, kind: Any) -> None:
+    table(tmp_path, pl.DataFrame({"i": range(3), "gone": pl.Series([None] * 3, dtype=kind)}))
+    mine = _in_tokyo(log(tmp_path, SideTable(path="items.parquet", key="i")))
+    assert ids(mine, "gone IS NULL OR gone > NOW()") == [0, 1, 2]
 
 
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
         ([DAY], True), ([MIDNIGHT, None], True), (["2026-03-02", None], True), (["2026-03-02T10:00:00Z"], True),
-        (["20260302"], True), ([20260302, 0], True), ([1_772_409_600.5, -1.0], True), ([1_772_409_600_000], True),
-        (["2026-03-02", "soon"], False), (["a"], False), ([3, 1_772_409_600], False), ([0, None], False),
-        ([None], False), ([True], False), ([["2026-03-02"]], False),
+        (["20260302"], True), ([20260302, 20260303, 0], True), ([1_772_409_600.5], True), ([1_772_409_600_000], True),
+        ([1_772_409_600, 1_772_409_700, 3], True), (["2026-03-02", "soon"], False), (["a"], False),
+        ([3, 1_772_409_600], False), ([0, None], False), ([None], False), ([True], False), ([["2026-03-02"]], False),
     ],
 )  # fmt: skip
 def test_what_is_a_time(values: list[Any], expected: bool) -> None:
     assert is_time(pl.Series("x", values)) is expected
+
+
+def test_which_columns_the_clock_is_compared_with() -> None:
+    assert timed_of("(a IS NULL OR a > NOW()) AND b = 1 AND NOT (c.d + INTERVAL '1 day' <= CURRENT_DATE)") == [
+        "a",
+        "c.d",
+    ]
+    assert timed_of("COALESCE(a, b) > NOW() OR x = 'NOW()'") == ["a", "b"] and timed_of("a = 1") == []
+    assert timed_of("CASE WHEN k = 1 THEN a > NOW() ELSE b > 3 END") == ["a"]
 
 
 def test_a_column_that_json_writes_only_where_it_has_a_value(tmp_path: Path) -> None:

@@ -357,6 +357,22 @@ def test_a_click_is_a_kind_of_what_came(tmp_path: Path) -> None:
             pl.DataFrame(rows, ["impression_id", "act"], orient="row"), tmp_path / "log/acts", f"day={day}", "parquet"
         )
         opened[day] = sum("open" in of for of in kinds)
+    _, out = config_of(tmp_path / "log", "--conversion", "save")
+    assert "whether there is a row in acts" in out and "each has" not in out, out
     config, _ = config_of(tmp_path / "log", "--click", "open", "--conversion", "save")
     assert config["data"]["events"]["click"] == "act_open"
     assert checked(tmp_path / "log")["labels"]["clicks"] == opened[DAYS[0]]
+
+
+def test_a_kind_that_each_row_has_is_named_beside_the_click(tmp_path: Path) -> None:
+    """Whether there is a row is then the same as that kind."""
+    for day in DAYS:
+        write(shown(day), tmp_path / "log/impressions", f"day={day}", "parquet")
+        keys = [f"{day[-2:]}-{k}" for k in range(0, 1500, 5)]
+        rows = [(k, "open") for k in keys] + [(k, "save") for k in keys[::3]] + [(k, "hide") for k in keys[1::4]]
+        write(
+            pl.DataFrame(rows, ["impression_id", "act"], orient="row"), tmp_path / "log/acts", f"day={day}", "parquet"
+        )
+    config, out = config_of(tmp_path / "log", "--conversion", "save")
+    assert config["data"]["events"]["click"] == "clicked"
+    assert "whether there is a row in acts/day={day}.parquet; each has act_open" in " ".join(out.split()), out

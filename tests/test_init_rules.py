@@ -175,6 +175,7 @@ REFUSED: dict[str, tuple[list[str], list[str]]] = {
     "types": (["--where", "ts > 'a'"], ["--where: "]),
     "served: no column": (["--export-items", "stok > 3"], ["--export-items: ", "has no column stok", "stock"]),
     "served: no condition": (["--export-items", "stock"], ["--export-items: expected true or false of each row"]),
+    "served: a column called today": (["--export-items", "today = 1"], ["names no column", "in double quotes"]),
     "served: a time of day": (["--export-items", "inlagd > CURRENT_TIME"], ["--export-items: expected an expression"]),
     "a moment": (["--where", "ts > now()"], ["--where: expected an expression of a row alone, which now is not"]),
     "served: no expression": (["--export-items", "stock >"], ["--export-items: expected an SQL expression"]),
@@ -272,7 +273,9 @@ def test_an_age_is_of_each_day_as_it_was(tmp_path: Path, rule: str, written: str
 
 def test_a_guess_that_a_person_s_rule_says_too_is_not_written(tmp_path: Path) -> None:
     """A state as of the log's end would leave out of past days what a rule with times has there."""
-    gone = [f"2026-03-0{k % 3 + 1} 09:00:00" if k % 4 == 0 else None for k in N]
+    last = np.array(_days()) == DAY
+    seldom = {*np.argsort(np.bincount(drawn(0)["item"][last], minlength=ITEMS))[:20].tolist()}
+    gone = [f"2026-03-0{k % 3 + 1} 09:00:00" if k in seldom else None for k in N]
     states_ = ["sold" if g else "active" for g in gone]
     plain = STATES.drop("status", "aktiv", "stock").with_columns(
         pl.Series("status", states_), pl.Series("sold_on", gone, dtype=pl.String)

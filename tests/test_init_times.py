@@ -170,6 +170,8 @@ def test_years_of_the_buddhist_era() -> None:
     at, old = (dt.datetime(*day, tzinfo=dt.UTC) for day in ((2024, 2, 29, 6, 20), (1925, 2, 1)))
     assert made == [at, None, None, None, None, old]
     assert formatted(pl.Series(["2568-12-31"]), "date:%EY-%m-%d").to_list() == [dt.date(2025, 12, 31)]
+    bengali = pl.Series(["পরীক্ষা ২০২৫", "৩১/১২/২৫৬৮"])
+    assert formats_of(bengali) == [] and formatted(bengali, "date:%d/%m/%EY").null_count() == 2, "digits of any script"
     assert formats_of(pl.Series("d", ["01/02/2568", "01/02/2025"])) == ["date:%d/%m/%Y", "date:%m/%d/%Y"], "of both"
 
 
@@ -215,7 +217,7 @@ def test_a_time_with_a_zone_is_an_instant() -> None:
         ("datetime:%d.%m.%Y %I:%M", "%H or %I with %p in a format of datetime, got '%d.%m.%Y %I:%M'"),
         ("date:%d.%m.%Y %H:%M", "expected day, month and year alone in a format of date"),
         ("date:%d.%Y", "expected day, month and year alone"), ("datetime:%d.%m.%Y %H:%M %Q", "and %z, got %Q"),
-        ("date:%d.%m.%E", "got %E"),
+        ("date:%d.%m.%E", "got %E"), ("date:%EY%m%d", "expected a sign that is no number on both sides of %EY"),
     ],
 )  # fmt: skip
 def test_a_format_that_is_none_is_refused(tmp_path: Path, kind: str, said: str) -> None:

@@ -17,6 +17,8 @@ _NAMED = {"Column", "FieldByName", "Literal"}
 """nodes below which are names and values alone, whatever they say"""
 _WITHIN = {"Over", "Rolling", "SubPlan", "Implode"}
 """nodes of an aggregate that give more than one value, or look at other rows"""
+_LOGIC = {"And", "Or", "LogicalAnd", "LogicalOr", "Xor"}
+"""operators between conditions"""
 _CLOCK = re.compile(r"\b(NOW|CURRENT_(?:DATE|TIME|TIMESTAMP)|LOCALTIME(?:STAMP)?)\b", re.I)
 _ESCAPED = re.compile(r"\bI?LIKE\s*\(?\s*('(?:[^']|'')*\\[%_](?:[^']|'')*')", re.I)
 _QUOTED = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")*\"""")
@@ -186,6 +188,45 @@ def _names(root: str, fields: list[str]) -> list[str]:
 def sources_with_clock(text: str) -> list[str]:
     """As `sources_of`, of an expression that may ask which moment it is."""
     return sources_of(at_any_time(text))
+
+
+def timed_of(text: str) -> list[str]:
+    """The columns of an expression that are compared with the clock, or with another moment, as `sources_of` names
+    them: of `ends > NOW() OR id = 3` ends."""
+    return sorted({".".join(path) for path in _timed(_parsed(at_any_time(text))[1])})
+
+
+def _timed(tree: Any) -> Iterator[tuple[str, ...]]:
+    parts = _joined_by_logic(tree)
+    if parts is not None:
+        for part in parts:
+            yield from _timed(part)
+    elif _has_moment(tree):
+        yield from _columns(tree)
+
+
+def _joined_by_logic(tree: Any) -> list[Any] | None:
+    """The conditions that a node joins, or gives one of; None where it is one itself."""
+    if not isinstance(tree, dict):
+        return tree if isinstance(tree, list) else None
+    ((name, node),) = tree.items() if len(tree) == 1 else (("", tree),)
+    if name == "BinaryExpr" and node["op"] in _LOGIC:
+        return [node["left"], node["right"]]
+    if name == "Ternary":
+        return [node["predicate"], node["truthy"], node["falsy"]]
+    if name == "Cast" and node["dtype"] == {"Literal": "Boolean"}:
+        return [node["expr"]]
+    return node["input"] if name == "Function" and node["function"] == {"Boolean": "Not"} else None
+
+
+def _has_moment(tree: Any) -> bool:
+    """Whether a time or a day stands in it."""
+    if isinstance(tree, dict):
+        value = tree.get("Scalar")
+        return (isinstance(value, dict) and bool({"Datetime", "Date"} & value.keys())) or any(
+            map(_has_moment, tree.values())
+        )
+    return isinstance(tree, list) and any(map(_has_moment, tree))
 
 
 def aggregated_of(text: str) -> list[str]:

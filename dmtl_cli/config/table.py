@@ -66,6 +66,8 @@ def _type(text: str) -> str:
         raise ValueError(
             f"expected %a, %d, %m, %b, %B, %Y, %EY, %y, %H, %I, %M, %S, %.f, %3f, %p and %z, got %{min(unknown)}"
         )
+    if re.search(r"%(\w|3f)%EY|%EY%\w", form):
+        raise ValueError(f"expected a sign that is no number on both sides of %EY, as in %d/%m/%EY, got {form!r}")
     day = "d" in there and there & {*"mbB"} and there & {*"Yy", "EY"}
     clock = bool(there & {*"HI"}) and "M" in there and ("I" in there) == ("p" in there)
     if not day or (not clock if kind == "datetime" else bool(there & {*"HIMSpz", ".f", "3f"})):

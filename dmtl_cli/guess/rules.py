@@ -12,8 +12,16 @@ import polars as pl
 
 from dmtl_cli.config.days import before
 from dmtl_cli.config.errors import Exit, UserError, did_you_mean
-from dmtl_cli.config.expressions import as_of, is_closed, reads_clock, sources_of, sources_with_clock, with_quotes
-from dmtl_cli.data.log.checked.checks import Checked, is_time
+from dmtl_cli.config.expressions import (
+    as_of,
+    is_closed,
+    reads_clock,
+    sources_of,
+    sources_with_clock,
+    timed_of,
+    with_quotes,
+)
+from dmtl_cli.data.log.checked.checks import Checked
 from dmtl_cli.guess.columns.objects import shortened
 from dmtl_cli.guess.columns.roles import Guess, Roles
 from dmtl_cli.guess.columns.sql import in_brackets
@@ -34,6 +42,7 @@ _STATES = 8  # values of a state, of what is there and of what has ended
 _AS_SAID = "as --outcomes says"
 _SUCH = "such as \"plan <> 'staff'\""
 _TODAY = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|(?<![\w.])(?P<c>now|today)(?![\w.])(?:\s*\(\s*\))?""", re.I)
+_IN_QUOTES = "now and today are the moment: a column of such a name stands in double quotes"
 WHERE, ITEMS, WITHIN, OUTCOMES = "--where", "--export-items", "--within", "--outcomes"
 
 
@@ -81,7 +90,8 @@ class Rules:
             except ValueError as e:
                 raise UserError(f"{option}: {e}", _SUCH, Exit.USAGE) from None
             if not named:
-                raise UserError(f"{option}: {text} names no column", _SUCH, Exit.USAGE)
+                hint = _IN_QUOTES if option == ITEMS and reads_clock(text) else _SUCH
+                raise UserError(f"{option}: {text} names no column", hint, Exit.USAGE)
             if not is_closed(text):
                 what = f"{option}: expected a condition that can stand beside others, got {text!r}"
                 raise UserError(what, "leave out comments and AS", Exit.USAGE)
@@ -174,8 +184,12 @@ def items_to_serve(condition: str, table: Table, key: str, newest: dt.date | Non
         raise UserError(what, f"it has {', '.join(names)}", Exit.USAGE)
     rows = _newest_rows(table, key)
     if reads_clock(condition):
+        checked = Checked(rows, path_of(table), 0)
+        try:
+            rows = rows.with_columns([checked.on_clock(c, "UTC") for c in timed_of(condition)])
+        except UserError as e:
+            raise UserError(f"{ITEMS}: {e.message}", e.hint, Exit.USAGE) from None
         condition = as_of(condition, before(newest or dt.date.today(), -1))
-        rows = rows.with_columns(Checked(rows, "", 0).on_clock(c, "UTC") for c in named if is_time(rows[c]))
     holds = _holds(ITEMS, condition, replace(table, frame=rows), Roles(), {})
     assert holds is not None
     return holds.fill_null(False)

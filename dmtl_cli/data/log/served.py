@@ -4,7 +4,7 @@ rows of the events where there is no table."""
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import polars as pl
@@ -12,11 +12,11 @@ import polars as pl
 from dmtl_cli.config.data import Data
 from dmtl_cli.config.days import before
 from dmtl_cli.config.errors import UserError
-from dmtl_cli.config.expressions import as_of, reads_clock, sources_of
+from dmtl_cli.config.expressions import as_of, reads_clock, sources_of, timed_of
 from dmtl_cli.config.table import SERVED
 from dmtl_cli.config.table import Table as Section
 from dmtl_cli.data.log import memory
-from dmtl_cli.data.log.checked.checks import Checked, is_time
+from dmtl_cli.data.log.checked.checks import Checked
 from dmtl_cli.data.log.checked.day import ID
 from dmtl_cli.data.log.files.shares import share_groups
 from dmtl_cli.data.log.files.table import Table, missing
@@ -64,8 +64,7 @@ def chosen(log: Log, day: dt.date, condition: str) -> Chosen:
         days = days_told(log, day)
         place = "the day's events" if len(days) == 1 else f"the events of {len(days)} days"
         rows, file = _of_events(log, days, columns), log.find(day).events[0]
-        if reads_clock(condition):
-            rows = _by_clock(rows, columns, file, log.data, log.data.events, log.data.clocks_of_events[0])
+        rows = _by_clock(condition, rows, file, log.data, log.data.events, log.data.clocks_of_events[0])
         return _chosen(condition, text, rows, file, place)
     entities = log.beside("item", day, before(day, -1), ())
     assert entities is not None and entities.table is not None, "a config with a condition has the table"
@@ -74,9 +73,8 @@ def chosen(log: Log, day: dt.date, condition: str) -> Chosen:
     there = [c for c in columns if table.has(c)]
     memory.check_table(table, {*entities.columns, *there}, limit=log.max_memory)
     rows, file = entities.listed({c: c for c in there}), table.files[0]
-    if reads_clock(condition):
-        zone = log.data.items.version_timezone or log.data.timezone
-        rows = _by_clock(rows, there, file, log.data, log.data.items, zone)
+    zone = log.data.items.version_timezone or log.data.timezone
+    rows = _by_clock(condition, rows, file, log.data, log.data.items, zone)
     return _chosen(condition, text, rows, file, "the table of items")
 
 
@@ -111,20 +109,20 @@ def _of_events(log: Log, days: list[dt.date], columns: list[str]) -> pl.DataFram
 
 
 def _by_clock(
-    rows: pl.DataFrame, columns: Sequence[str], file: File, data: Data, section: Section, zone: str | None
+    condition: str, rows: pl.DataFrame, file: File, data: Data, section: Section, zone: str | None
 ) -> pl.DataFrame:
-    """Rows with each time as the clock of data.timezone shows it, which a condition compares with what that shows.
+    """Rows with what a condition compares with the clock as that of data.timezone shows it; those of one that asks no
+    clock as they are.
 
     Args:
         zone: of times that name none.
 
     Raises:
-        UserError: 78 there are instants, and no data.timezone.
+        UserError: 65 it is no time; 78 there are instants, and no data.timezone.
     """
-    times = {c: bool(data.is_zoneless(section, c)) for c in columns if is_time(rows[c])}
-    return rows.with_columns(
-        Checked(rows, file, 0).on_clock(c, data.timezone, zoneless=z, zone=zone) for c, z in times.items()
-    )
+    timed = [c for c in timed_of(condition) if c in rows.columns] if reads_clock(condition) else []
+    checked, zoneless = Checked(rows, file, 0), {c: bool(data.is_zoneless(section, c)) for c in timed}
+    return rows.with_columns(checked.on_clock(c, data.timezone, zoneless=zoneless[c], zone=zone) for c in timed)
 
 
 def _chosen(condition: str, text: str, rows: pl.DataFrame, file: File, place: str) -> Chosen:

@@ -68,7 +68,7 @@ def _lost(texts: pl.Series, kind: str) -> int:
 
 def _of_era(texts: pl.Series) -> Callable[[str], str]:
     """Types of texts whose years are of the Buddhist era, as none of a log is far beyond 2400."""
-    years = texts.str.extract(r"(?:^|\D)(\d{4})(?:\D|$)").cast(pl.Int64)
+    years = texts.str.extract(r"(?:^|[^0-9])([0-9]{4})(?:[^0-9]|$)").cast(pl.Int64)  # \d is a digit of any script
     is_of_era = not years.null_count() and bool(years.is_between(*_BUDDHIST).all())
     return lambda kind: kind.replace("%Y", "%EY") if is_of_era else kind
 

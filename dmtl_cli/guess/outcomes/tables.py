@@ -325,6 +325,7 @@ def with_asked(events: Table, found: Sequence[Outcomes], rule: str | None) -> li
         made = {free(f"{_WORDS[word]}_{c.replace('.', '_')}", taken): f"{word}({sql_column(c)})" for c, word in mine}
         for c, value in sorted(of for of in lists if of[0] in one.left):
             made[free(_name_of_list(c, value), taken | made.keys())] = _of_list(c, value)
+            lists.remove((c, value))
         more = {c: f"MAX({sql_column(c)})" for c in one.left if c in asked}
         asked -= more.keys()
         left = tuple(c for c in one.left if c not in (*more, *named))
@@ -411,9 +412,18 @@ def tell_made(roles: Roles, events: Table, later: Sequence[Outcomes]) -> None:
         where, text = places.get(guess.column, ("", "")) if guess else ("", "")
         if (found := _COUNTED.fullmatch(text)) and _NAMED in guess.why:
             of = f" where {found[1]}" if found[1] else ""
-            both = events.on_days_of(made_of[guess.column]).frame[guess.column]
-            why = f"{share_of(both)}, whether there is a row in {where}{of}"
-            setattr(roles, role, replace(guess, why=why))
+            frame = events.on_days_of(made_of[guess.column]).frame
+            why = f"{share_of(frame[guess.column])}, whether there is a row in {where}{of}"
+            flags = [
+                flag
+                for one in later
+                if guess.column in one.columns
+                for by in one.states.values()
+                for flag in by.values()
+            ]
+            rows = frame.filter(frame[guess.column])
+            always = [c for c in flags if c != guess.column and c in rows and rows[c].all()]
+            setattr(roles, role, replace(guess, why=f"{why}; each has {' and '.join(always)}" if always else why))
     roles.outcomes.extend(Guess(c, f"of {where}") for c, (where, _) in places.items() if c not in roles.taken)
 
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from dmtl_cli.config.expressions import reads_clock, sources_with_clock
+from dmtl_cli.config.expressions import reads_clock, sources_with_clock, timed_of
 from dmtl_cli.guess.columns import languages, words
 from dmtl_cli.guess.columns.ends import End, ended
 from dmtl_cli.guess.columns.roles import Guess
 from dmtl_cli.guess.columns.sql import comment, in_brackets, quoted, sql_name, sql_text, sql_texts
-from dmtl_cli.guess.columns.values import share
+from dmtl_cli.guess.columns.values import FEW, share
 from dmtl_cli.guess.sides.side_tables import Side
 from dmtl_cli.guess.sides.states import Shown, Value, Withdrawn
 
@@ -223,12 +223,14 @@ class Served:
     @property
     def _sure(self) -> list[Live]:
         """Those that are written: none where most of the log's items are not in the table, or all that one leaves out
-        has ended, is left out by times, or by a person's condition."""
+        has ended. Of states also none of which times, or a person's condition of them, leave out all that it does, and
+        not a few items alone, of which that may be chance."""
         sure = [one for one in self._guessed if one.is_sure] if self.listed >= _HALF else []
         times = [one for one in sure if one.tells in (_ENDED, _UNBORN)]
         gone = [~one.holds for one in times] + [s for s in (self.ended,) if s is not None]
-        gone += [~self.holds] if self.holds is not None and self.holds.any() else []
-        return [one for one in sure if (one in times and not self._has_ended(one.holds)) or not _covered(one, gone)]
+        gone += [~self.holds] if self.holds is not None and self.holds.any() and self._names_ends else []
+        sure = [one for one in sure if not self._has_ended(one.holds)]
+        return [one for one in sure if one in times or (~one.holds).sum() < FEW or not _covered(one, gone)]
 
     def _has_ended(self, holds: pl.Series) -> bool:
         """Whether all items that a condition leaves out have ended."""
@@ -259,6 +261,12 @@ class Served:
     def _asks_clock(self) -> bool:
         """Whether a person's condition says of each day what was there then."""
         return self.asked is not None and reads_clock(self.asked)
+
+    @property
+    def _names_ends(self) -> bool:
+        """Whether a person's condition says by the clock when items end: by a column that tells it."""
+        ends = {self.until, *(one.column for one in self.columns if one.tells == _ENDED)}
+        return self.asked is not None and bool(ends & {*timed_of(self.asked)}) and self._asks_clock
 
     @property
     def warning(self) -> str | None:

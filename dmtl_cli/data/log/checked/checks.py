@@ -332,18 +332,40 @@ class Checked:
     def on_clock(
         self, column: str, timezone: str | None, *, zoneless: bool = False, zone: str | None = None
     ) -> pl.Series:
-        """Dates, or times without a zone as the clock of data.timezone shows them, of what `local` takes and gives. A
-        number that says never, as 0, stays that number of 1970, which a condition may name."""
+        """Dates, or times without a zone as the clock of data.timezone shows them, of what `local` takes and gives, to
+        be compared with it. What says that it never comes, as `ends` knows it, is of the end of the year 9999; a number
+        that is not above 0 stays that number, of days or microseconds of 1970; an empty text is null.
+
+        Raises:
+            UserError: as `local`, and 65 they are no times.
+        """
         s = self.frame[column]
-        found = self.local(column, timezone, zoneless=zoneless, zone=zone).alias(column)
-        if found.dtype == pl.Date:
-            return found
-        found = found.dt.convert_time_zone(timezone or "UTC").dt.replace_time_zone(None).dt.cast_time_unit("us")
-        return (
-            found.zip_with((s > 0).fill_null(True), s.cast(pl.Int64).cast(found.dtype))
-            if s.dtype.is_numeric()
-            else found
+        s = s.fill_nan(None) if s.dtype.is_float() else s
+        s = s.set(s.str.contains(r"^\s*$").fill_null(False), None) if s.dtype == pl.String else s
+        known = ends(s)
+        if known.count() and not is_time(known):
+            got = known.drop_nulls()[0]
+            what = (
+                f"{self.file}: column {column} is compared with a time, and has values such as {got!r}, which are none"
+            )
+            raise UserError(
+                what, f"name its type in data.types, such as {column}: datetime, or leave the comparison out"
+            )
+        nothing = pl.Series([None], dtype=pl.Datetime("us")).new_from_index(0, len(s))
+        found = (
+            self.of(known.alias(column).to_frame()).local(column, timezone, zoneless=zoneless, zone=zone)
+            if known.count()
+            else nothing
         )
+        if found.dtype != pl.Date and known.count():
+            found = found.dt.convert_time_zone(timezone or "UTC").dt.replace_time_zone(None).dt.cast_time_unit("us")
+        never = pl.lit(dt.datetime(9999, 12, 31)).cast(found.dtype)
+        if s.dtype.is_numeric():
+            small = pl.col("s").cast(pl.Int64, strict=False).cast(found.dtype, strict=False)
+            never = pl.when(pl.col("s") <= 0).then(small).otherwise(never)
+        rows = pl.DataFrame({"s": s, "x": found})
+        made = pl.when(pl.col("x").is_null() & pl.col("s").is_not_null()).then(never).otherwise(pl.col("x"))
+        return rows.select(made.alias(column)).to_series()
 
     def _moment(self, column: str, timezone: str | None, nulls: bool, zone: str = "UTC") -> pl.Series:
         """A date, or an instant in UTC: see `date`. `zone`: of texts that name none."""
@@ -384,11 +406,11 @@ class Checked:
 
 def is_time(values: pl.Series) -> bool:
     """Whether values are times or days, as `Checked.local` reads them: of that type, texts that all are, or numbers of
-    which all above 0 are."""
-    if values.dtype.is_numeric():
-        known = values.cast(pl.Float64).filter((values > 0).fill_null(False))
-        return bool(len(known)) and bool((known.is_between(*_DAYS) | (known >= INSTANT)).all())
+    which most are."""
     known = values.drop_nulls()
+    if values.dtype.is_numeric():
+        x = known.cast(pl.Float64)
+        return float((x.is_between(*_DAYS) | (x >= INSTANT)).mean() or 0) > 0.5  # type: ignore[arg-type]
     if values.dtype != pl.String:
         return isinstance(values.dtype, (pl.Date, pl.Datetime))
     days = known.str.replace_all("-", "").str.to_date("%Y%m%d", strict=False)

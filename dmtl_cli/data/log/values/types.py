@@ -360,7 +360,7 @@ def formatted(values: pl.Series, kind: Type) -> pl.Series:
 def _by_our_years(texts: pl.Series) -> pl.Series:
     """Texts with the year of the Buddhist era that each has as ours, before they are read: in 2568 it has no 29
     February, and in 2567 one; null where there is none."""
-    parts = texts.str.extract_groups(r"^(?<before>(?:.*?\D)?)(?<year>2[3-6]\d\d)(?<behind>(?:\D.*)?)$")
+    parts = texts.str.extract_groups(r"^(?<before>(?:.*?[^0-9])?)(?<year>2[3-6][0-9]{2})(?<behind>(?:[^0-9].*)?)$")
     ours = pl.col("year").cast(pl.Int64) - _ERA
     return parts.struct.unnest().select(pl.concat_str("before", ours, "behind")).to_series().alias(texts.name)
 
