@@ -50,9 +50,7 @@ Out = Annotated[
 K = Annotated[int, typer.Option("-k", metavar="N", min=1, help="How many items.")]
 ExcludeSeen = Annotated[
     bool,
-    typer.Option(
-        "--exclude-seen", metavar="", help="Leave out what the user clicked on the export's day, or in its seen_days."
-    ),
+    typer.Option("--exclude-seen", metavar="", help="Leave out what the user has seen: see export.seen and seen_days."),
 ]
 Verify = Annotated[
     bool, typer.Option("--verify", metavar="", help="Hash every file of the export first, not only its size.")

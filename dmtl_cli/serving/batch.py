@@ -137,7 +137,7 @@ def recommend_to(
 
     Args:
         users: as `read_users` gives them.
-        exclude_seen: leave out the items that a known user clicked on the export's day, or in its `seen_days`.
+        exclude_seen: leave out what a known user has seen, as `export.seen` and `seen_days` say.
         among: [I] whether an item of the export may be given at all.
         slice_size: users at a time: memory does not grow with users.
 

@@ -337,7 +337,7 @@ class Export:
 
         Args:
             user: a user id as text, whatever its type in the log; None: a guest, with `values`.
-            exclude_seen: leave out the items that the user clicked on the export's day, or in its `seen_days`.
+            exclude_seen: leave out what the user has seen, as `export.seen` and `seen_days` say.
             values: raw values by feature name as JSON has them, in place of what is stored of the user, or of somebody
                 who is not served.
             among: [I] whether an item of `items` may be given at all.

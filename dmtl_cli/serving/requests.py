@@ -44,7 +44,10 @@ class Recommend(_Sent):
     k: Annotated[int, Field(ge=1, le=MOST_ITEMS)] = 20
     exclude: Annotated[list[str], Field(max_length=MOST_EXCLUDED, description="Ids of items nobody gets.")] = []
     exclude_seen: Annotated[
-        bool, Field(description="Leave out what a user clicked on the export's day, or in its export.seen_days.")
+        bool,
+        Field(
+            description="Leave out what a user has seen, as export.seen and seen_days say: what they clicked that day."
+        ),
     ] = False
     filter: Annotated[
         dict[str, Range | list[Scalar] | Scalar],
