@@ -263,7 +263,7 @@ def test_a_rule_says_what_is_made_of_several_rows(word: str, tmp_path: Path) -> 
     assert clicks == len(told[0]) and good == pytest.approx((told[word == "max"] >= 50_000).sum(), abs=2)
 
 
-@pytest.mark.parametrize("days", ["_2026-03-01_2026-03-03", "_2026w09", ".2026-03"])
+@pytest.mark.parametrize("days", ["_2026-03-01_2026-03-03", "_2026-03-01_03", "_20260301-0303", "_2026w09", ".2026-03"])
 def test_a_file_of_several_days_is_called_without_them(days: str, tmp_path: Path) -> None:
     ended, raw, _ = made(tmp_path, lambda home: sessions(home, f"heard{days}.parquet") and None)
     assert [*raw["data"]["events"]["joined"]] == ["heard"], ended.err

@@ -39,7 +39,8 @@ _OF_LISTS = re.compile(
     re.IGNORECASE,
 )
 _MONTH = "(?:0[1-9]|1[0-2])"
-_DATES = re.compile(rf"[._-]*(?<!\d)(?:19|20)\d\d[._-]?(?:{_MONTH}[._-]?\d\d|[wW]\d\d|{_MONTH})(?![^\W_])")
+_REST = r"(?:[._-](?:\d\d[._-]?)?\d\d(?![._-]?\d))?"  # of the last day of a span
+_DATES = re.compile(rf"[._-]*(?<!\d)(?:19|20)\d\d[._-]?(?:{_MONTH}[._-]?\d\d{_REST}|[wW]\d\d|{_MONTH})(?![^\W_])")
 _WORDS = {"SUM": "total", "MAX": "most", "MIN": "least"}
 _NAMED = ", named like "  # of what `roles.best` says
 _UNKNOWN = 0.5  # of the clicks a rule is null: then null is no

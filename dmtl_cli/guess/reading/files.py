@@ -43,6 +43,10 @@ def format_of(name: str) -> str | None:
 
 _HASH = r"(?<![0-9A-Za-z])(?=[0-9a-zA-Z]*(?:[0-9]+[a-zA-Z]+){3})(?:[0-9a-z]{16,}|[0-9A-Z]{16,})(?![0-9A-Za-z])"
 """sixteen letters and digits or more, which take turns"""
+_REST = re.compile(
+    r"(?:[-_.]+|[-_. ]*(?:to|till|until|bis|a|do|tot)[-_. ]*)(?:(?P<m>[0-9]{2})[-_.]?)?(?P<d>[0-9]{2})(?![0-9])"
+)
+"""of the last day of a span what its first one has not, month and day or the day"""
 _NUMBERS = re.compile(rf"{_HASH}|[0-9a-f]{{8}}-[0-9a-f-]{{27}}|[0-9]+")
 _HIVE = re.compile(r"(?<![^/])([^/=]+)=[^/]+(?=/)")
 _DAY = re.compile(
@@ -292,6 +296,19 @@ def is_of_span(path: str) -> bool:
     return first < last
 
 
+def _is_of_short_span(path: str) -> bool:
+    """The same where the later day lacks what both have, as in 2025-11-16_22: of one file alone, as among several it
+    may be the hour."""
+    name = PurePosixPath(path).name
+    found = list(_DAY.finditer(name))
+    rest = _REST.match(name, found[0].end()) if len(found) == 1 else None
+    if rest is None:
+        return False
+    first = int(found[0]["m"]), int(found[0]["d"])
+    last = int(rest["m"] or first[0]), int(rest["d"])
+    return first < last and last[0] <= 12 and last[1] <= 31
+
+
 def _any_partition(path: str) -> str:
     """A path with key=* in place of each folder key=value."""
     return _HIVE.sub(r"\1=*", path)
@@ -311,7 +328,7 @@ def _files(stem: str, key: str | None, form: str, members: _Members) -> Files:
         if day is not None:
             by_day[day] = by_day.get(day, 0) + size
     days = tuple(sorted(by_day.items()))
-    if len(files) == 1 and key is None and is_of_span(files[0][0]):
+    if len(files) == 1 and key is None and (is_of_span(files[0][0]) or _is_of_short_span(files[0][0])):
         days = ()  # all of it is in one file
     if not format_of(files[0][0]):
         return _unnamed(Files(files[0][0], form, files, days=days), stem, key)
