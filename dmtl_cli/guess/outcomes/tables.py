@@ -29,13 +29,9 @@ _ROWS_EACH, _ONCE = 1.2, 0.95  # rows a list at least; of the rows of lists have
 ROW = "COUNT(*) > 0"
 """makes the column that tells whether an exposure has a row"""
 _COUNTED = re.compile(r"COUNT\((?:\*|CASE WHEN (.*) THEN 1 END)\) > 0")
-_COLUMN = r'"?(?P<{}>[\w.]+)"?\s*'
 _OF_LISTS = re.compile(
-    r"\bARRAY_(?:CONTAINS\s*\(\s*"
-    + _COLUMN.format("texts")
-    + r",\s*'(?P<value>(?:[^']|'')*)'|SUM\s*\(\s*"
-    + _COLUMN.format("numbers")
-    + r")\s*\)",
+    r"""\bARRAY_(?:CONTAINS\s*\(\s*"?(?P<texts>[\w.]+)"?\s*,\s*'(?P<value>(?:[^']|'')*)'"""
+    r"""|SUM\s*\(\s*"?(?P<numbers>[\w.]+)"?\s*)\s*\)""",
     re.IGNORECASE,
 )
 _MONTH = "(?:0[1-9]|1[0-2])"
@@ -415,15 +411,10 @@ def tell_made(roles: Roles, events: Table, later: Sequence[Outcomes]) -> None:
             of = f" where {found[1]}" if found[1] else ""
             frame = events.on_days_of(made_of[guess.column]).frame
             why = f"{share_of(frame[guess.column])}, whether there is a row in {where}{of}"
-            flags = [
-                flag
-                for one in later
-                if guess.column in one.columns
-                for by in one.states.values()
-                for flag in by.values()
-            ]
+            states = [by for one in later if guess.column in one.columns for by in one.states.values()]
             rows = frame.filter(frame[guess.column])
-            always = [c for c in flags if c != guess.column and c in rows and rows[c].all()]
+            flags = [c for by in states for c in by.values() if c != guess.column and c in rows]
+            always = [c for c in flags if rows[c].all()]
             setattr(roles, role, replace(guess, why=f"{why}; each has {' and '.join(always)}" if always else why))
     roles.outcomes.extend(Guess(c, f"of {where}") for c, (where, _) in places.items() if c not in roles.taken)
 

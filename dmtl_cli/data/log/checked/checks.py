@@ -343,29 +343,22 @@ class Checked:
         s = s.fill_nan(None) if s.dtype.is_float() else s
         s = s.set(s.str.contains(r"^\s*$").fill_null(False), None) if s.dtype == pl.String else s
         known = ends(s)
-        if known.count() and not is_time(known):
-            got = known.drop_nulls()[0]
-            what = (
-                f"{self.file}: column {column} is compared with a time, and has values such as {got!r}, which are none"
-            )
-            raise UserError(
-                what, f"name its type in data.types, such as {column}: datetime, or leave the comparison out"
-            )
-        nothing = pl.Series([None], dtype=pl.Datetime("us")).new_from_index(0, len(s))
-        found = (
-            self.of(known.alias(column).to_frame()).local(column, timezone, zoneless=zoneless, zone=zone)
-            if known.count()
-            else nothing
-        )
-        if found.dtype != pl.Date and known.count():
+        if not known.count():
+            found = pl.Series([None], dtype=pl.Datetime("us")).new_from_index(0, len(s))
+        elif is_time(known):
+            found = self.of(known.alias(column).to_frame()).local(column, timezone, zoneless=zoneless, zone=zone)
+        else:
+            what = f"column {column} is compared with a time, and has values such as {known.drop_nulls()[0]!r}"
+            fix = f"name its type in data.types, such as {column}: datetime, or leave the comparison out"
+            raise UserError(f"{self.file}: {what}, which are none", fix)
+        if getattr(found.dtype, "time_zone", None):
             found = found.dt.convert_time_zone(timezone or "UTC").dt.replace_time_zone(None).dt.cast_time_unit("us")
         never = pl.lit(dt.datetime(9999, 12, 31)).cast(found.dtype)
         if s.dtype.is_numeric():
             small = pl.col("s").cast(pl.Int64, strict=False).cast(found.dtype, strict=False)
             never = pl.when(pl.col("s") <= 0).then(small).otherwise(never)
-        rows = pl.DataFrame({"s": s, "x": found})
         made = pl.when(pl.col("x").is_null() & pl.col("s").is_not_null()).then(never).otherwise(pl.col("x"))
-        return rows.select(made.alias(column)).to_series()
+        return pl.DataFrame({"s": s, "x": found}).select(made.alias(column)).to_series()
 
     def _moment(self, column: str, timezone: str | None, nulls: bool, zone: str = "UTC") -> pl.Series:
         """A date, or an instant in UTC: see `date`. `zone`: of texts that name none."""
