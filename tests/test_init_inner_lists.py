@@ -161,7 +161,9 @@ def test_rows_of_what_came_that_are_sent_twice_are_read_once(tmp_path: Path, cop
     })  # fmt: skip
     who = rng.choice(n, 900, replace=False).repeat(rng.integers(1, 4, 900))
     ids = {name: [f"{name[0]}{k}" for k in who] for name in ("show_id", "click_id")}
-    ids["at_ms"] = [1_772_400_000_000 + 7 * (k // 2) for k in range(len(who))]  # some are of one millisecond
+    ids["at_ms"] = [
+        1_772_400_000_000 + 7 * (k - (k % 400 == 9)) for k in range(len(who))
+    ]  # a few are of one millisecond
     lasted = {"play_id": [f"p{k}" for k in range(len(who))], "ms": rng.integers(1_000, 30_000, len(who))}
     plays = pl.DataFrame(ids | lasted | {"received_at": [dt.datetime(2026, 3, 4)] * len(who)})
     again = plays.sample(150, seed=1).with_columns(pl.col("received_at") + dt.timedelta(hours=1))

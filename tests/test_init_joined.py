@@ -376,3 +376,15 @@ def test_a_kind_that_each_row_has_is_named_beside_the_click(tmp_path: Path) -> N
     config, out = config_of(tmp_path / "log", "--conversion", "save")
     assert config["data"]["events"]["click"] == "clicked"
     assert "whether there is a row in acts/day={day}.parquet; each has act_open" in " ".join(out.split()), out
+
+
+def test_a_sum_of_lists_that_two_tables_have_is_of_the_first(tmp_path: Path) -> None:
+    for day in DAYS:
+        write(shown(day), tmp_path / "log/impressions", f"day={day}", "parquet")
+        for name in ("sittings", "visits"):
+            write(sittings(day), tmp_path / f"log/{name}", f"day={day}", "parquet")
+    config, _ = config_of(tmp_path / "log", "--conversion", "SUM(pts) >= 9")
+    made = [
+        c for one in config["data"]["events"]["joined"].values() for c in one["columns"] if c.startswith("total_pts")
+    ]
+    assert made == ["total_pts"] and checked(tmp_path / "log")["labels"]["conversions"] > 0

@@ -273,9 +273,8 @@ def test_an_age_is_of_each_day_as_it_was(tmp_path: Path, rule: str, written: str
 
 def test_a_guess_that_a_person_s_rule_says_too_is_not_written(tmp_path: Path) -> None:
     """A state as of the log's end would leave out of past days what a rule with times has there."""
-    last = np.array(_days()) == DAY
-    seldom = {*np.argsort(np.bincount(drawn(0)["item"][last], minlength=ITEMS))[:20].tolist()}
-    gone = [f"2026-03-0{k % 3 + 1} 09:00:00" if k in seldom else None for k in N]
+    few = seldom()
+    gone = [f"2026-03-0{k % 3 + 1} 09:00:00" if k in few else None for k in N]
     states_ = ["sold" if g else "active" for g in gone]
     plain = STATES.drop("status", "aktiv", "stock").with_columns(
         pl.Series("status", states_), pl.Series("sold_on", gone, dtype=pl.String)
@@ -286,6 +285,23 @@ def test_a_guess_that_a_person_s_rule_says_too_is_not_written(tmp_path: Path) ->
     ended, raw, _ = made(tmp_path / "other", shop(plain), "--export-items", "item_id % 7 > 0")
     assert ended.code == 0, ended.err
     assert raw["export"]["items"] == "(sold_on IS NULL OR sold_on > NOW()) AND item_id % 7 > 0"
+
+
+def seldom() -> set[int]:
+    """20 items that have less than half of the last day's rows."""
+    last = np.array(_days()) == DAY
+    return {*np.argsort(np.bincount(drawn(0)["item"][last], minlength=ITEMS))[:20].tolist()}
+
+
+def test_a_rule_without_times_replaces_no_state(tmp_path: Path) -> None:
+    """That it leaves out the same items today says nothing of those that are withdrawn tomorrow."""
+    gone = seldom()
+    states = ["deleted" if k in gone else "live" for k in N]
+    plain = STATES.drop("aktiv").with_columns(
+        pl.Series("status", states), pl.Series("stock", [0 if k in gone else 3 for k in N])
+    )
+    ended, raw, _ = made(tmp_path, shop(plain), "--export-items", "stock >= 1")
+    assert ended.code == 0 and raw["export"]["items"] == "status = 'live' AND stock >= 1", ended.err
 
 
 def test_columns_that_a_person_calls_outcomes_are_no_features(tmp_path: Path) -> None:

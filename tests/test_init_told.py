@@ -486,8 +486,9 @@ def test_numbers_of_a_daily_table_that_change_are_no_codes(tmp_path: Path) -> No
     assert found["shelf"]["kind"] == "categorical"
 
 
-def test_what_comes_in_later_files_is_printed_where_it_is_not_waited_for(tmp_path: Path) -> None:
-    """Of the rows that name what was shown 5% are of the next day."""
+@pytest.mark.parametrize("later", [0.05, 0.01])
+def test_what_comes_in_later_files_is_printed_where_it_is_not_waited_for(tmp_path: Path, later: float) -> None:
+    """Of the rows that name what was shown 5% are of the next day; 1% is no WARNING."""
     rng, rows = np.random.default_rng(2), 4_000
     for k, day in enumerate(DAYS):
         start = dt.datetime.combine(day, dt.time())
@@ -497,7 +498,7 @@ def test_what_comes_in_later_files_is_printed_where_it_is_not_waited_for(tmp_pat
         click = (rng.random(rows) < 0.3).astype(int)
         shown = pl.DataFrame({"imp_id": ids, "ts": at, **who, "clicked": click})
         orders = shown.filter((pl.col("clicked") == 1) & pl.Series(rng.random(rows) < 0.4)).select("imp_id", paid=1)
-        late = pl.Series(rng.random(len(orders)) < 0.05)
+        late = pl.Series(rng.random(len(orders)) < later)
         for name, of, table in (
             ("shown", day, shown),
             ("orders", day, orders.filter(~late)),
@@ -508,7 +509,14 @@ def test_what_comes_in_later_files_is_printed_where_it_is_not_waited_for(tmp_pat
             table.write_parquet(folder / f"{name}.parquet")
     ended = dmtl("init", tmp_path / "log", "-o", tmp_path / "mine.yaml", "--conversion", "orders")
     assert ended.code == 0, ended.err
-    assert re.search(r"joined\.orders: [456]% of what came of a day's exposures lies in later days' files", ended.out)
+    printed, lies = " ".join(ended.out.split()), "% of what came of a day's exposures lies in later days' files"
+    if later > 0.02:
+        assert re.search(rf"WARNING: joined\.orders: [456]{lies}", printed)
+    else:
+        assert re.search(r"joined orders .* [01]\.[0-9]% of it in later days' files \(days_after: 1\)", printed), (
+            printed
+        )
+        assert "WARNING: joined" not in printed
 
 
 def test_copies_of_an_exposure_share_no_id(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ _MOMENT = re.compile(
     rf"{_QUOTED.pattern}|\b(?:(?P<day>CURRENT_DATE)|(?P<at>CURRENT_TIMESTAMP|LOCALTIMESTAMP|NOW(?=\s*\()))\b(?:\s*\(\s*\))?",
     re.I,
 )
+_TODAY = re.compile(rf"{_QUOTED.pattern}|(?<![\w.])(?P<word>now|today)(?![\w.])(?:\s*\(\s*\))?", re.I)
 _LETTERS = re.compile(rf"""{_QUOTED.pattern}|[^\s'"()<>=!,;+*/|%-]+""")
 _ANY_DAY = dt.date(2000, 1, 1)
 _DOTTED = re.compile(r"\b[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")
@@ -72,6 +73,16 @@ def aggregated_roots_of(text: str) -> Paths:
 def reads_clock(text: str) -> bool:
     """Whether an expression asks which moment it is: `NOW()`, CURRENT_TIMESTAMP, LOCALTIMESTAMP or CURRENT_DATE."""
     return at_any_time(text) != text
+
+
+def with_clock(text: str) -> str:
+    """An expression with SQL's names of the moment for what people write: `NOW()` of now, CURRENT_DATE of today."""
+
+    def named(found: re.Match[str]) -> str:
+        word = (found["word"] or "").lower()
+        return {"now": "NOW()", "today": "CURRENT_DATE"}.get(word, found[0])
+
+    return _TODAY.sub(named, text)
 
 
 def at_any_time(text: str) -> str:

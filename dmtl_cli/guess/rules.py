@@ -4,7 +4,6 @@ what was shown a good click comes."""
 from __future__ import annotations
 
 import datetime as dt
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -19,6 +18,7 @@ from dmtl_cli.config.expressions import (
     sources_of,
     sources_with_clock,
     timed_of,
+    with_clock,
     with_quotes,
 )
 from dmtl_cli.data.log.checked.checks import Checked
@@ -41,7 +41,6 @@ _MOSTLY = 0.5  # of what has ended has values that nothing else has
 _STATES = 8  # values of a state, of what is there and of what has ended
 _AS_SAID = "as --outcomes says"
 _SUCH = "such as \"plan <> 'staff'\""
-_TODAY = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|(?<![\w.])(?P<c>now|today)(?![\w.])(?:\s*\(\s*\))?""", re.I)
 _IN_QUOTES = "now and today are the moment: a column of such a name stands in double quotes"
 WHERE, ITEMS, WITHIN, OUTCOMES = "--where", "--export-items", "--within", "--outcomes"
 
@@ -74,7 +73,7 @@ class Rules:
         seen_days: int | None = None,
     ) -> Rules:
         """Rules as a person types them, before a log is read. Raises UserError 2 where one is none."""
-        items = None if items is None else _TODAY.sub(_of_clock, items)
+        items = None if items is None else with_clock(items)
         where, items = (None if text is None else with_quotes(text) for text in (where, items))
         try:
             later = tuple(dict.fromkeys(name for name in map(str.strip, (outcomes or "").split(",")) if name))
@@ -137,13 +136,6 @@ class Rules:
 
 
 NONE = Rules()
-
-
-def _of_clock(found: re.Match[str]) -> str:
-    """SQL's name of a moment, of what people write for it."""
-    if found["c"] is None:
-        return found[0]
-    return "NOW()" if found["c"].lower() == "now" else "CURRENT_DATE"
 
 
 def rows_that_count(condition: str, events: Table, roles: Roles, sides: Mapping[str, Side]) -> tuple[LeftOut, Table]:

@@ -106,7 +106,7 @@ def understood(root: str, given: Mapping[str, str], lives: str | None, rules: Ru
     refuse_expression(WHERE, rules.where, events, inputs, roles, others)
     rules.refuse_within(later)
     inputs.other.extend(found.unreadable)
-    inputs.told.extend(_told(shown, roles, below_zero(given.get(EXPRESSION), events.frame, roles)))
+    inputs.told.extend([*_told(shown, roles), *below_zero(given.get(EXPRESSION), events.frame, roles)])
     inputs.told.extend(_of_files(found, events, whole, inputs))
     newest = _newest(events, later, days)
     marked = _marked(found, events, days, newest)
@@ -186,7 +186,7 @@ def _named_beside(
     return given, roles, rules.beside(events, inputs.sides)
 
 
-def _told(shown: _Shown, roles: Roles, more: Iterable[str]) -> Iterator[str]:
+def _told(shown: _Shown, roles: Roles) -> Iterator[str]:
     """What a person should know of days and of what came of exposures, a line each."""
     yield from _of_days(shown.days, shown.late if len(shown.events.files.files) > 1 else None)
     yield from shown.lost
@@ -194,7 +194,6 @@ def _told(shown: _Shown, roles: Roles, more: Iterable[str]) -> Iterator[str]:
     for one in shown.later:
         if one.said_of_days and not one.reaches:
             yield f"joined.{one.name}: {one.said_of_days}"
-    yield from more
 
 
 def _of_files(found: Found, events: Table, whole: Sequence[Table], inputs: Inputs) -> Iterator[str]:

@@ -120,7 +120,9 @@ def _export(
             run.log.say(ended)
         options = run.config.export
         threshold = manifest.facts["threshold_seconds"]
-        seen = [*_seen_before(run, day, log, publication, threshold), seen_items(read, options.seen, threshold)]
+        seen = list[pl.DataFrame]()
+        if options.has_clicked_apart:
+            seen = [*_seen_before(run, day, log, publication, threshold), seen_items(read, options.seen, threshold)]
         to, key, k = publication.path, publication.key, run.config.evaluate.k
         catalogue = write_export(to, student, encoder, read, shown, left, options, seen, key, k)
         bar.next("reading the files back")

@@ -150,8 +150,6 @@ def _is_hill(x: np.ndarray, *, by_log: bool = False) -> bool:
     usual = rows / lengths
     variance = float((times**2 / usual[piece]).sum() - len(x)) / (size - _PIECES)
     foot = max(rows[0], rows[-1]) <= _FOOT * rows.max()
-    if by_log and not _PIECES / 4 <= rows.argmax() < _PIECES * 3 / 4:  # as of numbers that get rarer, as ids by age
-        return False
     return bool(variance <= _ROUGH and foot and _neighbours(rows) >= _SMOOTH)
 
 

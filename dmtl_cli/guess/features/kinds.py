@@ -329,11 +329,18 @@ def refusal(s: pl.Series, own: bool, is_time: bool, items: pl.Series | None = No
         return dated
     least = _OWN_TEXT if text and own else _OWN
     own_value = (text or s.dtype.is_integer()) and len(known) > _FEW and known.n_unique() > least * len(known)
-    measured = not text and is_measured(known.cast(pl.Float64))  # as a distance is, to the metre
-    if own_value and not (measured or words.says(c, words.NUMBER) or (text and separator_in(c, known, items))):
+    if own_value and not (words.says(c, words.NUMBER) or _says_more(known, items)):
         nearly = "" if known.n_unique() == len(s) else "nearly "
         return f"{nearly}a value of its own for every {'id' if own else 'row'}"
     return _titles(known) if text and own and words.says(c, words.TITLE) else None
+
+
+def _says_more(known: pl.Series, items: pl.Series | None) -> bool:
+    """Whether values of which each id has one of its own are no names: texts of several words that are ids, or
+    measures, as a distance to the metre is."""
+    if known.dtype == pl.String:
+        return bool(separator_in(known.name, known, items))
+    return is_measured(known.cast(pl.Float64))
 
 
 def _named(known: pl.Series) -> str:

@@ -150,10 +150,7 @@ def _over_days(
             why = f"{rest[0]:.0%} of what came of a day's exposures lies in later days' files"
             return replace(one, said_of_days=f"{why}: days_after: 1 reads the next one, and waits for it")
         if rest[0] > _TOLD:  # which is no doubt, but a choice
-            late = (
-                f"{rest[0]:.1%} of what came of a day's lies in later days' files, which days_after: 1 would wait for"
-            )
-            return replace(one, why=f"{one.why}; {late}")
+            return replace(one, why=f"{one.why}, {rest[0]:.1%} of it in later days' files (days_after: 1)")
     return one
 
 

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -230,11 +232,11 @@ class Served:
         gone = [~one.holds for one in times] + [s for s in (self.ended,) if s is not None]
         gone += [~self.holds] if self.holds is not None and self.holds.any() and self._names_ends else []
         sure = [one for one in sure if not self._has_ended(one.holds)]
-        return [one for one in sure if one in times or (~one.holds).sum() < FEW or not _covered(one, gone)]
+        return [one for one in sure if one in times or (~one.holds).sum() < FEW or not _is_covered(one.holds, gone)]
 
     def _has_ended(self, holds: pl.Series) -> bool:
         """Whether all items that a condition leaves out have ended."""
-        return self.ended is not None and len(holds) == len(self.ended) and bool((holds | self.ended).all())
+        return self.ended is not None and _is_covered(holds, [self.ended])
 
     @property
     def _guessed(self) -> list[Live]:
@@ -266,7 +268,7 @@ class Served:
     def _names_ends(self) -> bool:
         """Whether a person's condition says by the clock when items end: by a column that tells it."""
         ends = {self.until, *(one.column for one in self.columns if one.tells == _ENDED)}
-        return self.asked is not None and bool(ends & {*timed_of(self.asked)}) and self._asks_clock
+        return self.asked is not None and self._asks_clock and bool(ends & {*timed_of(self.asked)})
 
     @property
     def warning(self) -> str | None:
@@ -328,12 +330,10 @@ class Served:
         return lines
 
 
-def _covered(one: Live, gone: Sequence[pl.Series]) -> bool:
-    """Whether all items that a condition leaves out are [items] among some that are gone anyway."""
-    of = one.holds
-    for some in (s for s in gone if len(s) == len(one.holds)):
-        of = of | some
-    return of is not one.holds and bool(of.all())
+def _is_covered(holds: pl.Series, gone: Sequence[pl.Series]) -> bool:
+    """Whether all items for which a condition does not hold are [items] among some that are gone anyway."""
+    same = [s for s in gone if len(s) == len(holds)]
+    return bool(same) and bool(functools.reduce(operator.or_, same, holds).all())
 
 
 def _told(of: Sequence[Live], what: str) -> str:

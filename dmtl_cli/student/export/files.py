@@ -89,7 +89,7 @@ def write_export(
     as_stored = write_items(folder, served[ID], exact, settings.vectors, key)
     write_item_features(folder, served, encoder, key)
     own = clicked_items(day)
-    write_users(folder, day.users, _lists(seen, own) if settings.has_clicked_apart else _lists([own]), key)
+    write_users(folder, day.users, _lists(seen, own) if seen else _lists([own]), key)
     facts = score_facts(student, shown)
     encoder.write(folder, facts, key)
     blocks = facts.get("blocks", {"preference": [0, None]})
@@ -194,7 +194,7 @@ def _lists(days: Sequence[pl.DataFrame], clicked: pl.DataFrame | None = None) ->
     def listed(pairs: pl.DataFrame, name: str) -> pl.DataFrame:
         return pairs.rename({"seen_items": name}).group_by(ID, maintain_order=True).agg(name)
 
-    every = listed(pl.concat(days).unique(maintain_order=True), "seen_items")
+    every = listed(pl.concat(days).unique(maintain_order=True) if len(days) > 1 else days[0], "seen_items")
     if clicked is None:
         return every
     return every.join(listed(clicked, "clicked_items"), on=ID, how="full", coalesce=True, maintain_order="left_right")
