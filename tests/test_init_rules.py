@@ -166,7 +166,7 @@ def test_one_that_no_item_fulfils_is_refused_by_the_check(tmp_path: Path) -> Non
 REFUSED: dict[str, tuple[list[str], list[str]]] = {
     "no column": (["--where", "plam <> 'staff'"], ["--where: ", "has no column plam", "plan"]),
     "no length": (["--within", "2 days"], ["--within: 2 days is no length of time", "such as 30m, 24h or 2d"]),
-    "no pairs": (["--within", "2h"], ["--within: no table was found whose rows are of a user and an item"]),
+    "no pairs": (["--within", "2h"], ["--within: no table was found whose rows come of what was shown"]),
     "no side table": (["--where", "users.age > 3"], ["no table of users was found beside the events"]),
     "no column of it": (["--where", "items.stok > 3"], ["has no column stok", "stock"]),
     "no expression": (["--where", "plan <>"], ["--where: expected an SQL expression"]),

@@ -104,3 +104,58 @@ def test_where_nothing_tells_it_a_day_stays(tmp_path: Path, days: int, many: int
     )
     assert (told is None) == (days == 2), line
     assert told is None or 0.2 < int(told[1]) / int(told[2]) < 0.6, line
+
+
+def opened(days: int, waits: tuple[int, int]) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Exposures with ids of their own, and openings of a fifth of them so many minutes later, a day's in its file."""
+    shown = world(days, 1.0, (1, 2), (1, 2))[0].drop("clicked").with_row_index("row")
+    shown = shown.select(impression_id=pl.format("x{}", "row"), user_id="user_id", item_id="item_id", ts="ts")
+    rng, of = np.random.default_rng(5), shown.gather_every(5)
+    late = pl.Series(rng.integers(*waits, len(of)))
+    came = of.select("impression_id", opened_at=pl.col("ts") + pl.duration(minutes=late))
+    return shown, came.with_columns(read_ms=pl.Series(rng.integers(1_000, 90_000, len(of))))
+
+
+def test_a_persons_window_is_of_rows_that_name_what_was_shown_too(tmp_path: Path) -> None:
+    """Of openings up to an hour later those of the first half hour count, and a day waits for none."""
+    shown, came = opened(4, (1, 61))
+    for name, table, at in (("shown", shown, "ts"), ("reads", came, "opened_at")):
+        for (day,), rows in table.group_by(pl.col(at).dt.date()):
+            (tmp_path / f"log/{name}/dt={day}").mkdir(parents=True)
+            rows.write_parquet(tmp_path / f"log/{name}/dt={day}/0.parquet")
+    day = FIRST + dt.timedelta(days=2)
+    for n, within in enumerate(("30m", None)):
+        config = tmp_path / f"{n}.yaml"
+        more = ("--within", within) if within else ()
+        ended = dmtl("init", tmp_path / "log", "-o", config, "--conversion", "read_ms >= 30000", *more)
+        assert ended.code == 0, ended.err
+        reads = yaml.safe_load(config.read_text())["data"]["events"]["joined"]["reads"]
+        expected = {"time": "opened_at", "within": "30m"} if within else {}
+        assert {k: v for k, v in reads.items() if k in ("time", "within", "days_after")} == expected
+        out = " ".join(ended.out.split())
+        assert ("at most 30m behind, as --within says" in out) == (within is not None)
+        assert not within or "of it in later days' files (days_after: 1)" in out, "those after midnight"
+        met = shown.join(came, on="impression_id").filter(pl.col("ts").dt.date() == day)
+        met = met.filter(pl.col("opened_at").dt.date() == day)
+        if within:
+            met = met.filter(pl.col("opened_at") - pl.col("ts") <= dt.timedelta(minutes=30))
+        labels = dmtl("check", "--config", config, "--day", str(day), "--json").json["labels"]
+        assert (labels["clicks"], labels["conversions"]) == (len(met), (met["read_ms"] >= 30_000).sum())
+
+
+def test_days_are_those_of_the_events_where_one_file_has_all_that_came(tmp_path: Path) -> None:
+    """Days end at 14:00 of UTC, where a quarter of the bookings of five hours later are of the next; at UTC's midnight
+    nothing was shown."""
+    zone = "Australia/Brisbane"
+    shown, came = (t.with_columns(pl.col("ts").dt.replace_time_zone("UTC")) for t in world(8, 1.0, (290, 300), (1, 2)))
+    shown = shown.filter(pl.col("ts").dt.hour().is_between(2, 17))
+    for (day,), rows in shown.group_by(pl.col("ts").dt.convert_time_zone(zone).dt.date()):
+        (tmp_path / f"log/shown/dt={day}").mkdir(parents=True)
+        rows.write_parquet(tmp_path / f"log/shown/dt={day}/0.parquet")
+    came.write_parquet(tmp_path / "log/bookings.parquet")
+    options = ("--conversion", "bookings", "--within", "6h", "--timezone", zone)
+    ended = dmtl("init", tmp_path / "log", "-o", tmp_path / "mine.yaml", *options)
+    assert ended.code == 0, ended.err
+    one = yaml.safe_load((tmp_path / "mine.yaml").read_text())["data"]["events"]["joined"]["bookings"]
+    assert (one["within"], one.get("days_after")) == ("6h", 1)
+    assert "as --within says: a day waits for 1 day" in " ".join(ended.out.split()), ended.out

@@ -247,9 +247,9 @@ class Joined(Beside):
     data.events.time names a zone both are of one clock; beside one that does, this is of data.timezone and that of
     UTC, or with data.naive_times: local of data.timezone too"""
     within: Annotated[str, Field(pattern=r"^[1-9][0-9]{0,5}[smhd]$")] | None = None
-    """how long after an exposure its rows come, as 90s, 30m, 24h or 7d, where ids are of no single exposure, as those
-    of a user and an item: a row is of each exposure of its id that was shown at most so long before it
-    (data.events.time), and of none that was shown later. Absent: of each that has its id"""
+    """how long after an exposure its rows come, as 90s, 30m, 24h or 7d: a row is of each exposure of its id that was
+    shown at most so long before it (data.events.time), as where ids are those of a user and an item, and of none that
+    was shown later. Absent: of each that has its id"""
     columns: Annotated[dict[Column, Aggregate], Field(min_length=1)]
     """columns of the events by name, each an SQL expression of Polars over all rows of one id: seconds: SUM(seconds),
     cooked: MAX(cook_mode) = 1, clicked: COUNT(*) > 0. An exposure without a row has what the expression gives of no

@@ -31,7 +31,7 @@ _OF_IDS = ("user features", "item features")
 """which the print has in one row: they are of tables, or do not change with events"""
 _TABLES, _OTHERS = "tables not used", "other good clicks"
 """what is printed beside the roles"""
-_WHOLE = (*_LISTS, "features", "timezone", "item", "click", "conversion", "unique", "left out", "served")
+_WHOLE = (*_LISTS, "features", "timezone", "item", "click", "conversion", "joined", "unique", "left out", "served")
 """roles whose reasons are told whole"""
 _KEYS = ("user", "item", "time", "click", "duration", "conversion", "request", "unique")
 """roles that the config has as keys of these names"""

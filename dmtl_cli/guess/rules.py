@@ -127,11 +127,10 @@ class Rules:
         inputs.said = [c for c in self.outcomes if c not in events.frame.columns]
 
     def refuse_within(self, later: Sequence[Outcomes]) -> None:
-        """Raises UserError 2 where `within` is said of no table: of one whose rows name exposures it says in how many
-        later days' files they may lie."""
+        """Raises UserError 2 where `within` is said of no table."""
         if self.within is None or any(one.wait for one in later) or (later and self.within.hours >= DAY):
             return
-        what = f"{WITHIN}: no table was found whose rows are of a user and an item, and name no exposure"
+        what = f"{WITHIN}: no table was found whose rows come of what was shown, and have a time of the same clock"
         raise UserError(what, "leave it out", Exit.USAGE)
 
 

@@ -41,7 +41,7 @@ def by_own_times(
         if not files.days or files.form in LAKES or files.files == events.files.files:
             out.append(one)
             continue
-        clock = _clock(one, events, roles)
+        clock = clock_of(one, events, roles)
         if clock is not None and not _is_moved(one.table, clock, zone):
             out.append(one)
             continue
@@ -67,7 +67,7 @@ def _lost(one: Outcomes, zone: str, *, none: bool) -> str:
     return f"{files}, and {why}: what came of an exposure is lost where its file is of another day; {fix}, then init"
 
 
-def _clock(one: Outcomes, events: Table, roles: Roles) -> _Clock | None:
+def clock_of(one: Outcomes, events: Table, roles: Roles) -> _Clock | None:
     """The column by which a row's day is told: that of its wait, or the one that is named like the row's time, near the
     day of its file, and of a clock as the events' is: a time without a zone is taken for UTC where they are."""
     if one.wait is not None:

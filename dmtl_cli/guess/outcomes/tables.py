@@ -258,7 +258,7 @@ def of_pairs(
     columns, left, states = _of_rows(
         rows.drop(*named), by, {*taken, *table.frame.columns, name}, table.written.clocks, plain=False
     )
-    why = f"{rate:.0%} of the sample's exposures have a row, by {' and '.join(shown)}"
+    why = f"{rate:.0%} of exposures have a row, by {' and '.join(shown)}"
     computed = pair_of(*shown), pair_of(*named)
     return Outcomes(name, table, key, key, columns, tuple(left), why, (), computed, states=states, rate=rate)
 
@@ -461,7 +461,7 @@ def of_reference(events: Exposures, table: Table, user: str | None, taken: set[s
     rate = share(events.frame[c].is_in(table.frame[key].unique().implode()))
     if rate > ALL and not any(words.by_name(x, words.CLICK + words.DURATION) for x in columns):
         return None  # what is there for every exposure may be known before it
-    why = f"{rate:.0%} of the sample's exposures have a row, by {c}"
+    why = f"{rate:.0%} of exposures have a row, by {c}"
     return Outcomes(name, table, key, c, columns, tuple(left), why, states=states, rate=rate)
 
 

@@ -1,4 +1,4 @@
-"""How long after what was shown its rows come, where they name a user and an item, and no exposure."""
+"""How long after what was shown its rows come, where they name no exposure, or a person says it."""
 
 from __future__ import annotations
 
@@ -59,6 +59,8 @@ class Wait:
     """what a person should know of it: see `windows`"""
     given: Length | None = None
     """how long it is, where a person says it"""
+    beyond: float = 0.0
+    """share of what came of a day's exposures that lies in later days' files, which no day waits for"""
 
     @property
     def within(self) -> str:
@@ -70,7 +72,9 @@ class Wait:
     @property
     def said(self) -> str:
         if self.given:
-            return f"at most {self.given.text} behind, as --within says"
+            waits = f": a day waits for {count(self.days_after, 'day')}" if self.days_after else ""
+            rest = f": {self.beyond:.1%} of it in later days' files (days_after: 1)" if self.beyond else ""
+            return f"at most {self.given.text} behind, as --within says{waits or rest}"
         one = DAY if self.hours > DAY else 1
         return f"at most {count(int(self.hours // one), 'hour' if one == 1 else 'day')} behind"
 

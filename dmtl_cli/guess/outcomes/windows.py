@@ -1,5 +1,5 @@
-"""Within how long of what was shown its rows are read, where they name a user and an item: nearly all that come of it,
-by how many more there are than by chance; and how many days' files a day reads, where they name what was shown."""
+"""Within how long of what was shown its rows are read: as a person says, or, where they name a user and an item, nearly
+all that come of it, by how many more there are than by chance; and how many days' files a day reads."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ import polars as pl
 from dmtl_cli.config.days import before
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.expressions import sources_of
+from dmtl_cli.guess.columns.roles import Roles
 from dmtl_cli.guess.columns.sql import sql_column
 from dmtl_cli.guess.columns.values import clicks, share
 from dmtl_cli.guess.columns.words import count
+from dmtl_cli.guess.outcomes.dated import clock_of
 from dmtl_cli.guess.outcomes.tables import Outcomes
 from dmtl_cli.guess.outcomes.waits import DAY, LONGEST, Length, Wait, microseconds
 from dmtl_cli.guess.reading.tables import ROWS, Table, rows_of_day
@@ -68,9 +70,10 @@ class _Waits:
 
 
 def with_windows(
-    found: Sequence[Outcomes], root: str, events: Table, click: str | None, within: Length | None = None
+    found: Sequence[Outcomes], root: str, events: Table, roles: Roles, click: str | None, within: Length | None = None
 ) -> list[Outcomes]:
-    """The tables, each that waits with the window that its rows tell, as far as they do, or a person.
+    """The tables, each that waits with the window that its rows tell, as far as they do, or a person: theirs is of rows
+    of a user and an item, and where there are none, of those that name what was shown.
 
     Args:
         root: where the log lies.
@@ -78,6 +81,8 @@ def with_windows(
         click: its column of clicks, where it has one.
         within: the window, where a person says it.
     """
+    if within is not None and not any(one.wait for one in found):
+        found = [_with_own(one, events, roles, within) for one in found]
     return [replace(one, **_told(one, root, events, click, within)) if one.wait else one for one in found]  # type: ignore[arg-type]
 
 
@@ -92,10 +97,19 @@ def with_days_after(
     for one in found:
         made = _over_days(one, read, events, out, least, days) if one.wait is None else one
         way = out.get((one.through or "").partition(".")[0])
-        if way is not None and way.reaches:  # what names a row of a later file lies there too, or still later
-            made = replace(made, reaches=made.reaches + way.reaches)
+        if way is not None and way.days_after:  # what names a row of a later file lies there too, or still later
+            made = replace(made, reaches=made.reaches + way.days_after)
         out[one.name] = made
     return [*out.values()]
+
+
+def _with_own(one: Outcomes, events: Table, roles: Roles, within: Length) -> Outcomes:
+    """A table whose rows name what was shown, with the window that a person says, where it has times as the events do."""
+    came = clock_of(one, events, roles) if one.through is None else None
+    if came is None or roles.time is None or roles.time.column not in events.frame.columns:
+        return one
+    wait = Wait((roles.time.column, str(roles.time_unit)), came, within.hours, given=within)
+    return replace(one, wait=wait, left=tuple(c for c in one.left if c != came[0]), why=f"{one.why}, {wait.said}")
 
 
 @dataclass
@@ -182,7 +196,7 @@ def _told(one: Outcomes, root: str, events: Table, click: str | None, within: Le
     assert one.wait is not None
     wait = one.wait if within is None else replace(one.wait, hours=within.hours, given=within)
     with suppress(UserError):  # a file of another day that cannot be read
-        if (both := _both(one, root, events, click)) is not None:
+        if (within or len(_named(one)) == 2) and (both := _both(one, root, events, click)) is not None:
             of = replace(one, wait=wait)
             wait = _chosen(of, *both, "clicked" if click else "shown") if within is None else _given(of, *both)
     return {"wait": wait, "why": one.why.replace(one.wait.said, wait.said)}
@@ -190,15 +204,15 @@ def _told(one: Outcomes, root: str, events: Table, click: str | None, within: Le
 
 def _given(one: Outcomes, shown: pl.DataFrame, rows: pl.DataFrame) -> Wait:
     """The window that a person gives, and as many later days' files as have nearly all of its rows."""
-    assert one.wait is not None and one.computed is not None
+    assert one.wait is not None
     window = int(one.wait.hours * _HOUR)
-    came = rows.select(pl.sql_expr(one.computed[1]).alias("k"), "t", at="t", on="d").sort("t")
+    came = rows.select(pl.sql_expr(_keys(one)[1]).alias("k"), "t", at="t", on="d").sort("t")
     met = shown.join_asof(came, on="t", by="k", strategy="forward", check_sortedness=False)
     met = met.filter(pl.col("at") - pl.col("t") <= window)
     lags = met["on"].to_physical() - met["d"].to_physical()  # days are days since 1970
     later = share(lags > 0) if len(lags) else 0.0
     if later <= _SOME:
-        return one.wait
+        return replace(one.wait, beyond=later if later > _TOLD else 0.0)
     days = next(k for k in range(1, LONGEST + 1) if share(lags > k) <= _SOME or k >= int(lags.max()))  # type: ignore[arg-type]
     waits = f"a day waits for {count(days, 'day')}, and the served model is then as much behind"
     why = f"{later:.0%} of what came of a day's exposures lies in later days' files: so {waits}"
@@ -238,26 +252,34 @@ def _window(wait: Wait, waits: _Waits) -> Wait:
 
 def _both(one: Outcomes, root: str, events: Table, click: str | None) -> tuple[pl.DataFrame, pl.DataFrame] | None:
     """What was shown, or clicked, and the rows, each with when it was; None where these cannot be read whole."""
-    assert one.wait is not None and one.computed is not None
-    named = _named(one)
-    days, mine = _days(events), [*sources_of(one.computed[0]), one.wait.shown[0], *([click] if click else [])]
+    assert one.wait is not None
+    named, key = _named(one), _keys(one)[0]
+    days, mine = _days(events), [*sources_of(key), one.wait.shown[0], *([click] if click else [])]
     shown, rows = _read(root, events, days, mine), _read(root, one.table, days, [*named, one.wait.came[0]])
-    if shown is None or rows is None or len(named) != 2:
+    if shown is None or rows is None:
         return None
     shown = shown.filter(clicks(shown[click])) if click else shown
     at, came = (microseconds(f, *of) for f, of in ((shown, one.wait.shown), (rows, one.wait.came)))
     at = at if (came % 1_000_000 != 0).any() else at // 1_000_000 * 1_000_000
     on, since = shown[_DAY], rows[_DAY]
-    if on.null_count() or since.null_count():  # files of all days: by their own clocks
+    if on.null_count():  # files of all days: by their own clocks
         on, since = at // (DAY * _HOUR), came // (DAY * _HOUR)
-    shown = shown.select(pl.sql_expr(one.computed[0]).alias("k"), at.alias("t"), on.alias("d"))
+    elif since.null_count():  # by what was shown last
+        begun = pl.DataFrame({"t": at, "d": on}).drop_nulls().sort("t")
+        since = came.to_frame("t").with_row_index().sort("t").join_asof(begun, on="t").sort("index")["d"]
+    shown = shown.select(pl.sql_expr(key).alias("k"), at.alias("t"), on.alias("d"))
     return shown.drop_nulls().sort("t"), rows.select(pl.col(named), came.alias("t"), since.alias("d")).drop_nulls()
 
 
+def _keys(one: Outcomes) -> tuple[str, str]:
+    """The expressions of the ids by which the events and its rows meet."""
+    return one.computed or (sql_column(one.event_key), sql_column(one.key))
+
+
 def _named(one: Outcomes) -> list[str]:
-    """The columns of the user and the item of its rows."""
-    assert one.computed is not None
-    return sorted(sources_of(one.computed[1]), key=one.computed[1].find)
+    """The columns of its rows' ids: of the user and the item, or of what was shown."""
+    key = _keys(one)[1]
+    return sorted(sources_of(key), key=key.find)
 
 
 def _counted(rows: pl.DataFrame, shown: pl.DataFrame, one: Outcomes, most: int) -> _Waits:
