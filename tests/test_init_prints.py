@@ -54,6 +54,22 @@ def test_a_title_within_an_object_is_printed(tmp_path: Path) -> None:
     assert ended.code == 0 and for_user.endswith(" --columns title.en"), ended.out
 
 
+@pytest.mark.parametrize("name", ["naslov", "header_text"])
+def test_a_title_is_told_from_a_longer_text_of_a_shorter_name(tmp_path: Path, name: str) -> None:
+    """By its name in another language, or by fewer words."""
+    n = range(40)
+    songs = {"item_id": [*n], "opis": [f"{' '.join(WORDS[:5])} {k}" for k in n]}
+    songs[name] = [f"{WORDS[k % 7]} {WORDS[k % 5]} {k}" for k in n]
+
+    def write(home: Path) -> None:
+        frame().write_ndjson(home / "events.jsonl")
+        pl.DataFrame(songs).write_csv(home / "songs.csv")
+
+    ended, _, _ = made(tmp_path, write)
+    (for_user,) = (line for line in ended.out.splitlines() if line.startswith("  dmtl recommend"))
+    assert ended.code == 0 and for_user.endswith(f" --columns {name}"), ended.out
+
+
 def test_the_printed_recommend_is_of_what_may_be_served_by_its_name(tmp_path: Path) -> None:
     ended, raw, _ = made(tmp_path, shop)
     assert ended.code == 0, ended.err

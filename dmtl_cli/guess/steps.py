@@ -74,8 +74,8 @@ def steps(
 
 def title_of(log: Log) -> str | None:
     """The column by which a person knows an item: texts of a few words, that named like a title first, then that like a
-    name, else one of which nearly each item has its own; None where the table of items, or without one the features of
-    items in the events, have none."""
+    name, else one of which nearly each item has its own, of the fewest words; None where the table of items, or without
+    one the features of items in the events, have none."""
     items, item = log.inputs.sides.get("items"), log.roles.item
     if items is None and item is not None:
         mine = {
@@ -87,7 +87,7 @@ def title_of(log: Log) -> str | None:
         frame, key = items.table.frame, items.key.column
     else:
         return None
-    found: list[tuple[bool, bool, int, str]] = []
+    found: list[tuple[bool, bool, float, int, str]] = []
     for c in frame.columns:
         known = frame[c].drop_nulls()
         if c == key or known.dtype != pl.String or "," in c or not len(known):
@@ -99,7 +99,7 @@ def title_of(log: Log) -> str | None:
         several = mean(texts.head(_LOOKED).str.count_matches(r"\s+") + 1)
         own = 0 if named else _OWN  # several items have one title, as stories do
         if len(texts) >= max(own * len(known), _TITLES) and several <= _LONGEST and (named or several >= _SEVERAL):
-            found.append((not titled, not named, len(c), c))
+            found.append((not titled, not named, 0.0 if named else several, len(c), c))
     return min(found)[-1] if found else None
 
 

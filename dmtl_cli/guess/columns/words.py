@@ -90,7 +90,8 @@ ITEM: Patterns = (
 )
 TITLE = any_of(
     "title titles headline heading subject titel titre titolo titulo título tytuł tytul titlu başlık baslik cím otsikko"
-    " tittel overskrift заголовок назва judul biaoti 标题 タイトル 제목"
+    " tittel overskrift naslov наслов заголовок назва nadpis název pealkiri virsraksts antraštė titlos τίτλος"
+    " tieu_de tieude tiêu_đề judul koteret כותרת unwan عنوان shirshak शीर्षक শিরোনাম biaoti 标题 タイトル 제목"
 )
 """what a thing is called in a sentence, which commas do not make a list"""
 OWNER: Patterns = (

@@ -104,7 +104,7 @@ def with_days_after(
 
 
 def _with_own(one: Outcomes, events: Table, roles: Roles, within: Length) -> Outcomes:
-    """A table whose rows name what was shown, with the window that a person says, where it has times as the events do."""
+    """A table whose rows name what was shown, with a person's window, where it has times as the events have them."""
     came = clock_of(one, events, roles) if one.through is None else None
     if came is None or roles.time is None or roles.time.column not in events.frame.columns:
         return one
