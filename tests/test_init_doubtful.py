@@ -140,7 +140,7 @@ def test_a_key_that_the_config_gives_no_type_is_missed(tmp_path: Path) -> None:
 def test_rows_of_the_days_after_are_no_doubt() -> None:
     said = {"rows": 1_048, "unmatched": 731, "within": "48h", "days_after": 2, "shared": 0}
     (line,) = joined_lines({"joined": {"plays": said}})
-    told = "731 of its 1,048 rows, of 3 days, came within 48h of no exposure of this day: left out"
+    told = "317 of its 1,048 rows, of 3 days, came within 48h of this day's exposures"
     assert line == f"data.events.joined.plays: {told}"
     (line,) = joined_lines({"joined": {"plays": said | {"unmatched": 1_040}}})
     assert line.startswith("WARNING: ") and line.endswith(": are time, data.timezone and within right?")

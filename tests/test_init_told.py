@@ -513,9 +513,9 @@ def test_what_comes_in_later_files_is_printed_where_it_is_not_waited_for(tmp_pat
     if later > 0.02:
         assert re.search(rf"WARNING: joined\.orders: [456]{lies}", printed)
     else:
-        assert re.search(r"joined orders .* [01]\.[0-9]% of it in later days' files \(days_after: 1\)", printed), (
-            printed
-        )
+        assert re.search(
+            r"joined orders .* [01]\.[0-9]% of it in later days' files, which days_after: 1 would read", printed
+        ), printed
         assert "WARNING: joined" not in printed
 
 

@@ -134,7 +134,7 @@ def test_a_persons_window_is_of_rows_that_name_what_was_shown_too(tmp_path: Path
         assert {k: v for k, v in reads.items() if k in ("time", "within", "days_after")} == expected
         out = " ".join(ended.out.split())
         assert ("at most 30m behind, as --within says" in out) == (within is not None)
-        assert not within or "of it in later days' files (days_after: 1)" in out, "those after midnight"
+        assert not within or "of it in later days' files, which days_after: 1 would read" in out, "those after midnight"
         met = shown.join(came, on="impression_id").filter(pl.col("ts").dt.date() == day)
         met = met.filter(pl.col("opened_at").dt.date() == day)
         if within:

@@ -146,9 +146,13 @@ def _without(where: str, said: dict[str, Any]) -> Iterator[str]:
     if lost and (window := said.get("within")):
         most = "WARNING: " if days * (said["rows"] - lost) < (1 - _MOST) * said["rows"] else ""
         asked = ": are time, data.timezone and within right?" if most else ""
-        of = f", of {days} days," if days > 1 else ""
-        what = f"came within {window} of no exposure{' of this day' if days > 1 else ''}: left out"
-        yield f"{most}{where}: {lost:,} of its {rows} rows{of} {what}{asked}"
+        if days > 1 and not most:
+            met = f"{said['rows'] - lost:,} of its {rows} rows, of {days} days,"
+            yield f"{where}: {met} came within {window} of this day's exposures"
+        else:
+            of = f", of {days} days," if days > 1 else ""
+            what = f"came within {window} of no exposure{' of this day' if days > 1 else ''}: left out"
+            yield f"{most}{where}: {lost:,} of its {rows} rows{of} {what}{asked}"
     elif said["rows"] and lost + nameless == said["rows"]:
         yield f"WARNING: {where}: none of its {rows} rows has the id of an exposure: is key the exposure's id?"
         nameless = 0

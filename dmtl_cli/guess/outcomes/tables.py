@@ -416,7 +416,21 @@ def tell_made(roles: Roles, events: Table, later: Sequence[Outcomes]) -> None:
             flags = [c for by in states for c in by.values() if c != guess.column and c in rows]
             always = [c for c in flags if rows[c].all()]
             setattr(roles, role, replace(guess, why=f"{why}; each has {' and '.join(always)}" if always else why))
+    if roles.made_by and roles.conversion and (sums := _added_up(roles.made_by, later)):
+        said = "; ".join(f"{c} is the sum of an exposure's rows, MAX({of}) the greatest" for c, of in sums.items())
+        roles.conversion = replace(roles.conversion, why=f"{roles.conversion.why}; {said}")
     roles.outcomes.extend(Guess(c, f"of {where}") for c, (where, _) in places.items() if c not in roles.taken)
+
+
+def _added_up(rule: str, later: Iterable[Outcomes]) -> dict[str, str]:
+    """The columns of a rule that add up numbers of rows of which an exposure may have several, with the rows' own."""
+    asked, out = sources_of(rule), dict[str, str]()
+    for one in later:
+        ids = one.ids(one.rows).drop_nulls()
+        if ids.is_duplicated().any():
+            sums = {c: aggregated_of(text) for c, text in one.columns.items() if text.startswith("SUM(") and c in asked}
+            out |= {c: of[0] for c, of in sums.items() if len(of) == 1}
+    return out
 
 
 def without_rows(

@@ -17,6 +17,7 @@ DAY = 24
 """hours"""
 LONGEST = 31
 """days' files after its own that a day reads, at most: `days_after`"""
+UNREAD = "which days_after: 1 would read"
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class Wait:
     def said(self) -> str:
         if self.given:
             waits = f": a day waits for {count(self.days_after, 'day')}" if self.days_after else ""
-            rest = f": {self.beyond:.1%} of it in later days' files (days_after: 1)" if self.beyond else ""
+            rest = f", {self.beyond:.1%} of it in later days' files, {UNREAD}" if self.beyond else ""
             return f"at most {self.given.text} behind, as --within says{waits or rest}"
         one = DAY if self.hours > DAY else 1
         return f"at most {count(int(self.hours // one), 'hour' if one == 1 else 'day')} behind"

@@ -22,7 +22,7 @@ from dmtl_cli.guess.columns.values import clicks, share
 from dmtl_cli.guess.columns.words import count
 from dmtl_cli.guess.outcomes.dated import clock_of
 from dmtl_cli.guess.outcomes.tables import Outcomes
-from dmtl_cli.guess.outcomes.waits import DAY, LONGEST, Length, Wait, microseconds
+from dmtl_cli.guess.outcomes.waits import DAY, LONGEST, UNREAD, Length, Wait, microseconds
 from dmtl_cli.guess.reading.tables import ROWS, Table, rows_of_day
 
 WINDOWS = (1, 6, DAY, 3 * DAY, 7 * DAY)
@@ -164,7 +164,7 @@ def _over_days(
             why = f"{rest[0]:.0%} of what came of a day's exposures lies in later days' files"
             return replace(one, said_of_days=f"{why}: days_after: 1 reads the next one, and waits for it")
         if rest[0] > _TOLD:  # which is no doubt, but a choice
-            return replace(one, why=f"{one.why}, {rest[0]:.1%} of it in later days' files (days_after: 1)")
+            return replace(one, why=f"{one.why}, {rest[0]:.1%} of it in later days' files, {UNREAD}")
     return one
 
 
