@@ -53,7 +53,7 @@ def test_what_words_tell_is_a_condition(name: str) -> None:
     assert gone is not None and (found := live(s, gone, None)) is not None and found.condition == condition
     assert found.holds.arg_true().to_list() == kept
     rows = s.to_frame() if "NOW()" not in condition else s.str.to_datetime().to_frame()
-    text = as_of(condition, dt.date(2026, 3, 4))
+    text = as_of(condition, dt.datetime(2026, 3, 4))
     made = Computed("export", {SERVED: text}).of(rows.to_arrow(), [SERVED], "items")
     assert pl.Series(made.column(SERVED)).arg_true().to_list() == kept
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -354,3 +356,115 @@ def test_what_has_ended_is_not_served_nor_measured(tmp_path: Path) -> None:
     assert any(said in text for text in logs)
     measured = Log(load_config(config).data, ()).read(dt.date.fromisoformat(days[4]), tmp_path)
     assert {*measured.items[":id"]} == served, "what is measured the day after is what could be served"
+
+
+# -- what comes and goes after the day has ended ----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A config whose chain ends with day 4; items of day 5 come within it."""
+    home = tmp_path_factory.mktemp("exported")
+    put(
+        home / "log",
+        beschikbaar_vanaf=[at.replace(tzinfo=ZONE).astimezone(dt.UTC) for at in CAME_AT],
+        beschikbaar_tot=LAST_DAYS,
+    )
+    config, options = home / "mine.yaml", ("--user", "lid_id", "--timezone", ZONE.key)
+    ended = dmtl("init", home / "log", "-o", config, *options)
+    assert ended.code == 0, ended.err
+    raw = yaml.safe_load(config.read_text())
+    assert (raw["data"]["items"]["version"], raw["data"]["items"]["until"]) == ("beschikbaar_vanaf", "beschikbaar_tot")
+    config.write_text(yaml.safe_dump(raw | {"workspace": str(home / "work"), "auto": {"budget": 0}}))
+    ended = dmtl("backfill", "--config", config, "--from", str(day(2)), "--to", str(day(4)))
+    assert ended.code == 0, ended.err
+    return config
+
+
+HOURS = {20: 3, 44: 9, 68: 12, 92: 15, 116: 21}
+"""at which the items of day 5 come"""
+CAME_AT = [dt.datetime.combine(FROM + dt.timedelta(days=c), dt.time(HOURS.get(k, 0))) for k, c in enumerate(CAME)]
+
+
+def there(moment: dt.datetime) -> set[str]:
+    """The items that have come and not gone, by the clock of Amsterdam."""
+    last = [dt.date.max if e is None else e for e in LAST_DAYS]
+    return {f"p{k}" for k in range(ITEMS) if CAME_AT[k] <= moment and moment.date() <= last[k]}
+
+
+def refreshed(config: Path, *more: str) -> dict[str, Any]:
+    ended = dmtl("refresh", "--config", config, "--json", *more)
+    assert ended.code == 0, ended.err
+    return ended.json
+
+
+def of(folder: Path) -> set[str]:
+    return {*pl.read_parquet(folder / "items.parquet")["item_id"]}
+
+
+def test_a_refresh_as_of_a_later_moment_serves_what_has_come_until_then(exported: Path) -> None:
+    """Which LATEST names alone; what is measured is what was served in the morning. Of a moment at which nothing else
+    was there nothing is made."""
+    noon, midnight = (dt.datetime.combine(day(5) or FROM, dt.time(h)) for h in (12, 0))
+    morning = Path(dmtl("path", "export", "--config", exported, "--day", str(day(4))).out.strip())
+    assert of(morning) == there(midnight)
+    made_at = [refreshed(exported, "--as-of", text) for text in (f"{noon:%Y-%m-%dT%H:%M}", f"{noon:%Y-%m-%dT10:05Z}")]
+    assert [one["up_to_date"] for one in made_at] == [False, True], "12:05 in Amsterdam"
+    folder = Path(made_at[0]["path"])
+    assert of(folder) == there(noon) and {"p20", "p44", "p68"} == of(folder) - of(morning)
+    facts = json.loads((folder / "manifest.json").read_text())["facts"]
+    assert facts["as_of"] == f"{noon:%Y-%m-%d}T10:00:00+00:00"
+    latest = (folder.parent.parent / "LATEST").read_text().strip()
+    assert latest == f"{folder.parent.name}/{folder.name}"
+    assert dmtl("verify", "--config", exported).code == 0
+    assert Path(dmtl("path", "export", "--config", exported, "--day", str(day(4))).out.strip()) == morning
+    next_day = refreshed(exported, "--as-of", f"{noon + dt.timedelta(days=1):%Y-%m-%dT%H:%M}")
+    assert of(Path(next_day["path"])) == there(noon + dt.timedelta(days=1)) != there(noon)
+    ended = dmtl("evaluate", "--config", exported, "--day", str(day(5)), "--json")
+    parents = json.loads((Path(ended.json["path"]) / "manifest.json").read_text())["parents"]
+    assert [p["run_id"] for p in parents if p["stage"] == "export"] == [morning.name.removeprefix("run-")]
+
+
+def test_as_of_the_days_end_is_what_the_day_exported(exported: Path) -> None:
+    """And of a moment until which nothing came or went."""
+    one = refreshed(exported, "--as-of", f"{day(5)}T02:30")
+    assert one["up_to_date"] and of(Path(one["path"])) == there(dt.datetime.combine(day(5) or FROM, dt.time()))
+
+
+def test_users_are_forgotten_of_what_is_served_alone(exported: Path, tmp_path: Path) -> None:
+    """LATEST names an export that is no day's CURRENT, and is written again without them."""
+    raw = yaml.safe_load(exported.read_text())
+    shutil.copytree(raw["workspace"], tmp_path / "work")
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(raw | {"workspace": str(tmp_path / "work")}))
+    refreshed(tmp_path / "mine.yaml", "--as-of", f"{day(5)}T16:00")
+    (tmp_path / "gone.txt").write_text("u7\n")
+    latest = tmp_path / "work/export/LATEST"
+    before, listed = latest.read_text().strip(), lambda: latest.parent / latest.read_text().strip() / "users.parquet"
+    assert "u7" in {*pl.read_parquet(listed())["user_id"]}
+    ended = dmtl("forget", "--config", tmp_path / "mine.yaml", "--users", tmp_path / "gone.txt")
+    assert ended.code == 0, ended.err
+    assert latest.read_text().strip() != before and not (latest.parent / before).exists()
+    assert "u7" not in {*pl.read_parquet(listed())["user_id"]}
+    assert of(listed().parent) == there(dt.datetime.combine(day(5) or FROM, dt.time(16)))
+
+
+@pytest.mark.parametrize(
+    ("moment", "says"),
+    [
+        (f"{day(4)}T23:59", f"--as-of: expected a moment after day {day(4)}, got {day(4)} 23:59"),
+        (str(day(5)), f"--as-of: expected now, or a time as 2026-01-31T10:00, from 1900-01-01 on, got '{day(5)}'"),
+        ("noon", "--as-of: expected now, or a time as 2026-01-31T10:00"),
+    ],
+)
+def test_no_other_moment_is_taken(exported: Path, moment: str, says: str) -> None:
+    ended = dmtl("refresh", "--config", exported, "--as-of", moment)
+    assert ended.code == 2 and says in ended.err
+
+
+def test_where_no_time_tells_what_is_there_it_has_no_effect(exported: Path, tmp_path: Path) -> None:
+    raw = yaml.safe_load(exported.read_text())
+    for key in ("version", "until", "until_is_last_day", "version_timezone"):
+        raw["data"]["items"].pop(key, None)
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(raw))
+    ended = dmtl("refresh", "--config", tmp_path / "mine.yaml", "--as-of", "now")
+    assert ended.code == 2 and "neither data.users nor data.items tells by a time what is there" in ended.err

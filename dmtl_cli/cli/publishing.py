@@ -12,7 +12,7 @@ import typer
 from dmtl_cli.cli.command import Call, publishes
 from dmtl_cli.cli.fitted import for_terminal
 from dmtl_cli.cli.options import DAILY, STEPS, STUDYING, Day, listed, names_of, seconds
-from dmtl_cli.config.days import between, parse_day
+from dmtl_cli.config.days import between, parse_day, parse_moment
 from dmtl_cli.config.errors import Exit, UserError
 
 if TYPE_CHECKING:
@@ -47,6 +47,14 @@ Baselines = Annotated[
 First = Annotated[str, typer.Option("--from", metavar="DAY", help="First day.", show_default=False)]
 LastDay = Annotated[
     str | None, typer.Option("--day", metavar="DAY", help="The last day that what is served knows; default the newest.")
+]
+AsOf = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TIME",
+        help="Serve what is there at a later moment, by the times of side tables: now, or 2026-01-31T10:00.",
+        show_default=False,
+    ),
 ]
 Write = Annotated[bool, typer.Option("--write", metavar="", help="Write what was chosen into the config.")]
 Last = Annotated[str, typer.Option("--to", metavar="DAY", help="Last day.", show_default=False)]
@@ -232,8 +240,9 @@ def backfill(call: Call, first: First, last: Last, allow_gap: AllowGap = False) 
 
 @listed(commands, "refresh", DAILY, "--config mylog.yaml")
 @publishes("refresh")
-def refresh(call: Call, day: LastDay = None) -> list[Result]:
+def refresh(call: Call, day: LastDay = None, as_of: AsOf = None) -> list[Result]:
     """Export the newest student again, for a newer profile or newer side tables, without training."""
     from dmtl_cli.stages.refresh import refresh
 
-    return [refresh(call.run, parse_day(day) if day else None)]
+    at = parse_moment(as_of, call.run.config.data.timezone, "--as-of") if as_of else None
+    return [refresh(call.run, parse_day(day) if day else None, at)]

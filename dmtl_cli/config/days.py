@@ -1,8 +1,11 @@
 """Days as the command line and the folders write them."""
 
+from __future__ import annotations
+
 import datetime as dt
 import re
 from dataclasses import dataclass
+from zoneinfo import ZoneInfo
 
 from dmtl_cli.config.errors import Exit, UserError
 
@@ -21,6 +24,46 @@ class Calendar:
 
     timezone: str | None = None
     is_local: bool = False
+
+
+@dataclass(frozen=True)
+class Moment:
+    """When it is asked what is there: an instant, and the clock of data.timezone then."""
+
+    instant: dt.datetime
+    """in UTC"""
+    clock: dt.datetime
+    """without a zone"""
+
+    @property
+    def day(self) -> dt.date:
+        return self.clock.date()
+
+    @staticmethod
+    def at(instant: dt.datetime, timezone: str | None) -> Moment:
+        """An instant with a zone. Without a timezone days are of UTC."""
+        local = instant.astimezone(ZoneInfo(timezone or "UTC"))
+        return Moment(local.astimezone(dt.UTC), local.replace(tzinfo=None))
+
+    @staticmethod
+    def begin(day: dt.date, timezone: str | None) -> Moment:
+        """The midnight that begins a day."""
+        midnight = dt.datetime.combine(day, dt.time())
+        return Moment(midnight.replace(tzinfo=ZoneInfo(timezone or "UTC")).astimezone(dt.UTC), midnight)
+
+
+def parse_moment(text: str, timezone: str | None, where: str) -> Moment:
+    """`now`, or a time as `2026-01-31T10:00`, of data.timezone where it names no zone. Raises UserError (usage)."""
+    if text == "now":
+        return Moment.at(dt.datetime.now(dt.UTC), timezone)
+    try:
+        found = dt.datetime.fromisoformat(text)
+    except ValueError:
+        found = None
+    if found is None or len(text) <= len("2026-01-31") or found.date() < EARLIEST:
+        what = f"{where}: expected now, or a time as 2026-01-31T10:00, from {EARLIEST} on, got {text!r}"
+        raise UserError(what, code=Exit.USAGE)
+    return Moment.at(found if found.tzinfo else found.replace(tzinfo=ZoneInfo(timezone or "UTC")), timezone)
 
 
 def parse_day(text: str, where: str = "--day") -> dt.date:

@@ -28,7 +28,7 @@ _MOMENT = re.compile(
 )
 _TODAY = re.compile(rf"{_QUOTED.pattern}|(?<![\w.])(?P<word>now|today)(?![\w.])(?:\s*\(\s*\))?", re.I)
 _LETTERS = re.compile(rf"""{_QUOTED.pattern}|[^\s'"()<>=!,;+*/|%-]+""")
-_ANY_DAY = dt.date(2000, 1, 1)
+_ANY_TIME = dt.datetime(2000, 1, 1)
 _DOTTED = re.compile(r"\b[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")
 TABLES = ("users", "items")
 """of which an expression of the events may name columns, as items.length"""
@@ -87,17 +87,16 @@ def with_clock(text: str) -> str:
 
 def at_any_time(text: str) -> str:
     """As `as_of` gives it of some day, where it does not matter of which."""
-    return as_of(text, _ANY_DAY)
+    return as_of(text, _ANY_TIME)
 
 
-def as_of(text: str, day: dt.date) -> str:
-    """An expression with what the clock says as a day begins in place of `NOW()` and the like: its midnight, or of
-    CURRENT_DATE the day itself."""
+def as_of(text: str, clock: dt.datetime) -> str:
+    """An expression with what a clock says in place of `NOW()` and the like, or of CURRENT_DATE its day."""
 
     def then(found: re.Match[str]) -> str:
         if found["day"]:
-            return f"DATE '{day}'"
-        return f"TIMESTAMP '{day} 00:00:00'" if found["at"] else found[0]
+            return f"DATE '{clock.date()}'"
+        return f"TIMESTAMP '{clock:%Y-%m-%d %H:%M:%S}'" if found["at"] else found[0]
 
     return _MOMENT.sub(then, text)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 import polars as pl
 
-from dmtl_cli.config.days import before, between
+from dmtl_cli.config.days import Moment, before, between
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.features import Feature
 from dmtl_cli.data.first_window import first_window
@@ -21,6 +22,8 @@ from dmtl_cli.data.log.served import Chosen, chosen, days_told
 from dmtl_cli.data.profile.stored import Profile, unknown
 from dmtl_cli.runs.ranks import ALONE, Ranks
 from dmtl_cli.runs.run import Parent, Run, distinct
+
+_ROWS = 65_536  # of a table that are looked at together
 
 
 class Days:
@@ -33,10 +36,13 @@ class Days:
     Args:
         features: those to read.
         timed: whether blocks have the time of their events, where the log has one.
+        at: as `Log` takes it.
     """
 
-    def __init__(self, run: Run, features: tuple[Feature, ...], *, timed: bool = False) -> None:
-        self.run, self.features = run, features
+    def __init__(
+        self, run: Run, features: tuple[Feature, ...], *, timed: bool = False, at: Moment | None = None
+    ) -> None:
+        self.run, self.features, self.at = run, features, at
         memory = run.config.max_memory
         self.log = Log(
             run.config.data,
@@ -44,6 +50,7 @@ class Days:
             timed=timed,
             max_memory=memory,
             converted=conversions(run.config.workspace),
+            at=at,
         )
         self._profiled = any(f.profile for f in run.config.features)
         self._found: dict[dt.date, Parent | None] = {}
@@ -147,7 +154,18 @@ class Days:
         """What the condition of `export.items` says of the items when a day is over; None without one. Raises as
         `chosen`."""
         condition = self.run.config.export.condition
-        return None if condition is None else chosen(Days(self.run, ()).log, day, condition)
+        return None if condition is None else chosen(Days(self.run, (), at=self.at).log, day, condition)
+
+    def there(self, day: dt.date) -> str:
+        """A digest of what side tables tell the day's export: of two moments the same where nothing came, changed or
+        went between them. Raises as `chosen`."""
+        digest, chosen = hashlib.sha256(), self.chosen(day)
+        tables = [self.log.attributes(side, day, before(day, -1)) for side in ("user", "item")]
+        tables += [chosen.ids.to_frame()] if chosen is not None else []
+        for table in tables:
+            for part in table.sort(ID).iter_slices(_ROWS) if table is not None else ():
+                digest.update(part.write_ipc_stream(None).getbuffer())
+        return digest.hexdigest()
 
     def refuse_none_chosen(self, day: dt.date) -> None:
         """Raises UserError, as `chosen` does, before hours of training, whose export would raise it."""

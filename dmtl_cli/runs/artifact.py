@@ -28,13 +28,16 @@ _OPTIONAL = ("inputs", "parents", "rows", "metrics", "gates", "facts", "key_warn
 _REQUIRED = ("key", "config", "seed", "versions", "threads")
 
 
-def up_to_date(ws: Workspace, stage: str, day: dt.date, sub: str | None, key: str) -> tuple[Path, Manifest] | None:
-    """The published run if it has this key, is intact and durable; None if the stage must run (again).
+def up_to_date(
+    ws: Workspace, stage: str, day: dt.date, sub: str | None, key: str, *, current: bool = True
+) -> tuple[Path, Manifest] | None:
+    """The published run if it has this key, is intact and durable; None if the stage must run (again). Of what is never
+    `current` it is the one that LATEST names.
 
     Raises UserError (I/O) if the disk cannot be read or synced.
     """
     try:
-        run = ws.current(stage, day, sub)
+        run = ws.current(stage, day, sub) if current else ws.latest()
         if run is None or Manifest.read(run / MANIFEST).key != key:
             return None
         manifest = verify(run)
@@ -58,6 +61,7 @@ class Publication:
     day: dt.date
     sub: str | None
     latest: bool
+    current: bool
     path: Path
     tmp: Path
     checkpoint: Path
@@ -90,7 +94,8 @@ class Publication:
             # LATEST first: CURRENT is what a rerun looks at, so it must be the last thing to become true.
             if self.latest:
                 move_latest(self.ws, run)
-            point(run.parent / "CURRENT", run.name, self.path.parent / "CURRENT")
+            if self.current:
+                point(run.parent / "CURRENT", run.name, self.path.parent / "CURRENT")
         return run, manifest
 
     def reject(self, fields: Mapping[str, Any], reasons: list[str]) -> None:
@@ -174,11 +179,21 @@ def _check_target(target: Path, scratch: Path) -> None:
 
 @contextmanager
 def publish(
-    ws: Workspace, stage: str, day: dt.date, sub: str | None = None, *, latest: bool = False, key: str = ""
+    ws: Workspace,
+    stage: str,
+    day: dt.date,
+    sub: str | None = None,
+    *,
+    latest: bool = False,
+    current: bool = True,
+    key: str = "",
 ) -> Iterator[Publication]:
-    """Makes a run of a stage's day; published by `seal`, else discarded. `latest` moves export/LATEST too. The caller
-    holds the chain (`locks.holding`). `key`: the run's, whose checkpoint stays until the run is published or refused;
-    those of other keys are removed.
+    """Makes a run of a stage's day; published by `seal`, else discarded. The caller holds the chain (`locks.holding`).
+
+    Args:
+        latest: whether export/LATEST names it.
+        current: whether the day's CURRENT does.
+        key: the run's, whose checkpoint stays until the run is published or refused; those of other keys are removed.
 
     Raises UserError: cannot create, I/O (also for a full disk met by a library in the body).
     """
@@ -193,7 +208,7 @@ def publish(
             for folder in (home, home / "run", home / "tmp"):
                 make_dirs(folder)
             _check_target(ws.stage_dir(stage, day, sub), home)
-        yield Publication(ws, stage, day, sub, latest, home / "run", home / "tmp", checkpoint, key)
+        yield Publication(ws, stage, day, sub, latest, current, home / "run", home / "tmp", checkpoint, key)
         ws.clear_checkpoints(stage, day)
     except Exception as error:
         if isinstance(error, UserError) and error.code == Exit.REFUSED:

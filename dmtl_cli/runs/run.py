@@ -193,29 +193,32 @@ class Run:
         *,
         sub: str | None = None,
         latest: bool = False,
+        current: bool = True,
         shared: bool = True,
     ) -> Result:
         """Runs `work` and publishes what it wrote, unless a run of the same key is published already.
 
         Args:
+            latest: whether LATEST names it.
+            current: whether it is what other stages read of the day; else it is served alone.
             shared: whether all ranks work, of which rank 0 writes what is published; else rank 0 works alone.
 
         Raises UserError: as `work` does; where this run is frozen 65 there is none of that key, 80 it was refused.
         """
         seed, threads, named = self.config.seed, self.config.threads, [m.as_parent() for _, m in parents]
         recipe = Recipe(stage, day, config, seed, self.versions(), threads, inputs, named)
-        if found := self.ranks.on_first(lambda: self._published(recipe, sub, latest)):
+        if found := self.ranks.on_first(lambda: self._published(recipe, sub, latest, current)):
             return self._result(*found, seconds=None)
         start = time.perf_counter()
-        with self._publication(recipe, sub, latest) as publication, self._refusal_kept(stage, day, sub):
+        with self._publication(recipe, sub, latest, current) as publication, self._refusal_kept(stage, day, sub):
             draft = work(publication) if shared else self.ranks.on_first(lambda: work(publication))
             path, manifest = self.ranks.on_first(lambda: self._seal(publication, recipe, draft))
         self._accept(stage, day, sub)
         return self._result(path, manifest, seconds=time.perf_counter() - start)
 
-    def _published(self, recipe: Recipe, sub: str | None, latest: bool) -> Parent | None:
+    def _published(self, recipe: Recipe, sub: str | None, latest: bool, current: bool) -> Parent | None:
         """The published run of a recipe, None where it must be made. Raises UserError where a frozen run has none."""
-        found = up_to_date(self.ws, recipe.stage, recipe.day, sub, recipe.key)
+        found = up_to_date(self.ws, recipe.stage, recipe.day, sub, recipe.key, current=current)
         if found and (not latest or there(self.ws.latest)):  # publishing repairs a LATEST that names no export
             if not self.frozen:
                 self.ws.clear_checkpoints(recipe.stage, recipe.day)
@@ -229,12 +232,12 @@ class Run:
         raise why_not_there(self.ws, recipe, sub)
 
     @contextmanager
-    def _publication(self, recipe: Recipe, sub: str | None, latest: bool) -> Iterator[Publication]:
+    def _publication(self, recipe: Recipe, sub: str | None, latest: bool, current: bool) -> Iterator[Publication]:
         """The folder that rank 0 will publish, with a scratch folder for each rank."""
         with ExitStack() as stack:
 
             def begin() -> Publication:
-                made = publish(self.ws, recipe.stage, recipe.day, sub, latest=latest, key=recipe.key)
+                made = publish(self.ws, recipe.stage, recipe.day, sub, latest=latest, current=current, key=recipe.key)
                 return stack.enter_context(made)
 
             shared = self.ranks.on_first(begin)

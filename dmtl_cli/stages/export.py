@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from dmtl_cli.config.days import Moment
 from dmtl_cli.config.errors import UserError, such_as
 from dmtl_cli.config.evaluate import TOPK, Evaluate
 from dmtl_cli.config.export import faiss_version
@@ -51,8 +52,12 @@ def export(run: Run, day: dt.date) -> Result:
     return export_student(run, day, run.parent("student", day, hint=f"run dmtl train-student --day {day}"))
 
 
-def export_student(run: Run, day: dt.date, student: Parent) -> Result:
+def export_student(run: Run, day: dt.date, student: Parent, at: Moment | None = None) -> Result:
     """Exports a student with the users and items as they are when `day` has ended, and points LATEST at it.
+
+    Args:
+        at: a later moment, as of which side tables are known. Where that tells more, the export is served alone: what
+            evaluations measure and later stages read is that of the day's end.
 
     Raises:
         UserError: 66 the day's log or profile is not there.
@@ -61,7 +66,8 @@ def export_student(run: Run, day: dt.date, student: Parent) -> Result:
     sections = _sections(run)
     if run.frozen and (served := _served(run, day, student, sections)):
         return served
-    log, exposure = Days(run, run.config.features_of("student")), run.config.student.exposure
+    log, exposure = Days(run, run.config.features_of("student"), at=at), run.config.student.exposure
+    there = _there(run, log, day) if at is not None else None
     earlier_days = sorted({*log.seen_before(day), *log.told_before(day)})
     inputs, parents = log.inputs_at_end(day) + log.inputs(earlier_days), [student, *log.parents_at_end(day)]
     earlier = _earlier(run, day)
@@ -72,8 +78,17 @@ def export_student(run: Run, day: dt.date, student: Parent) -> Result:
         sections = _sections(run, "evaluate")  # which says whose recall is measured
     elif earlier:  # in the key, but no parent: an export would need all before it
         sections |= {"weighed": earlier[1].as_parent()}
-    work = partial(_export, run, day, log, student, earlier)
-    return run.publish("export", day, sections, inputs, distinct(parents), work, latest=True, shared=False)
+    sections |= {"there": there} if there else {}
+    work, parents = partial(_export, run, day, log, student, earlier), distinct(parents)
+    current = there is None
+    return run.publish("export", day, sections, inputs, parents, work, latest=True, current=current, shared=False)
+
+
+def _there(run: Run, log: Days, day: dt.date) -> str | None:
+    """What side tables tell at the moment as of which `log` reads them; None where it is what they told as the day
+    ended."""
+    there = log.there(day)
+    return None if there == Days(run, log.features).there(day) else there
 
 
 def _sections(run: Run, *more: str) -> dict[str, Any]:
@@ -116,8 +131,9 @@ def _export(
         if left is not None and read.items[ID].is_in(left.implode()).all():
             what = f"export {day}: none of the {len(read.items):,} items is to be served on the morning after"
             raise UserError(what, "they have ended (data.items), or export.items leaves them out")
-        if ended := log.log.told_of_ended(day):
-            run.log.say(ended)
+        for told in (log.log.told_of_ended(day), log.log.told_of_coming(day)):
+            if told:
+                run.log.say(told)
         options = run.config.export
         threshold = manifest.facts["threshold_seconds"]
         seen = list[pl.DataFrame]()
@@ -132,6 +148,7 @@ def _export(
         measures += _recall(run, catalogue, encoder, read, threshold, of_served=chosen is not None)
     facts = {name: manifest.facts[name] for name in ("teacher", "threshold_seconds", "predicts")}
     facts |= weighed | ({} if counts is None else {"not_served": counts})
+    facts |= {} if log.at is None else {"as_of": log.at.instant.isoformat(timespec="seconds")}
     return Draft(
         rows={"items": catalogue.items, "users": len(read.users)},
         metrics={"items.unknown_share": catalogue.unknown_share}

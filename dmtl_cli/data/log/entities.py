@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 
 from dmtl_cli.config.data import Data
+from dmtl_cli.config.days import Moment
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.features import Feature
 from dmtl_cli.data.log.checked.checks import Checked, Together
@@ -31,6 +32,7 @@ class Entities:
         table: the side table; None: ids and features are those of the events.
         features: all that the log reads.
         day: as whose morning the side table is read.
+        at: the moment as of which it is read; default the midnight that begins the day.
         zoneless: whether the events' times are of texts that name no zone: see `Table.is_zoneless`.
     """
 
@@ -42,7 +44,9 @@ class Entities:
         features: Sequence[Feature],
         day: dt.date,
         zoneless: bool = False,
+        at: Moment | None = None,
     ) -> None:
+        self.at = at or Moment.begin(day, data.timezone)
         self.side, self.table, self.day, self.timezone = side, table, day, data.timezone
         self.features = [f for f in features if f.side == side]
         self.keys = [data.events.user if side == "user" else data.events.item]
@@ -129,6 +133,14 @@ class Entities:
         found = self._rows({})
         return found[ID].filter(found[_ENDED]), len(found)
 
+    def coming(self) -> tuple[int, int]:
+        """(ids of the side table that are not there yet, how many it has), of a table with `version`. Raises as
+        `listed`."""
+        assert self.table is not None
+        key, there = self.keys[-1], len(self._rows({}))
+        ids = pl.concat(rows.ids(key) for rows in TableRows(self.table, types={}).held({key}))
+        return ids.n_unique() - there, ids.n_unique()
+
     @property
     def _named(self) -> dict[str, str]:
         """The columns of features that the side table has, by the features' names."""
@@ -203,7 +215,7 @@ class Entities:
 
     def _has_ended(self, until: Together, column: str) -> pl.Series:
         zone, zoneless, last = self._version_zone, self._zoneless[_ENDED], self._is_last_day
-        return until.ended(column, self.timezone, self.day, is_last_day=last, zoneless=zoneless, zone=zone)
+        return until.ended(column, self.timezone, self.at, is_last_day=last, zoneless=zoneless, zone=zone)
 
     def _newest(
         self,
@@ -223,7 +235,7 @@ class Entities:
         versions = Together(pl.DataFrame({self.version: whole[_VERSION]}), blocks)
         zoneless, zone = self._zoneless[_VERSION], self._version_zone
         timezone = self.timezone or ("UTC" if self._only_orders else None)
-        order, there = versions.version(self.version, timezone, self.day, zoneless=zoneless, zone=zone)
+        order, there = versions.version(self.version, timezone, self.at, zoneless=zoneless, zone=zone)
         there = there | self._only_orders
         whole = whole.with_columns(order.alias(_VERSION))
         newest = self._one_of(whole.filter(there), "last", place)

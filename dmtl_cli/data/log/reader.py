@@ -23,7 +23,7 @@ import polars as pl
 import pyarrow as pa
 
 from dmtl_cli.config.data import Data, Events
-from dmtl_cli.config.days import before
+from dmtl_cli.config.days import Moment, before
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.expressions import roots_of
 from dmtl_cli.config.features import Feature
@@ -86,6 +86,8 @@ class Log:
         converted: folder of what is not Parquet, converted; a log of Parquet needs none.
         events_only: whether days have the ids of their events alone. Side tables are read only where expressions of
             the events look something up in them.
+        at: the moment as of which an export knows side tables; default the midnight that ends its day. An earlier one
+            has no effect.
     """
 
     def __init__(
@@ -97,10 +99,11 @@ class Log:
         max_memory: int | None = None,
         converted: Path | None = None,
         events_only: bool = False,
+        at: Moment | None = None,
     ) -> None:
         self._looked_up = data.model_copy(update=dict.fromkeys(data.not_looked_up)) if events_only else data
         self.data = data.model_copy(update={"users": None, "items": None}) if events_only else data
-        self.features = features
+        self.features, self._at = features, at
         self.max_memory = max_memory or memory.half_of_the_machine()
         self.timed = timed and data.events.time is not None
         self._finder = DayFinder(self._looked_up, converted)
@@ -267,6 +270,12 @@ class Log:
         listed = self.attributes(side, day, tables, ())
         return None if listed is None else listed[ID]
 
+    def at(self, tables: dt.date) -> Moment:
+        """As of when an export knows side tables: the midnight that begins their day, or a later moment that was asked
+        for."""
+        midnight = Moment.begin(tables, self.data.timezone)
+        return self._at if self._at is not None and self._at.instant > midnight.instant else midnight
+
     def ended(self, day: dt.date, tables: dt.date | None = None) -> tuple[pl.Series, int] | None:
         """(the items of their table that have ended, by `data.items.until`, as a day begins; how many items it has);
         None where none ever ends. Takes and raises as `listed`."""
@@ -290,6 +299,17 @@ class Log:
         until = self.data.items.until  # type: ignore[union-attr]
         return f"{len(found[0]):,} of {found[1]:,} items have ended by {until}: they are not served"
 
+    def told_of_coming(self, day: dt.date) -> str | None:
+        """A line about the items of their table that are not there yet when a day is over, by `data.items.version`;
+        None where all are. Raises as `listed`."""
+        entities = self.beside("item", day, before(day, -1), ())
+        if entities is None or not entities.is_timed:
+            return None
+        coming, listed = entities.coming()
+        at = self.at(before(day, -1)).clock
+        what = f"{coming:,} of {listed:,} items come after {at:%Y-%m-%d %H:%M}, by {entities.version}"
+        return f"{what}: dmtl refresh --as-of now serves them from then on" if coming else None
+
     def attributes(
         self, side: str, day: dt.date, tables: dt.date | None = None, features: tuple[Feature, ...] | None = None
     ) -> pl.DataFrame | None:
@@ -304,7 +324,7 @@ class Log:
         if not files:
             return None
         table = Table(files)
-        entities = Entities(self.data, side, table, read, tables or day)
+        entities = Entities(self.data, side, table, read, tables or day, at=None if tables is None else self.at(tables))
         memory.check_table(table, entities.columns, limit=self.max_memory)
         return entities
 
@@ -332,10 +352,11 @@ class Log:
         """
         found, raw = self.open(day, tables)
         found.check_same(ranks)
-        schema, morning = raw.schema, tables or day
+        schema, morning, at = raw.schema, tables or day, None if tables is None else self.at(tables)
         zoneless = schema.events.is_zoneless(self.data, self.data.events, self.data.events.time)
         sides = {
-            side: Entities(self.data, side, schema.sides.get(side), self.features, morning, zoneless) for side in SIDES
+            side: Entities(self.data, side, schema.sides.get(side), self.features, morning, zoneless, at)
+            for side in SIDES
         }
         timed = [side for side in SIDES if sides[side].is_timed and tables is None and self.data.events.time]
         seen = self._first_pass(raw, found, scratch, ranks, timed)

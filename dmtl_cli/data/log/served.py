@@ -58,7 +58,7 @@ def chosen(log: Log, day: dt.date, condition: str) -> Chosen:
         UserError: 65 the table, or the events, lack a column, or values do not fit each other; what is told of an item
             is not true or false; it holds for no item. 66 the table is not there.
     """
-    text = as_of(condition, before(day, -1))
+    text = as_of(condition, log.at(before(day, -1)).clock)
     columns = sources_of(text)
     if log.data.items is None:
         days = days_told(log, day)

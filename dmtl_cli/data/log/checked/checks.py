@@ -6,13 +6,12 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 from copy import copy
 from types import MappingProxyType
-from zoneinfo import ZoneInfo
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from dmtl_cli.config.days import Calendar
+from dmtl_cli.config.days import Calendar, Moment
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.data.log.formats.source import File
 from dmtl_cli.data.log.values.column_types import words_of
@@ -253,10 +252,10 @@ class Checked:
         return (found if calendar.is_local and is_naive else found.dt.convert_time_zone(zone)).dt.date()
 
     def version(
-        self, column: str, timezone: str | None, until: dt.date, *, zoneless: bool = False, zone: str | None = None
+        self, column: str, timezone: str | None, at: Moment, *, zoneless: bool = False, zone: str | None = None
     ) -> tuple[pl.Series, pl.Series]:
-        """What orders the versions of a row, a later one above, and whether each was there as a day began: the times of
-        `local` up to its local midnight, dates up to itself; other numbers always. Null is before all, and so is what
+        """What orders the versions of a row, a later one above, and whether each was there at a moment: the times of
+        `local` up to it, dates up to its day; other numbers always. Null is before all, and so is what
         is before 1900 in a column of days as yyyymmdd. What most numbers are tells what they are.
 
         Args:
@@ -278,21 +277,20 @@ class Checked:
                 return s, pl.repeat(True, len(s), eager=True)
         moment = self.of(s.alias(column).to_frame()).local(column, timezone, zoneless=zoneless, zone=zone)
         if moment.dtype == pl.Date:
-            return moment, (moment <= until).fill_null(True)
-        midnight = dt.datetime.combine(until, dt.time(), ZoneInfo(timezone or "UTC"))
-        return moment, (moment <= midnight.astimezone(dt.UTC)).fill_null(True)
+            return moment, (moment <= at.day).fill_null(True)
+        return moment, (moment <= at.instant).fill_null(True)
 
     def ended(
         self,
         column: str,
         timezone: str | None,
-        morning: dt.date,
+        at: Moment,
         *,
         is_last_day: bool = False,
         zoneless: bool = False,
         zone: str | None = None,
     ) -> pl.Series:
-        """[n] whether what lasts until a date, or an instant, is gone as a day begins in data.timezone. Null is never,
+        """[n] whether what lasts until a date, or an instant, is gone at a moment of data.timezone. Null is never,
         and so is what `ends` takes for it.
 
         Args:
@@ -308,10 +306,9 @@ class Checked:
         moment = self.of(s.alias(column).to_frame()).local(column, timezone, zoneless=zoneless, zone=zone)
         if moment.dtype != pl.Date:
             if not is_last_day:
-                midnight = dt.datetime.combine(morning, dt.time(), ZoneInfo(timezone or "UTC"))
-                return (moment <= midnight.astimezone(dt.UTC)).fill_null(False)
+                return (moment <= at.instant).fill_null(False)
             moment = moment.dt.convert_time_zone(timezone or "UTC").dt.date()
-        return (moment < morning if is_last_day else moment <= morning).fill_null(False)
+        return (moment < at.day if is_last_day else moment <= at.day).fill_null(False)
 
     def local(self, column: str, timezone: str | None, *, zoneless: bool = False, zone: str | None = None) -> pl.Series:
         """A date, or an instant in UTC, as `date` takes them, but for times that name no zone: those are of
