@@ -28,7 +28,13 @@ data:
 """
 WITH_CLICKS, CLICKS_ALONE = "    click: clicked\n    duration: seconds", "    duration: seconds"
 CONVERSION = "    conversion: liked"
-SMALL = {"teacher.epochs": 1, "teacher.batch_size": 512, "evaluate.max_users": 40}
+SMALL = {
+    "teacher.epochs": 1,
+    "teacher.batch_size": 512,
+    "student.epochs": 1,
+    "auto.budget": 0,
+    "evaluate.max_users": 40,
+}
 
 
 @pytest.fixture(scope="module")
