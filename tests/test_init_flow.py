@@ -381,6 +381,17 @@ def test_printed_commands_are_what_a_shell_reads(tmp_path: Path, name: str) -> N
     assert shlex.split(about[3].removeprefix("# Then: ")) == words[0]
 
 
+@pytest.mark.parametrize("of_guests", ["Guest", "anonym", "trial"])
+def test_a_guest_is_one_where_a_value_says_so(tmp_path: Path, of_guests: str) -> None:
+    x = unseen.drawn(0)
+    account = [of_guests if u % 5 == 1 else "member" for u in x["user"]]
+    ended, _, _ = made(tmp_path, daily(frame(account=account)))
+    assert ended.code == 0, ended.err
+    (line,) = [line for line in ended.out.splitlines() if "--feature" in line]
+    told = shlex.split(line, comments=True)[-1]
+    assert told == f"account={'member' if of_guests == 'trial' else of_guests}"
+
+
 def test_a_guest_is_answered_by_the_printed_command(tmp_path: Path) -> None:
     """By a value that many users have, of the feature under the name that the config gives it."""
     x = unseen.drawn(0)

@@ -92,6 +92,24 @@ def test_a_click_that_a_table_makes_is_told_by_its_rows(root: Path) -> None:
     assert "% ones, whether there is a row in clicks/clicks_{day}.csv where kind = 'order'" in out
 
 
+@pytest.mark.parametrize("lacks", [0.0, 0.04, 0.15])
+def test_the_click_is_a_row_of_the_kind_that_nearly_all_have(root: Path, lacks: float) -> None:
+    """Though no word says so: some are saved without being opened. Where many are, any row is a click."""
+    for day in DAYS:
+        ids = shown(day)["impression_id"].head(300)
+        opened, saved = ids.slice(round(lacks * 300)), ids.head(60)
+        kinds = [pl.DataFrame({"impression_id": k, "jenis": v}) for k, v in ((opened, "buka"), (saved, "simpan"))]
+        write(pl.concat(kinds), root / "clicks", f"clicks_{day}", "csv")
+        (root / f"clicks/clicks_{day}.csv").rename(root / f"clicks/aktivitas_{day}.csv")
+    (root / "clicks").rename(root / "aktivitas")
+    config, out = config_of(root, "--conversion", "simpan")
+    events, opening = config["data"]["events"], "COUNT(CASE WHEN jenis = 'buka' THEN 1 END) > 0"
+    made = events["joined"]["aktivitas"]["columns"]
+    assert events["click"] == "clicked" and made["clicked"] == ("COUNT(*) > 0" if lacks != 0.04 else opening)
+    assert (" where jenis = 'buka'" in out.partition("\nclick ")[2].partition("\n")[0]) == (lacks == 0.04)
+    assert checked(root)["labels"]["clicks"] == (288 if lacks == 0.04 else 300)
+
+
 def test_an_expression_names_their_columns(root: Path) -> None:
     config, _ = config_of(root, "--conversion", "time_on_page >= 90 OR saved = 1")
     assert config["data"]["events"]["computed"] == {"good": "COALESCE(time_on_page >= 90 OR saved = 1, FALSE)"}

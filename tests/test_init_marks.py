@@ -57,3 +57,12 @@ def test_rows_of_staff_are_left_out(tmp_path: Path, form: str) -> None:
         pl.Series(unseen.days_of(unseen.drawn(0))) == day, ~test, ~pl.col("user_id").is_in(np.flatnonzero(STAFF))
     )
     assert found.json["rows"] == len(of_day) < unseen.ROWS // 3
+
+
+def test_a_mark_that_a_person_has_left_out_needs_no_advice(tmp_path: Path) -> None:
+    ended, raw, text = made(
+        tmp_path, daily(frame(is_test=pl.Series(np.arange(unseen.ROWS) % 9 == 0))), "--where", "NOT is_test"
+    )
+    assert ended.code == 0, ended.err
+    assert raw["data"]["events"]["where"] == "NOT is_test"
+    assert "is_test: not used: a mark of who is no user: no row that counts has it" in text

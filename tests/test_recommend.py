@@ -6,6 +6,7 @@ import datetime as dt
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import polars as pl
 import pytest
@@ -144,15 +145,21 @@ def test_columns_are_printed_as_people_read_them(chain: Project, tmp_path: Path)
     """A full-width space and one that does not break are spaces, a decimal is a number, a day has no quotes; what a
     terminal would obey stays an escape."""
     served = Export.open(chain.ws).items[0]
-    names = ["雨の\u3000章", "12\u00a0rue", "a\u200bb", None]
-    more = pl.DataFrame({"item_id": served, "name": [names[k % 4] for k in range(len(served))]})
+    names = ["雨の\u3000章", "12\u00a0rue", "a\u200bb", "بی\u200cقرار", None]
+    more = pl.DataFrame({"item_id": served, "name": [names[k % 5] for k in range(len(served))]})
     more = more.with_columns(cost=pl.lit("130.50").cast(pl.Decimal(10, 2)), until=dt.date(2026, 5, 30))
     more = more.with_columns(at=pl.lit(dt.datetime(2026, 5, 30, 8)), new=True, days=pl.concat_list("until"))
     more.write_parquet(tmp_path / "more.parquet")
     given = ("--items", tmp_path / "more.parquet", "--columns", "name,cost,until,at,new,days", "-k", 1000)
     ended = chain.call("recommend", "--user", someone(chain), *given)
     assert ended.code == 0, ended.err
-    assert {line.split("\t")[2] for line in ended.out.splitlines()} == {"雨の 章", "12 rue", "a\\u200bb", ""}
+    assert {line.split("\t")[2] for line in ended.out.splitlines()} == {
+        "雨の 章",
+        "12 rue",
+        "a\\u200bb",
+        "بی\u200cقرار",
+        "",
+    }
     others = {tuple(line.split("\t")[3:]) for line in ended.out.splitlines()}
     assert others == {("130.50", "2026-05-30", "2026-05-30 08:00:00", "true", "2026-05-30")}
 
@@ -202,3 +209,12 @@ def test_columns_are_for_one_user(chain: Project, tmp_path: Path) -> None:
     given = ("--users", tmp_path / "users.txt", "-o", tmp_path / "x.parquet", "--columns", "category")
     ended = chain.call("recommend", *given)
     assert ended.code == 2 and "a table of many is joined by item_id" in ended.err
+
+
+def test_a_person_sees_what_the_columns_are(chain: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a terminal alone: a program reads items from the first line on."""
+    call = ("recommend", "--user", someone(chain), "-k", 3, "--columns", "category")
+    plain = chain.call(*call).out
+    monkeypatch.setattr("dmtl_cli.cli.serving.sys", SimpleNamespace(stdout=SimpleNamespace(isatty=lambda: True)))
+    told = chain.call(*call).out
+    assert told == f"item_id\tscore\tcategory\n{plain}" and len(plain.splitlines()) == 3

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -153,6 +154,9 @@ def _one(
         lines = [f"{printable(str(row['item_id']))}\t{row['score']:.4f}" for row in rows]
         if more is not None:
             lines = ["\t".join([line, *map(text_of, own.values())]) for line, own in zip(lines, more, strict=True)]
+        if sys.stdout.isatty():
+            asked = more[0].keys() if more else ()
+            lines.insert(0, "\t".join(["item_id", "score", *map(printable, asked)]))
         print("\n".join(lines))
 
 

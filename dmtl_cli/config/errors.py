@@ -67,10 +67,14 @@ def such_as(ids: Iterable[object]) -> str:
     return f" (such as {', '.join(some)})" if some else ""
 
 
+JOINERS = "\u200c\u200d"
+"""have two letters stand apart or together within a word, or signs make one"""
+
+
 def printable(text: str) -> str:
     """The text with an escape in place of what a terminal would obey or hide: control characters, marks that turn the
-    direction of writing, half of a surrogate pair."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    direction of writing, half of a surrogate pair. Joiners stay, with which Persian and Hindi are spelt."""
+    return "".join(c if c.isprintable() or c in JOINERS else c.encode("unicode_escape").decode() for c in text)
 
 
 class NotDue(Exception):

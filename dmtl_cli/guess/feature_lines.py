@@ -27,6 +27,7 @@ _LATE = re.compile(r": its value is that of the end of the log$|^that of the end
 """what is said above all that is held back"""
 _AUTO = "ids, histories of clicks and reads, counters, rates, age: docs/config.md"
 _SHARED, _SEVERAL, _SHORT = 0.01, 5, 40  # of users have a value, and users, and its letters, to be shown
+_GUEST = f"(?i){words.NOBODY}"
 _WHOLE = str.maketrans({
     "ß": "ss", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "ı": "i", "đ": "d", "Đ": "D", "æ": "ae", "œ": "oe",
 })  # fmt: skip
@@ -93,7 +94,8 @@ def _names(inputs: Inputs, made: tuple[Feature, ...]) -> dict[tuple[str, str], s
 
 def guest(roles: Roles, inputs: Inputs, events: pl.DataFrame) -> str | None:
     """`NAME=VALUE` of a feature by which somebody without an id is answered: of the classes that are known of users the
-    first of which more than 1% of them, and several, have one value, and that; None where there is none.
+    first of which more than 1% of them, and several, have one value, and that, or one that is named like a guest; None
+    where there is none.
 
     Args:
         events: a sample of them.
@@ -118,7 +120,9 @@ def guest(roles: Roles, inputs: Inputs, events: pl.DataFrame) -> str | None:
         there = (s.filter(s.is_finite()) if s.dtype.is_float() else s).drop_nulls()
         top = there.value_counts(sort=True).sort("count", s.name, descending=[True, False])
         if len(top) and top["count"][0] > max(_SHARED * len(s), _SEVERAL - 1):
-            value = top[s.name][0]
+            values = top[s.name]
+            guests = values.filter(values.str.contains(_GUEST)) if values.dtype == pl.String else values.clear()
+            value = guests[0] if len(guests) else values[0]
             value = int(value) if isinstance(value, float) else value
             text = json.dumps([value] if each.kind == "sequence" else value, ensure_ascii=False)
             plain = value if each.kind == "categorical" and isinstance(value, str) else text

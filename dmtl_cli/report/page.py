@@ -14,6 +14,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from dmtl_cli.config.errors import JOINERS
 from dmtl_cli.report.blocks import Block, Cell, Chart, Charts, Lines, Mark, Section, Table, Tiles, Words, number
 from dmtl_cli.report.style import CONFIG
 
@@ -194,7 +195,7 @@ def _words(block: Words) -> str:
 
 def _text(text: str) -> str:
     """A text that others wrote: escaped, and without characters that no page may have or that turn its direction."""
-    kept = "".join(c for c in text if c.isprintable() or c in "\u200d\u200c")
+    kept = "".join(c for c in text if c.isprintable() or c in JOINERS)
     return escape(kept.encode("utf-8", "replace").decode())
 
 

@@ -69,7 +69,9 @@ def left_out(events: Table, roles: Roles, inputs: Inputs, rule: str | None = Non
     where = asked[0] if asked else None
     where = both(where, rule) if rule else where
     for k, one in enumerate(inputs.unused):
-        if isinstance(one, Mark) and one in many:
+        if isinstance(one, Mark) and one in many and rule and not _marked(events.frame, roles, inputs, one):
+            inputs.unused[k] = Guess(one.column, "a mark of who is no user: no row that counts has it")
+        elif isinstance(one, Mark) and one in many:
             inputs.unused[k] = replace(one, why=way_to_leave_out(both(where, one.condition)))
         elif isinstance(one, Mark):
             inputs.unused[k] = Guess(one.column, "a mark of who is no user: their rows are left out (where)")

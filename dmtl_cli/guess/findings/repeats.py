@@ -22,7 +22,7 @@ _OWN = 0.5  # of the rows have an id of their own
 _SAME = 0.98  # of the ids that repeat are of one user and item
 _IDENTICAL = 0.9  # of the rows that repeat a list and an item are the same in all columns
 _AT_ONCE = 0.5  # of the ids that repeat have one time: not each exposure of a user and item has the same id
-_READ = "of these the last with a click is read, else the last"
+_READ = "one of each is read, the last with a click, else the last"
 _MOST, _BLOCK = 5_000_000, 65_536  # rows that are looked at, and at a time
 
 

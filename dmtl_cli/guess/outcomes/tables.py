@@ -25,6 +25,7 @@ from dmtl_cli.guess.reading.tables import Table
 
 ALL = 0.9
 """of the exposures have a row: a row says nothing by itself then"""
+_NEARLY = 0.9  # of the exposures with rows have one of a kind
 _ROWS_EACH, _ONCE = 1.2, 0.95  # rows a list at least; of the rows of lists have an item for the first time
 ROW = "COUNT(*) > 0"
 """makes the column that tells whether an exposure has a row"""
@@ -38,6 +39,7 @@ _MONTH = "(?:0[1-9]|1[0-2])"
 _REST = r"(?:[._-](?:\d\d[._-]?)?\d\d(?![._-]?\d))?"  # of the last day of a span
 _DATES = re.compile(rf"[._-]*(?<!\d)(?:19|20)\d\d[._-]?(?:{_MONTH}[._-]?\d\d{_REST}|[wW]\d\d|{_MONTH})(?![^\W_])")
 _WORDS = {"SUM": "total", "MAX": "most", "MIN": "least"}
+_ID = ":id"
 _NAMED = ", named like "  # of what `roles.best` says
 _UNKNOWN = 0.5  # of the clicks a rule is null: then null is no
 _ANY = words.any_of("all data part export full dump rows out file table alle todo tutti tout")
@@ -156,6 +158,8 @@ def with_rows(
     says = next((at for at, v in flags.items() if open_ and _says_clicks(v)), None)
     rows = [one for one in found if one.rate <= ALL] if open_ and says is None else []
     click = max(rows, key=lambda one: (_says_clicks(one.name), one.rate), default=None)
+    if click is not None and (flag := _of_nearly_all(click)) is not None:
+        says, click = (found.index(click), flag), None
     out: list[Outcomes] = []
     for k, one in enumerate(found):
         names = {*taken, *(c for each in (*found, *out) for c in each.columns)}
@@ -170,6 +174,20 @@ def with_rows(
             one = replace(one, columns={name: ROW, **one.columns}, good=good if is_whole else one.good)
         out.append(one)
     return out
+
+
+def _of_nearly_all(one: Outcomes) -> str | None:
+    """The flag of a kind of rows that nearly each exposure with rows has, and not all, as what was opened and sometimes
+    saved without it; None where there is none, or several."""
+    rows = one.rows.with_columns(one.ids(one.rows).alias(_ID)).drop_nulls(_ID)
+    flags = [
+        (pl.col(c).cast(pl.String) == v).any().alias(flag) for c, by in one.states.items() for v, flag in by.items()
+    ]
+    if not flags or not len(rows):
+        return None
+    shares = rows.group_by(_ID).agg(flags).drop(_ID).mean().row(0, named=True)
+    most = [flag for flag, n in shares.items() if n >= _NEARLY]
+    return most[0] if len(most) == 1 and shares[most[0]] < 1 else None
 
 
 def _says_clicks(name: str) -> bool:
