@@ -166,6 +166,15 @@ def test_the_line_of_a_day_has_the_aim_alone(monkeypatch: pytest.MonkeyPatch) ->
     assert "recall@50 of reads: served .400, best list .400 (popularity)" in told and "click" not in told
 
 
+@pytest.mark.parametrize(("most", "told"), [(0.45, True), (0.95, False), (None, False)])
+def test_what_could_not_be_found_is_said(most: float | None, told: bool) -> None:
+    """As on a day whose items were withdrawn since, or are new: no list of what is served finds them either."""
+    metrics = {"student.click.recall@50": 0.4, "popularity.click.recall@50": 0.4}
+    metrics |= {"student.click.ceiling": most} if most is not None else {}
+    line = said.line(a_manifest("evaluation", metrics=metrics))
+    assert ("(popularity); at most .450, as what else was clicked is not in the export" in line) == told, line
+
+
 def an_evaluation(by: float, error: float | None = 0.03, k: int = 50, label: str = "read") -> Manifest:
     """Of a list that has .3, in a day on which so much more is served."""
     at = f"{label}.recall@{k}"

@@ -27,11 +27,13 @@ if TYPE_CHECKING:
 DAYS = 3  # of which `status` shows numbers
 _LABELS = {"ctr": "click", "cvr": "read"}  # as a person calls what a task predicts; others by their name
 LISTS = ("popularity", "read_popularity", "exposure_rate")  # as evaluate/lists.py, which imports torch, names them
+_DONE = {"click": "clicked", "read": "read"}
 _SOURCES = {"exposed": "shown", "negative": "drawn", "candidate": "retrieved"}
 Earlier = dict[str, list[list[float]]]
 """warnings that were told, without their numbers, and these"""
 _NUMBER = re.compile(r"(?<![\w.,-])(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?![\w-])")  # of its own: none of onehot_feat3
 _EXAMPLES, _DATE = re.compile(r" \(such as [^()]*\)"), re.compile(r"\d{4}-\d{2}-\d{2}")
+_MOST = 0.8  # of what was wanted is in the export, before it is told how much
 _FAR = 2  # times as large a number of a warning makes it news
 _ROWS = {"profile": "events", "tune": "learned", "teacher": "log", "student": "learned", "evaluation": "events"}
 """which of a manifest's rows a person calls the rows of the stage"""
@@ -209,9 +211,16 @@ def _recalled(m: Manifest) -> list[str]:
 
 
 def _recalls(m: Manifest, label: str, *, aim: bool) -> str:
-    """`served .212, best list .179 (popularity): better by .033 ±.010`, without the verdict where it is not the aim."""
+    """`served .212, best list .179 (popularity): better by .033 ±.010`, without the verdict where it is not the aim, and
+    what recall could be, where much of what was wanted could not be retrieved."""
     c, metric = _compared(m, label), f"{label}.recall@{k_of(m.config)}"
     verdict = f": {_verdict(c.by, c.error)}" if aim and c.by is not None and c.error is not None else ""
+    most = m.metrics.get(f"student.{label}.ceiling", 1.0)
+    bound = (
+        f"; at most {_short(most)}, as what else was {_DONE[label]} is not in the export"
+        if aim and most < _MOST
+        else ""
+    )
 
     def shown(name: str, value: float) -> str:
         error = None if verdict or not aim else m.metrics.get(f"{name}.{metric}.se")
@@ -219,7 +228,7 @@ def _recalls(m: Manifest, label: str, *, aim: bool) -> str:
 
     parts = [f"served {shown('student', c.served)}"] if c.served is not None else []
     parts += [f"best list {shown(c.list, c.best)} ({c.list})"] if c.list and c.best is not None else []
-    return ", ".join(parts) + verdict
+    return ", ".join(parts) + verdict + bound
 
 
 class _Compared(NamedTuple):
