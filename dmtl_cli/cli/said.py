@@ -211,7 +211,7 @@ def _recalled(m: Manifest) -> list[str]:
 
 
 def _recalls(m: Manifest, label: str, *, aim: bool) -> str:
-    """`served .212, best list .179 (popularity): better by .033 ±.010`, without the verdict where it is not the aim, and
+    """`served .212, best list .179 (popularity): better by .033 ±.010`, without the verdict where it is not the aim; and
     what recall could be, where much of what was wanted could not be retrieved."""
     c, metric = _compared(m, label), f"{label}.recall@{k_of(m.config)}"
     verdict = f": {_verdict(c.by, c.error)}" if aim and c.by is not None and c.error is not None else ""
