@@ -295,6 +295,7 @@ def test_a_config_without_them_has_no_word_of_them() -> None:
     [
         ("good", "scroll >=", 78, "data.events.computed.good: expected an SQL expression, got 'scroll >='"),
         ("good", "user.plan = 'J'", 78, 'user.plan begins with a word of SQL: write "user.plan"'),
+        ("good", "user = 'J'", 78, 'user is a word of SQL: write "user"'),
         ("good", "1 = 1", 78, "expected an SQL expression of columns, got '1 = 1'"),
         ("good", "scrol >= 75", 65, "data.events.computed.good expects column scrol, did you mean scroll?"),
         ("good", "kept >= 75", 65, "data.events.computed.good: cannot compare string with numeric type"),

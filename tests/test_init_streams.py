@@ -106,6 +106,19 @@ def test_json_lines_of_objects(tmp_path: Path, named: str) -> None:
     assert "of the same files, by" in (tmp_path / "made.yaml").read_text() and "behaviour" not in out
 
 
+@pytest.mark.parametrize("word", ["opened", "clicked", "opened OR leave"])
+def test_a_click_is_named_by_the_word_of_its_kind(tmp_path: Path, word: str) -> None:
+    """Whose flag has another name, and the column of users is called as SQL calls its own."""
+    frame = pl.concat([flat(drawn(day)[0]) for day in DAYS]).rename({"user_id": "user"})
+    frame = frame.with_columns(pl.col("type").replace({"click": "opened", "apply": "printed"}))
+    write(frame, tmp_path / "log", "events", "csv")
+    events, out = config_of(tmp_path / "log", "--conversion", "printed", "--click", word, "--where", "user <> 'u7'")
+    assert "as --click says" in out and '"user" <> ' in events["where"]
+    labels, here = checked(tmp_path / "log")["labels"], frame.filter(pl.col("ts").str.starts_with(DAYS[1]), user="u7")
+    theirs = (here["type"] == "opened").sum()
+    assert labels["clicks"] == drawn(DAYS[1])[1]["clicks"] - theirs
+
+
 @pytest.mark.parametrize("kind", ["csv", "parquet", "avro"])
 def test_one_file_of_all_days(tmp_path: Path, kind: str) -> None:
     frame = pl.concat([flat(drawn(day)[0]) for day in DAYS])

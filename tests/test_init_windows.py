@@ -116,9 +116,12 @@ def opened(days: int, waits: tuple[int, int]) -> tuple[pl.DataFrame, pl.DataFram
     return shown, came.with_columns(read_ms=pl.Series(rng.integers(1_000, 90_000, len(of))))
 
 
-def test_a_persons_window_is_of_rows_that_name_what_was_shown_too(tmp_path: Path) -> None:
-    """Of openings up to an hour later those of the first half hour count, and a day waits for none."""
+@pytest.mark.parametrize("key", ["impression_id", "of"])
+def test_a_persons_window_is_of_rows_that_name_what_was_shown_too(tmp_path: Path, key: str) -> None:
+    """Of openings up to an hour later those of the first half hour count, and a day waits for none. They may have
+    another name for its id."""
     shown, came = opened(4, (1, 61))
+    came = came.rename({"impression_id": key})
     for name, table, at in (("shown", shown, "ts"), ("reads", came, "opened_at")):
         for (day,), rows in table.group_by(pl.col(at).dt.date()):
             (tmp_path / f"log/{name}/dt={day}").mkdir(parents=True)
@@ -135,7 +138,7 @@ def test_a_persons_window_is_of_rows_that_name_what_was_shown_too(tmp_path: Path
         out = " ".join(ended.out.split())
         assert ("at most 30m behind, as --within says" in out) == (within is not None)
         assert not within or "of it in later days' files, which days_after: 1 would read" in out, "those after midnight"
-        met = shown.join(came, on="impression_id").filter(pl.col("ts").dt.date() == day)
+        met = shown.join(came, left_on="impression_id", right_on=key).filter(pl.col("ts").dt.date() == day)
         met = met.filter(pl.col("opened_at").dt.date() == day)
         if within:
             met = met.filter(pl.col("opened_at") - pl.col("ts") <= dt.timedelta(minutes=30))

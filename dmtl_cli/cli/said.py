@@ -211,8 +211,8 @@ def _recalled(m: Manifest) -> list[str]:
 
 
 def _recalls(m: Manifest, label: str, *, aim: bool) -> str:
-    """`served .212, best list .179 (popularity): better by .033 ±.010`, without the verdict where it is not the aim; and
-    what recall could be, where much of what was wanted could not be retrieved."""
+    """`served .212, best list .179 (popularity): better by .033 ±.010`, without the verdict where that is not the aim;
+    with what could be found at most, where much of what was wanted is not there."""
     c, metric = _compared(m, label), f"{label}.recall@{k_of(m.config)}"
     verdict = f": {_verdict(c.by, c.error)}" if aim and c.by is not None and c.error is not None else ""
     most = m.metrics.get(f"student.{label}.ceiling", 1.0)

@@ -29,7 +29,8 @@ _MOMENT = re.compile(
 _TODAY = re.compile(rf"{_QUOTED.pattern}|(?<![\w.])(?P<word>now|today)(?![\w.])(?:\s*\(\s*\))?", re.I)
 _LETTERS = re.compile(rf"""{_QUOTED.pattern}|[^\s'"()<>=!,;+*/|%-]+""")
 _ANY_TIME = dt.datetime(2000, 1, 1)
-_DOTTED = re.compile(r"\b[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")
+_WORDED = re.compile(r"\b[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+|(?<![\w.])(?i:user)(?![\w.]|\s*\()")
+"""dotted names, and the one that many logs have and SQL takes for a function"""
 TABLES = ("users", "items")
 """of which an expression of the events may name columns, as items.length"""
 Paths = dict[str, list[str]]
@@ -113,7 +114,7 @@ def _parsed(text: str) -> tuple[Any, Any]:
     except pl.exceptions.PolarsError as e:
         why = str(e).splitlines()[0]
         for name in _worded(text):
-            why = f'{name} begins with a word of SQL: write "{name}"'
+            why = f'{name} {"begins with" if "." in name else "is"} a word of SQL: write "{name}"'
         raise ValueError(f"expected an SQL expression, got {text!r}: {why}") from None
     return expression, json.loads(expression.meta.serialize(format="json"))
 
@@ -136,7 +137,7 @@ def _compared(tree: Any) -> Iterator[tuple[tuple[str, ...], str]]:
 
 
 def with_quotes(text: str) -> str:
-    """An expression with double quotes around dotted names that begin with a word of SQL, as `user.type = 'x'`, and
+    """An expression with double quotes around names that are a word of SQL or begin with one, as `user.type = 'x'`, and
     around names of signs that SQL does not take for letters, as vowels of Thai and Hindi are: SQL asks for them, and
     whoever reads the name elsewhere does not expect it. As it is where that does not help."""
     if _parses(text):
@@ -156,8 +157,8 @@ def is_closed(text: str) -> bool:
 
 
 def _worded(text: str) -> list[str]:
-    """The dotted names of a text, those in quotes aside, that are no expressions: they begin with a word of SQL."""
-    return sorted(name for name in {*_DOTTED.findall(_QUOTED.sub(" ", text))} if not _parses(name))
+    """The names of a text, those in quotes aside, that are no expressions: they are a word of SQL or begin with one."""
+    return sorted(name for name in {*_WORDED.findall(_QUOTED.sub(" ", text))} if not _parses(name))
 
 
 def _parses(text: str) -> bool:

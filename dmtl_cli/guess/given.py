@@ -30,6 +30,7 @@ from dmtl_cli.guess.reading.tables import Table
 from dmtl_cli.guess.sides.beside import with_elements, with_presence
 from dmtl_cli.guess.writing import path_of
 
+_KIND = re.compile(r"COUNT\(CASE WHEN [^=]+ = '([^']+)' THEN 1 END\) > 0")  # whether there is a row of one kind
 _BOTH = "--conversion: --duration is given too", "one of them tells a good click"
 
 
@@ -83,7 +84,10 @@ def told_of(given: Mapping[str, str], named: list[Table], later: Sequence[Outcom
 
 def _values_of(later: Iterable[Outcomes], columns: Collection[str]) -> dict[str, str]:
     """The flags of values that one column alone of what came of exposures has, and no column is called so."""
+    later = [*later]
     flags = [(v, flag) for one in later for by in one.states.values() for v, flag in by.items()]
+    flags += [(of[1], c) for one in later for c, text in one.columns.items() if (of := _KIND.fullmatch(text))]
+    flags = [*dict.fromkeys(flags)]
     each = Counter(v for v, _ in flags)
     return {v: flag for v, flag in flags if each[v] == 1 and v not in columns}
 

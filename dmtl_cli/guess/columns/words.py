@@ -75,8 +75,8 @@ ITEM: Patterns = (
     (
         r"^"
         + any_of(
-            "music post doc document content note game app restaurant poi recipe job offer listing feed clip episode"
-            " course podcast title media pin tweet story hotel property artikel angebot angebots vare varer"
+            "film music post doc document content note game app restaurant poi recipe job offer listing feed clip"
+            " episode course podcast title media pin tweet story hotel property artikel angebot angebots vare varer"
             " wenzhang shipin shangpin barang produk berita oferta produkt artykuł artykul artículo articulo produto"
             " ürün товар cikk termék comic manga webtoon ebook audiobook isbn ean gtin upc album recept recette receta"
             " ricetta lesson chapter articolo notizia annuncio prodotto immobile libro livro imóvel imovel inmueble"

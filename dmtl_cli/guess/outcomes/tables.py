@@ -392,13 +392,13 @@ def with_outcomes(events: Table, found: Sequence[Outcomes]) -> Table:
     frame = with_keys(events.frame, found)
     for one in found:
         made = [pl.sql_expr(text).alias(c) for c, text in one.columns.items()]
-        rows = one.rows.with_columns(one.ids(one.rows).alias(one.key))
-        rows = rows.filter(pl.col(one.key).is_not_null())
+        rows = one.rows.with_columns(one.ids(one.rows).alias(_ID)).drop_nulls(_ID)
         if one.wait is not None:
-            by_row = one.wait.pairs(frame, rows, one.key).group_by(":of", maintain_order=True).agg(made)
+            shown = frame.with_columns(pl.col(one.event_key).alias(_ID))
+            by_row = one.wait.pairs(shown, rows, _ID).group_by(":of", maintain_order=True).agg(made)
             frame = frame.with_row_index(":of").join(by_row, on=":of", how="left", maintain_order="left").drop(":of")
         else:
-            by_id = rows.group_by(one.key, maintain_order=True).agg(made).rename({one.key: one.event_key})
+            by_id = rows.group_by(_ID, maintain_order=True).agg(made).rename({_ID: one.event_key})
             frame = frame.join(by_id, on=one.event_key, how="left", maintain_order="left")
         counts = [c for c, text in one.columns.items() if text.startswith(("COUNT(", "COALESCE("))]
         frame = frame.with_columns(pl.col(c).fill_null(False) for c in counts)
