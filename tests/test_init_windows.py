@@ -162,3 +162,20 @@ def test_days_are_those_of_the_events_where_one_file_has_all_that_came(tmp_path:
     one = yaml.safe_load((tmp_path / "mine.yaml").read_text())["data"]["events"]["joined"]["bookings"]
     assert (one["within"], one.get("days_after")) == ("6h", 1)
     assert "as --within says: a day waits for 1 day" in " ".join(ended.out.split()), ended.out
+
+
+def test_within_a_persons_window_a_user_sees_an_item_more_than_once_a_day(tmp_path: Path) -> None:
+    """What names a user and an item alone makes the click: without the window one exposure of a day is read."""
+    shown, came = opened(4, (1, 25))
+    came = came.join(shown.drop("ts"), on="impression_id").select("user_id", "item_id", "opened_at", "read_ms")
+    for name, table, at in (("shown", shown.drop("impression_id"), "ts"), ("reads", came, "opened_at")):
+        for (day,), rows in table.group_by(pl.col(at).dt.date()):
+            (tmp_path / f"log/{name}/dt={day}").mkdir(parents=True)
+            rows.write_parquet(tmp_path / f"log/{name}/dt={day}/0.parquet")
+    day = shown.filter(pl.col("ts").dt.date() == FIRST + dt.timedelta(days=2))
+    ended = dmtl("init", tmp_path / "log", "-o", tmp_path / "mine.yaml", "--within", "30m", "--user", "user_id")
+    assert ended.code == 0, ended.err
+    events = yaml.safe_load((tmp_path / "mine.yaml").read_text())["data"]["events"]
+    assert "unique" not in events and events["joined"]["reads"]["within"] == "30m"
+    found = dmtl("check", "--config", tmp_path / "mine.yaml", "--day", str(FIRST + dt.timedelta(days=2)), "--json").json
+    assert found["rows"] == len(day) > day.select("user_id", "item_id").n_unique()

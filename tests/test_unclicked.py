@@ -167,6 +167,9 @@ def test_few_are_not_told(tmp_path: Path) -> None:
     rows = {"user_id": many % 40, "item_id": many % 30, "opened": click, "saved": lone, "seconds": many * 1.0}
     assert said(project(tmp_path / "one", rows, conversion="saved")) == [], "one of 2,001"
     assert said(project(tmp_path / "clicks", {"rated": SAVED}, conversion="saved", click=None)) == []
+    some = {"saved": click | (many % 80 == 1)}
+    (line,) = said(project(tmp_path / "some", rows | some, conversion="saved"))
+    assert line == "saved: 50 of 2,050 good rows (2.4%) have no click (opened): they count for nothing", "and no advice"
 
 
 def test_init_writes_the_lines(tmp_path: Path) -> None:

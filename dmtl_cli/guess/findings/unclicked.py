@@ -31,6 +31,7 @@ MANY = 0.005
 """share of the good rows from which on it is said that they have no click"""
 ACTED = "acted"
 """the column that is proposed as the click"""
+_MANY = 0.05  # of the good rows have no click, before it is said what to do
 _DWELL = 0.5  # of the rows without a click have a duration: it is how long the item was in sight
 
 
@@ -62,9 +63,10 @@ class _Label:
 
 
 def without_click(config: Config, day: Day, schema: Schema) -> Iterator[str]:
-    """A line where more than .5% of a label's good rows have no click; of durations only where most rows without a
-    click have none. A good one that a table tells of a user and an item is that of each of their exposures, of which
-    others than the clicked one have no click of their own: how many there are is said, as nothing is to be done."""
+    """A line where more than .5% of a label's good rows have no click, and what to do where 5% have; of durations only
+    where most rows without a click have none. A good one that a table tells of a user and an item is that of each of
+    their exposures, of which others than the clicked one have no click of their own: how many there are is said, as
+    nothing is to be done."""
     events = config.data.events
     if events.click is None:
         return
@@ -75,6 +77,9 @@ def without_click(config: Config, day: Day, schema: Schema) -> Iterator[str]:
     if not (told := [label for label in found if label.is_told and label not in of_pairs]):
         return
     said = f"{', '.join(label.said for label in told)} have no click ({events.click}): they count for nothing"
+    if all(label.alone < _MANY * label.good for label in told):
+        yield said
+        return
     then = "where a good one stands alone, let the click say so too"
     parts = [_flag(config.data, schema.events, events.click), *(_good(config.data, schema.events, x) for x in told)]
     if None not in parts:

@@ -109,7 +109,8 @@ def _with_own(one: Outcomes, events: Table, roles: Roles, within: Length) -> Out
     if came is None or roles.time is None or roles.time.column not in events.frame.columns:
         return one
     wait = Wait((roles.time.column, str(roles.time_unit)), came, within.hours, given=within)
-    return replace(one, wait=wait, left=tuple(c for c in one.left if c != came[0]), why=f"{one.why}, {wait.said}")
+    left = tuple(c for c in one.left if c != came[0])
+    return replace(one, once=False, wait=wait, left=left, why=f"{one.why}, {wait.said}")
 
 
 @dataclass
