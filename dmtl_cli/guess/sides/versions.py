@@ -158,7 +158,8 @@ def birth(frame: pl.DataFrame, key: str, ids: pl.Series, days: pl.Series | None)
             tells = n >= _CAME and int(after.sum()) <= _UNBORN * n and share(soon.filter(came & ~after)) > _SOON
         if tells:
             by = "" if named else f", by the {n:,} that came within the log and were shown from then on"
-            why = f"{c}: since when an item is there{by}; a day has those of before it, and what was shown since"
+            has = "those up to it" if unit in DAYS else "those of before it, and what was shown since"
+            why = f"{c}: since when an item is there{by}; a day has {has}"
             found.append((seen[":born"], Version(c, why, unit, is_birth=True)))
             if not named:
                 break
