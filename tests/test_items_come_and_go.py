@@ -20,6 +20,7 @@ from test_log import put as put_day
 from worlds import dmtl
 
 from dmtl_cli.config.data import Data, Events, SideTable
+from dmtl_cli.config.days import parse_moment
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.features import Feature
 from dmtl_cli.config.reading import load_config
@@ -402,58 +403,128 @@ def of(folder: Path) -> set[str]:
     return {*pl.read_parquet(folder / "items.parquet")["item_id"]}
 
 
-def test_a_refresh_as_of_a_later_moment_serves_what_has_come_until_then(exported: Path) -> None:
+def served(config: Path) -> Path:
+    """What LATEST names."""
+    return Path(dmtl("path", "export", "--config", config).out.strip())
+
+
+def current(config: Path) -> Path:
+    return Path(dmtl("path", "export", "--config", config, "--day", str(day(4))).out.strip())
+
+
+def runs(config: Path) -> int:
+    return len([*current(config).parent.glob("run-*")])
+
+
+def at(hour: int, minute: int = 0, days: int = 5) -> dt.datetime:
+    return dt.datetime.combine(day(days) or FROM, dt.time(hour, minute))
+
+
+@pytest.fixture
+def chain(exported: Path, tmp_path: Path) -> Path:
+    """A config with a workspace of its own, as the chain left it."""
+    raw = yaml.safe_load(exported.read_text())
+    shutil.copytree(raw["workspace"], tmp_path / "work")
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(raw | {"workspace": str(tmp_path / "work")}))
+    return tmp_path / "mine.yaml"
+
+
+def test_a_refresh_as_of_a_later_moment_serves_what_has_come_until_then(chain: Path) -> None:
     """Which LATEST names alone; what is measured is what was served in the morning. Of a moment at which nothing else
     was there nothing is made."""
-    noon, midnight = (dt.datetime.combine(day(5) or FROM, dt.time(h)) for h in (12, 0))
-    morning = Path(dmtl("path", "export", "--config", exported, "--day", str(day(4))).out.strip())
-    assert of(morning) == there(midnight)
-    made_at = [refreshed(exported, "--as-of", text) for text in (f"{noon:%Y-%m-%dT%H:%M}", f"{noon:%Y-%m-%dT10:05Z}")]
-    assert [one["up_to_date"] for one in made_at] == [False, True], "12:05 in Amsterdam"
-    folder = Path(made_at[0]["path"])
-    assert of(folder) == there(noon) and {"p20", "p44", "p68"} == of(folder) - of(morning)
-    facts = json.loads((folder / "manifest.json").read_text())["facts"]
-    assert facts["as_of"] == f"{noon:%Y-%m-%d}T10:00:00+00:00"
-    latest = (folder.parent.parent / "LATEST").read_text().strip()
-    assert latest == f"{folder.parent.name}/{folder.name}"
-    assert dmtl("verify", "--config", exported).code == 0
-    assert Path(dmtl("path", "export", "--config", exported, "--day", str(day(4))).out.strip()) == morning
-    next_day = refreshed(exported, "--as-of", f"{noon + dt.timedelta(days=1):%Y-%m-%dT%H:%M}")
-    assert of(Path(next_day["path"])) == there(noon + dt.timedelta(days=1)) != there(noon)
-    ended = dmtl("evaluate", "--config", exported, "--day", str(day(5)), "--json")
+    morning = current(chain)
+    assert served(chain) == morning and of(morning) == there(at(0))
+    told = [refreshed(chain, "--as-of", text) for text in (f"{at(12):%Y-%m-%dT%H:%M}", f"{at(12):%Y-%m-%dT10:05Z}")]
+    assert [one["up_to_date"] for one in told] == [False, True], "12:05 in Amsterdam"
+    assert Path(told[0]["path"]) == Path(told[1]["path"]) == served(chain)
+    assert of(served(chain)) == there(at(12)) and {"p20", "p44", "p68"} == of(served(chain)) - of(morning)
+    assert dmtl("verify", "--config", chain).code == 0 and current(chain) == morning
+    refreshed(chain, "--as-of", f"{at(12, days=6):%Y-%m-%dT%H:%M}")
+    assert of(served(chain)) == there(at(12, days=6)) != there(at(12)), "some have gone since"
+    ended = dmtl("evaluate", "--config", chain, "--day", str(day(5)), "--json")
     parents = json.loads((Path(ended.json["path"]) / "manifest.json").read_text())["parents"]
     assert [p["run_id"] for p in parents if p["stage"] == "export"] == [morning.name.removeprefix("run-")]
 
 
-def test_as_of_the_days_end_is_what_the_day_exported(exported: Path) -> None:
-    """And of a moment until which nothing came or went."""
-    one = refreshed(exported, "--as-of", f"{day(5)}T02:30")
-    assert one["up_to_date"] and of(Path(one["path"])) == there(dt.datetime.combine(day(5) or FROM, dt.time()))
+@pytest.mark.parametrize("back", [("refresh",), ("refresh", "--as-of", f"{at(2, 30):%Y-%m-%dT%H:%M}"), ("export",)])
+def test_the_last_command_says_what_is_served(chain: Path, back: tuple[str, ...]) -> None:
+    """Also where what it asks for is there already, as at a moment until which nothing had come."""
+    refreshed(chain, "--as-of", f"{at(16):%Y-%m-%dT%H:%M}")
+    assert of(served(chain)) == there(at(16)) != there(at(0))
+    more = ("--day", str(day(4))) if back == ("export",) else ()
+    ended = dmtl(*back, "--config", chain, "--json", *more)
+    made = ended.json if isinstance(ended.json, dict) else ended.json[0]
+    assert (ended.code, made["up_to_date"]) == (0, True)
+    assert served(chain) == current(chain) and of(served(chain)) == there(at(0))
+    refreshed(chain, "--as-of", f"{at(16):%Y-%m-%dT%H:%M}")
+    assert of(served(chain)) == there(at(16)) and runs(chain) == 2, "which was there too"
 
 
-def test_users_are_forgotten_of_what_is_served_alone(exported: Path, tmp_path: Path) -> None:
+def test_while_latest_is_held_an_export_is_made_once(chain: Path) -> None:
+    held = dmtl("rollback", "--config", chain, "--to", str(day(3)))
+    assert held.code == 0, held.err
+    before = served(chain)
+    for minute in range(3):
+        refreshed(chain, "--as-of", f"{at(12, minute):%Y-%m-%dT%H:%M}")
+    assert served(chain) == before and runs(chain) == 2
+    assert dmtl("rollback", "--config", chain, "--unpin").code == 0 and served(chain) == current(chain)
+
+
+def test_a_damaged_export_is_made_again(chain: Path) -> None:
+    refreshed(chain, "--as-of", f"{at(12):%Y-%m-%dT%H:%M}")
+    file = served(chain) / "items.parquet"
+    file.write_bytes(file.read_bytes()[:-1] + b"x")
+    assert dmtl("verify", "--config", chain).code == 65
+    assert not refreshed(chain, "--as-of", f"{at(12):%Y-%m-%dT%H:%M}")["up_to_date"]
+    assert dmtl("verify", "--config", chain).code == 0 and of(served(chain)) == there(at(12))
+
+
+def test_a_day_without_an_export_has_that_of_its_end_first(chain: Path) -> None:
+    assert dmtl("build-profile", "--config", chain, "--day", str(day(5))).code == 0
+    refreshed(chain, "--as-of", f"{at(12, days=6):%Y-%m-%dT%H:%M}")
+    morning = Path(dmtl("path", "export", "--config", chain, "--day", str(day(5))).out.strip())
+    assert of(morning) == there(at(0, days=6)) and served(chain).parent == morning.parent
+    (row,) = (line for line in dmtl("status", "--config", chain).out.splitlines() if line.startswith(f"{day(5)} "))
+    assert row.split()[-1] == "published"
+
+
+def test_what_a_gate_refuses_is_no_refusal_of_the_day(chain: Path) -> None:
+    """And what was published in spite of it is said."""
+    floor = ("--as-of", f"{at(12):%Y-%m-%dT%H:%M}", "--set", "gates.limits={export.over_popularity: {least: 50.0}}")
+    refused = dmtl("refresh", "--config", chain, *floor)
+    assert refused.code == 80 and "refused" not in dmtl("status", "--config", chain).out
+    assert dmtl("refresh", "--config", chain, *floor, "--force-publish", "a test").code == 0
+    assert "a test" in dmtl("status", "--config", chain).out and of(served(chain)) == there(at(12))
+
+
+def test_users_are_forgotten_of_what_is_served_alone(chain: Path, tmp_path: Path) -> None:
     """LATEST names an export that is no day's CURRENT, and is written again without them."""
-    raw = yaml.safe_load(exported.read_text())
-    shutil.copytree(raw["workspace"], tmp_path / "work")
-    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(raw | {"workspace": str(tmp_path / "work")}))
-    refreshed(tmp_path / "mine.yaml", "--as-of", f"{day(5)}T16:00")
+    refreshed(chain, "--as-of", f"{at(16):%Y-%m-%dT%H:%M}")
     (tmp_path / "gone.txt").write_text("u7\n")
-    latest = tmp_path / "work/export/LATEST"
-    before, listed = latest.read_text().strip(), lambda: latest.parent / latest.read_text().strip() / "users.parquet"
-    assert "u7" in {*pl.read_parquet(listed())["user_id"]}
-    ended = dmtl("forget", "--config", tmp_path / "mine.yaml", "--users", tmp_path / "gone.txt")
+    before = served(chain)
+    assert "u7" in {*pl.read_parquet(before / "users.parquet")["user_id"]}
+    ended = dmtl("forget", "--config", chain, "--users", tmp_path / "gone.txt")
     assert ended.code == 0, ended.err
-    assert latest.read_text().strip() != before and not (latest.parent / before).exists()
-    assert "u7" not in {*pl.read_parquet(listed())["user_id"]}
-    assert of(listed().parent) == there(dt.datetime.combine(day(5) or FROM, dt.time(16)))
+    assert served(chain) != before and not before.exists()
+    assert "u7" not in {*pl.read_parquet(served(chain) / "users.parquet")["user_id"]}
+    assert of(served(chain)) == there(at(16))
 
 
 @pytest.mark.parametrize(
     ("moment", "says"),
     [
         (f"{day(4)}T23:59", f"--as-of: expected a moment after day {day(4)}, got {day(4)} 23:59"),
-        (str(day(5)), f"--as-of: expected now, or a time as 2026-01-31T10:00, from 1900-01-01 on, got '{day(5)}'"),
-        ("noon", "--as-of: expected now, or a time as 2026-01-31T10:00"),
+        *(
+            (text, f"--as-of: expected now, or a time until now as 2026-01-31T10:00, from 1900-01-01 on, got {text!r}")
+            for text in (
+                str(day(5)),
+                "noon",
+                "",
+                "9998-01-31T10:00",
+                "9999-12-31T23:59-05:00",
+                "0001-01-01T00:00+05:00",
+            )
+        ),
     ],
 )
 def test_no_other_moment_is_taken(exported: Path, moment: str, says: str) -> None:
@@ -461,10 +532,22 @@ def test_no_other_moment_is_taken(exported: Path, moment: str, says: str) -> Non
     assert ended.code == 2 and says in ended.err
 
 
-def test_where_no_time_tells_what_is_there_it_has_no_effect(exported: Path, tmp_path: Path) -> None:
+def test_a_time_that_a_clock_passes_over_is_the_instant_after_it() -> None:
+    moment = parse_moment("2025-03-30T02:30", ZONE.key, "--as-of")
+    assert (moment.clock, moment.instant.hour) == (dt.datetime(2025, 3, 30, 3, 30), 1)
+
+
+def test_where_no_time_tells_what_is_there_it_is_refused(exported: Path, tmp_path: Path) -> None:
     raw = yaml.safe_load(exported.read_text())
     for key in ("version", "until", "until_is_last_day", "version_timezone"):
         raw["data"]["items"].pop(key, None)
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(raw))
     ended = dmtl("refresh", "--config", tmp_path / "mine.yaml", "--as-of", "now")
-    assert ended.code == 2 and "neither data.users nor data.items tells by a time what is there" in ended.err
+    assert ended.code == 2 and "--as-of: no time tells what is there: the config has no version or until" in ended.err
+
+
+def test_what_comes_later_is_said(exported: Path) -> None:
+    """Of the items that no event has."""
+    found = dmtl("check", "--config", exported, "--day", str(day(4)))
+    said = f"5 of {ITEMS} items come after {day(5)} 00:00, by beschikbaar_vanaf"
+    assert found.code == 0 and found.out.count(said) == 1, found.out

@@ -244,5 +244,5 @@ def refresh(call: Call, day: LastDay = None, as_of: AsOf = None) -> list[Result]
     """Export the newest student again, for a newer profile or newer side tables, without training."""
     from dmtl_cli.stages.refresh import refresh
 
-    at = parse_moment(as_of, call.run.config.data.timezone, "--as-of") if as_of else None
+    at = None if as_of is None else parse_moment(as_of, call.run.config.data.timezone, "--as-of")
     return [refresh(call.run, parse_day(day) if day else None, at)]

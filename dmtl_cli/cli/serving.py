@@ -155,8 +155,7 @@ def _one(
         if more is not None:
             lines = ["\t".join([line, *map(text_of, own.values())]) for line, own in zip(lines, more, strict=True)]
         if sys.stdout.isatty():
-            asked = more[0].keys() if more else ()
-            lines.insert(0, "\t".join(["item_id", "score", *map(printable, asked)]))
+            lines.insert(0, "\t".join(["item_id", "score", *map(printable, items_known.names or ())]))
         print("\n".join(lines))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
@@ -42,8 +43,8 @@ class Moment:
     @staticmethod
     def at(instant: dt.datetime, timezone: str | None) -> Moment:
         """An instant with a zone. Without a timezone days are of UTC."""
-        local = instant.astimezone(ZoneInfo(timezone or "UTC"))
-        return Moment(local.astimezone(dt.UTC), local.replace(tzinfo=None))
+        instant = instant.astimezone(dt.UTC)
+        return Moment(instant, instant.astimezone(ZoneInfo(timezone or "UTC")).replace(tzinfo=None))
 
     @staticmethod
     def begin(day: dt.date, timezone: str | None) -> Moment:
@@ -53,17 +54,18 @@ class Moment:
 
 
 def parse_moment(text: str, timezone: str | None, where: str) -> Moment:
-    """`now`, or a time as `2026-01-31T10:00`, of data.timezone where it names no zone. Raises UserError (usage)."""
+    """`now`, or a time until now as `2026-01-31T10:00`, of data.timezone where it names no zone. Raises UserError
+    (usage)."""
+    now = Moment.at(dt.datetime.now(dt.UTC), timezone)
     if text == "now":
-        return Moment.at(dt.datetime.now(dt.UTC), timezone)
-    try:
-        found = dt.datetime.fromisoformat(text)
-    except ValueError:
-        found = None
-    if found is None or len(text) <= len("2026-01-31") or found.date() < EARLIEST:
-        what = f"{where}: expected now, or a time as 2026-01-31T10:00, from {EARLIEST} on, got {text!r}"
-        raise UserError(what, code=Exit.USAGE)
-    return Moment.at(found if found.tzinfo else found.replace(tzinfo=ZoneInfo(timezone or "UTC")), timezone)
+        return now
+    with suppress(ValueError, OverflowError):
+        time = dt.datetime.fromisoformat(text if len(text) > len("2026-01-31") else "")
+        found = Moment.at(time if time.tzinfo else time.replace(tzinfo=ZoneInfo(timezone or "UTC")), timezone)
+        if found.day >= EARLIEST and found.instant <= now.instant:
+            return found
+    what = f"{where}: expected now, or a time until now as 2026-01-31T10:00, from {EARLIEST} on, got {text!r}"
+    raise UserError(what, code=Exit.USAGE)
 
 
 def parse_day(text: str, where: str = "--day") -> dt.date:

@@ -156,12 +156,16 @@ class Days:
         condition = self.run.config.export.condition
         return None if condition is None else chosen(Days(self.run, (), at=self.at).log, day, condition)
 
-    def there(self, day: dt.date) -> str:
-        """A digest of what side tables tell the day's export: of two moments the same where nothing came, changed or
-        went between them. Raises as `chosen`."""
-        digest, chosen = hashlib.sha256(), self.chosen(day)
-        tables = [self.log.attributes(side, day, before(day, -1)) for side in ("user", "item")]
-        tables += [chosen.ids.to_frame()] if chosen is not None else []
+    def there(self, day: dt.date) -> str | None:
+        """A digest of what side tables tell an export at the moment that was asked for; None where it is what they told
+        as the day ended, as nothing came, changed or went since. Raises as `chosen`."""
+        now, then = (self._told(day, log) for log in (self.log, self.log.as_of(None)))
+        return None if now == then else now
+
+    def _told(self, day: dt.date, log: Log) -> str:
+        digest, condition = hashlib.sha256(), self.run.config.export.condition
+        tables = [log.attributes(side, day, before(day, -1)) for side in ("user", "item")]
+        tables += [chosen(log, day, condition).ids.to_frame()] if condition is not None else []
         for table in tables:
             for part in table.sort(ID).iter_slices(_ROWS) if table is not None else ():
                 digest.update(part.write_ipc_stream(None).getbuffer())

@@ -27,7 +27,7 @@ _LATE = re.compile(r": its value is that of the end of the log$|^that of the end
 """what is said above all that is held back"""
 _AUTO = "ids, histories of clicks and reads, counters, rates, age: docs/config.md"
 _SHARED, _SEVERAL, _SHORT = 0.01, 5, 40  # of users have a value, and users, and its letters, to be shown
-_GUEST = f"(?i){words.NOBODY}"
+_GUEST = re.compile(words.GUEST, re.IGNORECASE)
 _WHOLE = str.maketrans({
     "ß": "ss", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "ı": "i", "đ": "d", "Đ": "D", "æ": "ae", "œ": "oe",
 })  # fmt: skip
@@ -93,9 +93,9 @@ def _names(inputs: Inputs, made: tuple[Feature, ...]) -> dict[tuple[str, str], s
 
 
 def guest(roles: Roles, inputs: Inputs, events: pl.DataFrame) -> str | None:
-    """`NAME=VALUE` of a feature by which somebody without an id is answered: of the classes that are known of users the
-    first of which more than 1% of them, and several, have one value, and that, or one that is named like a guest; None
-    where there is none.
+    """`NAME=VALUE` of a feature by which somebody without an id is answered: the first value that is named like a
+    guest, else the most frequent one of the first of the classes that are known of users. More than 1% of them, and
+    several, have it; None where there is none.
 
     Args:
         events: a sample of them.
@@ -105,30 +105,36 @@ def guest(roles: Roles, inputs: Inputs, events: pl.DataFrame) -> str | None:
         return None
     named = _names(inputs, automatic(known))
     mine = [i for i in inputs.used if i.side == "user" and i.kind in ("categorical", "sequence")]
+    top = list[str]()
     for each in sorted(mine, key=lambda i: i.kind):  # one value is shorter than a list
-        side = inputs.sides.get("users")
-        of, key = (events, roles.user.column)
-        if side is not None and each.column in side.table.frame.columns:
-            of, key = side.table.frame, side.key.column
-        column = inputs.shown[each.column].column if each.column in inputs.shown else each.column
-        s = of.unique(key, keep="first", maintain_order=True)[column]
-        if each.kind == "sequence":
-            if each.options.get("embedding_name") == _ITEM:  # what they read, which is nothing of a guest
-                continue
-            cut = each.options.get("separator")
-            s = (s.str.split(cut) if cut and s.dtype == pl.String else s).list.first()
-        there = (s.filter(s.is_finite()) if s.dtype.is_float() else s).drop_nulls()
-        top = there.value_counts(sort=True).sort("count", s.name, descending=[True, False])
-        if len(top) and top["count"][0] > max(_SHARED * len(s), _SEVERAL - 1):
-            values = top[s.name]
-            guests = values.filter(values.str.contains(_GUEST)) if values.dtype == pl.String else values.clear()
-            value = guests[0] if len(guests) else values[0]
-            value = int(value) if isinstance(value, float) else value
+        for value in _shared(each, roles.user.column, inputs, events):
             text = json.dumps([value] if each.kind == "sequence" else value, ensure_ascii=False)
             plain = value if each.kind == "categorical" and isinstance(value, str) else text
-            if plain.isprintable() and 0 < len(plain) <= _SHORT:
-                return f"{named[each.side, each.column]}={plain}"
-    return None
+            if not (plain.isprintable() and 0 < len(plain) <= _SHORT):
+                continue
+            told = f"{named[each.side, each.column]}={plain}"
+            if isinstance(value, str) and _GUEST.fullmatch(value):
+                return told
+            top.append(told)
+    return top[0] if top else None
+
+
+def _shared(each: Input, user: str, inputs: Inputs, events: pl.DataFrame) -> list[Any]:
+    """The values of a feature that more than 1% of users, and several, have, the most frequent first."""
+    if each.kind == "sequence" and each.options.get("embedding_name") == _ITEM:
+        return []  # what they read, which is nothing of a guest
+    side, of, key = inputs.sides.get("users"), events, user
+    if side is not None and each.column in side.table.frame.columns:
+        of, key = side.table.frame, side.key.column
+    column = inputs.shown[each.column].column if each.column in inputs.shown else each.column
+    s = of.unique(key, keep="first", maintain_order=True)[column]
+    if each.kind == "sequence":
+        cut = each.options.get("separator")
+        s = (s.str.split(cut) if cut and s.dtype == pl.String else s).list.first()
+    there = (s.filter(s.is_finite()) if s.dtype.is_float() else s).drop_nulls()
+    top = there.value_counts(sort=True).sort("count", s.name, descending=[True, False])
+    values = top.filter(pl.col("count") > max(_SHARED * len(s), _SEVERAL - 1))[s.name].to_list()
+    return [int(v) if isinstance(v, float) else v for v in values]
 
 
 def _crosses(used: list[tuple[Input, dict[str, Any]]], names: Set[str]) -> list[str]:

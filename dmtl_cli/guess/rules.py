@@ -29,7 +29,7 @@ from dmtl_cli.guess.columns.values import FEW, mean
 from dmtl_cli.guess.features.inputs import Inputs
 from dmtl_cli.guess.findings.left_out import LeftOut, left_out
 from dmtl_cli.guess.outcomes.tables import Outcomes
-from dmtl_cli.guess.outcomes.waits import DAY, Length
+from dmtl_cli.guess.outcomes.waits import Length
 from dmtl_cli.guess.reading.tables import Table
 from dmtl_cli.guess.sides.beside import as_read, made_of, named_beside, said, with_presence
 from dmtl_cli.guess.sides.served import without_way
@@ -127,8 +127,9 @@ class Rules:
         inputs.said = [c for c in self.outcomes if c not in events.frame.columns]
 
     def refuse_within(self, later: Sequence[Outcomes]) -> None:
-        """Raises UserError 2 where `within` is said of no table."""
-        if self.within is None or any(one.wait for one in later) or (later and self.within.hours >= DAY):
+        """Raises UserError 2 where `within` is said of no table: of what has no time it says in how many later days'
+        files it may lie."""
+        if self.within is None or any(one.wait or one.reaches for one in later):
             return
         what = f"{WITHIN}: no table was found whose rows come of what was shown, and have a time of the same clock"
         raise UserError(what, "leave it out", Exit.USAGE)

@@ -145,7 +145,7 @@ class _Shown:
 
 def _shown(found: Found, rows: list[Table], given: Mapping[str, str], lives: str | None, rules: Rules) -> _Shown:
     """The table that looks most like events, of all its days, with what came of its rows. Raises as `understood`."""
-    named, apart = _joined(found.root, rows, given := whole_names(given, rows), rules.within)
+    named, apart = _joined(found.root, rows, given := whole_names(given, rows), rules.within, lives)
     given = told_of(given, named, [one for later in apart.values() for one in later])
     named = [with_clicks(table, given) for table in named]
     likeliest = _likeliest(named, given)
@@ -194,6 +194,8 @@ def _told(shown: _Shown, roles: Roles) -> Iterator[str]:
     for one in shown.later:
         if one.said_of_days and not one.reaches:
             yield f"joined.{one.name}: {one.said_of_days}"
+        if one.wait is None and one.through is None and any(other.wait and other.wait.given for other in shown.later):
+            yield f"joined.{one.name}: --within is of another table: this one names exposures, or has no time"
 
 
 def _of_files(found: Found, events: Table, whole: Sequence[Table], inputs: Inputs) -> Iterator[str]:
@@ -290,7 +292,7 @@ def _is_stream(table: Table, named: Sequence[Table], given: Mapping[str, str]) -
 
 
 def _joined(
-    root: str, named: list[Table], given: Mapping[str, str], within: Length | None
+    root: str, named: list[Table], given: Mapping[str, str], within: Length | None, lives: str | None
 ) -> tuple[list[Table], dict[tuple[tuple[str, int], ...], list[Outcomes]]]:
     """The tables, those of events with what came of their exposures where that is a table of its own, which is none of
     them then; and such tables by the files of the events. Events have the given users and items, where a table has
@@ -298,7 +300,8 @@ def _joined(
 
     @cache
     def of(k: int) -> Roles:
-        return roles_beside(named[k], [other for other in named if other is not named[k]], given)
+        roles = roles_beside(named[k], [other for other in named if other is not named[k]], given)
+        return replace(roles, lives=lives)
 
     ids = {c for role, c in given.items() if role in ("user", "item")}
     told = [len(ids.intersection(table.frame.columns)) for table in named]
@@ -319,7 +322,7 @@ def _joined(
             events, later = _came_of(table, of(k), found[k], others[k], given)
         if later:
             later = with_lengths(later, events.frame.columns)
-            later = with_windows(later, root, events, of(k), _click(of(k), events), within)
+            later = with_windows(later, root, events, of(k), _click(of(k), events), within, lives)
             later = with_asked(events, with_days_after(later, root, events, within), given.get("conversion"))
             gone = {file for t in (table, *(one.table for one in later)) for file in t.files.files}
             left = [t for t in named if gone.isdisjoint(t.files.files)]

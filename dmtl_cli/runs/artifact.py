@@ -32,12 +32,12 @@ def up_to_date(
     ws: Workspace, stage: str, day: dt.date, sub: str | None, key: str, *, current: bool = True
 ) -> tuple[Path, Manifest] | None:
     """The published run if it has this key, is intact and durable; None if the stage must run (again). Of what is never
-    `current` it is the one that LATEST names.
+    `current` any run of the day may be it.
 
     Raises UserError (I/O) if the disk cannot be read or synced.
     """
     try:
-        run = ws.current(stage, day, sub) if current else ws.latest()
+        run = ws.current(stage, day, sub) if current else _of_key(ws.stage_dir(stage, day, sub), key)
         if run is None or Manifest.read(run / MANIFEST).key != key:
             return None
         manifest = verify(run)
@@ -50,6 +50,15 @@ def up_to_date(
     with creating(ws.root):
         sync_up(run.parent, ws.home(stage).parent)
     return run, manifest
+
+
+def _of_key(home: Path, key: str) -> Path | None:
+    """The run of a day that has a key, passing over those that cannot be read."""
+    for run in sorted(home.glob("run-*")):
+        with suppress(UserError):
+            if Manifest.read(run / MANIFEST).key == key:
+                return run
+    return None
 
 
 @dataclass

@@ -10,7 +10,7 @@ import importlib.metadata
 import platform
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from dmtl_cli.runs.contents import check_facts, there
 from dmtl_cli.runs.determinism import make_deterministic
 from dmtl_cli.runs.differences import why_not_there
 from dmtl_cli.runs.gates import Gate, Measure, judge, past, refusal
-from dmtl_cli.runs.latest import held
+from dmtl_cli.runs.latest import held, move_latest
 from dmtl_cli.runs.manifest import MANIFEST, Manifest, verify
 from dmtl_cli.runs.progress import RunLog
 from dmtl_cli.runs.ranks import ALONE, Ranks
@@ -210,19 +210,25 @@ class Run:
         if found := self.ranks.on_first(lambda: self._published(recipe, sub, latest, current)):
             return self._result(*found, seconds=None)
         start = time.perf_counter()
-        with self._publication(recipe, sub, latest, current) as publication, self._refusal_kept(stage, day, sub):
+        kept = self._refusal_kept(stage, day, sub) if current else nullcontext()  # of the day's own alone
+        with self._publication(recipe, sub, latest, current) as publication, kept:
             draft = work(publication) if shared else self.ranks.on_first(lambda: work(publication))
             path, manifest = self.ranks.on_first(lambda: self._seal(publication, recipe, draft))
-        self._accept(stage, day, sub)
+        if current:
+            self._accept(stage, day, sub)
         return self._result(path, manifest, seconds=time.perf_counter() - start)
 
     def _published(self, recipe: Recipe, sub: str | None, latest: bool, current: bool) -> Parent | None:
-        """The published run of a recipe, None where it must be made. Raises UserError where a frozen run has none."""
+        """The published run of a recipe, to which LATEST is moved; None where it must be made. Raises UserError where a
+        frozen run has none."""
         found = up_to_date(self.ws, recipe.stage, recipe.day, sub, recipe.key, current=current)
+        if found and latest and not self.frozen and there(self.ws.latest) != found[0]:
+            move_latest(self.ws, found[0])
         if found and (not latest or there(self.ws.latest)):  # publishing repairs a LATEST that names no export
             if not self.frozen:
                 self.ws.clear_checkpoints(recipe.stage, recipe.day)
-                self._accept(recipe.stage, recipe.day, sub)
+                if current:
+                    self._accept(recipe.stage, recipe.day, sub)
             return found
         if not self.frozen:
             return None

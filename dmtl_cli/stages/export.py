@@ -66,8 +66,10 @@ def export_student(run: Run, day: dt.date, student: Parent, at: Moment | None = 
     sections = _sections(run)
     if run.frozen and (served := _served(run, day, student, sections)):
         return served
+    if at is not None and run.ws.current("export", day) is None:
+        export_student(run, day, student)
     log, exposure = Days(run, run.config.features_of("student"), at=at), run.config.student.exposure
-    there = _there(run, log, day) if at is not None else None
+    there = log.there(day) if at is not None else None
     earlier_days = sorted({*log.seen_before(day), *log.told_before(day)})
     inputs, parents = log.inputs_at_end(day) + log.inputs(earlier_days), [student, *log.parents_at_end(day)]
     earlier = _earlier(run, day)
@@ -82,13 +84,6 @@ def export_student(run: Run, day: dt.date, student: Parent, at: Moment | None = 
     work, parents = partial(_export, run, day, log, student, earlier), distinct(parents)
     current = there is None
     return run.publish("export", day, sections, inputs, parents, work, latest=True, current=current, shared=False)
-
-
-def _there(run: Run, log: Days, day: dt.date) -> str | None:
-    """What side tables tell at the moment as of which `log` reads them; None where it is what they told as the day
-    ended."""
-    there = log.there(day)
-    return None if there == Days(run, log.features).there(day) else there
 
 
 def _sections(run: Run, *more: str) -> dict[str, Any]:
@@ -131,7 +126,7 @@ def _export(
         if left is not None and read.items[ID].is_in(left.implode()).all():
             what = f"export {day}: none of the {len(read.items):,} items is to be served on the morning after"
             raise UserError(what, "they have ended (data.items), or export.items leaves them out")
-        for told in (log.log.told_of_ended(day), log.log.told_of_coming(day)):
+        for told in (log.log.told_of_ended(day), log.log.told_of_coming(read)):
             if told:
                 run.log.say(told)
         options = run.config.export
@@ -148,7 +143,6 @@ def _export(
         measures += _recall(run, catalogue, encoder, read, threshold, of_served=chosen is not None)
     facts = {name: manifest.facts[name] for name in ("teacher", "threshold_seconds", "predicts")}
     facts |= weighed | ({} if counts is None else {"not_served": counts})
-    facts |= {} if log.at is None else {"as_of": log.at.instant.isoformat(timespec="seconds")}
     return Draft(
         rows={"items": catalogue.items, "users": len(read.users)},
         metrics={"items.unknown_share": catalogue.unknown_share}

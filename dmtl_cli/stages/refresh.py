@@ -20,11 +20,12 @@ def refresh(run: Run, day: dt.date | None = None, at: Moment | None = None) -> R
         at: the moment as of which side tables are known; default that at which the day has ended.
 
     Raises:
-        UserError: 2 nothing tells what was there at a moment, or it is before the day has ended; 66 there is no student
+        UserError: 2 no time tells what was there at a moment, or it is before the day has ended; 66 there is no student
             up to that day.
     """
     if at is not None and not _tells_moments(run.config):
-        what = "--as-of: neither data.users nor data.items tells by a time what is there (version, until)"
+        told = "version or until of data.users and data.items, nor NOW() in export.items"
+        what = f"--as-of: no time tells what is there: the config has no {told}"
         raise UserError(what, "leave it out: the tables are read as they are", Exit.USAGE)
     known = [*run.ws.days("profile"), *run.ws.days("student")]
     if day is None and known:

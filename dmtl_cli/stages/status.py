@@ -183,11 +183,15 @@ def _refusals(ws: Workspace) -> dict[tuple[str, str], dict[str, str]]:
 
 
 def _newest(runs: Runs) -> Iterator[Manifest]:
-    """Those of the newest day of each stage that can be read; of a damaged one the table says so."""
+    """Those of the newest day of each stage that can be read, and of what is served; of a damaged one the table says
+    so."""
     for stage in STAGES:
         for day in runs.days(stage)[-1:]:
             with suppress(UserError):
                 yield from [runs.manifest(run) for run in runs.current(stage, day).values()]
+    for run in runs.served():
+        with suppress(UserError):
+            yield runs.manifest(run)
 
 
 def _ungated(runs: Runs) -> Iterator[dict[str, str]]:

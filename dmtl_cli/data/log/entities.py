@@ -133,13 +133,13 @@ class Entities:
         found = self._rows({})
         return found[ID].filter(found[_ENDED]), len(found)
 
-    def coming(self) -> tuple[int, int]:
+    def coming(self) -> tuple[pl.Series, int]:
         """(ids of the side table that are not there yet, how many it has), of a table with `version`. Raises as
         `listed`."""
         assert self.table is not None
-        key, there = self.keys[-1], len(self._rows({}))
-        ids = pl.concat(rows.ids(key) for rows in TableRows(self.table, types={}).held({key}))
-        return ids.n_unique() - there, ids.n_unique()
+        there, key = self._rows({})[ID], self.keys[-1]
+        ids = pl.concat(rows.ids(key) for rows in TableRows(self.table, types={}).held({key})).unique()
+        return ids.filter(~ids.is_in(there.implode())), len(ids)
 
     @property
     def _named(self) -> dict[str, str]:

@@ -8,6 +8,7 @@ one bucket, whatever the number of events.
 
 from __future__ import annotations
 
+import copy
 import datetime as dt
 import itertools
 from collections import Counter
@@ -270,6 +271,12 @@ class Log:
         listed = self.attributes(side, day, tables, ())
         return None if listed is None else listed[ID]
 
+    def as_of(self, at: Moment | None) -> Log:
+        """The same files, as of another moment."""
+        other = copy.copy(self)
+        other._at, other._ended = at, {}
+        return other
+
     def at(self, tables: dt.date) -> Moment:
         """As of when an export knows side tables: the midnight that begins their day, or a later moment that was asked
         for."""
@@ -299,14 +306,15 @@ class Log:
         until = self.data.items.until  # type: ignore[union-attr]
         return f"{len(found[0]):,} of {found[1]:,} items have ended by {until}: they are not served"
 
-    def told_of_coming(self, day: dt.date) -> str | None:
-        """A line about the items of their table that are not there yet when a day is over, by `data.items.version`;
-        None where all are. Raises as `listed`."""
+    def told_of_coming(self, read: Day) -> str | None:
+        """A line about the items of their table that are not there yet when a day is over, by `data.items.version`, and
+        that no event of the day has; None where all are. Raises as `listed`."""
+        day, seen = read.day, read.items[ID].filter(pl.Series(read.item_events > 0))
         entities = self.beside("item", day, before(day, -1), ())
         if entities is None or not entities.is_timed:
             return None
-        coming, listed = entities.coming()
-        at = self.at(before(day, -1)).clock
+        ids, listed = entities.coming()
+        coming, at = len(ids.filter(~ids.is_in(seen.implode()))), self.at(before(day, -1)).clock
         what = f"{coming:,} of {listed:,} items come after {at:%Y-%m-%d %H:%M}, by {entities.version}"
         return f"{what}: dmtl refresh --as-of now serves them from then on" if coming else None
 

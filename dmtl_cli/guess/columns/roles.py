@@ -69,6 +69,8 @@ class Roles:
     """says of which rows the card was in view: the others are left out"""
     where: str | None = None
     """the SQL condition of these rows"""
+    lives: str | None = None
+    """the time zone of the users, where a person says it"""
 
     @property
     def named(self) -> dict[str, Guess]:

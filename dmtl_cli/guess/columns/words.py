@@ -350,17 +350,20 @@ NONE = (
 )  # fmt: skip
 """texts that are no value where all others are numbers, yes and no or lists; where others are texts, such as ids, any
 of them may be one (NA is a country), and is doubted"""
+_GUESTS = (
+    "guest guests guest_user anonymous anon anonymous_user not_logged_in logged_out gast gäste anonym invitado anonimo"
+    " anónimo anônimo convidado visitante invité invite anonyme ospite misafir gość гость аноним гість επισκέπτης زائر"
+    " ضيف אורח अतिथि 游客 匿名 访客 未登录 ゲスト 未登録 비회원 게스트"
+)
+_UNKNOWN = (
+    "unknown unknown_user nobody unbekannt desconocido desconhecido inconnu sconosciuto неизвестно nieznany neznámý"
+    " neznámy ismeretlen okänd ukendt ukjent tuntematon onbekend bilinmiyor bilinmeyen невідомо невідомий αγνωστος"
+    " άγνωστος غير_معروف مجهول לא_ידוע अज्ञात 未知"
+)
+GUEST = any_of(_GUESTS).replace(" ", "[ _-]?")
+"""values of who has no account"""
 NOBODY = (
-    r"^(0{3,}|0{8}-0{4}-0{4}-0{4}-0{12}|-1|(the_?)?"
-    + any_of(
-        "guest guests guest_user anonymous anon anonymous_user unknown unknown_user nobody not_logged_in logged_out"
-        " gast gäste unbekannt anonym invitado anonimo anónimo anônimo desconocido desconhecido convidado visitante"
-        " invité invite anonyme inconnu ospite anonimo sconosciuto misafir gość гость аноним неизвестно"
-        " nieznany neznámý neznámy ismeretlen okänd ukendt ukjent tuntematon onbekend bilinmiyor bilinmeyen"
-        " невідомо невідомий гість αγνωστος άγνωστος επισκέπτης غير_معروف مجهول زائر ضيف לא_ידוע אורח अज्ञात अतिथि"
-        " 游客 匿名 访客 未登录 未知 ゲスト 未登録 비회원 게스트"
-    ).replace(" ", "[ _-]?")
-    + r")$"
+    r"^(0{3,}|0{8}-0{4}-0{4}-0{4}-0{12}|-1|(the_?)?" + any_of(f"{_GUESTS} {_UNKNOWN}").replace(" ", "[ _-]?") + r")$"
 )
 """ids, in lower case, of users that are nobody, or many under one id"""
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")

@@ -147,7 +147,7 @@ def _without(where: str, said: dict[str, Any]) -> Iterator[str]:
         most = "WARNING: " if days * (said["rows"] - lost) < (1 - _MOST) * said["rows"] else ""
         asked = ": are time, data.timezone and within right?" if most else ""
         if days > 1 and not most:
-            met = f"{said['rows'] - lost:,} of its {rows} rows, of {days} days,"
+            met = f"{said['rows'] - lost - nameless - timeless:,} of its {rows} rows, of {days} days,"
             yield f"{where}: {met} came within {window} of this day's exposures"
         else:
             of = f", of {days} days," if days > 1 else ""

@@ -87,7 +87,8 @@ def unique_of(frame: pl.DataFrame, roles: Roles, later: Iterable[Outcomes] = ())
     pair = pl.struct(pl.col(g.column).cast(pl.String) for g in (roles.user, roles.item)).hash().alias("pair")
     best: tuple[int, Guess] | None = None
     later = list(later)
-    made = [one for one in later if one.computed and not one.once and one.wait is None]
+    both = {roles.user.column, roles.item.column}  # which are of no exposure of their own
+    made = [one for one in later if one.computed and not one.once and {*sources_of(one.computed[0])} != both]
     of_lists, frame = {one.event_key for one in made}, with_keys(frame, made)
     for c, kind in frame.schema.items():
         if c in roles.taken or not (kind.is_integer() or kind == pl.String):

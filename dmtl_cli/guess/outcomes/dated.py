@@ -80,7 +80,7 @@ def clock_of(one: Outcomes, events: Table, roles: Roles) -> _Clock | None:
     clock = mine.time.column, mine.time_unit
     if roles.time is not None and roles.time.column in events.frame.columns:
         alike = is_naive(frame[clock[0]], clock[1]) == is_naive(events.frame[roles.time.column], str(roles.time_unit))
-        if not alike:
+        if not alike and roles.lives is None:
             return None
     off = _off(one.table, clock, "UTC")
     return clock if not len(off) or share(off.is_between(-_NEAR, 1)) >= _MOSTLY else None

@@ -15,7 +15,6 @@ from dmtl_cli.guess.columns import languages, words
 from dmtl_cli.guess.columns.remembered import remembered
 from dmtl_cli.guess.columns.roles import Roles
 from dmtl_cli.guess.columns.values import DAYS, FEW, free, instants, is_id, share, within
-from dmtl_cli.guess.columns.zones import is_naive
 from dmtl_cli.guess.exposures.references import MET, Exposures, exposures_of, is_chance, is_own, reference
 from dmtl_cli.guess.outcomes.tables import (
     ALL,
@@ -28,7 +27,7 @@ from dmtl_cli.guess.outcomes.tables import (
     with_keys,
     with_rows,
 )
-from dmtl_cli.guess.outcomes.waits import DAY, Wait
+from dmtl_cli.guess.outcomes.waits import DAY, Wait, zone_between
 from dmtl_cli.guess.reading.tables import LAKES, Table
 
 _MET = 0.3  # of the rows of a user and item have one that was shown, in a sample that may lack it
@@ -314,10 +313,11 @@ def wait_of(
     if any(_instants(of, each) is None for of, each in ((frame, roles), (rows, mine))):
         return None
     assert roles.time is not None and mine.time is not None
-    clocks = ((frame[roles.time.column], roles.time_unit), (rows[mine.time.column], mine.time_unit))
-    if len({is_naive(s, str(unit)) for s, unit in clocks}) > 1:  # those without a zone may be of another one
+    at, since = (roles.time.column, str(roles.time_unit)), (mine.time.column, str(mine.time_unit))
+    zone = zone_between((frame[at[0]], at[1]), (rows[since[0]], since[1]), roles.lives)
+    if zone is None:  # those without a zone may be of another one
         return None
-    wait = Wait((roles.time.column, str(roles.time_unit)), (mine.time.column, str(mine.time_unit)), DAY)
+    wait = Wait(at, since, DAY, zone=zone)
     shown, came = (
         of.with_columns(pl.sql_expr(text).alias(_ID)) for of, text in zip((frame, rows), one.computed, strict=True)
     )

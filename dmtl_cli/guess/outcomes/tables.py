@@ -158,7 +158,7 @@ def with_rows(
     says = next((at for at, v in flags.items() if open_ and _says_clicks(v)), None)
     rows = [one for one in found if one.rate <= ALL] if open_ and says is None else []
     click = max(rows, key=lambda one: (_says_clicks(one.name), one.rate), default=None)
-    if click is not None and (flag := _of_nearly_all(click)) is not None:
+    if click is not None and not _says_clicks(click.name) and (flag := _of_nearly_all(click)) is not None:
         says, click = (found.index(click), flag), None
     out: list[Outcomes] = []
     for k, one in enumerate(found):
@@ -446,8 +446,7 @@ def _added_up(rule: str, later: Iterable[Outcomes]) -> dict[str, str]:
     for one in later:
         ids = one.ids(one.rows).drop_nulls()
         if ids.is_duplicated().any():
-            sums = {c: aggregated_of(text) for c, text in one.columns.items() if text.startswith("SUM(") and c in asked}
-            out |= {c: of[0] for c, of in sums.items() if len(of) == 1}
+            out |= {c: c for c, text in one.columns.items() if c in asked and text == f"SUM({sql_column(c)})"}
     return out
 
 

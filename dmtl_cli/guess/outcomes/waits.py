@@ -10,8 +10,10 @@ from dataclasses import dataclass
 import polars as pl
 
 from dmtl_cli.data.log.formats.clocks import Came, rows_of
+from dmtl_cli.data.log.values.types import localized
 from dmtl_cli.guess.columns.values import instants
 from dmtl_cli.guess.columns.words import count
+from dmtl_cli.guess.columns.zones import is_naive
 
 DAY = 24
 """hours"""
@@ -60,6 +62,8 @@ class Wait:
     """what a person should know of it: see `windows`"""
     given: Length | None = None
     """how long it is, where a person says it"""
+    zone: str = "UTC"
+    """of times that name none"""
     beyond: float = 0.0
     """share of what came of a day's exposures that lies in later days' files, which no day waits for"""
 
@@ -74,14 +78,18 @@ class Wait:
     def said(self) -> str:
         if self.given:
             waits = f": a day waits for {count(self.days_after, 'day')}" if self.days_after else ""
-            rest = f", {self.beyond:.1%} of it in later days' files, {UNREAD}" if self.beyond else ""
-            return f"at most {self.given.text} behind, as --within says{waits or rest}"
+            rest = f", {self.beyond:.1%} of them in later days' files, {UNREAD}" if self.beyond else ""
+            return f"of which those at most {self.given.text} behind count, as --within says{waits or rest}"
         one = DAY if self.hours > DAY else 1
         return f"at most {count(int(self.hours // one), 'hour' if one == 1 else 'day')} behind"
 
+    def times(self, frame: pl.DataFrame, rows: pl.DataFrame) -> tuple[pl.Series, pl.Series]:
+        """[n], [m] when exposures were shown and rows came, as `microseconds` has it."""
+        return microseconds(frame, *self.shown, self.zone), microseconds(rows, *self.came, self.zone)
+
     def pairs(self, frame: pl.DataFrame, rows: pl.DataFrame, key: str) -> pl.DataFrame:
         """Rows with the number of an exposure, `:of`, that has their key and was shown so long before them at most."""
-        shown, came = (microseconds(of, *clock) for of, clock in ((frame, self.shown), (rows, self.came)))
+        shown, came = self.times(frame, rows)
         place = rows[key].unique().drop_nulls().to_frame().with_row_index(":place")
         rows = rows.with_columns(came.alias(":came")).join(place, on=key, maintain_order="left").drop_nulls(":came")
         rows = rows.sort(":place", ":came", maintain_order=True)
@@ -94,8 +102,16 @@ class Wait:
         return made.with_columns(pl.Series(":of", which, pl.UInt32))
 
 
-def microseconds(frame: pl.DataFrame, column: str, unit: str) -> pl.Series:
-    """[n] when each row is, in UTC, since 1970; null where it has no time."""
+def zone_between(shown: tuple[pl.Series, str], came: tuple[pl.Series, str], lives: str | None) -> str | None:
+    """In which zone times of two tables that name none are read, each a column with its unit: where one names it and
+    the other does not that of the users, as `data.events.joined` has it; None where that is not known."""
+    return "UTC" if is_naive(*shown) == is_naive(*came) else lives
+
+
+def microseconds(frame: pl.DataFrame, column: str, unit: str, zone: str) -> pl.Series:
+    """[n] when each row is, in UTC, since 1970; null where it has no time. `zone`: of times that name none."""
     at = instants(frame[column], unit)
     assert at is not None
+    if zone != "UTC" and is_naive(frame[column], unit):
+        at = localized(at.dt.convert_time_zone("UTC").dt.replace_time_zone(None), zone)
     return at.dt.convert_time_zone("UTC").dt.epoch("us")

@@ -18,11 +18,12 @@ from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.expressions import sources_of
 from dmtl_cli.guess.columns.roles import Roles
 from dmtl_cli.guess.columns.sql import sql_column
-from dmtl_cli.guess.columns.values import clicks, share
+from dmtl_cli.guess.columns.values import clicks, local_days, share
 from dmtl_cli.guess.columns.words import count
+from dmtl_cli.guess.columns.zones import is_naive
 from dmtl_cli.guess.outcomes.dated import clock_of
 from dmtl_cli.guess.outcomes.tables import Outcomes
-from dmtl_cli.guess.outcomes.waits import DAY, LONGEST, UNREAD, Length, Wait, microseconds
+from dmtl_cli.guess.outcomes.waits import DAY, LONGEST, UNREAD, Length, Wait, zone_between
 from dmtl_cli.guess.reading.tables import ROWS, Table, rows_of_day
 
 WINDOWS = (1, 6, DAY, 3 * DAY, 7 * DAY)
@@ -70,7 +71,13 @@ class _Waits:
 
 
 def with_windows(
-    found: Sequence[Outcomes], root: str, events: Table, roles: Roles, click: str | None, within: Length | None = None
+    found: Sequence[Outcomes],
+    root: str,
+    events: Table,
+    roles: Roles,
+    click: str | None,
+    within: Length | None,
+    lives: str | None,
 ) -> list[Outcomes]:
     """The tables, each that waits with the window that its rows tell, as far as they do, or a person: theirs is of rows
     of a user and an item, and where there are none, of those that name what was shown.
@@ -80,10 +87,12 @@ def with_windows(
         events: what was shown.
         click: its column of clicks, where it has one.
         within: the window, where a person says it.
+        lives: the time zone of the users, where a person says it.
     """
     if within is not None and not any(one.wait for one in found):
-        found = [_with_own(one, events, roles, within) for one in found]
-    return [replace(one, **_told(one, root, events, click, within)) if one.wait else one for one in found]  # type: ignore[arg-type]
+        ways = {(one.through or "").partition(".")[0] for one in found}
+        found = [one if one.name in ways else _with_own(one, events, roles, within) for one in found]
+    return [replace(one, **_told(one, root, events, click, within, lives)) if one.wait else one for one in found]  # type: ignore[arg-type]
 
 
 def with_days_after(
@@ -97,8 +106,8 @@ def with_days_after(
     for one in found:
         made = _over_days(one, read, events, out, least, days) if one.wait is None else one
         way = out.get((one.through or "").partition(".")[0])
-        if way is not None and way.days_after:  # what names a row of a later file lies there too, or still later
-            made = replace(made, reaches=made.reaches + way.days_after)
+        if way is not None and way.reaches:  # what names a row of a later file lies there too, or still later
+            made = replace(made, reaches=made.reaches + way.reaches)
         out[one.name] = made
     return [*out.values()]
 
@@ -108,7 +117,9 @@ def _with_own(one: Outcomes, events: Table, roles: Roles, within: Length) -> Out
     came = clock_of(one, events, roles) if one.through is None else None
     if came is None or roles.time is None or roles.time.column not in events.frame.columns:
         return one
-    wait = Wait((roles.time.column, str(roles.time_unit)), came, within.hours, given=within)
+    at = roles.time.column, str(roles.time_unit)
+    zone = zone_between((events.frame[at[0]], at[1]), (one.table.frame[came[0]], came[1]), roles.lives)
+    wait = Wait(at, came, within.hours, given=within, zone=zone or "UTC")
     left = tuple(c for c in one.left if c != came[0])
     return replace(one, once=False, wait=wait, left=left, why=f"{one.why}, {wait.said}")
 
@@ -193,11 +204,13 @@ def _lags(one: Outcomes, read: _Days, events: Table, column: str | None) -> npt.
     return out
 
 
-def _told(one: Outcomes, root: str, events: Table, click: str | None, within: Length | None) -> dict[str, object]:
+def _told(
+    one: Outcomes, root: str, events: Table, click: str | None, within: Length | None, lives: str | None
+) -> dict[str, object]:
     assert one.wait is not None
     wait = one.wait if within is None else replace(one.wait, hours=within.hours, given=within)
     with suppress(UserError):  # a file of another day that cannot be read
-        if (within or len(_named(one)) == 2) and (both := _both(one, root, events, click)) is not None:
+        if (within or len(_named(one)) == 2) and (both := _both(one, root, events, click, lives)) is not None:
             of = replace(one, wait=wait)
             wait = _chosen(of, *both, "clicked" if click else "shown") if within is None else _given(of, *both)
     return {"wait": wait, "why": one.why.replace(one.wait.said, wait.said)}
@@ -206,6 +219,8 @@ def _told(one: Outcomes, root: str, events: Table, click: str | None, within: Le
 def _given(one: Outcomes, shown: pl.DataFrame, rows: pl.DataFrame) -> Wait:
     """The window that a person gives, and as many later days' files as have nearly all of its rows."""
     assert one.wait is not None
+    if not one.table.files.days and one.dated is None:  # which each day reads whole
+        return one.wait
     window = int(one.wait.hours * _HOUR)
     came = rows.select(pl.sql_expr(_keys(one)[1]).alias("k"), "t", at="t", on="d").sort("t")
     met = shown.join_asof(came, on="t", by="k", strategy="forward", check_sortedness=False)
@@ -251,7 +266,9 @@ def _window(wait: Wait, waits: _Waits) -> Wait:
     return replace(wait, hours=hours, days_after=days, told=f"{less} (24h, without days_after, does not wait)")
 
 
-def _both(one: Outcomes, root: str, events: Table, click: str | None) -> tuple[pl.DataFrame, pl.DataFrame] | None:
+def _both(
+    one: Outcomes, root: str, events: Table, click: str | None, lives: str | None
+) -> tuple[pl.DataFrame, pl.DataFrame] | None:
     """What was shown, or clicked, and the rows, each with when it was; None where these cannot be read whole."""
     assert one.wait is not None
     named, key = _named(one), _keys(one)[0]
@@ -260,16 +277,25 @@ def _both(one: Outcomes, root: str, events: Table, click: str | None) -> tuple[p
     if shown is None or rows is None:
         return None
     shown = shown.filter(clicks(shown[click])) if click else shown
-    at, came = (microseconds(f, *of) for f, of in ((shown, one.wait.shown), (rows, one.wait.came)))
+    at, came = one.wait.times(shown, rows)
     at = at if (came % 1_000_000 != 0).any() else at // 1_000_000 * 1_000_000
     on, since = shown[_DAY], rows[_DAY]
-    if on.null_count():  # files of all days: by their own clocks
-        on, since = at // (DAY * _HOUR), came // (DAY * _HOUR)
-    elif since.null_count():  # by what was shown last
+    if on.null_count():  # files of all days
+        on, since = (
+            _days_of(f, clock, lives or "UTC") for f, clock in ((shown, one.wait.shown), (rows, one.wait.came))
+        )
+    elif since.null_count() and (lives or is_naive(rows[one.wait.came[0]], one.wait.came[1])):
+        since = _days_of(rows, one.wait.came, lives or "UTC")
+    elif since.null_count():  # in a zone that nothing tells yet: that of what was shown last
         begun = pl.DataFrame({"t": at, "d": on}).drop_nulls().sort("t")
         since = came.to_frame("t").with_row_index().sort("t").join_asof(begun, on="t").sort("index")["d"]
     shown = shown.select(pl.sql_expr(key).alias("k"), at.alias("t"), on.alias("d"))
     return shown.drop_nulls().sort("t"), rows.select(pl.col(named), came.alias("t"), since.alias("d")).drop_nulls()
+
+
+def _days_of(frame: pl.DataFrame, clock: tuple[str, str], zone: str) -> pl.Series:
+    """The day of each row; of times that name no zone that of their own clock."""
+    return local_days(frame[clock[0]], clock[1], "UTC" if is_naive(frame[clock[0]], clock[1]) else zone)
 
 
 def _keys(one: Outcomes) -> tuple[str, str]:

@@ -320,7 +320,7 @@ class Served:
             condition = " AND ".join(one.condition for one in sure)
             lacks = f"not written: {self._lacks}, and would not be served"
             lines.append(_comment(condition, lacks))
-        if self.stock is not None:
+        if self.stock is not None and not (self.asked and self.stock.column in sources_with_clock(self.asked)):
             left = f"of {part(self.stock.none)} none is left ({self.stock.column}), which some sell on order"
             both = f"{found.column} AND {self.stock.condition}" if found else self.stock.condition
             lines.append(f"  # items: {quoted(both)}  # {comment(left)}" if lines else _comment(both, left))
