@@ -142,6 +142,8 @@ def test_rows_of_the_days_after_are_no_doubt() -> None:
     (line,) = joined_lines({"joined": {"plays": said}})
     told = "317 of its 1,048 rows, of 3 days, came within 48h of this day's exposures"
     assert line == f"data.events.joined.plays: {told}"
+    (line, *_) = joined_lines({"joined": {"plays": said | {"without_id": 7, "timeless": 10}}})
+    assert "300 of its 1,048 rows, of 3 days, came within 48h" in " ".join([line, *_])
     (line,) = joined_lines({"joined": {"plays": said | {"unmatched": 1_040}}})
     assert line.startswith("WARNING: ") and line.endswith(": are time, data.timezone and within right?")
     (line,) = joined_lines({"joined": {"plays": said | {"days_after": 0, "unmatched": 1_000}}})

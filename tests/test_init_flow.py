@@ -383,13 +383,15 @@ def test_printed_commands_are_what_a_shell_reads(tmp_path: Path, name: str) -> N
 
 @pytest.mark.parametrize("of_guests", ["Guest", "anonym", "trial"])
 def test_a_guest_is_one_where_a_value_says_so(tmp_path: Path, of_guests: str) -> None:
+    """Of any feature, and of as many users as any value has."""
     x = unseen.drawn(0)
     account = [of_guests if u % 5 == 1 else "member" for u in x["user"]]
-    ended, _, _ = made(tmp_path, daily(frame(account=account)))
+    city = ["guest" if u == 3 else f"c{u % 4}" for u in x["user"]]
+    ended, _, _ = made(tmp_path, daily(frame(a_city=city, account=account)))
     assert ended.code == 0, ended.err
     (line,) = [line for line in ended.out.splitlines() if "--feature" in line]
     told = shlex.split(line, comments=True)[-1]
-    assert told == f"account={'member' if of_guests == 'trial' else of_guests}"
+    assert told.startswith("a_city=c") if of_guests == "trial" else told == f"account={of_guests}"
 
 
 def test_a_guest_is_answered_by_the_printed_command(tmp_path: Path) -> None:

@@ -406,3 +406,28 @@ def test_a_sum_of_lists_that_two_tables_have_is_of_the_first(tmp_path: Path) -> 
         c for one in config["data"]["events"]["joined"].values() for c in one["columns"] if c.startswith("total_pts")
     ]
     assert made == ["total_pts"] and checked(tmp_path / "log")["labels"]["conversions"] > 0
+
+
+@pytest.mark.parametrize(("rule", "told"), [("stay_ms >= 9000", True), ("MAX(stay_ms) >= 9000", False)])
+def test_a_rule_of_what_is_added_up_is_said_to_be_one(root: Path, rule: str, told: bool) -> None:
+    """Where an exposure has several rows."""
+    for day in DAYS:
+        rows = clicks(day).select("impression_id", stay_ms=pl.int_range(pl.len()) % 20 * 1000)
+        write(pl.concat([rows, rows.gather_every(4)]), root / "clicks", f"clicks_{day}", "csv")
+    _, out = config_of(root, "--conversion", rule)
+    said = "stay_ms is the sum of an exposure's rows, MAX(stay_ms) the greatest"
+    assert (said in " ".join(out.split())) == told, out
+
+
+def test_what_a_click_was_on_is_no_kind_of_rows(root: Path) -> None:
+    """Of a table that is called clicks each row is one."""
+    for day in DAYS:
+        ids = shown(day)["impression_id"].head(300)
+        areas = [
+            pl.DataFrame({"impression_id": k, "area": v})
+            for k, v in ((ids.slice(12), "title"), (ids.head(60), "image"))
+        ]
+        write(pl.concat(areas), root / "clicks", f"clicks_{day}", "csv")
+    config, _ = config_of(root, "--conversion", "image")
+    assert config["data"]["events"]["joined"]["clicks"]["columns"]["clicked"] == "COUNT(*) > 0"
+    assert checked(root)["labels"]["clicks"] == 300

@@ -181,3 +181,90 @@ def test_within_a_persons_window_a_user_sees_an_item_more_than_once_a_day(tmp_pa
     assert "unique" not in events and events["joined"]["reads"]["within"] == "30m"
     found = dmtl("check", "--config", tmp_path / "mine.yaml", "--day", str(FIRST + dt.timedelta(days=2)), "--json").json
     assert found["rows"] == len(day) > day.select("user_id", "item_id").n_unique()
+
+
+def put(home: Path, name: str, table: pl.DataFrame, at: str, *, whole: bool = False) -> None:
+    """A folder a day, or one file of all."""
+    (home / f"log/{name}").mkdir(parents=True)
+    if whole:
+        (home / f"log/{name}").rmdir()
+        table.write_parquet(home / f"log/{name}.parquet")
+        return
+    for (day,), rows in table.group_by(pl.col(at).dt.date()):
+        (home / f"log/{name}/dt={day}").mkdir()
+        rows.write_parquet(home / f"log/{name}/dt={day}/0.parquet")
+
+
+def joined_of(home: Path, *more: str) -> tuple[dict[str, Any], str]:
+    ended = dmtl("init", home / "log", "-o", home / "mine.yaml", *more)
+    assert ended.code == 0, ended.err
+    text = " ".join(ended.out.split())
+    return yaml.safe_load((home / "mine.yaml").read_text())["data"]["events"]["joined"], text
+
+
+def test_one_file_of_what_names_exposures_is_read_whole(tmp_path: Path) -> None:
+    """So no day waits for it, and none of it is in later files."""
+    shown, came = opened(5, (240, 420))
+    put(tmp_path, "shown", shown, "ts")
+    put(tmp_path, "reads", came, "opened_at", whole=True)
+    joined, said = joined_of(tmp_path, "--within", "12h")
+    assert (
+        joined["reads"]["within"] == "12h" and "days_after" not in joined["reads"] and "later days' files" not in said
+    )
+
+
+def test_a_table_that_another_goes_through_names_single_exposures(tmp_path: Path) -> None:
+    shown, came = opened(4, (1, 61))
+    clicks = came.with_row_index("n").select(click_id=pl.format("c{}", "n"), of="impression_id", clicked_at="opened_at")
+    orders = clicks.gather_every(2).select("click_id", ordered_at=pl.col("clicked_at") + dt.timedelta(minutes=9))
+    clicks = clicks.rename({"of": "impression_id"})
+    for name, table, at in (("shown", shown, "ts"), ("reads", clicks, "clicked_at"), ("orders", orders, "ordered_at")):
+        put(tmp_path, name, table, at)
+    ended = dmtl("init", tmp_path / "log", "-o", tmp_path / "mine.yaml", "--within", "2h", "--conversion", "orders")
+    assert ended.code == 2 and "--within: no table was found" in ended.err
+    joined, _ = joined_of(tmp_path, "--conversion", "orders")
+    assert joined["orders"]["through"].endswith(".click_id") and not any("within" in one for one in joined.values())
+
+
+def test_what_comes_after_midnight_is_of_the_next_day_in_the_zone_that_a_person_says(tmp_path: Path) -> None:
+    """Though nobody was shown anything at night, after which the day of the last exposure would end."""
+    shown, came = world(8, 1.0, (60, 180), (1, 2))
+    shown = shown.filter(pl.col("ts").dt.hour() >= 8)
+    for name, whole in (("folders", False), ("file", True)):
+        put(tmp_path / name, "shown", shown, "ts")
+        put(tmp_path / name, "bookings", came, "ts", whole=whole)
+        joined, _ = joined_of(tmp_path / name, "--within", "6h", "--timezone", "UTC", "--conversion", "bookings")
+        assert joined["bookings"].get("days_after") == 1, name
+
+
+def test_clocks_of_the_users_beside_instants(tmp_path: Path) -> None:
+    """Exposures on the clock of Sofia, bookings in UTC: without the zone three hours lie between them."""
+    shown, came = world(6, 1.0, (1, 100), (1, 2))
+    zone, here = "Europe/Sofia", pl.col("ts").dt.replace_time_zone("UTC")
+    shown = shown.with_columns(here.dt.convert_time_zone(zone).dt.replace_time_zone(None))
+    put(tmp_path, "shown", shown, "ts")
+    put(tmp_path, "bookings", came.with_columns(here), "ts")
+    joined, _ = joined_of(tmp_path, "--within", "2h", "--timezone", zone, "--conversion", "bookings")
+    assert joined["bookings"]["within"] == "2h"
+    day = FIRST + dt.timedelta(days=3)
+    labels = dmtl("check", "--config", tmp_path / "mine.yaml", "--day", str(day), "--json").json["labels"]
+    of = shown.filter(pl.col("ts").dt.date() == day, pl.col("clicked") == 1).with_row_index("n")
+    at = came.with_columns(
+        pl.col("ts").dt.replace_time_zone("UTC").dt.convert_time_zone(zone).dt.replace_time_zone(None)
+    )
+    met = of.join(at.rename({"ts": "came"}), on=["user_id", "item_id"]).filter(
+        (pl.col("came") - pl.col("ts")).is_between(dt.timedelta(), dt.timedelta(hours=2))
+    )
+    assert labels["clicks"] == len(of) and abs(labels["conversions"] - met["n"].n_unique()) <= 0.03 * len(of)
+
+
+def test_a_window_that_is_of_no_table_is_refused(tmp_path: Path) -> None:
+    """Rows without a time: also of a day and more, where none of them lies in a later file."""
+    shown, came = opened(4, (1, 9))
+    put(tmp_path, "shown", shown, "ts")
+    for (day,), rows in came.group_by(pl.col("opened_at").dt.date()):
+        (tmp_path / f"log/reads/dt={day}").mkdir(parents=True)
+        rows.drop("opened_at").write_parquet(tmp_path / f"log/reads/dt={day}/0.parquet")
+    for within in ("23h", "48h"):
+        ended = dmtl("init", tmp_path / "log", "-o", tmp_path / "mine.yaml", "--within", within)
+        assert ended.code == 2 and "--within: no table was found" in ended.err
