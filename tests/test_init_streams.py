@@ -106,6 +106,23 @@ def test_json_lines_of_objects(tmp_path: Path, named: str) -> None:
     assert "of the same files, by" in (tmp_path / "made.yaml").read_text() and "behaviour" not in out
 
 
+def test_the_item_of_what_was_shown_is_told_by_the_catalogue(tmp_path: Path) -> None:
+    """Under a name that says nothing, where other kinds lack it, and beside a list of what was seen before."""
+    truth = {}
+    for day in DAYS:
+        rows, truth[day] = drawn(day)
+        of = [{**row, "zzk": row["job"]["id"], "recent": [f"j{k % 50}" for k in range(at // 7, at // 7 + 4)]}
+              if row["type"] == "impression" else row for at, row in enumerate(rows)]  # fmt: skip
+        named = [{k: v for k, v in row.items() if k not in ("job", "list")} for row in of]
+        (tmp_path / "log").mkdir(exist_ok=True)
+        (tmp_path / f"log/events_{day}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in named))
+    jobs = pl.DataFrame({"job_id": [f"j{k}" for k in range(50)], "trade": [f"t{k % 5}" for k in range(50)]})
+    jobs.write_ndjson(tmp_path / "log/jobs.jsonl")
+    events, _ = config_of(tmp_path / "log", "--conversion", '"apply"')
+    assert (events["item"], events["where"], "explode" in events) == ("zzk", "type = 'impression'", False)
+    agrees(checked(tmp_path / "log"), truth[DAYS[1]])
+
+
 @pytest.mark.parametrize("word", ["opened", "clicked", "opened OR leave"])
 def test_a_click_is_named_by_the_word_of_its_kind(tmp_path: Path, word: str) -> None:
     """Whose flag has another name, and the column of users is called as SQL calls its own."""

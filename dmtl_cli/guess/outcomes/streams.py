@@ -10,6 +10,7 @@ import polars as pl
 
 from dmtl_cli.guess.columns.roles import Guess, Roles
 from dmtl_cli.guess.columns.values import FEW, Kinds, free, is_id, share, time_unit, within
+from dmtl_cli.guess.exposures.labels import roles_of
 from dmtl_cli.guess.outcomes.followers import (
     NAME,
     THERE,
@@ -21,7 +22,7 @@ from dmtl_cli.guess.outcomes.followers import (
     ways,
     without_followers,
 )
-from dmtl_cli.guess.outcomes.keys import roles_beside
+from dmtl_cli.guess.outcomes.keys import by_tables, roles_beside
 from dmtl_cli.guess.outcomes.pairs import of_exposures, pairs_of_day, wait_of, waiting, were_shown
 from dmtl_cli.guess.outcomes.shown import as_events, by_elements
 from dmtl_cli.guess.outcomes.tables import Outcomes, as_written, pair_of, requests_of
@@ -46,8 +47,10 @@ def parted(table: Table, others: Sequence[Table], given: Mapping[str, str]) -> t
     of_lists = {"item": mine.pop("item")} if is_listed else {}
     beside = [other for other in others if other is not table]
     roles = roles_beside(table, beside, mine)
-    if roles.user is None:
+    if (user := roles.user) is None:
         return None
+    if roles.item is None and roles.behaviour is not None:
+        roles = replace(roles, item=_of_shown(table, roles.behaviour.column, beside, mine))
     groups = parallel(table.frame) if roles.item is None or roles.item.is_left_over else []
     if roles.behaviour is None or (roles.item is None and not groups):
         return _by_list(table, None, roles)
@@ -64,7 +67,7 @@ def parted(table: Table, others: Sequence[Table], given: Mapping[str, str]) -> t
     later = [c for c in follow.columns if shown[c].null_count() == len(shown) and follow[c].null_count() < len(follow)]
     mine_alone = replace(table, kinds=kinds, only_of_others=(*later, values.column), of_files=(*table.frame.columns,))
     events = mine_alone.only(mine_alone.asked)
-    of_lists["user"] = roles.user.column
+    of_lists["user"] = user.column
     lists = events if table.explode else as_events(events, beside, of_lists)
     item = roles.item if (same := lists.explode == table.explode) else roles_beside(lists, beside, of_lists).item
     whole = same and roles.item is not None
@@ -80,6 +83,16 @@ def parted(table: Table, others: Sequence[Table], given: Mapping[str, str]) -> t
     if item is not None and (pairs := _by_pairs(lists, item.column, follow, values, roles, files, later)):
         return lists, pairs
     return (events, named) if named else _by_list(table, values, roles)
+
+
+def _of_shown(table: Table, kind: str, beside: Sequence[Table], mine: Mapping[str, str]) -> Guess | None:
+    """The item that rows of what was shown have and other kinds lack, of which a table beside them tells; a list of
+    theirs is then of what was seen before."""
+    values = values_of(table.frame, kind, roles_of(table.frame, mine))
+    if values is None:
+        return None
+    rows = Kinds(values.column, values.exposure, True).of(table.frame)
+    return by_tables(replace(table, frame=rows), beside, roles_of(rows, mine)).get("item")
 
 
 def _all_have(frame: pl.DataFrame, kind: str, lists: Sequence[str]) -> bool:
