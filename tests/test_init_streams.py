@@ -108,19 +108,37 @@ def test_json_lines_of_objects(tmp_path: Path, named: str) -> None:
 
 def test_the_item_of_what_was_shown_is_told_by_the_catalogue(tmp_path: Path) -> None:
     """Under a name that says nothing, where other kinds lack it, and beside a list of what was seen before."""
-    truth = {}
+    (tmp_path / "log").mkdir()
+    truth = {"exposures": 0, "clicks": 0, "good": 0}
     for day in DAYS:
-        rows, truth[day] = drawn(day)
-        of = [{**row, "zzk": row["job"]["id"], "recent": [f"j{k % 50}" for k in range(at // 7, at // 7 + 4)]}
-              if row["type"] == "impression" else row for at, row in enumerate(rows)]  # fmt: skip
-        named = [{k: v for k, v in row.items() if k not in ("job", "list")} for row in of]
-        (tmp_path / "log").mkdir(exist_ok=True)
-        (tmp_path / f"log/events_{day}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in named))
-    jobs = pl.DataFrame({"job_id": [f"j{k}" for k in range(50)], "trade": [f"t{k % 5}" for k in range(50)]})
-    jobs.write_ndjson(tmp_path / "log/jobs.jsonl")
-    events, _ = config_of(tmp_path / "log", "--conversion", '"apply"')
-    assert (events["item"], events["where"], "explode" in events) == ("zzk", "type = 'impression'", False)
-    agrees(checked(tmp_path / "log"), truth[DAYS[1]])
+        rng, rows = np.random.default_rng(int(day[-1])), []
+        truth = dict.fromkeys(truth, 0)
+        for page in range(240):
+            at = dt.datetime.fromisoformat(f"{day}T00:00:00+04:00") + dt.timedelta(seconds=340 * page)
+            base = {"user": f"u{rng.integers(150)}", "page": f"{day}{page}"}
+            recent = [f"z{k}" for k in rng.choice(90, 4, replace=False)]
+            for pos, film in enumerate(rng.choice(90, 6, replace=False).tolist()):
+                own = {"id": f"{day}{page}-{pos}", "ts": at.isoformat(), "user": base["user"]}
+                slot = {"row": f"r{pos % 2}", "pos": pos}
+                rows.append(own | base | {"kind": "shown", "zzk": f"z{film}", "slot": slot, "recent": recent})
+                truth["exposures"] += 1
+                follows = {"user": base["user"], "shown_id": own["id"]}
+                if rng.random() < 0.1:
+                    later = (at + dt.timedelta(seconds=30)).isoformat()
+                    rows.append(follows | {"id": f"o{own['id']}", "ts": later, "kind": "opened", "via": "poster"})
+                    truth["clicks"] += 1
+                    if rng.random() < 0.5:
+                        play = {"watch_ms": int(rng.integers(1, 2_000_000)), "audio": "ka"}
+                        rows.append(follows | {"id": f"w{own['id']}", "ts": later, "kind": "watched", "play": play})
+                        truth["good"] += play["watch_ms"] >= 900_000
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        (tmp_path / f"log/events_{day}.jsonl").write_text(text)
+    films = [{"film_id": f"z{k}", "cast": [f"a{k % 7}"], "duration_ms": 10 * k} for k in range(90)]
+    (tmp_path / "log/catalog.jsonl").write_text("".join(json.dumps(film) + "\n" for film in films))
+    rule = "MAX(play.watch_ms) >= 900000"
+    events, _ = config_of(tmp_path / "log", "--conversion", rule, "--timezone", "Asia/Tbilisi", "--click", "opened")
+    assert (events["item"], events["where"], "explode" in events) == ("zzk", "kind = 'shown'", False)
+    agrees(checked(tmp_path / "log"), truth)
 
 
 @pytest.mark.parametrize("word", ["opened", "clicked", "opened OR leave"])
