@@ -13,6 +13,8 @@ import pytest
 import yaml
 from worlds import dmtl
 
+from dmtl_cli.guess.outcomes.waits import microseconds, zone_between
+
 FIRST, USERS, ITEMS, ROWS = dt.date(2026, 1, 1), 500, 300, 1_200
 
 
@@ -268,3 +270,16 @@ def test_a_window_that_is_of_no_table_is_refused(tmp_path: Path) -> None:
     for within in ("23h", "48h"):
         ended = dmtl("init", tmp_path / "log", "-o", tmp_path / "mine.yaml", "--within", within)
         assert ended.code == 2 and "--within: no table was found" in ended.err
+
+
+def test_times_of_a_clock_are_of_the_users_where_others_are_instants() -> None:
+    """Sofia is two hours ahead of UTC in winter, three in summer."""
+    naive = pl.DataFrame({"t": [dt.datetime(2026, 1, 5, 12), dt.datetime(2026, 7, 5, 12), None]})
+    hours = [
+        None if at is None else at // 3_600_000_000 % 24 for at in microseconds(naive, "t", "timestamp", "Europe/Sofia")
+    ]
+    assert hours == [10, 9, None]
+    assert microseconds(naive, "t", "timestamp", "UTC")[0] // 3_600_000_000 % 24 == 12
+    aware, came = naive.with_columns(pl.col("t").dt.replace_time_zone("UTC"))["t"], (naive["t"], "timestamp")
+    assert zone_between((aware, "timestamp"), came, "Europe/Sofia") == "Europe/Sofia"
+    assert zone_between((aware, "timestamp"), came, None) is None and zone_between(came, came, None) == "UTC"

@@ -464,9 +464,8 @@ def test_while_latest_is_held_an_export_is_made_once(chain: Path) -> None:
     held = dmtl("rollback", "--config", chain, "--to", str(day(3)))
     assert held.code == 0, held.err
     before = served(chain)
-    for minute in range(3):
-        refreshed(chain, "--as-of", f"{at(12, minute):%Y-%m-%dT%H:%M}")
-    assert served(chain) == before and runs(chain) == 2
+    told = [refreshed(chain, "--as-of", f"{at(12, minute):%Y-%m-%dT%H:%M}")["up_to_date"] for minute in range(3)]
+    assert told == [False, True, True] and served(chain) == before and runs(chain) == 2
     assert dmtl("rollback", "--config", chain, "--unpin").code == 0 and served(chain) == current(chain)
 
 
@@ -480,12 +479,10 @@ def test_a_damaged_export_is_made_again(chain: Path) -> None:
 
 
 def test_a_day_without_an_export_has_that_of_its_end_first(chain: Path) -> None:
-    assert dmtl("build-profile", "--config", chain, "--day", str(day(5))).code == 0
-    refreshed(chain, "--as-of", f"{at(12, days=6):%Y-%m-%dT%H:%M}")
-    morning = Path(dmtl("path", "export", "--config", chain, "--day", str(day(5))).out.strip())
-    assert of(morning) == there(at(0, days=6)) and served(chain).parent == morning.parent
-    (row,) = (line for line in dmtl("status", "--config", chain).out.splitlines() if line.startswith(f"{day(5)} "))
-    assert row.split()[-1] == "published"
+    shutil.rmtree(current(chain).parent)
+    (chain.parent / "work/export/LATEST").unlink()
+    refreshed(chain, "--as-of", f"{at(12):%Y-%m-%dT%H:%M}")
+    assert of(current(chain)) == there(at(0)) and of(served(chain)) == there(at(12))
 
 
 def test_what_a_gate_refuses_is_no_refusal_of_the_day(chain: Path) -> None:
@@ -546,8 +543,15 @@ def test_where_no_time_tells_what_is_there_it_is_refused(exported: Path, tmp_pat
     assert ended.code == 2 and "--as-of: no time tells what is there: the config has no version or until" in ended.err
 
 
-def test_what_comes_later_is_said(exported: Path) -> None:
-    """Of the items that no event has."""
-    found = dmtl("check", "--config", exported, "--day", str(day(4)))
+def test_what_comes_later_is_said(chain: Path) -> None:
+    """Of the items that no event has: p0 is shown, and its row was written anew."""
+    raw = yaml.safe_load(chain.read_text())
+    shutil.copytree(raw["data"]["root"], chain.parent / "log")
+    titles, moment = chain.parent / "log/titels.parquet", pl.lit(at(12, days=6)).dt.replace_time_zone("UTC")
+    anew = pl.when(pl.col("ppn") == "p0").then(moment).otherwise("beschikbaar_vanaf")
+    pl.read_parquet(titles).with_columns(anew.alias("beschikbaar_vanaf")).write_parquet(titles)
+    raw["data"]["root"] = str(chain.parent / "log")
+    chain.write_text(yaml.safe_dump(raw))
+    found = dmtl("check", "--config", chain, "--day", str(day(4)))
     said = f"5 of {ITEMS} items come after {day(5)} 00:00, by beschikbaar_vanaf"
     assert found.code == 0 and found.out.count(said) == 1, found.out
