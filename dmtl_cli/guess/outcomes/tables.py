@@ -25,6 +25,7 @@ from dmtl_cli.guess.reading.tables import Table
 
 ALL = 0.9
 """of the exposures have a row: a row says nothing by itself then"""
+_AGAIN = 0.01  # of the rows are of an exposure that has another one
 _NEARLY = 0.9  # of the exposures with rows have one of a kind
 _ROWS_EACH, _ONCE = 1.2, 0.95  # rows a list at least; of the rows of lists have an item for the first time
 ROW = "COUNT(*) > 0"
@@ -435,18 +436,17 @@ def tell_made(roles: Roles, events: Table, later: Sequence[Outcomes]) -> None:
             always = [c for c in flags if rows[c].all()]
             setattr(roles, role, replace(guess, why=f"{why}; each has {' and '.join(always)}" if always else why))
     if roles.made_by and roles.conversion and (sums := _added_up(roles.made_by, later)):
-        said = "; ".join(f"{c} is the sum of an exposure's rows, MAX({of}) the greatest" for c, of in sums.items())
+        said = "; ".join(f"{c} is the sum of an exposure's rows, MAX({c}) the greatest" for c in sums)
         roles.conversion = replace(roles.conversion, why=f"{roles.conversion.why}; {said}")
     roles.outcomes.extend(Guess(c, f"of {where}") for c, (where, _) in places.items() if c not in roles.taken)
 
 
-def _added_up(rule: str, later: Iterable[Outcomes]) -> dict[str, str]:
-    """The columns of a rule that add up numbers of rows of which an exposure may have several, with the rows' own."""
-    asked, out = sources_of(rule), dict[str, str]()
+def _added_up(rule: str, later: Iterable[Outcomes]) -> list[str]:
+    """The columns of a rule that add up those of rows, under their name, of which exposures have several."""
+    asked, out = sources_of(rule), list[str]()
     for one in later:
-        ids = one.ids(one.rows).drop_nulls()
-        if ids.is_duplicated().any():
-            out |= {c: c for c, text in one.columns.items() if c in asked and text == f"SUM({sql_column(c)})"}
+        if share(one.ids(one.rows).drop_nulls().is_duplicated()) > _AGAIN:
+            out += [c for c, text in one.columns.items() if c in asked and text == f"SUM({sql_column(c)})"]
     return out
 
 
