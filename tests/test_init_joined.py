@@ -110,6 +110,36 @@ def test_the_click_is_a_row_of_the_kind_that_nearly_all_have(root: Path, lacks: 
     assert checked(root)["labels"]["clicks"] == (288 if lacks == 0.04 else 300)
 
 
+def test_a_column_of_theirs_may_have_the_tables_name(root: Path) -> None:
+    config, _ = config_of(root, "--conversion", "clicks.saved = 1 OR clicks.time_on_page >= 90")
+    assert config["data"]["events"]["computed"] == {"good": "COALESCE(saved = 1 OR time_on_page >= 90, FALSE)"}
+
+
+@pytest.mark.parametrize(("asked", "closed"), [(0.3, True), (0.95, False)])
+def test_a_flag_of_who_was_not_asked_is_no(root: Path, asked: float, closed: bool) -> None:
+    """Beside a column of another table, by which the rule cannot be tried."""
+    for day in DAYS:
+        rng, rows = np.random.default_rng(int(day[-1])), shown(day)
+        quiz = pl.Series("passed", rng.random(len(rows)) < 0.5).set(pl.Series(rng.random(len(rows)) > asked), None)
+        rows = rows.with_columns(
+            clicked=pl.Series(rng.random(len(rows)) < 0.3), stay_ms=pl.Series(rng.integers(0, 90_000, len(rows)))
+        )
+        for file in (root / "impressions").glob(f"*{day}*"):
+            file.unlink()
+        write(rows.with_columns(quiz), root / "impressions", day, "parquet")
+    for file in (root / "clicks").iterdir():
+        file.unlink()
+    (root / "clicks").rmdir()
+    items = pl.DataFrame({"item_id": [f"i{k}" for k in range(60)], "length": [k * 1000 for k in range(60)]})
+    (root / "items.csv").unlink()
+    write(items, root, "items", "parquet")
+    config, _ = config_of(root, "--conversion", "stay_ms >= length OR passed")
+    rule = config["data"]["events"]["computed"]["good"]
+    assert rule == (
+        "COALESCE(stay_ms >= items.length OR passed, FALSE)" if closed else "stay_ms >= items.length OR passed"
+    )
+
+
 def test_an_expression_names_their_columns(root: Path) -> None:
     config, _ = config_of(root, "--conversion", "time_on_page >= 90 OR saved = 1")
     assert config["data"]["events"]["computed"] == {"good": "COALESCE(time_on_page >= 90 OR saved = 1, FALSE)"}

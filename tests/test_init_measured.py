@@ -15,10 +15,20 @@ from worlds import dmtl
 from dmtl_cli.guess.columns import words
 from dmtl_cli.guess.exposures.after import measured
 
-MEASURED = ["synlig_ms", "vidno_ms", "on_screen_sec", "zichtbaarSeconden", "view.hover_ms", "видимость_мс", "滞在秒数"]
+MEASURED = [
+    "synlig_ms",
+    "vidno_ms",
+    "on_screen_sec",
+    "zichtbaarSeconden",
+    "view.hover_ms",
+    "видимость_мс",
+    "滞在秒数",
+    "card.ms_viewed",
+]
 KNOWN = [
     "seconds_since_last_visit", "session_age_s", "search_latency_ms", "sekunder_siden_siste_s",
     "seit_letztem_besuch_ms", "eta_s", "上次访问秒数", "hour", "minutes", "price", "visible_price", "images",
+    "ms_viewed_7d", "recently_viewed",
 ]  # fmt: skip
 
 

@@ -52,7 +52,7 @@ AsOf = Annotated[
     str | None,
     typer.Option(
         metavar="TIME",
-        help="Serve what is there at a later moment, by the times of side tables: now, or 2026-01-31T10:00.",
+        help="Serve what is there later, by the times of side tables: now, or 2026-01-31T10:00 in data.timezone.",
         show_default=False,
     ),
 ]

@@ -133,13 +133,15 @@ def whole_names(given: Mapping[str, str], tables: Sequence[Table]) -> dict[str, 
 
 
 def _made_of(later: Iterable[Outcomes]) -> dict[str, str]:
-    """The columns that are made of one column of what came of exposures, by that one, its flags aside."""
+    """The columns that are made of one column of what came of exposures, by that one, also as `orders.status`, its
+    flags aside."""
     found: dict[str, str] = {}
     for one in later:
         for name, text in one.columns.items():
             read = aggregated_of(text)
             if len(read) == 1 and not text.startswith("COUNT("):
                 found.setdefault(read[0], name)
+                found.setdefault(f"{one.name}.{read[0]}", name)
     return {c: name for c, name in found.items() if c != name}
 
 

@@ -93,7 +93,7 @@ def check(config: Config, day: dt.date, *, planned: bool = False, lives: bool = 
                 if getattr(config.data, k) is not None
             },
             **({"ended": ended} if (ended := log.told_of_ended(day)) else {}),
-            **({"coming": coming} if (coming := log.told_of_coming(read)) else {}),
+            **({"coming": told} if not log.has(before(day, -1)) and (told := log.told_of_coming(read)) else {}),
             **({"served": chosen(log, day, asked).told} if (asked := config.export.condition) else {}),
             "features": features,
             **({"profile": str(known.day) if known else None} if any(f.profile for f in config.features) else {}),

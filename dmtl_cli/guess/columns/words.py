@@ -315,6 +315,10 @@ LABEL = (
 LEARNED = any_of("label target reward ground_truth y 标签")
 """those of its words that say nothing of an item"""
 _MEASURED = r"(^| )(ms|msec|msecs|millis|milli|milliseconds?|s|secs?|seconds?|" + languages.SECONDS + r")$"
+_UNIT_FIRST = (
+    r"(^| )(ms|msecs?|millis|milliseconds?|secs?|seconds) "
+    r"(viewed|visible|seen|in view|watched|on page|on screen|read|played|listened|spent|stayed)$"
+)
 _SEEN = rf"(^| ){languages.VISIBLE}( {_MEASURES})*$"
 _IN_VIEW = any_of("viewable viewability in_view seen displayed rendered impressed")
 _EARLIER = any_of("before already ever previously times often how")
@@ -447,8 +451,9 @@ def is_measured(name: str) -> bool:
     less, or how much of it was in view; not one that says since when, or how long a server took."""
     texts = (words(name), words(name.rsplit(".", 1)[-1]))
     within = any(re.search(p, name) for p in (languages.VISIBLE_WITHIN, rf"{languages.SECONDS_WITHIN}(数|數|수)?$"))
-    said = within or any(re.search(p, x) for p in (_MEASURED, _SEEN) for x in texts)
-    if not said or is_history(name) or re.search(languages.BEFORE_WITHIN, name) is not None:
+    said = within or any(re.search(p, x) for p in (_MEASURED, _UNIT_FIRST, _SEEN) for x in texts)
+    own = any(re.search(_UNIT_FIRST, x) for x in texts)
+    if not said or (is_history(name) and not own) or re.search(languages.BEFORE_WITHIN, name) is not None:
         return False
     return re.search(rf"(^| ){languages.BEFORE}( |$)", texts[0]) is None
 
