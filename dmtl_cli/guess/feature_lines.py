@@ -263,7 +263,7 @@ def joined_lines(found: Sequence[Outcomes], place: Callable[[Outcomes], list[str
         keys += [f"item: {scalar(one.item)}"] if one.item else []
         keys += [f"unique: {scalar(one.copies.column)}  # {comment(one.copies.why)}"] if one.copies else []
         if (wait := one.wait) is not None:
-            why = "a row is of each of its ids that was shown at most so long before it: say it otherwise here"
+            why = "a row is of each exposure of its id that was shown at most so long before it: say it otherwise here"
             told = f"; {comment(wait.told)}" if wait.told else ""
             keys += [f"time: {scalar(wait.came[0])}", f"within: {wait.within}  # {why}{told}"]
         if one.days_after or one.said_of_days:
