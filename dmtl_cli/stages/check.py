@@ -12,6 +12,7 @@ import numpy.typing as npt
 import polars as pl
 
 from dmtl_cli.config.days import before
+from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.features import Feature
 from dmtl_cli.config.schema import Config
 from dmtl_cli.data.days import columns, joined
@@ -93,7 +94,7 @@ def check(config: Config, day: dt.date, *, planned: bool = False, lives: bool = 
                 if getattr(config.data, k) is not None
             },
             **({"ended": ended} if (ended := log.told_of_ended(day)) else {}),
-            **({"coming": told} if not log.has(before(day, -1)) and (told := log.told_of_coming(read)) else {}),
+            **({"coming": told} if _is_newest(log, day) and (told := log.told_of_coming(read)) else {}),
             **({"served": chosen(log, day, asked).told} if (asked := config.export.condition) else {}),
             "features": features,
             **({"profile": str(known.day) if known else None} if any(f.profile for f in config.features) else {}),
@@ -109,6 +110,14 @@ def check(config: Config, day: dt.date, *, planned: bool = False, lives: bool = 
         if planned:
             found["plan"] = plan.plan(config, ws, log, read, _seconds_a_row(config, encoder))
         return found
+
+
+def _is_newest(log: Log, day: dt.date) -> bool:
+    """Whether the log has no day after it; what is wrong with that one is no matter of this day."""
+    try:
+        return not log.has(before(day, -1))
+    except UserError:
+        return False
 
 
 def _warnings(config: Config, day: Day) -> list[str]:
