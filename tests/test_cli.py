@@ -694,7 +694,7 @@ def test_a_damaged_or_lost_export_is_healed(project: Project) -> None:
     user = pl.read_parquet(export / "users.parquet")["user_id"][0]
     assert project.call("recommend", "--user", user).code == 65
     made = project.done("train-student", 3)
-    assert not made["up_to_date"] and latest.read_text() == pointed
+    assert made["up_to_date"] and latest.read_text() == pointed, "LATEST alone was lost"
     (export / "item_vectors.parquet").write_bytes(b"PAR1")
     ended = project.call("recommend", "--user", user)
     assert ended.code == 65 and "item_vectors.parquet" in ended.err

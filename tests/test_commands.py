@@ -31,7 +31,7 @@ PUBLISHING = {
     "train-teacher": ["day", "allow_gap"],
     "dump-logits": ["day", "teacher_day"],
     "train-student": ["day", "scores_day"],
-    "refresh": ["day"],
+    "refresh": ["day", "as_of"],
     "export": ["day"],
     "evaluate": ["day"],
     "train-joint": ["day"],
