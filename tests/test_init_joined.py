@@ -113,6 +113,13 @@ def test_the_click_is_a_row_of_the_kind_that_nearly_all_have(root: Path, lacks: 
 def test_a_column_of_theirs_may_have_the_tables_name(root: Path) -> None:
     config, _ = config_of(root, "--conversion", "clicks.saved = 1 OR clicks.time_on_page >= 90")
     assert config["data"]["events"]["computed"] == {"good": "COALESCE(saved = 1 OR time_on_page >= 90, FALSE)"}
+    for day in DAYS:
+        ids = shown(day)["impression_id"].head(300)
+        kinds = [pl.DataFrame({"impression_id": k, "state": v}) for k, v in ((ids, "seen"), (ids.head(60), "kept"))]
+        write(pl.concat(kinds), root / "clicks", f"clicks_{day}", "csv")
+    for rule in ("clicks.state = 'kept'", "clicks.kept", "kept"):
+        config, _ = config_of(root, "--conversion", rule)
+        assert checked(root)["labels"]["conversions"] == 60, rule
 
 
 @pytest.mark.parametrize(("asked", "closed"), [(0.3, True), (0.95, False)])

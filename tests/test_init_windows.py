@@ -118,6 +118,25 @@ def opened(days: int, waits: tuple[int, int]) -> tuple[pl.DataFrame, pl.DataFram
     return shown, came.with_columns(read_ms=pl.Series(rng.integers(1_000, 90_000, len(of))))
 
 
+def test_ids_may_be_integers_of_another_size(tmp_path: Path) -> None:
+    shown, came = opened(4, (1, 61))
+    number = pl.col("impression_id").str.slice(1).cast(pl.Int64)
+    put(tmp_path, "shown", shown.with_columns(number), "ts")
+    put(tmp_path, "reads", came.with_columns(number.cast(pl.Int32)), "opened_at")
+    joined, _ = joined_of(tmp_path, "--within", "30m")
+    assert joined["reads"]["within"] == "30m"
+
+
+def test_clocks_that_nothing_tells_apart_are_refused(tmp_path: Path) -> None:
+    """Though the rows alone make a day wait."""
+    shown, came = opened(5, (100, 500))
+    put(tmp_path, "shown", shown, "ts")
+    put(tmp_path, "reads", came.with_columns(pl.col("opened_at").dt.replace_time_zone("UTC")), "opened_at")
+    for within, more, code in (("5m", (), 2), ("4h", ("--timezone", "UTC"), 0)):
+        ended = dmtl("init", tmp_path / "log", "-o", tmp_path / "mine.yaml", "--within", within, *more)
+        assert ended.code == code and ("give --timezone" in ended.err) == bool(code), ended.err
+
+
 @pytest.mark.parametrize("key", ["impression_id", "of"])
 def test_a_persons_window_is_of_rows_that_name_what_was_shown_too(tmp_path: Path, key: str) -> None:
     """Of openings up to an hour later those of the first half hour count, and a day waits for none. They may have

@@ -483,6 +483,24 @@ def test_a_day_without_an_export_has_that_of_its_end_first(chain: Path) -> None:
     (chain.parent / "work/export/LATEST").unlink()
     refreshed(chain, "--as-of", f"{at(12):%Y-%m-%dT%H:%M}")
     assert of(current(chain)) == there(at(0)) and of(served(chain)) == there(at(12))
+    pointer = current(chain).parent / "CURRENT"
+    pointer.write_text("run-000000000000\n")
+    refreshed(chain, "--as-of", f"{at(12):%Y-%m-%dT%H:%M}")
+    assert of(current(chain)) == there(at(0)) and of(served(chain)) == there(at(12)), "a pointer to nothing too"
+
+
+def test_the_export_of_the_days_end_has_the_tables_of_what_is_served(chain: Path) -> None:
+    """What is measured the day after is of the same rows."""
+    raw = yaml.safe_load(chain.read_text())
+    shutil.copytree(raw["data"]["root"], chain.parent / "log")
+    raw["data"]["root"] = str(chain.parent / "log")
+    chain.write_text(yaml.safe_dump(raw))
+    titles, before = chain.parent / "log/titels.parquet", current(chain)
+    pl.read_parquet(titles).with_columns(pl.lit("new").alias("genre")).write_parquet(titles)
+    refreshed(chain, "--as-of", f"{at(12):%Y-%m-%dT%H:%M}")
+    assert before != current(chain) != served(chain) and of(current(chain)) == there(at(0))
+    for run in (current(chain), served(chain)):
+        assert {*pl.read_parquet(run / "items.parquet")["feature.genre"]} == {"new"}
 
 
 def test_what_a_gate_refuses_is_no_refusal_of_the_day(chain: Path) -> None:

@@ -12,7 +12,16 @@ import polars as pl
 
 from dmtl_cli.config.commands import typed
 from dmtl_cli.config.errors import Exit, UserError, did_you_mean
-from dmtl_cli.config.expressions import aggregated_of, as_own, looked_up, renamed, sources_of, unquoted, with_quotes
+from dmtl_cli.config.expressions import (
+    TABLES,
+    aggregated_of,
+    as_own,
+    looked_up,
+    renamed,
+    sources_of,
+    unquoted,
+    with_quotes,
+)
 from dmtl_cli.data.log.values.computed import Computed
 from dmtl_cli.guess.columns import words
 from dmtl_cli.guess.columns.objects import shortened
@@ -60,6 +69,7 @@ def told_of(given: Mapping[str, str], named: list[Table], later: Sequence[Outcom
     }
     mine = named[0].frame.columns  # the events, where anything came of them
     states = {c: by for one in later for c, by in one.states.items() if c not in mine}
+    states |= {f"{one.name}.{c}": by for one in later for c, by in one.states.items() if one.name not in TABLES}
     for role, key in (("conversion", EXPRESSION), ("click", CLICK_EXPRESSION)):
         if role in out:
             out[role] = _by_flags(out[role], states)
@@ -89,7 +99,9 @@ def _values_of(later: Iterable[Outcomes], columns: Collection[str]) -> dict[str,
     flags += [(of[1], c) for one in later for c, text in one.columns.items() if (of := _KIND.fullmatch(text))]
     flags = [*dict.fromkeys(flags)]
     each = Counter(v for v, _ in flags)
-    return {v: flag for v, flag in flags if each[v] == 1 and v not in columns}
+    whole = [one for one in later if one.name not in TABLES]
+    dotted = {f"{one.name}.{v}": flag for one in whole for by in one.states.values() for v, flag in by.items()}
+    return dotted | {v: flag for v, flag in flags if each[v] == 1 and v not in columns}
 
 
 def _by_values(text: str, values: Mapping[str, str]) -> str:
@@ -141,7 +153,8 @@ def _made_of(later: Iterable[Outcomes]) -> dict[str, str]:
             read = aggregated_of(text)
             if len(read) == 1 and not text.startswith("COUNT("):
                 found.setdefault(read[0], name)
-                found.setdefault(f"{one.name}.{read[0]}", name)
+                if one.name not in TABLES:
+                    found.setdefault(f"{one.name}.{read[0]}", name)
     return {c: name for c, name in found.items() if c != name}
 
 

@@ -29,7 +29,7 @@ from dmtl_cli.guess.columns.values import FEW, mean
 from dmtl_cli.guess.features.inputs import Inputs
 from dmtl_cli.guess.findings.left_out import LeftOut, left_out
 from dmtl_cli.guess.outcomes.tables import Outcomes
-from dmtl_cli.guess.outcomes.waits import Length
+from dmtl_cli.guess.outcomes.waits import DAY, Length
 from dmtl_cli.guess.reading.tables import Table
 from dmtl_cli.guess.sides.beside import as_read, made_of, named_beside, said, with_presence
 from dmtl_cli.guess.sides.served import without_way
@@ -129,10 +129,12 @@ class Rules:
     def refuse_within(self, later: Sequence[Outcomes]) -> None:
         """Raises UserError 2 where `within` is said of no table: of what has no time it says in how many later days'
         files it may lie."""
-        if self.within is None or any(one.wait or one.reaches for one in later):
+        long = self.within is not None and self.within.hours >= DAY
+        if self.within is None or any(one.wait or (one.reaches and long) for one in later):
             return
         what = f"{WITHIN}: no table was found whose rows come of what was shown, and have a time of the same clock"
-        raise UserError(what, "leave it out", Exit.USAGE)
+        hint = "give --timezone where the times of one name no zone, else leave it out"
+        raise UserError(what, hint, Exit.USAGE)
 
 
 NONE = Rules()

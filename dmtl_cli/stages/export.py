@@ -52,12 +52,13 @@ def export(run: Run, day: dt.date) -> Result:
     return export_student(run, day, run.parent("student", day, hint=f"run dmtl train-student --day {day}"))
 
 
-def export_student(run: Run, day: dt.date, student: Parent, at: Moment | None = None) -> Result:
+def export_student(run: Run, day: dt.date, student: Parent, at: Moment | None = None, *, latest: bool = True) -> Result:
     """Exports a student with the users and items as they are when `day` has ended, and points LATEST at it.
 
     Args:
         at: a later moment, as of which side tables are known. Where that tells more, the export is served alone: what
-            evaluations measure and later stages read is that of the day's end.
+            evaluations measure and later stages read is that of the day's end, which is brought up to date before.
+        latest: whether it is served.
 
     Raises:
         UserError: 66 the day's log or profile is not there.
@@ -66,8 +67,8 @@ def export_student(run: Run, day: dt.date, student: Parent, at: Moment | None = 
     sections = _sections(run)
     if run.frozen and (served := _served(run, day, student, sections)):
         return served
-    if at is not None and run.ws.current("export", day) is None:
-        export_student(run, day, student)
+    if at is not None:
+        export_student(run, day, student, latest=False)
     log, exposure = Days(run, run.config.features_of("student"), at=at), run.config.student.exposure
     there = log.there(day) if at is not None else None
     earlier_days = sorted({*log.seen_before(day), *log.told_before(day)})
@@ -83,7 +84,7 @@ def export_student(run: Run, day: dt.date, student: Parent, at: Moment | None = 
     sections |= {"there": there} if there else {}
     work, parents = partial(_export, run, day, log, student, earlier), distinct(parents)
     current = there is None
-    return run.publish("export", day, sections, inputs, parents, work, latest=True, current=current, shared=False)
+    return run.publish("export", day, sections, inputs, parents, work, latest=latest, current=current, shared=False)
 
 
 def _sections(run: Run, *more: str) -> dict[str, Any]:

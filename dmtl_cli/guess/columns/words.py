@@ -319,6 +319,7 @@ _UNIT_FIRST = (
     r"(^| )(ms|msecs?|millis|milliseconds?|secs?|seconds) "
     r"(viewed|visible|seen|in view|watched|on page|on screen|read|played|listened|spent|stayed)$"
 )
+_OVER = r"(^| )" + any_of("total avg average mean median sum lifetime cumulative user item") + "( |$)"
 _SEEN = rf"(^| ){languages.VISIBLE}( {_MEASURES})*$"
 _IN_VIEW = any_of("viewable viewability in_view seen displayed rendered impressed")
 _EARLIER = any_of("before already ever previously times often how")
@@ -452,7 +453,8 @@ def is_measured(name: str) -> bool:
     texts = (words(name), words(name.rsplit(".", 1)[-1]))
     within = any(re.search(p, name) for p in (languages.VISIBLE_WITHIN, rf"{languages.SECONDS_WITHIN}(数|數|수)?$"))
     said = within or any(re.search(p, x) for p in (_MEASURED, _UNIT_FIRST, _SEEN) for x in texts)
-    own = any(re.search(_UNIT_FIRST, x) for x in texts)
+    rest = re.sub(_UNIT_FIRST, "", texts[0])
+    own = rest != texts[0] and not is_history(rest) and re.search(_OVER, rest) is None
     if not said or (is_history(name) and not own) or re.search(languages.BEFORE_WITHIN, name) is not None:
         return False
     return re.search(rf"(^| ){languages.BEFORE}( |$)", texts[0]) is None

@@ -42,8 +42,7 @@ _DATES = re.compile(rf"[._-]*(?<!\d)(?:19|20)\d\d[._-]?(?:{_MONTH}[._-]?\d\d{_RE
 _WORDS = {"SUM": "total", "MAX": "most", "MIN": "least"}
 _ID = ":id"
 _NAMED = ", named like "  # of what `roles.best` says
-_UNASKED = 0.2  # of the clicks a flag is null
-_UNKNOWN = 0.5  # of the clicks a rule is null: then null is no
+_UNKNOWN = 0.5  # of the clicks a rule is null, or a flag of it: then null is no
 _ANY = words.any_of("all data part export full dump rows out file table alle todo tutti tout")
 """names of files that say nothing"""
 
@@ -471,7 +470,7 @@ def without_rows(
         is_condition = re.search(r"[<>=]|\b(AND|OR|NOT|IS|IN|LIKE|BETWEEN)\b", rule, re.IGNORECASE)
         rows = events if clicked is None else events.filter(clicked)
         flags = [c for c in sources_of(rule) if events.schema.get(c) == pl.Boolean]  # null of who was not asked
-        none = joined.intersection(sources_of(rule)) or any(share(rows[c].is_null()) > _UNASKED for c in flags)
+        none = joined.intersection(sources_of(rule)) or any(share(rows[c].is_null()) > _UNKNOWN for c in flags)
         return f"COALESCE({rule}, FALSE)" if is_condition and none else rule
     if len(values) != len(events):  # it names no column
         return rule

@@ -222,7 +222,7 @@ def _given(one: Outcomes, shown: pl.DataFrame, rows: pl.DataFrame) -> Wait:
     if not one.table.files.days and one.dated is None:  # which each day reads whole
         return one.wait
     window = int(one.wait.hours * _HOUR)
-    came = rows.select(pl.sql_expr(_keys(one)[1]).alias("k"), "t", at="t", on="d").sort("t")
+    came = rows.select(pl.sql_expr(_keys(one)[1]).alias("k").cast(shown.schema["k"]), "t", at="t", on="d").sort("t")
     met = shown.join_asof(came, on="t", by="k", strategy="forward", check_sortedness=False)
     met = met.filter(pl.col("at") - pl.col("t") <= window)
     lags = met["on"].to_physical() - met["d"].to_physical()  # days are days since 1970
