@@ -57,8 +57,9 @@ def told_of(given: Mapping[str, str], named: list[Table], later: Sequence[Outcom
         UserError: 2 it is neither.
     """
     own = {c for table in named for c in table.frame.columns}
-    made = {c: name for c, name in _made_of(later).items() if c not in own}
+    made = {c: name for c, name in _made_of(later).items() if c != name and c not in own}
     made |= {short: made.get(c, c) for short, c in shortened({*own, *made}).items()}
+    made |= {c: name for c, name in _by_table(later).items() if c not in own}
     values = _values_of(later, {*own, *made})
     given = {role: by_aggregates(text, later) if _is_rule(role, text) else text for role, text in given.items()}
     for role in {"click", "conversion"} & given.keys():  # a kind of what came alone, as a rule names it
@@ -145,17 +146,20 @@ def whole_names(given: Mapping[str, str], tables: Sequence[Table]) -> dict[str, 
 
 
 def _made_of(later: Iterable[Outcomes]) -> dict[str, str]:
-    """The columns that are made of one column of what came of exposures, by that one, also as `orders.status`, its
-    flags aside."""
+    """The columns that are made of one column of what came of exposures, by that one, its flags aside."""
     found: dict[str, str] = {}
     for one in later:
         for name, text in one.columns.items():
             read = aggregated_of(text)
             if len(read) == 1 and not text.startswith("COUNT("):
                 found.setdefault(read[0], name)
-                if one.name not in TABLES:
-                    found.setdefault(f"{one.name}.{read[0]}", name)
-    return {c: name for c, name in found.items() if c != name}
+    return found
+
+
+def _by_table(later: Iterable[Outcomes]) -> dict[str, str]:
+    """The same, by `orders.status`."""
+    named = (one for one in later if one.name not in TABLES)
+    return {f"{one.name}.{c}": name for one in named for c, name in _made_of([one]).items()}
 
 
 def with_clicks(table: Table, given: Mapping[str, str]) -> Table:
