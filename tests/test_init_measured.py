@@ -29,6 +29,7 @@ KNOWN = [
     "seconds_since_last_visit", "session_age_s", "search_latency_ms", "sekunder_siden_siste_s",
     "seit_letztem_besuch_ms", "eta_s", "上次访问秒数", "hour", "minutes", "price", "visible_price", "images",
     "ms_viewed_7d", "recently_viewed", "past_ms_watched", "user_total_ms_viewed", "lifetime_ms_viewed",
+    "avg_seconds_read",
 ]  # fmt: skip
 
 

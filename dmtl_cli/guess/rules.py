@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import polars as pl
 
-from dmtl_cli.config.days import Moment, before
+from dmtl_cli.config.days import before
 from dmtl_cli.config.errors import Exit, UserError, did_you_mean
 from dmtl_cli.config.expressions import (
     as_of,
@@ -183,7 +183,7 @@ def items_to_serve(condition: str, table: Table, key: str, newest: dt.date | Non
             rows = rows.with_columns([checked.on_clock(c, "UTC") for c in timed_of(condition)])
         except UserError as e:
             raise UserError(f"{ITEMS}: {e.message}", e.hint, Exit.USAGE) from None
-        condition = as_of(condition, Moment.begin(before(newest or dt.date.today(), -1), None).clock)
+        condition = as_of(condition, dt.datetime.combine(before(newest or dt.date.today(), -1), dt.time()))
     holds = _holds(ITEMS, condition, replace(table, frame=rows), Roles(), {})
     assert holds is not None
     return holds.fill_null(False)

@@ -322,7 +322,7 @@ def _joined(
             events, later = _came_of(table, of(k), found[k], others[k], given)
         if later:
             later = with_lengths(later, events.frame.columns)
-            later = with_windows(later, root, events, of(k), _click(of(k), events), within, lives)
+            later = with_windows(later, root, events, of(k), _click(of(k), events), within)
             later = with_asked(events, with_days_after(later, root, events, within), given.get("conversion"))
             gone = {file for t in (table, *(one.table for one in later)) for file in t.files.files}
             left = [t for t in named if gone.isdisjoint(t.files.files)]

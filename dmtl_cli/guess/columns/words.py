@@ -452,9 +452,9 @@ def is_measured(name: str) -> bool:
     less, or how much of it was in view; not one that says since when, or how long a server took."""
     texts = (words(name), words(name.rsplit(".", 1)[-1]))
     within = any(re.search(p, name) for p in (languages.VISIBLE_WITHIN, rf"{languages.SECONDS_WITHIN}(数|數|수)?$"))
-    said = within or any(re.search(p, x) for p in (_MEASURED, _UNIT_FIRST, _SEEN) for x in texts)
     rest = re.sub(_UNIT_FIRST, "", texts[0])
     own = rest != texts[0] and not is_history(rest) and re.search(_OVER, rest) is None
+    said = within or own or any(re.search(p, x) for p in (_MEASURED, _SEEN) for x in texts)
     if not said or (is_history(name) and not own) or re.search(languages.BEFORE_WITHIN, name) is not None:
         return False
     return re.search(rf"(^| ){languages.BEFORE}( |$)", texts[0]) is None

@@ -57,19 +57,19 @@ def left_out(events: Table, roles: Roles, inputs: Inputs, rule: str | None = Non
     told = {mark.column for mark in marks if mark.side is None}
     own = (mark_of(s, None, events) for s in events.frame if s.name not in roles.taken | told)
     marks += [mark for mark in own if mark is not None]  # a table of users may have one of the same name
-    many = []
+    many, gone = list[Mark](), list[Mark]()
     for mark in marks:
         part = _marked(events.frame, roles, inputs, mark)
         if 0 < part <= _MOST:
             what = f"{mark.column}, a mark of who is no user ({part:.1%} of rows)"
             found.append(LeftOut(mark.condition, what, mark.column, is_typed=mark.is_typed))
         else:
-            many.append(mark)
+            (gone if rule and not part else many).append(mark)
     asked = condition_of(events, roles, found)
     where = asked[0] if asked else None
     where = both(where, rule) if rule else where
     for k, one in enumerate(inputs.unused):
-        if isinstance(one, Mark) and one in many and rule and not _marked(events.frame, roles, inputs, one):
+        if isinstance(one, Mark) and one in gone:
             inputs.unused[k] = Guess(one.column, "a mark of who is no user: no row that counts has it")
         elif isinstance(one, Mark) and one in many:
             inputs.unused[k] = replace(one, why=way_to_leave_out(both(where, one.condition)))

@@ -50,7 +50,9 @@ def parted(table: Table, others: Sequence[Table], given: Mapping[str, str]) -> t
     if (user := roles.user) is None:
         return None
     if roles.item is None and roles.behaviour is not None:
-        roles = replace(roles, item=_of_shown(table, roles.behaviour.column, beside, mine))
+        roles = replace(
+            roles, item=_of_shown(table, values_of(table.frame, roles.behaviour.column, roles), beside, mine)
+        )
     groups = parallel(table.frame) if roles.item is None or roles.item.is_left_over else []
     if roles.behaviour is None or (roles.item is None and not groups):
         return _by_list(table, None, roles)
@@ -85,10 +87,11 @@ def parted(table: Table, others: Sequence[Table], given: Mapping[str, str]) -> t
     return (events, named) if named else _by_list(table, values, roles)
 
 
-def _of_shown(table: Table, kind: str, beside: Sequence[Table], mine: Mapping[str, str]) -> Guess | None:
+def _of_shown(
+    table: Table, values: Behaviours | None, beside: Sequence[Table], mine: Mapping[str, str]
+) -> Guess | None:
     """The item that rows of what was shown have and other kinds lack, of which a table beside them tells; a list of
     theirs is then of what was seen before."""
-    values = values_of(table.frame, kind, roles_of(table.frame, mine))
     if values is None:
         return None
     rows = Kinds(values.column, values.exposure, True).of(table.frame)

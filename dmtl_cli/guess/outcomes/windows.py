@@ -71,13 +71,7 @@ class _Waits:
 
 
 def with_windows(
-    found: Sequence[Outcomes],
-    root: str,
-    events: Table,
-    roles: Roles,
-    click: str | None,
-    within: Length | None,
-    lives: str | None,
+    found: Sequence[Outcomes], root: str, events: Table, roles: Roles, click: str | None, within: Length | None
 ) -> list[Outcomes]:
     """The tables, each that waits with the window that its rows tell, as far as they do, or a person: theirs is of rows
     of a user and an item, and where there are none, of those that name what was shown.
@@ -87,12 +81,11 @@ def with_windows(
         events: what was shown.
         click: its column of clicks, where it has one.
         within: the window, where a person says it.
-        lives: the time zone of the users, where a person says it.
     """
     if within is not None and not any(one.wait for one in found):
         ways = {(one.through or "").partition(".")[0] for one in found}
         found = [one if one.name in ways else _with_own(one, events, roles, within) for one in found]
-    return [replace(one, **_told(one, root, events, click, within, lives)) if one.wait else one for one in found]  # type: ignore[arg-type]
+    return [replace(one, **_told(one, root, events, click, within, roles.lives)) if one.wait else one for one in found]  # type: ignore[arg-type]
 
 
 def with_days_after(
