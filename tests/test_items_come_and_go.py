@@ -574,3 +574,5 @@ def test_what_comes_later_is_said(chain: Path) -> None:
     found = dmtl("check", "--config", chain, "--day", str(day(4)))
     said = f"5 of {ITEMS} items come after {day(5)} 00:00, by beschikbaar_vanaf"
     assert found.code == 0 and found.out.count(said) == 1, found.out
+    earlier = dmtl("check", "--config", chain, "--day", str(day(3)))
+    assert earlier.code == 0 and "items come after" not in earlier.out

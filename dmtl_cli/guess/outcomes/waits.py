@@ -90,8 +90,6 @@ class Wait:
     def pairs(self, frame: pl.DataFrame, rows: pl.DataFrame, key: str) -> pl.DataFrame:
         """Rows with the number of an exposure, `:of`, that has their key and was shown so long before them at most."""
         shown, came = self.times(frame, rows)
-        if frame.schema[key] != rows.schema[key]:  # integers of other sizes
-            frame, rows = (of.with_columns(pl.col(key).cast(pl.String)) for of in (frame, rows))
         place = rows[key].unique().drop_nulls().to_frame().with_row_index(":place")
         rows = rows.with_columns(came.alias(":came")).join(place, on=key, maintain_order="left").drop_nulls(":came")
         rows = rows.sort(":place", ":came", maintain_order=True)
