@@ -32,7 +32,7 @@ _ITEMS = (
 )
 _OUTCOMES = "Columns that were not known when the item was shown, or are as of the log's end: no features: a,b."
 _SEEN = "Days whose clicks `recommend --exclude-seen` leaves out, as what was read is not to come again: 30."
-_WITHIN = "How long after what was shown a click or order counts that has a row of its own: 30m, 24h."
+_WITHIN = "How long after what was shown counts what has a row of its own: 24h; 30m,24h: clicks, and all else."
 _BY_TIME = "Folders are days of arrival: a row is of the day of its time."
 _LIVES = "Where the users live, such as Asia/Shanghai: days end at their midnight."
 

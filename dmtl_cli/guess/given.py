@@ -33,13 +33,14 @@ from dmtl_cli.guess.exposures.graded import graded
 from dmtl_cli.guess.exposures.labels import CLICK_EXPRESSION, CLICK_WHY, EXPRESSION, roles_of
 from dmtl_cli.guess.features.goals import example
 from dmtl_cli.guess.features.inputs import Inputs
-from dmtl_cli.guess.outcomes.tables import Outcomes, by_aggregates
+from dmtl_cli.guess.outcomes.asked import by_aggregates
+from dmtl_cli.guess.outcomes.tables import ROW, Outcomes
 from dmtl_cli.guess.reading.rewrites import one_row_an_item
 from dmtl_cli.guess.reading.tables import Table
 from dmtl_cli.guess.sides.beside import with_elements, with_presence
 from dmtl_cli.guess.writing import path_of
 
-_KIND = re.compile(r"COUNT\(CASE WHEN [^=]+ = '([^']+)' THEN 1 END\) > 0")  # whether there is a row of one kind
+_KIND = re.compile(r"COUNT\(CASE WHEN ([^=]+) = '([^']+)' THEN 1 END\) > 0")  # whether there is a row of one kind
 _BOTH = "--conversion: --duration is given too", "one of them tells a good click"
 
 
@@ -71,6 +72,8 @@ def told_of(given: Mapping[str, str], named: list[Table], later: Sequence[Outcom
     mine = named[0].frame.columns  # the events, where anything came of them
     states = {c: by for one in later for c, by in one.states.items() if c not in mine}
     states |= {f"{one.name}.{c}": by for one in later for c, by in one.states.items() if one.name not in TABLES}
+    for c, by in _kinds_of(later).items():
+        states |= {} if c in mine or c in states else {c: by}
     for role, key in (("conversion", EXPRESSION), ("click", CLICK_EXPRESSION)):
         if role in out:
             out[role] = _by_flags(out[role], states)
@@ -97,12 +100,21 @@ def _values_of(later: Iterable[Outcomes], columns: Collection[str]) -> dict[str,
     """The flags of values that one column alone of what came of exposures has, and no column is called so."""
     later = [*later]
     flags = [(v, flag) for one in later for by in one.states.values() for v, flag in by.items()]
-    flags += [(of[1], c) for one in later for c, text in one.columns.items() if (of := _KIND.fullmatch(text))]
+    flags += [(of[2], c) for one in later for c, text in one.columns.items() if (of := _KIND.fullmatch(text))]
     flags = [*dict.fromkeys(flags)]
     each = Counter(v for v, _ in flags)
     whole = [one for one in later if one.name not in TABLES]
     dotted = {f"{one.name}.{v}": flag for one in whole for by in one.states.values() for v, flag in by.items()}
     return dotted | {v: flag for v, flag in flags if each[v] == 1 and v not in columns}
+
+
+def _kinds_of(later: Iterable[Outcomes]) -> dict[str, dict[str, str]]:
+    """The flags of kinds of rows by the column that tells these."""
+    out = dict[str, dict[str, str]]()
+    for name, text in (of for one in later for of in one.columns.items()):
+        if of := _KIND.fullmatch(text):
+            out.setdefault(of[1].strip('"'), {}).setdefault(of[2], name)
+    return out
 
 
 def _by_values(text: str, values: Mapping[str, str]) -> str:
@@ -146,10 +158,13 @@ def whole_names(given: Mapping[str, str], tables: Sequence[Table]) -> dict[str, 
 
 
 def _made_of(later: Iterable[Outcomes]) -> dict[str, str]:
-    """The columns that are made of one column of what came of exposures, by that one, its flags aside."""
+    """The columns that are made of one column of what came of exposures, by that one, its flags aside; and that tells
+    whether there is a row by the table's name."""
     found: dict[str, str] = {}
     for one in later:
         for name, text in one.columns.items():
+            if text == ROW and one.name not in TABLES:
+                found[one.name] = name
             read = aggregated_of(text)
             if len(read) == 1 and not text.startswith("COUNT("):
                 found.setdefault(read[0], name)
@@ -160,6 +175,29 @@ def _by_table(later: Iterable[Outcomes]) -> dict[str, str]:
     """The same, by `orders.status`."""
     named = (one for one in later if one.name not in TABLES)
     return {f"{one.name}.{c}": name for one in named for c, name in _made_of([one]).items()}
+
+
+def click_columns(given: Mapping[str, str], events: Table, later: Sequence[Outcomes]) -> set[str]:
+    """The columns of what came of exposures by which a click is told.
+
+    Args:
+        given: as `told_of` has it.
+        events: with these columns.
+
+    Raises:
+        UserError: 2 none is, within a time of what was shown, or one tells a good click too.
+    """
+    guess = roles_of(events.frame, given).click
+    text, label = given.get(CLICK_EXPRESSION), given.get(EXPRESSION)
+    click = {*sources_of(text)} if text else {guess.column} if guess else set[str]()
+    mine = click.intersection(c for one in later if one.wait is not None for c in one.columns)
+    good = {*sources_of(label)} if label else {given.get("conversion", "")}
+    how = "give one length of time, and edit within in the config"
+    if not mine:
+        raise UserError("--within: what tells a click does not come within a time of what was shown", how, Exit.USAGE)
+    if both := sorted(mine & good):
+        raise UserError(f"--within: {both[0]} tells a click and a good one: it has one window", how, Exit.USAGE)
+    return mine
 
 
 def with_clicks(table: Table, given: Mapping[str, str]) -> Table:

@@ -61,6 +61,8 @@ class Rules:
     """whether a row is of the day of its time, where folders are days of arrival: `data.events.date_column`"""
     within: Length | None = None
     """how long after what was shown a row of its user and item is of it: `data.events.joined.TABLE.within`"""
+    click_within: Length | None = None
+    """the same of what tells a click, where it is another"""
 
     @staticmethod
     def of(
@@ -77,10 +79,12 @@ class Rules:
         where, items = (None if text is None else with_quotes(text) for text in (where, items))
         try:
             later = tuple(dict.fromkeys(name for name in map(str.strip, (outcomes or "").split(",")) if name))
-            length = None if within is None else Length.of(within)
-            rules = Rules(where, items, outcomes=later, seen_days=seen_days, by_time=by_time, within=length)
+            lengths = [] if within is None else [Length.of(text.strip()) for text in within.split(",", 1)]
         except ValueError as e:
-            raise UserError(f"{WITHIN}: {e}", "such as 30m, 24h or 2d", Exit.USAGE) from None
+            hint = "such as 30m, 24h or 2d, or 30m,24h of clicks and of all else"
+            raise UserError(f"{WITHIN}: {e}", hint, Exit.USAGE) from None
+        length, of_clicks = lengths[-1] if lengths else None, lengths[0] if len(lengths) > 1 else None
+        rules = Rules(where, items, later, seen_days, by_time, length, of_clicks)
         for option, text in ((WHERE, rules.where), (ITEMS, rules.items)):
             if text is None:
                 continue

@@ -30,6 +30,7 @@ from dmtl_cli.guess.findings.left_out import LeftOut, condition_of
 from dmtl_cli.guess.findings.repeats import copies_of, unique_of
 from dmtl_cli.guess.given import (
     below_zero,
+    click_columns,
     of_events,
     refuse_expression,
     refuse_given,
@@ -39,6 +40,7 @@ from dmtl_cli.guess.given import (
     with_grades,
 )
 from dmtl_cli.guess.known import Log
+from dmtl_cli.guess.outcomes.asked import with_asked, without_rows
 from dmtl_cli.guess.outcomes.dated import by_own_times
 from dmtl_cli.guess.outcomes.keys import by_tables, roles_beside
 from dmtl_cli.guess.outcomes.lengths import with_lengths
@@ -52,12 +54,10 @@ from dmtl_cli.guess.outcomes.tables import (
     outcomes_by_pairs,
     outcomes_of,
     tell_made,
-    with_asked,
     with_outcomes,
-    without_rows,
 )
 from dmtl_cli.guess.outcomes.waits import Length
-from dmtl_cli.guess.outcomes.windows import with_days_after, with_windows
+from dmtl_cli.guess.outcomes.windows import with_clicks_apart, with_days_after, with_windows
 from dmtl_cli.guess.reading.arrival import BY_TIME, Arrival, arrival, by_times
 from dmtl_cli.guess.reading.exploding import parallel
 from dmtl_cli.guess.reading.files import CSV, JSON, Files, complete_day, usual
@@ -145,8 +145,10 @@ class _Shown:
 
 def _shown(found: Found, rows: list[Table], given: Mapping[str, str], lives: str | None, rules: Rules) -> _Shown:
     """The table that looks most like events, of all its days, with what came of its rows. Raises as `understood`."""
-    named, apart = _joined(found.root, rows, given := whole_names(given, rows), rules.within, lives)
-    given = told_of(given, named, [one for later in apart.values() for one in later])
+    named, apart = _joined(found.root, rows, asked := whole_names(given, rows), rules.within, lives)
+    given = told_of(asked, named, [one for later in apart.values() for one in later])
+    if rules.click_within is not None:
+        named, apart = _clicks_apart(found.root, named, apart, given, rules.click_within, lives)
     named = [with_clicks(table, given) for table in named]
     likeliest = _likeliest(named, given)
     given = of_events(given, likeliest.frame.columns)
@@ -164,7 +166,9 @@ def _shown(found: Found, rows: list[Table], given: Mapping[str, str], lives: str
     days, zone = dict(events.files.days), fits.as_read if fits else "UTC"
     if not days and roles.time is not None and roles.time_unit is not None:
         zone = (fits or zone_of(events.frame[roles.time.column], roles.time_unit)).as_read
-        events, later, days = _whole(found.root, events, later, roles, others, given, zone)
+        events, later, days = _whole(
+            found.root, events, later, replace(roles, lives=lives), others, given, zone, asked, rules
+        )
         roles = replace(roles_of(events.frame, given, ids), grades=roles.grades)
     later, lost = (later, []) if events.files.days else by_own_times(later, events, roles, others, zone, late)
     events, roles = of_what_was_seen(found.root, events, roles, later, given, ids)
@@ -264,13 +268,24 @@ def _whole(
     others: list[Table],
     given: Mapping[str, str],
     zone: str,
+    asked: Mapping[str, str],
+    rules: Rules,
 ) -> tuple[Table, list[Outcomes], dict[dt.date, int]]:
-    """The same of files of which each has all days: a sample of all rows, and how many each day has."""
+    """The same of files of which each has all days: a sample of all rows, and how many each day has.
+
+    Args:
+        given: what a person gives, as `told_of` has it; `asked`: before.
+    """
     assert roles.time is not None and roles.time_unit is not None
     whole = later[0].table.explode if events.kinds else events.explode  # lists may be of what was shown alone
     every = replace(events, kinds=None, only_of_others=(), explode=whole)
     every, days = read_whole(root, every, roles.time.column, roles.time_unit, zone)
-    events, later = again(_timed(every, given), events, later, others, given)
+    before, (events, later) = later, again(_timed(every, given), events, later, others, given)
+    if later is not before:
+        later = _settled(later, root, events, roles, asked, rules.within)
+        if rules.click_within is not None:
+            click = click_columns(given, with_outcomes(events, later), later)
+            later = with_clicks_apart(later, root, events, roles, click, rules.click_within)
     return with_time(with_clicks(with_outcomes(events, later), given), given.get("time")), later, days
 
 
@@ -321,13 +336,45 @@ def _joined(
         else:
             events, later = _came_of(table, of(k), found[k], others[k], given)
         if later:
-            later = with_lengths(later, events.frame.columns)
-            later = with_windows(later, root, events, of(k), _click(of(k), events), within)
-            later = with_asked(events, with_days_after(later, root, events, within), given.get("conversion"))
+            later = _settled(later, root, events, of(k), given, within)
             gone = {file for t in (table, *(one.table for one in later)) for file in t.files.files}
             left = [t for t in named if gone.isdisjoint(t.files.files)]
             return [with_outcomes(events, later), *left], {table.files.files: later}
     return named, {}
+
+
+def _settled(
+    later: Sequence[Outcomes],
+    root: str,
+    events: Table,
+    roles: Roles,
+    given: Mapping[str, str],
+    within: Length | None,
+) -> list[Outcomes]:
+    """What came of exposures, with the windows in which it is read and what a person's rules ask of it."""
+    later = with_lengths(later, events.frame.columns)
+    later = with_windows(later, root, events, roles, _click(roles, events), within)
+    return with_asked(events, with_days_after(later, root, events, within), given)
+
+
+def _clicks_apart(
+    root: str,
+    named: Sequence[Table],
+    apart: Mapping[tuple[tuple[str, int], ...], list[Outcomes]],
+    given: Mapping[str, str],
+    within: Length,
+    lives: str | None,
+) -> tuple[list[Table], dict[tuple[tuple[str, int], ...], list[Outcomes]]]:
+    """What `_joined` returns, with clicks in a window of their own. Raises as `click_columns`."""
+    tables, out = list[Table](), dict(apart)
+    for table in named:
+        if later := apart.get(table.files.files):
+            roles, click = replace(roles_of(table.frame, given), lives=lives), click_columns(given, table, later)
+            bare = replace(table, frame=table.frame.drop([c for one in later for c in one.columns]))
+            later = with_clicks_apart(later, root, bare, roles, click, within)
+            table, out[table.files.files] = with_outcomes(bare, later), later
+        tables.append(table)
+    return tables, out
 
 
 def _came(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 
 import polars as pl
 
@@ -12,8 +13,52 @@ from dmtl_cli.config.expressions import TABLES, sources_of
 from dmtl_cli.data.log.values.types import YES_OR_NO
 from dmtl_cli.guess.columns.values import Kinds
 
-AGGREGATE = re.compile(r'\b(SUM|MAX|MIN)\s*\(\s*("?)([\w.]+)\2\s*\)', re.IGNORECASE)
-"""one value of several rows, in a person's rule"""
+_CALL = re.compile(
+    r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|(?P<sign>[()])|(?<![\w.])(?P<word>SUM|MAX|MIN|AVG|COUNT)\s*(?=\()""",
+    re.IGNORECASE,
+)
+_ALONE = re.compile(r'\s*("?)([\w.]+)\1\s*')
+
+
+@dataclass(frozen=True)
+class Aggregate:
+    """One value of several rows in a person's rule, as `SUM(ms)` or `MAX(CASE WHEN kind = 'play' THEN ms END)`."""
+
+    begin: int
+    end: int
+    word: str
+    of: str
+    """what stands in its brackets"""
+
+    @property
+    def column(self) -> str | None:
+        """The column that stands there alone."""
+        found = _ALONE.fullmatch(self.of)
+        return found[2] if found else None
+
+    @staticmethod
+    def all_in(text: str) -> list[Aggregate]:
+        """Those of a text from left to right; of one within another the outer."""
+        found, depth, opened = list[Aggregate](), 0, None
+        for sign in _CALL.finditer(text):
+            if sign["word"] and opened is None:
+                opened = sign.start(), sign["word"].upper(), sign.end(), depth
+            elif sign["sign"] == "(":
+                depth += 1
+            elif sign["sign"] == ")":
+                depth -= 1
+                if opened is not None and depth == opened[3]:
+                    found.append(Aggregate(opened[0], sign.end(), opened[1], text[opened[2] + 1 : sign.start()]))
+                    opened = None
+        return found
+
+
+def with_aggregates(text: str, column: Callable[[Aggregate], str | None]) -> str:
+    """A rule with a column in place of each value of several rows, but where there is none."""
+    for one in reversed(Aggregate.all_in(text)):
+        name = column(one)
+        text = text if name is None else text[: one.begin] + name + text[one.end :]
+    return text
 
 
 def polars_column(c: str) -> str:

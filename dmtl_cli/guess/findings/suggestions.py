@@ -367,6 +367,7 @@ def _unused(config: Config, day: Day, schema: Schema) -> Iterator[str]:
     item_ids = next((f.embedding for f in config.features if f.source == events.item and f.embedding), None)
     heads = (head_of(schema.events, c) for c in sorted(names_of(schema.events)) if words.says(c, words.PRICE))
     priced = any(s is not None and _is_price(s) for s in heads)  # of the moment: no state at the end beside it
+    known = any(words.says(f.source, words.PRICE) for f in config.features)  # by another name, perhaps
     for side, table in (("user", schema.events), *schema.sides.items()):
         of_events = table is schema.events
         for c in sorted(names_of(table) - read):
@@ -382,7 +383,7 @@ def _unused(config: Config, day: Day, schema: Schema) -> Iterator[str]:
                 line = f"{{name: {c}, side: user, kind: sequence, {level}{shared}max_length: 50}}"
                 seen = f"{c}: lists of the day's items that nothing reads: add {line} to features"
                 yield f"{seen}, if known before these rows; else name it in data.events.outcomes"
-            elif _is_price(s) and not (priced and not of_events and not _is_daily(config, side)):
+            elif _is_price(s) and not known and not (priced and not of_events and not _is_daily(config, side)):
                 where = "context" if of_events else side
                 line = f"{{name: {c}, side: {where}, kind: numeric, transform: log1p}}"
                 yield f"{c}: numbers named like a price that nothing reads: add {line} to features"

@@ -10,11 +10,10 @@ from pathlib import PurePosixPath
 
 import polars as pl
 
-from dmtl_cli.config.expressions import aggregated_of, aggregated_roots_of, sources_of
+from dmtl_cli.config.expressions import aggregated_roots_of, sources_of
 from dmtl_cli.guess.columns import words
-from dmtl_cli.guess.columns.objects import shortened
 from dmtl_cli.guess.columns.roles import Guess, Roles, share_of
-from dmtl_cli.guess.columns.sql import AGGREGATE, sql_column
+from dmtl_cli.guess.columns.sql import sql_column
 from dmtl_cli.guess.columns.values import FEW, free, has_several, is_id, share, time_unit, within
 from dmtl_cli.guess.exposures.references import MET, THERE, Exposures, exposures_of, is_own, reference
 from dmtl_cli.guess.outcomes.aggregates import are_codes, is_state, number_of, states_of
@@ -27,22 +26,16 @@ ALL = 0.9
 """of the exposures have a row: a row says nothing by itself then"""
 _AGAIN = 0.01  # of the rows are of an exposure that has another one
 _NEARLY = 0.9  # of the exposures with rows have one of a kind
+_FEW = 4  # kinds of rows that are named
 _ROWS_EACH, _ONCE = 1.2, 0.95  # rows a list at least; of the rows of lists have an item for the first time
 ROW = "COUNT(*) > 0"
 """makes the column that tells whether an exposure has a row"""
 _COUNTED = re.compile(r"COUNT\((?:\*|CASE WHEN (.*) THEN 1 END)\) > 0")
-_OF_LISTS = re.compile(
-    r"""\bARRAY_(?:CONTAINS\s*\(\s*"?(?P<texts>[\w.]+)"?\s*,\s*'(?P<value>(?:[^']|'')*)'"""
-    r"""|SUM\s*\(\s*"?(?P<numbers>[\w.]+)"?\s*)\s*\)""",
-    re.IGNORECASE,
-)
 _MONTH = "(?:0[1-9]|1[0-2])"
 _REST = r"(?:[._-](?:\d\d[._-]?)?\d\d(?![._-]?\d))?"  # of the last day of a span
 _DATES = re.compile(rf"[._-]*(?<!\d)(?:19|20)\d\d[._-]?(?:{_MONTH}[._-]?\d\d{_REST}|[wW]\d\d|{_MONTH})(?![^\W_])")
-_WORDS = {"SUM": "total", "MAX": "most", "MIN": "least"}
 _ID = ":id"
 _NAMED = ", named like "  # of what `roles.best` says
-_UNKNOWN = 0.5  # of the clicks a rule is null, or a flag of it: then null is no
 _ANY = words.any_of("all data part export full dump rows out file table alle todo tutti tout")
 """names of files that say nothing"""
 
@@ -318,76 +311,6 @@ def pair_of(one: str, other: str) -> str:
     return f"{sql_column(one)} || '/' || {sql_column(other)}"
 
 
-def with_asked(events: Table, found: Sequence[Outcomes], rule: str | None) -> list[Outcomes]:
-    """The same, with the sum, or the greatest or least value, of a column where a person's rule says so, as
-    `SUM(ms) >= 60000`, in place of what was made of it; with what such a rule says of lists of theirs; and with the
-    greatest value of each other column that a rule names, the events lack, and nothing was made of, as when somebody
-    applied."""
-    of_tables, own = shortened({c for one in found for c in one.rows.columns}), {*events.frame.columns}
-    said = dict.fromkeys((of_tables.get(c, c), word.upper()) for word, _, c in AGGREGATE.findall(rule or ""))
-    lists = {(of_tables.get(c, c), value) for c, value in map(_list_of, _OF_LISTS.finditer(rule or "")) if c not in own}
-    try:
-        bare = {*sources_of(AGGREGATE.sub("1", rule or ""))} - {c for c, _ in lists}
-    except ValueError:  # it is a column's name, or no rule, which is said where it is looked at
-        return [*found]
-    asked = bare - own.union(*(one.columns for one in found))
-    out = []
-    for one in found:  # of two tables that have it the first
-        mine = [of for of in said if of[0] in one.rows.columns]
-        said = dict.fromkeys(of for of in said if of not in mine)
-        named = {c for c, _ in mine}
-        kept = {name: text for name, text in one.columns.items() if not _is_made_of(text, named - bare)}
-        taken = own | kept.keys()
-        made = {free(f"{_WORDS[word]}_{c.replace('.', '_')}", taken): f"{word}({sql_column(c)})" for c, word in mine}
-        for c, value in sorted(of for of in lists if of[0] in one.left):
-            made[free(_name_of_list(c, value), taken | made.keys())] = _of_list(c, value)
-            lists.remove((c, value))
-        more = {c: f"MAX({sql_column(c)})" for c in one.left if c in asked}
-        asked -= more.keys()
-        left = tuple(c for c in one.left if c not in (*more, *named))
-        out.append(replace(one, columns=kept | made | more, left=left))
-    return out
-
-
-def _list_of(said: re.Match[str]) -> tuple[str, str]:
-    """(the column of lists that a part of a rule is of, the text that one has, as SQL has it, or "" for their sum)."""
-    return said["texts"] or said["numbers"], said["value"] or ""
-
-
-def _name_of_list(c: str, value: str) -> str:
-    last = c.rpartition(".")[2]
-    return re.sub(r"\W+", "_", f"{last}_{value}").strip("_") if value else f"total_{last}"
-
-
-def _of_list(c: str, value: str) -> str:
-    """What an exposure's rows say of their lists: whether one has a text, or all their numbers added up."""
-    column = sql_column(c)
-    return f"COALESCE(MAX(ARRAY_CONTAINS({column}, '{value}')), FALSE)" if value else f"SUM(ARRAY_SUM({column}))"
-
-
-def _is_made_of(text: str, columns: Collection[str]) -> bool:
-    """Whether an expression is one number of one of these columns."""
-    return not text.startswith("COUNT(") and aggregated_of(text) in [[c] for c in columns]
-
-
-def by_aggregates(rule: str, found: Iterable[Outcomes]) -> str:
-    """A person's rule with the columns that `with_asked` made of SUM(ms), and of lists, in their place."""
-    found = list(found)
-    made = {text: name for one in found for name, text in one.columns.items()}
-    short = shortened({c for one in found for c in one.rows.columns})
-
-    def named(said: re.Match[str]) -> str:
-        name = made.get(f"{said[1].upper()}({sql_column(short.get(said[3], said[3]))})")
-        return said[0] if name is None else sql_column(name)
-
-    def listed(said: re.Match[str]) -> str:
-        c, value = _list_of(said)
-        name = made.get(_of_list(short.get(c, c), value))
-        return said[0] if name is None else sql_column(name)
-
-    return _OF_LISTS.sub(listed, AGGREGATE.sub(named, rule))
-
-
 def with_outcomes(events: Table, found: Sequence[Outcomes]) -> Table:
     """The events with these columns, of the rows of the tables' samples."""
     frame = with_keys(events.frame, found)
@@ -436,49 +359,23 @@ def tell_made(roles: Roles, events: Table, later: Sequence[Outcomes]) -> None:
             always = [c for c in flags if rows[c].all()]
             setattr(roles, role, replace(guess, why=f"{why}; each has {' and '.join(always)}" if always else why))
     if roles.made_by and roles.conversion and (sums := _added_up(roles.made_by, later)):
-        said = "; ".join(f"{c} is the sum of an exposure's rows, MAX({c}) the greatest" for c in sums)
-        roles.conversion = replace(roles.conversion, why=f"{roles.conversion.why}; {said}")
+        roles.conversion = replace(roles.conversion, why="; ".join([roles.conversion.why, *sums]))
     roles.outcomes.extend(Guess(c, f"of {where}") for c, (where, _) in places.items() if c not in roles.taken)
 
 
 def _added_up(rule: str, later: Iterable[Outcomes]) -> list[str]:
-    """The columns of a rule that add up those of rows, under their name, of which exposures have several."""
+    """What is said of the columns of a rule that add up those of rows, under their name, of which exposures have
+    several."""
     asked, out = sources_of(rule), list[str]()
     for one in later:
-        if share(one.ids(one.rows).drop_nulls().is_duplicated()) > _AGAIN:
-            out += [c for c, text in one.columns.items() if c in asked and text == f"SUM({sql_column(c)})"]
+        if share(one.ids(one.rows).drop_nulls().is_duplicated()) <= _AGAIN:
+            continue
+        told = [*one.states, *([one.table.kinds.column] if one.table.kinds else [])]
+        for c in (c for c, text in one.columns.items() if c in asked and text == f"SUM({sql_column(c)})"):
+            each = (one.rows.filter(pl.col(c) > 0)[kind].drop_nulls().unique().sort() for kind in told)
+            kinds = next((f", of {' and '.join(map(str, each))} alike" for each in each if 1 < len(each) <= _FEW), "")
+            out.append(f"{c} is the sum of an exposure's rows{kinds}, MAX({c}) the greatest")
     return out
-
-
-def without_rows(
-    rule: str | None, events: pl.DataFrame, later: Iterable[Outcomes], clicked: pl.Series | None = None
-) -> str | None:
-    """A person's rule of a good click, so that it is false where the tables that it names have no row of the exposure
-    and it would be unknown; and where it is unknown of most clicks, as nothing stands where nothing was bought, or a
-    list is null, as nothing was done.
-
-    Args:
-        events: a sample, with the columns of these tables.
-        clicked: which of them are clicks; None: all.
-    """
-    joined = {c for one in later for c in one.columns}
-    if rule is None:
-        return rule
-    try:
-        values = events.select(pl.sql_expr(rule).alias("good"))["good"]
-    except pl.exceptions.PolarsError:  # it names fields of objects, or what another table has
-        is_condition = re.search(r"[<>=]|\b(AND|OR|NOT|IS|IN|LIKE|BETWEEN)\b", rule, re.IGNORECASE)
-        rows = events if clicked is None else events.filter(clicked)
-        flags = [c for c in sources_of(rule) if events.schema.get(c) == pl.Boolean]  # null of who was not asked
-        none = joined.intersection(sources_of(rule)) or any(share(rows[c].is_null()) > _UNKNOWN for c in flags)
-        return f"COALESCE({rule}, FALSE)" if is_condition and none else rule
-    if len(values) != len(events):  # it names no column
-        return rule
-    of_clicks = values if clicked is None else values.filter(clicked)
-    named = sources_of(rule)
-    lists = any(isinstance(events.schema.get(c), pl.List) for c in named)
-    none = bool(joined.intersection(named)) or lists or share(of_clicks.is_null()) > _UNKNOWN
-    return f"COALESCE({rule}, FALSE)" if values.dtype == pl.Boolean and values.null_count() and none else rule
 
 
 def of_reference(events: Exposures, table: Table, user: str | None, taken: set[str], name: str) -> Outcomes | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
@@ -15,10 +15,10 @@ import polars as pl
 
 from dmtl_cli.config.days import before
 from dmtl_cli.config.errors import UserError
-from dmtl_cli.config.expressions import sources_of
+from dmtl_cli.config.expressions import TABLES, sources_of
 from dmtl_cli.guess.columns.roles import Roles
 from dmtl_cli.guess.columns.sql import sql_column
-from dmtl_cli.guess.columns.values import clicks, local_days, share
+from dmtl_cli.guess.columns.values import clicks, free, local_days, share
 from dmtl_cli.guess.columns.words import count
 from dmtl_cli.guess.columns.zones import is_naive
 from dmtl_cli.guess.outcomes.dated import clock_of
@@ -86,6 +86,42 @@ def with_windows(
         ways = {(one.through or "").partition(".")[0] for one in found}
         found = [one if one.name in ways else _with_own(one, events, roles, within) for one in found]
     return [replace(one, **_told(one, root, events, click, within, roles.lives)) if one.wait else one for one in found]  # type: ignore[arg-type]
+
+
+def with_clicks_apart(
+    found: Sequence[Outcomes], root: str, events: Table, roles: Roles, click: Collection[str], within: Length
+) -> list[Outcomes]:
+    """The tables, with what tells a click within a window of its own: a table of nothing else has that one, of another
+    the click is read by a further one of the same rows.
+
+    Args:
+        click: the columns by which it is told.
+        within: its window.
+    """
+    names, out = {*TABLES, *(one.name for one in found)}, list[Outcomes]()
+    for one in found:
+        mine = {c: text for c, text in one.columns.items() if c in click}
+        rest = {c: text for c, text in one.columns.items() if c not in click}
+        if not mine or one.wait is None:
+            out.append(one)
+            continue
+        wait = replace(one.wait, days_after=0, told="", beyond=0.0)
+        alone = replace(one, columns=mine, wait=wait, why=one.why.replace(one.wait.said, wait.said))
+        if rest:
+            why = f"what tells a click, of the same rows, {wait.said}"
+            alone = replace(alone, name=free("clicks", names), left=(), good=(), states={}, why=why)
+            out.append(replace(one, columns=rest, good=tuple(g for g in one.good if g[1] not in mine)))
+        for made in with_windows([alone], root, events, roles, None, within):
+            waits = min(one.days_after, within.days) if rest and made.wait and made.wait.beyond else 0
+            out.append(_waiting(made, waits) if waits else made)  # as a day waits for these files anyway
+    return out
+
+
+def _waiting(one: Outcomes, days: int) -> Outcomes:
+    """A table with a window that reads so many later days' files too."""
+    assert one.wait is not None
+    wait = replace(one.wait, days_after=days, beyond=0.0)
+    return replace(one, wait=wait, why=one.why.replace(one.wait.said, wait.said))
 
 
 def with_days_after(
@@ -205,19 +241,25 @@ def _told(
     with suppress(UserError):  # a file of another day that cannot be read
         if (within or len(_named(one)) == 2) and (both := _both(one, root, events, click, lives)) is not None:
             of = replace(one, wait=wait)
-            wait = _chosen(of, *both, "clicked" if click else "shown") if within is None else _given(of, *both)
+            wait = _chosen(of, *both, "clicked" if click else "shown") if within is None else _given(of, *both, events)
     return {"wait": wait, "why": one.why.replace(one.wait.said, wait.said)}
 
 
-def _given(one: Outcomes, shown: pl.DataFrame, rows: pl.DataFrame) -> Wait:
+def _given(one: Outcomes, shown: pl.DataFrame, rows: pl.DataFrame, events: Table) -> Wait:
     """The window that a person gives, and as many later days' files as have nearly all of its rows."""
     assert one.wait is not None
-    if not one.table.files.days and one.dated is None:  # which each day reads whole
+    has_days = one.table.files.days or one.dated or one.table.files.files == events.files.files
+    if not has_days:  # each day reads it whole
         return one.wait
     window = int(one.wait.hours * _HOUR)
     came = rows.select(pl.sql_expr(_keys(one)[1]).alias("k").cast(shown.schema["k"]), "t", at="t", on="d").sort("t")
-    met = shown.join_asof(came, on="t", by="k", strategy="forward", check_sortedness=False)
-    met = met.filter(pl.col("at") - pl.col("t") <= window)
+    if len(_named(one)) == 1:  # the last row of each exposure; of a pair the first one, as later ones may be by chance
+        ends = shown.with_columns(pl.col("t") + window, begin="t")
+        met = ends.join_asof(came, on="t", by="k", strategy="backward", check_sortedness=False)
+        met = met.filter(pl.col("at") >= pl.col("begin"))
+    else:
+        met = shown.join_asof(came, on="t", by="k", strategy="forward", check_sortedness=False)
+        met = met.filter(pl.col("at") - pl.col("t") <= window)
     lags = met["on"].to_physical() - met["d"].to_physical()  # days are days since 1970
     later = share(lags > 0) if len(lags) else 0.0
     if later <= _SOME:

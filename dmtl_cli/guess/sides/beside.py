@@ -14,7 +14,7 @@ from dmtl_cli.config.expressions import as_own, looked_up, renamed, sources_of, 
 from dmtl_cli.data.log.values.computed import Computed
 from dmtl_cli.guess.columns.objects import shortened
 from dmtl_cli.guess.columns.roles import Roles
-from dmtl_cli.guess.columns.sql import AGGREGATE, sql_column, sql_name, sql_text, with_booleans, with_ones
+from dmtl_cli.guess.columns.sql import sql_column, sql_name, sql_text, with_aggregates, with_booleans, with_ones
 from dmtl_cli.guess.columns.values import is_flags
 from dmtl_cli.guess.reading.tables import Table
 from dmtl_cli.guess.sides.side_tables import Side
@@ -88,7 +88,11 @@ def with_elements(text: str, tables: Sequence[Table]) -> str:
 
     text = re.sub(r'\b(SUM|AVG)\s*\(\s*"?([^\s"()]+)"?\s*\)', added, text, flags=re.IGNORECASE)
     with suppress(ValueError):  # which is said of it as it is typed
-        words = {c for c in sources_of(with_quotes(AGGREGATE.sub("1", text))) if c not in columns and c not in short}
+        words = {
+            c
+            for c in sources_of(with_quotes(with_aggregates(text, lambda _: "1")))
+            if c not in columns and c not in short
+        }
         kinds = {c: _kinds(s) for c, s in lists.items()} if words else {}
         of = {w: [c for c, known in kinds.items() if w in known] for w in words}
         made = {w: f"ARRAY_CONTAINS({sql_column(c[0])}, {sql_text(w)})" for w, c in of.items() if len(c) == 1}

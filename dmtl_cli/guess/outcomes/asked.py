@@ -1,0 +1,173 @@
+"""What a person's rule of a click or a good one asks of the rows that came of an exposure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+
+import polars as pl
+
+from dmtl_cli.config.expressions import aggregated_of, renamed, sources_of, with_quotes
+from dmtl_cli.guess.columns.objects import shortened
+from dmtl_cli.guess.columns.sql import Aggregate, sql_column, with_aggregates, with_booleans
+from dmtl_cli.guess.columns.values import free, share
+from dmtl_cli.guess.outcomes.tables import Outcomes
+from dmtl_cli.guess.reading.tables import Table
+
+_OF_LISTS = re.compile(
+    r"""\bARRAY_(?:CONTAINS\s*\(\s*"?(?P<texts>[\w.]+)"?\s*,\s*'(?P<value>(?:[^']|'')*)'"""
+    r"""|SUM\s*\(\s*"?(?P<numbers>[\w.]+)"?\s*)\s*\)""",
+    re.IGNORECASE,
+)
+_SEVERAL = re.compile(r"COUNT\(CASE WHEN (.+) IN \(('.*')\) THEN 1 END\) > 0")
+_WORDS = {"SUM": "total", "MAX": "most", "MIN": "least", "AVG": "mean", "COUNT": "number"}
+_UNKNOWN = 0.5  # of the clicks a rule is null, or a flag of it: then null is no
+
+
+def with_asked(events: Table, found: Sequence[Outcomes], given: Mapping[str, str]) -> list[Outcomes]:
+    """The same, with one value of several rows where a person's rule of a good click says so, as `SUM(ms) >= 60000` and
+    `MAX(CASE WHEN kind = 'play' THEN ms END) >= 60000`, the former in place of what was made of the column; with what
+    such a rule says of lists of theirs; with the greatest value of each other column that a rule names, the events
+    lack, and nothing was made of, as when somebody applied; and with flags of kinds of rows that
+    rules name."""
+    rule = given.get("conversion", "")
+    short, own = shortened({c for one in found for c in one.rows.columns}), {*events.frame.columns}
+    taken = own.union(*({*one.columns, *one.rows.columns} for one in found))
+    found = [_with_kinds(one, given.get("click", ""), rule, taken) for one in found]
+    said = Aggregate.all_in(rule)
+    lists = {(short.get(c, c), value) for c, value in map(_list_of, _OF_LISTS.finditer(rule)) if c not in own}
+    try:
+        bare = {*sources_of(with_aggregates(rule or "1", lambda _: "1"))} - {c for c, _ in lists}
+    except ValueError:  # it is a column's name, or no rule, which is said where it is looked at
+        return [*found]
+    asked = bare - own.union(*(one.columns for one in found))
+    out = []
+    for one in found:  # of two tables that have it the first
+        mine = {call: text for call in said if (text := _text_of(call, one, short)) is not None}
+        said = [call for call in said if call not in mine]
+        named = {short.get(c, c) for call in mine if (c := call.column) is not None}
+        kept = {name: text for name, text in one.columns.items() if not _is_made_of(text, named - bare)}
+        made = dict[str, str]()
+        for text in dict.fromkeys(mine.values()):
+            made[free(_name_of(text), own | kept.keys() | made.keys())] = text
+        for c, value in sorted(of for of in lists if of[0] in one.left):
+            made[free(_name_of_list(c, value), own | kept.keys() | made.keys())] = _of_list(c, value)
+            lists.remove((c, value))
+        more = {c: f"MAX({sql_column(c)})" for c in one.left if c in asked}
+        asked -= more.keys()
+        left = tuple(c for c in one.left if c not in (*more, *named))
+        out.append(replace(one, columns=kept | made | more, left=left))
+    return out
+
+
+def by_aggregates(rule: str, found: Iterable[Outcomes]) -> str:
+    """A person's rule with the columns that `with_asked` made of SUM(ms), and of lists, in their place."""
+    found = list(found)
+    made = {text: name for one in found for name, text in one.columns.items()}
+    short = shortened({c for one in found for c in one.rows.columns})
+
+    def named(call: Aggregate) -> str | None:
+        texts = (_text_of(call, one, short) for one in found)
+        return next((sql_column(made[text]) for text in texts if text in made), None)
+
+    def listed(said: re.Match[str]) -> str:
+        c, value = _list_of(said)
+        name = made.get(_of_list(short.get(c, c), value))
+        return said[0] if name is None else sql_column(name)
+
+    return _OF_LISTS.sub(listed, with_aggregates(rule, named))
+
+
+def _text_of(call: Aggregate, one: Outcomes, short: Mapping[str, str]) -> str | None:
+    """What a person asks as `columns` of this table have it; None where it lacks a column of it."""
+    if (c := call.column) is not None:
+        return f"{call.word}({sql_column(short.get(c, c))})" if short.get(c, c) in one.rows.columns else None
+    text = with_quotes(f"{call.word}({call.of.strip()})")
+    try:
+        read = aggregated_of(text)
+        text = renamed(text, {c: sql_column(short.get(c, c)) for c in read})
+        known = {*aggregated_of(text)} <= {*one.rows.columns}
+    except ValueError:  # which is said where the rule is looked at
+        return None
+    return with_booleans(text, one.table.flags) if known and read else None
+
+
+def _name_of(text: str) -> str:
+    """A name of one value of several rows: after the column that stands last in it."""
+    (call,), c = Aggregate.all_in(text), max(aggregated_of(text), key=text.rfind)
+    name = c.replace(".", "_") if call.column else c.rpartition(".")[2]
+    return f"{_WORDS[call.word]}_{name}"
+
+
+def _with_kinds(one: Outcomes, click: str, rule: str, taken: set[str]) -> Outcomes:
+    """The table with a flag of each kind of rows that a person's rules name, of those that together are the click, as
+    what is better is one; without this click where theirs is of such kinds."""
+    columns = dict(one.columns)
+    for c, text in one.columns.items():
+        if (several := _SEVERAL.fullmatch(text)) is None:
+            continue
+        made = {kind: f"COUNT(CASE WHEN {several[1]} = {kind} THEN 1 END) > 0" for kind in several[2].split(", ")}
+        named = {kind: [_names(of, kind[1:-1]) for of in (click, rule)] for kind in made}
+        for kind, flag in made.items():
+            if any(named[kind]) and flag not in columns.values():
+                columns[free(re.sub(r"\W+", "_", kind[1:-1]).strip("_") or "other", {*columns, *taken})] = flag
+        if any(of_click for of_click, _ in named.values()) and c != click:
+            del columns[c]
+    return replace(one, columns=columns)
+
+
+def _names(rule: str, kind: str) -> bool:
+    return re.search(rf"(?<!\w){re.escape(kind)}(?!\w)", rule) is not None
+
+
+def _list_of(said: re.Match[str]) -> tuple[str, str]:
+    """(the column of lists that a part of a rule is of, the text that one has, as SQL has it, or "" for their sum)."""
+    return said["texts"] or said["numbers"], said["value"] or ""
+
+
+def _name_of_list(c: str, value: str) -> str:
+    last = c.rpartition(".")[2]
+    return re.sub(r"\W+", "_", f"{last}_{value}").strip("_") if value else f"total_{last}"
+
+
+def _of_list(c: str, value: str) -> str:
+    """What an exposure's rows say of their lists: whether one has a text, or all their numbers added up."""
+    column = sql_column(c)
+    return f"COALESCE(MAX(ARRAY_CONTAINS({column}, '{value}')), FALSE)" if value else f"SUM(ARRAY_SUM({column}))"
+
+
+def _is_made_of(text: str, columns: Collection[str]) -> bool:
+    """Whether an expression is one number of one of these columns."""
+    return not text.startswith("COUNT(") and aggregated_of(text) in [[c] for c in columns]
+
+
+def without_rows(
+    rule: str | None, events: pl.DataFrame, later: Iterable[Outcomes], clicked: pl.Series | None = None
+) -> str | None:
+    """A person's rule of a good click, so that it is false where the tables that it names have no row of the exposure
+    and it would be unknown; and where it is unknown of most clicks, as nothing stands where nothing was bought, or a
+    list is null, as nothing was done.
+
+    Args:
+        events: a sample, with the columns of these tables.
+        clicked: which of them are clicks; None: all.
+    """
+    joined = {c for one in later for c in one.columns}
+    if rule is None:
+        return rule
+    try:
+        values = events.select(pl.sql_expr(rule).alias("good"))["good"]
+    except pl.exceptions.PolarsError:  # it names fields of objects, or what another table has
+        is_condition = re.search(r"[<>=]|\b(AND|OR|NOT|IS|IN|LIKE|BETWEEN)\b", rule, re.IGNORECASE)
+        rows = events if clicked is None else events.filter(clicked)
+        flags = [c for c in sources_of(rule) if events.schema.get(c) == pl.Boolean]  # null of who was not asked
+        none = joined.intersection(sources_of(rule)) or any(share(rows[c].is_null()) > _UNKNOWN for c in flags)
+        return f"COALESCE({rule}, FALSE)" if is_condition and none else rule
+    if len(values) != len(events):  # it names no column
+        return rule
+    of_clicks = values if clicked is None else values.filter(clicked)
+    named = sources_of(rule)
+    lists = any(isinstance(events.schema.get(c), pl.List) for c in named)
+    none = bool(joined.intersection(named)) or lists or share(of_clicks.is_null()) > _UNKNOWN
+    return f"COALESCE({rule}, FALSE)" if values.dtype == pl.Boolean and values.null_count() and none else rule
