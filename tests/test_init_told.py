@@ -224,7 +224,7 @@ def test_a_person_says_how_long_after_what_was_shown(tmp_path: Path, monkeypatch
     one, line, _ = of_bookings(tmp_path / "two", shown, came, True, "--within", "48h")
     assert (one["within"], one["days_after"]) == ("48h", 2), line
     assert "lies in later days' files: so a day waits for 2 days, and the served model is then as much behind" in line
-    assert "of which those at most 48h behind count, as --within says" in (tmp_path / "two/mine.yaml").read_text()
+    assert "of which those at most 48h after ts count, as --within says" in (tmp_path / "two/mine.yaml").read_text()
     _, minute, _ = of_bookings(tmp_path / "short", shown, came, True, "--within", "30m")
     assert "within: 30m  #" in minute and "days_after" not in minute
 

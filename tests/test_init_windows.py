@@ -157,7 +157,7 @@ def test_a_persons_window_is_of_rows_that_name_what_was_shown_too(tmp_path: Path
         expected = {"time": "opened_at", "within": "30m"} if within else {}
         assert {k: v for k, v in reads.items() if k in ("time", "within", "days_after")} == expected
         out = " ".join(ended.out.split())
-        assert ("of which those at most 30m behind count, as --within says" in out) == (within is not None)
+        assert ("of which those at most 30m after ts count, as --within says" in out) == (within is not None)
         assert not within or "of them in later days' files, which days_after: 1 would read" in out, (
             "those after midnight"
         )

@@ -175,6 +175,35 @@ def test_a_rule_asks_one_value_of_the_rows_of_a_kind(tmp_path: Path, events: pl.
     assert told(events, plays, values.filter(pl.col("read_ms") >= least)) in out
 
 
+def test_a_click_may_be_such_a_value(tmp_path: Path, events: pl.DataFrame) -> None:
+    tables(tmp_path / "log", events)
+    rule = "SUM(CASE WHEN kind = 'play' THEN read_ms END) >= 20000"
+    out, _ = made(tmp_path / "log", "--click", rule, "--conversion", "save", "--within", "30m")
+    sums = came(events, "play", HALF).group_by("of").agg(pl.col("read_ms").sum())
+    assert told(events, sums.filter(pl.col("read_ms") >= 20_000), came(events, "save", HALF)) in out
+
+
+@pytest.mark.parametrize(
+    ("rule", "what"),
+    [
+        ("SUM(read_m) >= 9", "no row that came of what was shown has read_m, of SUM(read_m), did you mean read_ms?"),
+        ("COUNT(*) >= 2", "COUNT(*) names no column"),
+        ("MAX(CASE WHEN n > 1 THEN read_ms END) > 9", "names columns of several tables: n of save, read_ms of play"),
+        ("SUM(read_ms + ) >= 9", "expected an SQL expression"),
+    ],
+)
+@pytest.mark.parametrize("option", ["--click", "--conversion"])
+def test_a_value_of_rows_that_no_table_has_is_refused(
+    tmp_path: Path, events: pl.DataFrame, option: str, rule: str, what: str
+) -> None:
+    tables(tmp_path / "log", events, "play", "save")
+    for file in (tmp_path / "log/save").iterdir():
+        pl.read_csv(file).drop("read_ms").with_columns(n=1).write_csv(file)
+    ended = dmtl("init", tmp_path / "log", "-o", tmp_path / "mine.yaml", option, rule)
+    assert ended.code == 2 and f"{option}: " in ended.err and what in ended.err, ended.err
+    assert "SUM(ms) >= 60000" in ended.err or "of the columns of one table: play, save" in ended.err
+
+
 def test_a_sum_of_several_kinds_of_rows_says_so(tmp_path: Path, events: pl.DataFrame) -> None:
     tables(tmp_path / "log", events)
     out, _ = made(tmp_path / "log", "--click", "play", "--conversion", "read_ms >= 20000", "--within", "30m")

@@ -135,7 +135,7 @@ def test_init_and_check_see_a_table_that_is_written_at_the_end_of_its_day(tmp_pa
     assert ended.code == 0, ended.err
     assert raw["data"]["items"] == {"path": "items", "partition": "day", "key": "item_id", "lag_days": 1}
     line = next(x for x in text.splitlines() if x.startswith("  items:"))
-    assert "its updated_at of 2026-01-04 reaches 2026-01-04 23:48 UTC: it is written when its day has passed" in line
+    assert "written when its day has passed: its updated_at of 2026-01-04 reaches 2026-01-04 23:48 UTC" in line
     assert line.endswith(", so day D reads that of D-1 (lag_days: 0 if it is a table of the morning)")
     assert (
         "items table      items                     lag_days: 1, as its updated_at of 2026-01-04 reaches" in ended.out

@@ -33,7 +33,7 @@ from dmtl_cli.guess.exposures.graded import graded
 from dmtl_cli.guess.exposures.labels import CLICK_EXPRESSION, CLICK_WHY, EXPRESSION, roles_of
 from dmtl_cli.guess.features.goals import example
 from dmtl_cli.guess.features.inputs import Inputs
-from dmtl_cli.guess.outcomes.asked import by_aggregates
+from dmtl_cli.guess.outcomes.asked import by_aggregates, refuse_aggregates
 from dmtl_cli.guess.outcomes.tables import ROW, Outcomes
 from dmtl_cli.guess.reading.rewrites import one_row_an_item
 from dmtl_cli.guess.reading.tables import Table
@@ -63,6 +63,8 @@ def told_of(given: Mapping[str, str], named: list[Table], later: Sequence[Outcom
     made |= {c: name for c, name in _by_table(later).items() if c not in own}
     values = _values_of(later, {*own, *made})
     given = {role: by_aggregates(text, later) if _is_rule(role, text) else text for role, text in given.items()}
+    for role in {"click", "conversion"} & given.keys():
+        refuse_aggregates(f"--{role}", given[role] if _is_rule(role, given[role]) else "", later)
     for role in {"click", "conversion"} & given.keys():  # a kind of what came alone, as a rule names it
         given[role] = values.get(given[role], given[role])
     out = {

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import polars as pl
 
+from dmtl_cli.config.errors import Exit, UserError, did_you_mean
 from dmtl_cli.config.expressions import aggregated_of, renamed, sources_of, with_quotes
 from dmtl_cli.guess.columns.objects import shortened
 from dmtl_cli.guess.columns.sql import Aggregate, sql_column, with_aggregates, with_booleans
@@ -35,7 +36,7 @@ def with_asked(events: Table, found: Sequence[Outcomes], given: Mapping[str, str
     short, own = shortened({c for one in found for c in one.rows.columns}), {*events.frame.columns}
     taken = own.union(*({*one.columns, *one.rows.columns} for one in found))
     found = [_with_kinds(one, given.get("click", ""), rule, taken) for one in found]
-    said = Aggregate.all_in(rule)
+    said = [*Aggregate.all_in(rule), *Aggregate.all_in(given.get("click", ""))]
     lists = {(short.get(c, c), value) for c, value in map(_list_of, _OF_LISTS.finditer(rule)) if c not in own}
     try:
         bare = {*sources_of(with_aggregates(rule or "1", lambda _: "1"))} - {c for c, _ in lists}
@@ -77,6 +78,27 @@ def by_aggregates(rule: str, found: Iterable[Outcomes]) -> str:
         return said[0] if name is None else sql_column(name)
 
     return _OF_LISTS.sub(listed, with_aggregates(rule, named))
+
+
+def refuse_aggregates(option: str, rule: str, found: Sequence[Outcomes]) -> None:
+    """Raises UserError 2 where a rule has a value of several rows that `by_aggregates` has no column for."""
+    for call in Aggregate.all_in(rule) if found else ():
+        text = rule[call.begin : call.end]
+        try:
+            read = aggregated_of(with_quotes(text))
+        except ValueError as e:
+            raise UserError(f"{option}: {e}", "such as SUM(ms) >= 60000", Exit.USAGE) from None
+        short = shortened({c for one in found for c in one.rows.columns})
+        where = {c: [one.name for one in found if short.get(c, c) in one.rows.columns] for c in read}
+        absent = next((c for c in read if not where[c]), None)
+        names = sorted({c for one in found for c in one.rows.columns})
+        why = f"{text} names columns of several tables: {', '.join(f'{c} of {of[0]}' for c, of in where.items() if of)}"
+        if not read:
+            why = f"{text} names no column"
+        elif absent is not None:
+            why = f"no row that came of what was shown has {absent}, of {text}{did_you_mean(absent, names)}"
+        hint = f"a value of several rows is of the columns of one table: {', '.join(one.name for one in found)}"
+        raise UserError(f"{option}: {why}", hint, Exit.USAGE)
 
 
 def _text_of(call: Aggregate, one: Outcomes, short: Mapping[str, str]) -> str | None:

@@ -79,7 +79,8 @@ class Wait:
         if self.given:
             waits = f": a day waits for {count(self.days_after, 'day')}" if self.days_after else ""
             rest = f", {self.beyond:.1%} of them in later days' files, {UNREAD}" if self.beyond else ""
-            return f"of which those at most {self.given.text} behind count, as --within says{waits or rest}"
+            count_those = f"of which those at most {self.given.text} after {self.shown[0]} count"
+            return f"{count_those}, as --within says{waits or rest}"
         one = DAY if self.hours > DAY else 1
         return f"at most {count(int(self.hours // one), 'hour' if one == 1 else 'day')} behind"
 

@@ -253,7 +253,7 @@ def _given(one: Outcomes, shown: pl.DataFrame, rows: pl.DataFrame, events: Table
         return one.wait
     window = int(one.wait.hours * _HOUR)
     came = rows.select(pl.sql_expr(_keys(one)[1]).alias("k").cast(shown.schema["k"]), "t", at="t", on="d").sort("t")
-    if len(_named(one)) == 1:  # the last row of each exposure; of a pair the first one, as later ones may be by chance
+    if len(_named(one)) == 1 or one.wait.hours <= DAY:  # its last row; of a pair the first, as later ones are by chance
         ends = shown.with_columns(pl.col("t") + window, begin="t")
         met = ends.join_asof(came, on="t", by="k", strategy="backward", check_sortedness=False)
         met = met.filter(pl.col("at") >= pl.col("begin"))
