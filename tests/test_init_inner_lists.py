@@ -104,6 +104,34 @@ def test_a_list_within_the_elements_tells_the_good_ones(tmp_path: Path, form: st
     assert labels["conversion_rate"] == pytest.approx(well / tapped, abs=1e-4)
 
 
+@pytest.mark.parametrize(
+    "click", ["opened", "done.kind = 'opened'", "covers.done.kind IN ('opened')", "kind = 'opened'"]
+)
+def test_a_click_is_named_by_its_word_in_such_lists(tmp_path: Path, click: str) -> None:
+    """Of cards that have no flag of clicks: what was done has it."""
+    frame, truth = shelves()
+
+    def opened(covers: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        first = {True: [{"kind": "opened", "ms": 0}], False: []}
+        kept = [{c: x for c, x in one.items() if c != "tapped"} for one in covers]
+        done = [first[one["tapped"] is not None] + (one["done"] or []) for one in covers]
+        return [one | {"done": mine} for one, mine in zip(kept, done, strict=True)]
+
+    kind = pl.List(pl.Struct({c: of for c, of in OF_COVERS.items() if c != "tapped"}))
+
+    def lay(home: Path) -> None:
+        write(home, "parquet")
+        told = frame.with_columns(pl.Series("covers", [opened(c) for c in frame["covers"].to_list()], kind))
+        for (day,), part in told.group_by("day", maintain_order=True):
+            part.drop("day").write_parquet(home / f"shelves/day={day}/0.parquet")
+
+    ended, _, text = made(tmp_path, lay, "--click", click, "--conversion", "loan", "--timezone", "UTC")
+    assert ended.code == 0, ended.err
+    tapped = sum(one[0] for one in truth[DAYS[2]])
+    found = dmtl("check", "--config", tmp_path / "mine.yaml", "--day", DAYS[2])
+    assert f"are clicks ({tapped:,})" in found.out, text
+
+
 def test_of_one_file_of_all_days_too(tmp_path: Path) -> None:
     """It is read a second time, by the days of its times, when its lists are known."""
 
@@ -144,6 +172,15 @@ def test_words_and_sums_of_lists(tmp_path: Path) -> None:
     )  # fmt: skip
     table = replace(mine, frame=rows)
     assert with_elements("a OR n > 2", [table]).replace('"', "") == "ARRAY_CONTAINS(did, 'a') OR n > 2"
+    for rule, asked in (
+        ("a", "ARRAY_CONTAINS(did, 'a')"),
+        ("did = 'b' OR n > 2", "ARRAY_CONTAINS(did, 'b') OR n > 2"),
+        ("n = 1 AND was IN ('b', 'c')", "n = 1 AND (ARRAY_CONTAINS(was, 'b') OR ARRAY_CONTAINS(was, 'c'))"),
+        ("n = 'did = 1' OR x.did = 'b'", "n = 'did = 1' OR x.did = 'b'"),
+    ):
+        assert with_elements(rule, [table]).replace('"', "") == asked
+    other = replace(mine, frame=pl.DataFrame({"was": ["c"]}))
+    assert with_elements("was = 'c'", [table, other]) == "was = 'c'", "another table has it as a text"
     assert with_elements("sum(ms) > 2", [table]).replace('"', "") == "ARRAY_SUM(ms) > 2"
     for same in ("b OR n > 2", "SUM(n) > 2", "n = 'a'", "z OR n > 1"):
         assert with_elements(same, [table]) == same

@@ -94,6 +94,7 @@ def tables(home: Path, events: pl.DataFrame, *names: str) -> None:
             else rows.drop("user_id", "item_id").rename({"id": "own", "of": "id"})
         )
         rows = rows.drop("kind") if len(mine) == 1 else rows
+        rows = rows if "orders" in name else rows.drop("state", strict=False)
         for day in DAYS:
             (home / name).mkdir(parents=True, exist_ok=True)
             rows.filter(pl.col("at").dt.date() == day).write_csv(home / name / f"{day}.csv", datetime_format="%F %T")
@@ -173,6 +174,32 @@ def test_a_rule_asks_one_value_of_the_rows_of_a_kind(tmp_path: Path, events: pl.
     by = {"MAX": "max", "SUM": "sum", "MIN": "min", "AVG": "mean", "COUNT": "len"}[word]
     values = plays.group_by("of").agg(getattr(pl.col("read_ms"), by)())
     assert told(events, plays, values.filter(pl.col("read_ms") >= least)) in out
+
+
+@pytest.mark.parametrize("several", [0.0, 0.004, 0.5], ids=["one", "seldom several", "several"])
+@pytest.mark.parametrize(
+    ("rule", "good"),
+    [
+        ("buys AND state <> 'void'", ["paid", "sent", "lost"]),
+        ("orders.state IN ('paid', 'sent') AND play", ["paid", "sent"]),
+        ("state NOT IN ('paid', 'void', 'x AND state = 1')", ["sent", "lost"]),
+        ("state LIKE '%t' OR MAX(CASE WHEN state = 'lost' THEN 1 ELSE 0 END) = 1", ["sent", "lost"]),
+    ],
+)
+def test_a_state_is_asked_of_each_row(
+    tmp_path: Path, events: pl.DataFrame, several: float, rule: str, good: list[str]
+) -> None:
+    """Of the rows of an exposure any: one that is paid counts beside one that was sent later, and is void."""
+    rng, plays = np.random.default_rng(3), events.filter(pl.col("kind") == "play").unique("of", maintain_order=True)
+    again = plays.sample(fraction=several, seed=1).with_columns(id="b" + pl.col("id")) if several else plays.clear()
+    rows = pl.concat([plays, again]).with_columns(kind=pl.lit("buys/orders"))
+    state = pl.Series("state", rng.choice(["paid", "void", "sent", "lost"], len(rows)))
+    rows = rows.with_columns(state, read_ms=pl.lit(0, pl.Int64), at=pl.col("at").dt.truncate("1d"))
+    click = events.filter(pl.col("kind") == "play")
+    tables(tmp_path / "log", pl.concat([cards(events), click, rows], how="diagonal"), "play", "buys/orders")
+    out, _ = made(tmp_path / "log", "--click", "play", "--conversion", rule)
+    clicked = click.filter(pl.col("at").dt.date() == DAYS[-1])
+    assert told(events, clicked, rows.filter(pl.col("state").is_in(good), pl.col("at").dt.date() == DAYS[-1])) in out
 
 
 def test_a_click_may_be_such_a_value(tmp_path: Path, events: pl.DataFrame) -> None:

@@ -33,8 +33,8 @@ from dmtl_cli.guess.exposures.graded import graded
 from dmtl_cli.guess.exposures.labels import CLICK_EXPRESSION, CLICK_WHY, EXPRESSION, roles_of
 from dmtl_cli.guess.features.goals import example
 from dmtl_cli.guess.features.inputs import Inputs
-from dmtl_cli.guess.outcomes.asked import by_aggregates, refuse_aggregates
-from dmtl_cli.guess.outcomes.tables import ROW, Outcomes
+from dmtl_cli.guess.outcomes.asked import by_aggregates, by_rows, refuse_aggregates
+from dmtl_cli.guess.outcomes.tables import ROW, Outcomes, named_after
 from dmtl_cli.guess.reading.rewrites import one_row_an_item
 from dmtl_cli.guess.reading.tables import Table
 from dmtl_cli.guess.sides.beside import with_elements, with_presence
@@ -62,7 +62,10 @@ def told_of(given: Mapping[str, str], named: list[Table], later: Sequence[Outcom
     made |= {short: made.get(c, c) for short, c in shortened({*own, *made}).items()}
     made |= {c: name for c, name in _by_table(later).items() if c not in own}
     values = _values_of(later, {*own, *made})
-    given = {role: by_aggregates(text, later) if _is_rule(role, text) else text for role, text in given.items()}
+    of_rows = {
+        role: by_rows(text, later, named[0].frame.columns) for role, text in given.items() if _is_rule(role, text)
+    }
+    given = {**given, **{role: by_aggregates(text, later) for role, text in of_rows.items()}}
     for role in {"click", "conversion"} & given.keys():
         refuse_aggregates(f"--{role}", given[role] if _is_rule(role, given[role]) else "", later)
     for role in {"click", "conversion"} & given.keys():  # a kind of what came alone, as a rule names it
@@ -156,21 +159,39 @@ def whole_names(given: Mapping[str, str], tables: Sequence[Table]) -> dict[str, 
     short = shortened({c for table in tables for c in table.frame.columns})
     whole = {role: short.get(c, c) for role, c in given.items()}
     rules = {role: with_presence(c, tables) for role, c in whole.items() if _is_rule(role, c)}
+    rules |= {role: c for role, c in whole.items() if role in ("click", "conversion") and _is_word(c, tables)}
     return whole | {role: with_elements(c, tables) for role, c in rules.items()}
+
+
+def _is_word(text: str, tables: Sequence[Table]) -> bool:
+    """Whether what is given may be a word in lists alone: no table, column or kind of rows is called so."""
+    if any(text in table.frame.columns or text == named_after(table) for table in tables):
+        return False
+    return not any((s == text).any() for table in tables for s in table.frame if s.dtype == pl.String)
 
 
 def _made_of(later: Iterable[Outcomes]) -> dict[str, str]:
     """The columns that are made of one column of what came of exposures, by that one, its flags aside; and that tells
-    whether there is a row by the table's name."""
-    found: dict[str, str] = {}
+    whether there is a row by the name of the table, or of a folder of it alone."""
+    later, found = [*later], dict[str, str]()
+    rows = [
+        (one, name) for one in later for name, text in one.columns.items() if text == ROW and one.name not in TABLES
+    ]
+    folders = Counter(folder for one, _ in rows for folder in _folders(one))
+    for one, row in rows:
+        found |= dict.fromkeys([*(folder for folder in _folders(one) if folders[folder] == 1), one.name], row)
     for one in later:
         for name, text in one.columns.items():
-            if text == ROW and one.name not in TABLES:
-                found[one.name] = name
             read = aggregated_of(text)
             if len(read) == 1 and not text.startswith("COUNT("):
                 found.setdefault(read[0], name)
     return found
+
+
+def _folders(one: Outcomes) -> list[str]:
+    """The names of the folders of a table's files, those of days aside."""
+    folders = PurePosixPath(one.table.files.pattern or one.table.files.path).parts[:-1]
+    return [name for name in folders if name.isidentifier()]
 
 
 def _by_table(later: Iterable[Outcomes]) -> dict[str, str]:

@@ -22,6 +22,7 @@ _OF_LISTS = re.compile(
     re.IGNORECASE,
 )
 _SEVERAL = re.compile(r"COUNT\(CASE WHEN (.+) IN \(('.*')\) THEN 1 END\) > 0")
+_COMPARED = r"""\s*(?:=|<>|!=)\s*'(?:[^']|'')*'|\s+(?:NOT\s+)?(?:IN\s*\([^()]*\)|LIKE\s+'(?:[^']|'')*')"""
 _WORDS = {"SUM": "total", "MAX": "most", "MIN": "least", "AVG": "mean", "COUNT": "number"}
 _UNKNOWN = 0.5  # of the clicks a rule is null, or a flag of it: then null is no
 
@@ -32,11 +33,11 @@ def with_asked(events: Table, found: Sequence[Outcomes], given: Mapping[str, str
     such a rule says of lists of theirs; with the greatest value of each other column that a rule names, the events
     lack, and nothing was made of, as when somebody applied; and with flags of kinds of rows that
     rules name."""
-    rule = given.get("conversion", "")
+    rule, click = (by_rows(given.get(role, ""), found, events.frame.columns) for role in ("conversion", "click"))
     short, own = shortened({c for one in found for c in one.rows.columns}), {*events.frame.columns}
     taken = own.union(*({*one.columns, *one.rows.columns} for one in found))
-    found = [_with_kinds(one, given.get("click", ""), rule, taken) for one in found]
-    said = [*Aggregate.all_in(rule), *Aggregate.all_in(given.get("click", ""))]
+    found = [_with_kinds(one, click, rule, taken) for one in found]
+    said = [*Aggregate.all_in(rule), *Aggregate.all_in(click)]
     lists = {(short.get(c, c), value) for c, value in map(_list_of, _OF_LISTS.finditer(rule)) if c not in own}
     try:
         bare = {*sources_of(with_aggregates(rule or "1", lambda _: "1"))} - {c for c, _ in lists}
@@ -60,6 +61,41 @@ def with_asked(events: Table, found: Sequence[Outcomes], given: Mapping[str, str
         left = tuple(c for c in one.left if c not in (*more, *named))
         out.append(replace(one, columns=kept | made | more, left=left))
     return out
+
+
+def by_rows(rule: str, found: Iterable[Outcomes], own: Collection[str]) -> str:
+    """A person's rule in which a text that a row of an exposure has, `status <> 'cancelled'`, of which it may have
+    several, is asked of each row: `COUNT(CASE WHEN status <> 'cancelled' THEN 1 END) > 0`.
+
+    Args:
+        own: the events' own columns, which are not meant.
+    """
+    for one in found:
+        made = {
+            c
+            for c, kind in one.rows.schema.items()
+            if kind == pl.String and f"MAX({sql_column(c)})" in one.columns.values()
+        }
+        has_several = one.ids(one.rows).drop_nulls().is_duplicated().any()
+        for c in sorted(made.union(one.states).difference(own)) if has_several else ():
+            rule = _of_rows(rule, c, one)
+    return rule
+
+
+def _of_rows(rule: str, c: str, one: Outcomes) -> str:
+    """The rule with what it asks of a text of the rows; of one that flags tell `= 'paid'` is the flag of that value."""
+    names = "|".join(map(re.escape, (f"{one.name}.{c}", c)))
+    compared = re.compile(rf"""'(?:[^']|'')*'|(?<![\w."])"?(?:{names})"?(?P<to>{_COMPARED})""", re.IGNORECASE)
+
+    def asked(said: re.Match[str]) -> str:
+        is_flag = c in one.states and re.match(r"\s*(=|IN\b)", said["to"] or "", re.IGNORECASE)
+        return said[0] if not said["to"] or is_flag else f"COUNT(CASE WHEN {sql_column(c)}{said['to']} THEN 1 END) > 0"
+
+    parts, at = list[str](), 0
+    for call in Aggregate.all_in(rule):  # which says itself of which rows it is
+        parts += [compared.sub(asked, rule[at : call.begin]), rule[call.begin : call.end]]
+        at = call.end
+    return "".join([*parts, compared.sub(asked, rule[at:])])
 
 
 def by_aggregates(rule: str, found: Iterable[Outcomes]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 
@@ -86,18 +86,35 @@ def with_elements(text: str, tables: Sequence[Table]) -> str:
         is_list = c in lists and lists[c].dtype.inner.is_numeric()  # type: ignore[attr-defined]
         return f"{_OF_LISTS[found[1].upper()]}({sql_column(c)})" if is_list else found[0]
 
+    plain = {s.name for table in tables for s in table.frame if not isinstance(s.dtype, pl.List)}
+    for c in sorted(c for c, s in lists.items() if s.dtype == pl.List(pl.String) and c not in plain):
+        text = _with_values(text, c, columns)
     text = re.sub(r'\b(SUM|AVG)\s*\(\s*"?([^\s"()]+)"?\s*\)', added, text, flags=re.IGNORECASE)
     with suppress(ValueError):  # which is said of it as it is typed
-        words = {
-            c
-            for c in sources_of(with_quotes(with_aggregates(text, lambda _: "1")))
-            if c not in columns and c not in short
-        }
+        alone = with_quotes(with_aggregates(text, lambda _: "1"))
+        words = {c for c in sources_of(alone) if c not in columns and c not in short}
         kinds = {c: _kinds(s) for c, s in lists.items()} if words else {}
         of = {w: [c for c, known in kinds.items() if w in known] for w in words}
         made = {w: f"ARRAY_CONTAINS({sql_column(c[0])}, {sql_text(w)})" for w, c in of.items() if len(c) == 1}
         return renamed(with_quotes(text), made) if made else text
     return text
+
+
+def _with_values(text: str, column: str, columns: Collection[str]) -> str:
+    """An expression in which `kind = 'saved'` and `kind IN ('saved', 'sent')`, of lists of texts, ask whether one is in
+    it. The column may be named by what it alone ends in: `done.kind` of `cards.done.kind`."""
+    parts, value = column.split("."), r"'(?:[^']|'')*'"
+    ends = [".".join(parts[k:]) for k in range(len(parts))]
+    names = [end for end in ends if [c for c in columns if f".{c}".endswith(f".{end}")] == [column]]
+    named = "|".join(map(re.escape, names or [column]))
+    found = rf"""{value}|(?<![\w."])"?(?:{named})"?\s*(?:=\s*({value})|IN\s*\(([^()]*)\))"""
+
+    def has(said: re.Match[str]) -> str:
+        values = re.findall(value, said[1] or said[2] or "")
+        any_of = " OR ".join(f"ARRAY_CONTAINS({sql_column(column)}, {v})" for v in values)
+        return said[0] if not values else f"({any_of})" if len(values) > 1 else any_of
+
+    return re.sub(found, has, text, flags=re.IGNORECASE)
 
 
 def _kinds(s: pl.Series) -> frozenset[str]:
