@@ -140,7 +140,7 @@ def test_tables_that_tell_a_click_alone_have_its_window_themselves(tmp_path: Pat
         (("--click", "play", "--conversion", "play AND save"), "play tells a click and a good one: it has one window"),
         (
             ("--click", "rank", "--conversion", "save"),
-            "what tells a click does not come within a time of what was shown",
+            "what tells a click is not read within a time of what was shown",
         ),
     ],
 )

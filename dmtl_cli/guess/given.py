@@ -16,6 +16,7 @@ from dmtl_cli.config.expressions import (
     TABLES,
     aggregated_of,
     as_own,
+    is_closed,
     looked_up,
     renamed,
     sources_of,
@@ -62,6 +63,7 @@ def told_of(given: Mapping[str, str], named: list[Table], later: Sequence[Outcom
     made |= {short: made.get(c, c) for short, c in shortened({*own, *made}).items()}
     made |= {c: name for c, name in _by_table(later).items() if c not in own}
     values = _values_of(later, {*own, *made})
+    labels = {name: c for name, c in _rows_of(later).items() if name not in {*own, *made, *values}} | made
     of_rows = {
         role: by_rows(text, later, named[0].frame.columns) for role, text in given.items() if _is_rule(role, text)
     }
@@ -70,25 +72,23 @@ def told_of(given: Mapping[str, str], named: list[Table], later: Sequence[Outcom
         refuse_aggregates(f"--{role}", given[role] if _is_rule(role, given[role]) else "", later)
     for role in {"click", "conversion"} & given.keys():  # a kind of what came alone, as a rule names it
         given[role] = values.get(given[role], given[role])
-    out = {
-        role: with_quotes(_by_values(made.get(text, text), values)) if _is_rule(role, text) else made.get(text, text)
-        for role, text in given.items()
-    }
+    out = {role: (labels if role in ("click", "conversion") else made).get(c, c) for role, c in given.items()}
+    out |= {role: with_quotes(_by_values(c, values)) for role, c in out.items() if _is_rule(role, given[role])}
     mine = named[0].frame.columns  # the events, where anything came of them
-    states = {c: by for one in later for c, by in one.states.items() if c not in mine}
-    states |= {f"{one.name}.{c}": by for one in later for c, by in one.states.items() if one.name not in TABLES}
-    for c, by in _kinds_of(later).items():
-        states |= {} if c in mine or c in states else {c: by}
+    states = _states_of(later, mine)
     for role, key in (("conversion", EXPRESSION), ("click", CLICK_EXPRESSION)):
         if role in out:
             out[role] = _by_flags(out[role], states)
-        text = renamed(out.get(role, ""), {c: sql_column(name) for c, name in made.items()})
+        text = renamed(out.get(role, ""), {c: sql_column(name) for c, name in labels.items()})
         if re.fullmatch(r"[\w.:-]*", text) or any(text in table.frame.columns for table in named):
             continue
         try:
             named_columns = sources_of(text)
         except ValueError as e:
             raise UserError(f"--{role}: {e}", "such as 'scroll >= 75'", Exit.USAGE) from None
+        if not is_closed(text):
+            what = f"--{role}: expected a condition that can stand beside others, got {text!r}"
+            raise UserError(what, "leave out comments and AS", Exit.USAGE)
         if role == "click" and not named_columns:
             raise UserError(f"--click: {text} names no column", "such as 'dwell_ms > 2000'", Exit.USAGE)
         if role == "conversion" and "duration" in given:
@@ -113,12 +113,16 @@ def _values_of(later: Iterable[Outcomes], columns: Collection[str]) -> dict[str,
     return dotted | {v: flag for v, flag in flags if each[v] == 1 and v not in columns}
 
 
-def _kinds_of(later: Iterable[Outcomes]) -> dict[str, dict[str, str]]:
-    """The flags of kinds of rows by the column that tells these."""
+def _states_of(later: Iterable[Outcomes], own: Collection[str]) -> dict[str, dict[str, str]]:
+    """The flags of texts, and of kinds, of what came of exposures, by the column that tells these, and by TABLE.COLUMN.
+    Of two tables that have a value the first; `own`: the events' columns, which are not meant."""
     out = dict[str, dict[str, str]]()
-    for name, text in (of for one in later for of in one.columns.items()):
-        if of := _KIND.fullmatch(text):
-            out.setdefault(of[1].strip('"'), {}).setdefault(of[2], name)
+    for one in later:
+        kinds = [(of[1].strip('"'), of[2], c) for c, text in one.columns.items() if (of := _KIND.fullmatch(text))]
+        flags = [(c, v, flag) for c, by in one.states.items() for v, flag in by.items()]
+        for c, value, flag in [*flags, *kinds]:
+            for name in [*([] if c in own else [c]), *([] if one.name in TABLES else [f"{one.name}.{c}"])]:
+                out.setdefault(name, {}).setdefault(value, flag)
     return out
 
 
@@ -171,21 +175,22 @@ def _is_word(text: str, tables: Sequence[Table]) -> bool:
 
 
 def _made_of(later: Iterable[Outcomes]) -> dict[str, str]:
-    """The columns that are made of one column of what came of exposures, by that one, its flags aside; and that tells
-    whether there is a row by the name of the table, or of a folder of it alone."""
-    later, found = [*later], dict[str, str]()
-    rows = [
-        (one, name) for one in later for name, text in one.columns.items() if text == ROW and one.name not in TABLES
-    ]
-    folders = Counter(folder for one, _ in rows for folder in _folders(one))
-    for one, row in rows:
-        found |= dict.fromkeys([*(folder for folder in _folders(one) if folders[folder] == 1), one.name], row)
+    """The columns that are made of one column of what came of exposures, by that one, its flags aside."""
+    found: dict[str, str] = {}
     for one in later:
         for name, text in one.columns.items():
             read = aggregated_of(text)
             if len(read) == 1 and not text.startswith("COUNT("):
                 found.setdefault(read[0], name)
     return found
+
+
+def _rows_of(later: Iterable[Outcomes]) -> dict[str, str]:
+    """The columns that tell whether there is a row, by the name of the table, or of a folder that no other is in."""
+    rows = [(one, c) for one in later for c, text in one.columns.items() if text == ROW and one.name not in TABLES]
+    folders = Counter(folder for one, _ in rows for folder in _folders(one))
+    alone = {folder: c for one, c in rows for folder in _folders(one) if folders[folder] == 1}
+    return alone | {one.name: c for one, c in rows}
 
 
 def _folders(one: Outcomes) -> list[str]:
@@ -214,10 +219,11 @@ def click_columns(given: Mapping[str, str], events: Table, later: Sequence[Outco
     text, label = given.get(CLICK_EXPRESSION), given.get(EXPRESSION)
     click = {*sources_of(text)} if text else {guess.column} if guess else set[str]()
     mine = click.intersection(c for one in later if one.wait is not None for c in one.columns)
-    good = {*sources_of(label)} if label else {given.get("conversion", "")}
+    length = roles_of(events.frame, given).duration
+    good = {*sources_of(label)} if label else {given.get("conversion", length.column if length else "")}
     how = "give one length of time, and edit within in the config"
     if not mine:
-        raise UserError("--within: what tells a click does not come within a time of what was shown", how, Exit.USAGE)
+        raise UserError("--within: what tells a click is not read within a time of what was shown", how, Exit.USAGE)
     if both := sorted(mine & good):
         raise UserError(f"--within: {both[0]} tells a click and a good one: it has one window", how, Exit.USAGE)
     return mine

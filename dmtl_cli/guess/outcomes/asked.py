@@ -24,6 +24,7 @@ _OF_LISTS = re.compile(
 _SEVERAL = re.compile(r"COUNT\(CASE WHEN (.+) IN \(('.*')\) THEN 1 END\) > 0")
 _COMPARED = r"""\s*(?:=|<>|!=)\s*'(?:[^']|'')*'|\s+(?:NOT\s+)?(?:IN\s*\([^()]*\)|LIKE\s+'(?:[^']|'')*')"""
 _WORDS = {"SUM": "total", "MAX": "most", "MIN": "least", "AVG": "mean", "COUNT": "number"}
+_SUCH = "such as SUM(ms) >= 60000 or MAX(CASE WHEN kind = 'play' THEN ms END) >= 60000"
 _UNKNOWN = 0.5  # of the clicks a rule is null, or a flag of it: then null is no
 
 
@@ -35,32 +36,50 @@ def with_asked(events: Table, found: Sequence[Outcomes], given: Mapping[str, str
     rules name."""
     rule, click = (by_rows(given.get(role, ""), found, events.frame.columns) for role in ("conversion", "click"))
     short, own = shortened({c for one in found for c in one.rows.columns}), {*events.frame.columns}
-    taken = own.union(*({*one.columns, *one.rows.columns} for one in found))
-    found = [_with_kinds(one, click, rule, taken) for one in found]
-    said = [*Aggregate.all_in(rule), *Aggregate.all_in(click)]
+    found = [_with_kinds(one, click, rule, own.union(*(one.columns for one in found))) for one in found]
+    calls = {call: _made_by(call, found, short) for text in (rule, click) for call in Aggregate.all_in(text)}
+    for option, text in (("--conversion", rule), ("--click", click)):
+        _refuse_unfit(option, [of for call in Aggregate.all_in(text) if (of := calls[call]) is not None])
     lists = {(short.get(c, c), value) for c, value in map(_list_of, _OF_LISTS.finditer(rule)) if c not in own}
-    try:
-        bare = {*sources_of(with_aggregates(rule or "1", lambda _: "1"))} - {c for c, _ in lists}
-    except ValueError:  # it is a column's name, or no rule, which is said where it is looked at
-        return [*found]
+    bare = _bare(rule) - {c for c, _ in lists}
     asked = bare - own.union(*(one.columns for one in found))
-    out = []
-    for one in found:  # of two tables that have it the first
-        mine = {call: text for call in said if (text := _text_of(call, one, short)) is not None}
-        said = [call for call in said if call not in mine]
-        named = {short.get(c, c) for call in mine if (c := call.column) is not None}
-        kept = {name: text for name, text in one.columns.items() if not _is_made_of(text, named - bare)}
-        made = dict[str, str]()
-        for text in dict.fromkeys(mine.values()):
-            made[free(_name_of(text), own | kept.keys() | made.keys())] = text
+    replaced = {short.get(c, c) for call in Aggregate.all_in(rule) if (c := call.column) is not None}
+    out, taken = list[Outcomes](), own.union(*(one.columns for one in found))
+    for one in found:
+        mine = [of[1] for of in calls.values() if of is not None and of[0] is one]
+        named = {c for text in mine for c in aggregated_of(text) if c in replaced}
+        kept = {name: text for name, text in one.columns.items() if not _is_made_of(text, named - bare - _bare(click))}
+        made, taken = dict[str, str](), taken.difference(one.columns.keys() - kept.keys())
+        for text in dict.fromkeys(text for text in mine if text not in kept.values()):
+            made[free(_name_of(text), taken | made.keys())] = text
         for c, value in sorted(of for of in lists if of[0] in one.left):
-            made[free(_name_of_list(c, value), own | kept.keys() | made.keys())] = _of_list(c, value)
+            made[free(_name_of_list(c, value), taken | made.keys())] = _of_list(c, value)
             lists.remove((c, value))
         more = {c: f"MAX({sql_column(c)})" for c in one.left if c in asked}
         asked -= more.keys()
+        taken = taken.union(made, more)
         left = tuple(c for c in one.left if c not in (*more, *named))
         out.append(replace(one, columns=kept | made | more, left=left))
     return out
+
+
+def _bare(rule: str) -> set[str]:
+    """The columns that a rule names beside values of several rows; none of what is no rule, as is said elsewhere."""
+    try:
+        return {*sources_of(with_aggregates(rule or "1", lambda _: "1"))}
+    except ValueError:
+        return set()
+
+
+def _refuse_unfit(option: str, asked: Iterable[tuple[Outcomes, str]]) -> None:
+    """Raises UserError 2 where a value of several rows does not fit the types of their columns, or is a list."""
+    for one, text in asked:
+        try:
+            kind = one.rows.select(pl.sql_expr(text)).to_series().dtype
+        except pl.exceptions.PolarsError as e:
+            raise UserError(f"{option}: {text}: {str(e).splitlines()[0]}", _SUCH, Exit.USAGE) from None
+        if kind.is_nested():
+            raise UserError(f"{option}: {text}: expected one value of all rows, got {kind}", _SUCH, Exit.USAGE)
 
 
 def by_rows(rule: str, found: Iterable[Outcomes], own: Collection[str]) -> str:
@@ -105,8 +124,9 @@ def by_aggregates(rule: str, found: Iterable[Outcomes]) -> str:
     short = shortened({c for one in found for c in one.rows.columns})
 
     def named(call: Aggregate) -> str | None:
-        texts = (_text_of(call, one, short) for one in found)
-        return next((sql_column(made[text]) for text in texts if text in made), None)
+        one, text = _made_by(call, found, short) or (None, "")
+        names = [] if one is None else [name for name, made_of in one.columns.items() if made_of == text]
+        return sql_column(names[-1]) if names else None
 
     def listed(said: re.Match[str]) -> str:
         c, value = _list_of(said)
@@ -118,42 +138,67 @@ def by_aggregates(rule: str, found: Iterable[Outcomes]) -> str:
 
 def refuse_aggregates(option: str, rule: str, found: Sequence[Outcomes]) -> None:
     """Raises UserError 2 where a rule has a value of several rows that `by_aggregates` has no column for."""
+    short = shortened({c for one in found for c in one.rows.columns})
     for call in Aggregate.all_in(rule) if found else ():
         text = rule[call.begin : call.end]
         try:
             read = aggregated_of(with_quotes(text))
         except ValueError as e:
-            raise UserError(f"{option}: {e}", "such as SUM(ms) >= 60000", Exit.USAGE) from None
-        short = shortened({c for one in found for c in one.rows.columns})
-        where = {c: [one.name for one in found if short.get(c, c) in one.rows.columns] for c in read}
-        absent = next((c for c in read if not where[c]), None)
-        names = sorted({c for one in found for c in one.rows.columns})
-        why = f"{text} names columns of several tables: {', '.join(f'{c} of {of[0]}' for c, of in where.items() if of)}"
-        if not read:
-            why = f"{text} names no column"
-        elif absent is not None:
-            why = f"no row that came of what was shown has {absent}, of {text}{did_you_mean(absent, names)}"
+            raise UserError(f"{option}: {e}", _SUCH, Exit.USAGE) from None
+        where = {c: next((one.name for one in found if _column_of(c, one, short)), None) for c in read}
+        if absent := [c for c, name in where.items() if name is None]:
+            near = did_you_mean(absent[0], sorted({c for one in found for c in one.rows.columns}))
+            why = f"no row that came of what was shown has {absent[0]}, of {text}{near}"
+        else:
+            several = ", ".join(f"{c} of {name}" for c, name in where.items())
+            why = f"{text} names columns of several tables: {several}" if read else f"{text} names no column"
         hint = f"a value of several rows is of the columns of one table: {', '.join(one.name for one in found)}"
         raise UserError(f"{option}: {why}", hint, Exit.USAGE)
 
 
-def _text_of(call: Aggregate, one: Outcomes, short: Mapping[str, str]) -> str | None:
-    """What a person asks as `columns` of this table have it; None where it lacks a column of it."""
-    if (c := call.column) is not None:
-        return f"{call.word}({sql_column(short.get(c, c))})" if short.get(c, c) in one.rows.columns else None
+def _made_by(call: Aggregate, found: Sequence[Outcomes], short: Mapping[str, str]) -> tuple[Outcomes, str] | None:
+    """The table that a value of several rows is of, and what its `columns` have for it; of several the first whose rows
+    have any such value, as of kinds that one has and another has not. None where none has all columns."""
+    able = [(one, text) for one in found if (text := _text_of(call, one, short, only=len(found) == 1)) is not None]
+    return next((of for of in able if len(able) > 1 and _says_any(*of)), able[0] if able else None)
+
+
+def _says_any(one: Outcomes, text: str) -> bool:
+    try:
+        return one.rows.select(pl.sql_expr(text)).to_series().fill_null(0).cast(pl.Boolean, strict=False).any()
+    except pl.exceptions.PolarsError:
+        return False
+
+
+def _text_of(call: Aggregate, one: Outcomes, short: Mapping[str, str], *, only: bool) -> str | None:
+    """What a person asks as `columns` of this table have it; None where it lacks a column of it.
+
+    Args:
+        only: whether there is no other table, whose rows a value of none of their columns may be of.
+    """
+    if call.column is not None:
+        column = _column_of(call.column, one, short)
+        return None if column is None else f"{call.word}({sql_column(column)})"
     text = with_quotes(f"{call.word}({call.of.strip()})")
     try:
-        read = aggregated_of(text)
-        text = renamed(text, {c: sql_column(short.get(c, c)) for c in read})
-        known = {*aggregated_of(text)} <= {*one.rows.columns}
+        names = {c: _column_of(c, one, short) for c in aggregated_of(text)}
+        if None in names.values() or not (names or only):
+            return None
+        text = renamed(text, {c: sql_column(name) for c, name in names.items() if name is not None})
+        return with_booleans(text, one.table.flags) if {*aggregated_of(text)} <= {*one.rows.columns} else None
     except ValueError:  # which is said where the rule is looked at
         return None
-    return with_booleans(text, one.table.flags) if known and read else None
+
+
+def _column_of(name: str, one: Outcomes, short: Mapping[str, str]) -> str | None:
+    """The column of a table's rows that a rule names, by its own name, by TABLE.COLUMN or by its last part alone."""
+    names = (name, name.removeprefix(f"{one.name}."), short.get(name))
+    return next((c for c in names if c in one.rows.columns), None)
 
 
 def _name_of(text: str) -> str:
     """A name of one value of several rows: after the column that stands last in it."""
-    (call,), c = Aggregate.all_in(text), max(aggregated_of(text), key=text.rfind)
+    (call,), c = Aggregate.all_in(text), max(aggregated_of(text), key=text.rfind, default="rows")
     name = c.replace(".", "_") if call.column else c.rpartition(".")[2]
     return f"{_WORDS[call.word]}_{name}"
 

@@ -111,9 +111,9 @@ def with_clicks_apart(
             why = f"what tells a click, of the same rows, {wait.said}"
             alone = replace(alone, name=free("clicks", names), left=(), good=(), states={}, why=why)
             out.append(replace(one, columns=rest, good=tuple(g for g in one.good if g[1] not in mine)))
-        for made in with_windows([alone], root, events, roles, None, within):
-            waits = min(one.days_after, within.days) if rest and made.wait and made.wait.beyond else 0
-            out.append(_waiting(made, waits) if waits else made)  # as a day waits for these files anyway
+        (made,) = with_windows([alone], root, events, roles, None, within)
+        waits = min(one.days_after, within.days) if rest and made.wait and made.wait.beyond else 0
+        out.append(_waiting(made, waits) if waits else made)  # as a day waits for these files anyway
     return out
 
 
