@@ -61,7 +61,8 @@ def answer(export: Export, request: dict[str, Any]) -> dict[str, Any]:
     side, user = request.get("side", "user"), request.get("user")
     row = export.users.filter(pl.col("user_id").cast(pl.String) == (user or ""))
     stored = row.select(pl.col(c).alias(c.removeprefix("feature.")) for c in row.columns if c.startswith("feature."))
-    raw = ({} if user is None or len(row) else {"user_id": user}) | request.get("raw", {})
+    new = {} if user is None or len(row) else export.unseen("user") | {"user_id": user}
+    raw = new | request.get("raw", {})
     try:
         named = [column(f, [raw[f.name]]) for f in export.encoder.features_of_side(side) if f.name in raw]
         frame = stored.with_columns(named) if len(row) else pl.DataFrame([pl.Series(":row", [0]), *named])

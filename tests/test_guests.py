@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import datetime as dt
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 import yaml
 from worlds import BASE, DAYS, Project
 
+from dmtl_cli.data.profile.stored import Profile
 from dmtl_cli.serving.export import Export
 
 PAGE = (Path(__file__).parent.parent / "docs" / "serve.md").read_text()
@@ -66,6 +68,22 @@ def test_cookies_and_ids_are_users(chain: Project) -> None:
         assert chain.call("recommend", "--user", nobody).code == 66
     people = {str(p) for p in range(PEOPLE) if p % 2} | {f"cookie/{p}" for p in range(0, PEOPLE, 2)} | {"0"}
     assert {*Export.open(chain.ws).users["user_id"]} == people
+
+
+def test_who_is_new_is_as_the_profile_has_who_is_not_there(chain: Project) -> None:
+    """By what training joins to such a user: no counts, the prior of a rate, and no age."""
+    export = Export.open(chain.ws)
+    profile = Profile.open(next((chain.ws / f"profile/day={DAYS[1]}").glob("run-*")))
+    for side, ids in (("user", ["nobody"]), ("item", ["no such"])):
+        features = [f for f in export.encoder.features_of_side(side) if f.profile and not f.profile.history]
+        (joined,) = profile.features(side, pl.Series(ids), features, dt.date.fromisoformat(DAYS[1])).to_dicts()
+        assert export.unseen(side) == {name: value for name, value in joined.items() if value is not None}
+        kinds = {
+            "count" if f.profile.count else "rate" for f in features if f.profile and f.name in export.unseen(side)
+        }
+        assert kinds == {"count", "rate"}
+    raw = export.unseen("user")
+    assert export.recommend("nobody", 5, values={}).equals(export.recommend(None, 5, values=raw))
 
 
 def test_who_signs_in_begins_anew(chain: Project) -> None:

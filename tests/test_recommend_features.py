@@ -11,6 +11,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal as assert_same
 from serving_over_http import Running, running
 from worlds import Project
 
@@ -228,3 +229,44 @@ def test_a_list_of_integers(project: Project, tmp_path: Path) -> None:
 def test_an_empty_text_is_not_near_to_zero() -> None:
     assert with_near([""], pl.Series(["0", "1"])) == "''"
     assert with_near(["00", "01"], pl.Series(["0", "1"])) == "'00' (did you mean '0'?), '01' (did you mean '1'?)"
+
+
+# -- what training had of who has no event -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("user", ["777", None])
+def test_who_is_new_has_no_clicks_and_no_average_of_them(project: Project, server: Running, user: str | None) -> None:
+    export, file = Export(folder()), project.ws / "new.csv"
+    assert export.unseen("user") == {"clicks": 0.0} and {*export.unseen("item")} == {"ctr"}
+    new = export.recommend(user, 5, values={"hour": "08"})
+    assert_same(new, export.recommend(user, 5, values={"hour": "08", "clicks": 0}))
+    average = export.recommend(user, 5, values={"hour": "08", "clicks": None})["score"]
+    assert (new["score"] - average).abs().max() > 1e-3, "null is another thing, and may be said"
+    body = {"user": user, "features": {"hour": "08"}, "k": 5} if user else {"features": {"hour": "08"}, "k": 5}
+    (answer,) = server.client.post("/recommend", json=body).json()["results"]
+    assert [one["item_id"] for one in answer["items"]] == new["item_id"].to_list()
+    pl.DataFrame({"user_id": [user], "hour": ["08"]}, schema={"user_id": pl.String, "hour": pl.String}).write_csv(file)
+    ended = project.call("recommend", "--users", file, "-k", "5", "-o", file.with_suffix(".parquet"))
+    assert ended.code == 0, ended.err
+    written = pl.read_parquet(file.with_suffix(".parquet")).sort("rank")
+    assert written["item_id"].to_list() == new["item_id"].to_list()
+
+
+def test_a_new_item_has_the_prior_of_its_rate(server: Running) -> None:
+    prior = Export(folder()).unseen("item")["ctr"]
+
+    def vector(row: dict[str, Any]) -> list[float]:
+        made: list[list[float]] = server.client.post("/vectors", json={"side": "item", "rows": [row]}).json()["vectors"]
+        return made[0]
+
+    assert vector({}) == vector({"ctr": prior}) != vector({"ctr": None})
+
+
+@pytest.mark.parametrize("number", ["0", True, [], None])
+def test_what_is_no_number_of_who_is_new_is_refused(tmp_path: Path, number: Any) -> None:
+    shutil.copytree(folder(), tmp_path / "run")
+    described = json.loads((tmp_path / "run/features.json").read_text())
+    described["unseen"]["clicks"] = number
+    (tmp_path / "run/features.json").write_text(json.dumps(described))
+    with pytest.raises(UserError, match="unseen: clicks: expected a finite number"):
+        Export(tmp_path / "run")

@@ -117,6 +117,11 @@ class Days:
             self.log.read(day, scratch, tables=before(day, -1), known=known), self.features, profile, as_of=day
         )
 
+    def unseen(self, profiles: Sequence[Parent]) -> dict[str, float]:
+        """By feature what it is, by the last of some profiles, of who has no event, where that is not null."""
+        features = [f for f in self.features if f.profile]
+        return Profile.open(profiles[-1][0]).unseen(features) if profiles and features else {}
+
     def seen_before(self, day: dt.date) -> list[dt.date]:
         """The days before one, as far as the log has them, whose clicks the day's export knows too."""
         first = before(day, self.run.config.export.seen_days - 1)

@@ -98,7 +98,7 @@ class Answers:
             stored = self.users.raw(int(known[0])) if known[0] >= 0 else None
             values = asked.features
             if stored is None:
-                values = of_somebody_new(self.export.encoder, asked.user, values)
+                values = of_somebody_new(self.export.encoder, asked.user, values, self.export.unseen("user"))
             vectors = self._of_values([values], "user", stored)
         lists = self._lists(asked, vectors, known[answered]) if len(answered) else []
         found = dict(zip(answered.tolist(), lists, strict=True))
@@ -110,7 +110,8 @@ class Answers:
 
     def vectors(self, asked: Vectors) -> Answer:
         """As `Made`. Raises Refused 400."""
-        return {"export": self.identity, "vectors": self._of_values(asked.rows, asked.side).tolist()}
+        rows: list[Row] = [{**self.export.unseen(asked.side), **row} for row in asked.rows]
+        return {"export": self.identity, "vectors": self._of_values(rows, asked.side).tolist()}
 
     def _lists(self, asked: Recommend, vectors: Floats, known: Ints) -> list[list[Answer]]:
         """The items of each of some users [n], who are at rows `known` of the users."""

@@ -133,7 +133,7 @@ def recommend_to(
     several requests, `row` too, of the file; those without an id come last. The file appears whole, by rename.
 
     A user is served as over HTTP: one who is known as the export has them, but for the features that the file gives; of
-    others what the file does not give is unknown.
+    others what the file does not give is what `Export.unseen` has, or unknown.
 
     Args:
         users: as `read_users` gives them.
@@ -194,6 +194,8 @@ def _with_features(export: Export, users: pl.DataFrame) -> tuple[pl.DataFrame, i
     rest = values.filter(~pl.col(_ROW).is_in(known[_ROW].implode()))
     if _ID in names:
         rest = rest.with_columns(pl.col(_ID).alias(f"feature.{_ID}"))
+    unseen = {f"feature.{name}": value for name, value in export.unseen("user").items() if name not in given}
+    rest = rest.with_columns(pl.lit(value, stored.schema.get(c, pl.Float32)).alias(c) for c, value in unseen.items())
     return pl.concat([known, rest], how="diagonal_relaxed").sort(_ID, _ROW, nulls_last=True), len(known)
 
 

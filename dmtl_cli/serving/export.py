@@ -14,10 +14,18 @@ from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.features.layout import Encoded
 from dmtl_cli.runs.contents import decoding, read_json
-from dmtl_cli.serving.files import ITEMS, StoredUsers, clicked_of, input_names, open_tower, read_items, read_users
+from dmtl_cli.serving.files import (
+    ITEMS,
+    StoredUsers,
+    clicked_of,
+    input_names,
+    open_tower,
+    read_items,
+    read_users,
+)
 from dmtl_cli.serving.given import Values, frame_of, of_somebody_new
 from dmtl_cli.serving.index import Index
-from dmtl_cli.serving.opening import check_described, check_files, find, key_of
+from dmtl_cli.serving.opening import UNSEEN, check_described, check_files, find, key_of
 from dmtl_cli.serving.places import Places
 from dmtl_cli.serving.search import Floats, Ints, Pairs, top_k
 from dmtl_cli.serving.vectors import MAPPED, MappedVectors, read_ids, read_table
@@ -92,6 +100,12 @@ class Export:
     def kappa(self) -> float:
         """By what the exposure block counts in the score beside the preference; 0 where it is not served."""
         return float(self.described.get("kappa", 0.0))
+
+    def unseen(self, side: str) -> dict[str, float]:
+        """By feature of a side what it is of who has no event yet, as in training: 0 of a count, its prior of a rate;
+        others are null. Empty in an export of an earlier version."""
+        known: dict[str, float] = self.described.get(UNSEEN, {})
+        return {f.name: known[f.name] for f in self.encoder.features_of_side(side) if f.name in known}
 
     # -- items and users -----------------------------------------------------------------------------------------------
 
@@ -353,7 +367,7 @@ class Export:
             hint = f"users.parquet holds {len(users)} users, e.g. {users.example}; somebody new by --feature NAME=VALUE"
             raise UserError(f"user {user} is not in the export {self.folder}", hint, Exit.NO_INPUT)
         given = values or {}
-        given = of_somebody_new(self.encoder, user, given) if stored is None else given
+        given = of_somebody_new(self.encoder, user, given, self.unseen("user")) if stored is None else given
         rows = stored if stored is not None and not given else frame_of(self.encoder, [given], "user", stored)
         seen = mine["seen_items"] if exclude_seen and stored is not None else None
         return self.recommend_rows(rows, k, exclude=seen, among=among).drop("row", "rank")

@@ -46,10 +46,14 @@ def frame_of(encoder: Encoder, rows: list[Values], side: str, stored: pl.DataFra
     )
 
 
-def of_somebody_new(encoder: Encoder, user: str | None, values: Values) -> Values:
-    """The values of somebody who is not in an export, with their id: an earlier day may have given it a row."""
+def of_somebody_new(encoder: Encoder, user: str | None, values: Values, unseen: Values) -> Values:
+    """The values of somebody who is not in an export, with their id: an earlier day may have given it a row.
+
+    Args:
+        unseen: what features are of a user without an event, as `Export.unseen` has it.
+    """
     takes = any(f.name == USER_ID and f.has_ids for f in encoder.features_of_side("user"))
-    return ({USER_ID: user} if takes and user is not None else {}) | values
+    return unseen | ({USER_ID: user} if takes and user is not None else {}) | values
 
 
 def parsed(encoder: Encoder, texts: Sequence[str]) -> Values:

@@ -23,6 +23,9 @@ from dmtl_cli.runs.workspace import Workspace
 from dmtl_cli.serving.onnx_parts import read as read_parts
 from dmtl_cli.serving.vectors import MappedVectors
 
+UNSEEN = "unseen"
+"""of features.json: what features of profiles are of who has no event yet"""
+
 _LONGEST = 1 << 20
 """what a sequence or a vector may have, and a side of float columns: far more than any has"""
 
@@ -134,6 +137,9 @@ def check_described(described: dict[str, Any], encoder: Encoder) -> None:
         number = described.get(name, 0.0) if name == "kappa" else described[name]
         if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
             raise ValueError(f"{name}: expected a finite number, got {number!r}")
+    for name, number in described.get(UNSEEN, {}).items():
+        if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
+            raise ValueError(f"{UNSEEN}: {name}: expected a finite number, got {number!r}")
     for name, span in described.get("blocks", {}).items():
         if len(span) != 2 or not all(isinstance(at, int | None) for at in span):
             raise ValueError(f"blocks: {name}: expected the first and the last column, got {span!r}")

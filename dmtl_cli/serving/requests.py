@@ -38,7 +38,7 @@ class Recommend(_Sent):
         Row | None,
         Field(
             description="Raw values by feature name, of someone nobody knows or in place of what is stored of `user`; "
-            "what is not named is unknown, or as stored."
+            "what is not named is as stored, or of someone new without an event, or unknown."
         ),
     ] = None
     k: Annotated[int, Field(ge=1, le=MOST_ITEMS)] = 20

@@ -136,7 +136,8 @@ def _export(
         if options.has_clicked_apart:
             seen = [*_seen_before(run, day, log, publication, threshold), seen_items(read, options.seen, threshold)]
         to, key, k = publication.path, publication.key, run.config.evaluate.k
-        catalogue = write_export(to, student, encoder, read, shown, left, options, seen, key, k)
+        unseen = log.unseen(log.parents_at_end(day))
+        catalogue = write_export(to, student, encoder, read, shown, left, options, seen, unseen, key, k)
         bar.next("reading the files back")
         tables = {"user": read.users, "item": catalogue.served}
         measures = read_back(to, publication.tmp, catalogue.towers, encoder, tables, catalogue.facts, options.vectors)

@@ -120,7 +120,7 @@ def _learn(
         (publication.path / name).mkdir(exist_ok=True)
         learner.finish(run, publication.path / name, publication.path.parent)
 
-    unknown = run.ranks.on_first(partial(_export, run, publication, student, read[-1]))
+    unknown = run.ranks.on_first(partial(_export, run, publication, student, read[-1], log.unseen(profiles)))
     facts = {"threshold_seconds": threshold, "tasks": run.config.tasks.names, "days": [str(d) for d in days]}
     facts |= {"teacher": None, "predicts": None}  # what it learned was not calibrated
     counts = {"log": logged, "learned": int(learned.pop("rows", 0))}
@@ -203,10 +203,12 @@ def _kd(run: Run, student: DSSM, batch: Batch[Weights[Tensor]], logits: Tensor) 
     return distillation.LOSSES["kl"](s, t, batch.labels.kd_weight, batch.item_row)
 
 
-def _export(run: Run, publication: Publication, learner: Learner[DSSM], day: Day) -> float:
+def _export(run: Run, publication: Publication, learner: Learner[DSSM], day: Day, unseen: dict[str, float]) -> float:
     """Exports the student as it was stored, a preference alone; returns the share of the catalogue served by content
     alone."""
     student = build_student(learner.encoder, run.config.student)
     checkpoint.load(publication.path / "student", student, student.table)
     to, none = publication.path, Shown(0.0)
-    return write_export(to, Blocks(student), learner.encoder, day, none, key=publication.key).unknown_share
+    return write_export(
+        to, Blocks(student), learner.encoder, day, none, unseen=unseen, key=publication.key
+    ).unknown_share

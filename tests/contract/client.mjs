@@ -162,7 +162,9 @@ function best({ about, items }, vector, k, seen) {
 }
 
 async function answer(opened, { side = 'user', raw, user, kappa, k = 0, exclude_seen = false }) {
-  const served = opened.users.get(user) ?? { 'feature.user_id': user }
+  const unseen = user === undefined ? [] : Object.entries(opened.about.unseen ?? {})
+  const fresh = Object.fromEntries(unseen.map(([name, value]) => [`feature.${name}`, value]))
+  const served = opened.users.get(user) ?? { 'feature.user_id': user, ...fresh }
   const named = Object.entries(served).filter(([name]) => name.startsWith('feature.'))
   raw = { ...Object.fromEntries(named.map(([name, value]) => [name.slice('feature.'.length), value])), ...raw }
   const features = opened.about.features.filter((feature) => feature.side === side)

@@ -81,7 +81,8 @@ def main(root):
     for line in sys.stdin:
         asked = json.loads(line, object_hook=lambda d: float(d["float"]) if "float" in d else d)
         side, name = asked.get("side", "user"), asked.get("user")
-        user = next((u for u in users if str(u["user_id"]) == name), {"feature.user_id": name})
+        new = {f"feature.{c}": v for c, v in about.get("unseen", {}).items() if name}
+        user = next((u for u in users if str(u["user_id"]) == name), {"feature.user_id": name} | new)
         raw = {c[8:]: v for c, v in user.items() if c.startswith("feature.")} | asked.get("raw", {})
         try:
             inputs = encode([f for f in about["features"] if f["side"] == side], vocabularies, raw)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
 
@@ -98,7 +99,14 @@ class Profile:
         groups = self._groups(side, self._columns(side, features), wanted[ID])
         found = [_pick(rows, wanted).select(ID, *values) for rows in groups]
         whole = pl.DataFrame({ID: ids}).join(pl.concat(found), on=ID, how="left", maintain_order="left")
-        return whole.select(self._unseen(f) for f in features)
+        unseen = self.unseen(features)
+        return whole.select(pl.col(f.name).fill_null(unseen[f.name]) if f.name in unseen else f.name for f in features)
+
+    def unseen(self, features: Sequence[Feature]) -> dict[str, float]:
+        """What features of counts and rates are of an id that the profile lacks; ages and histories are null."""
+        counts = {f.name: 0.0 for f in features if f.profile is not None and f.profile.count is not None}
+        rates = [f for f in features if f.profile is not None and f.profile.rate is not None]
+        return counts | {f.name: float(np.float32(self._prior(_rate(f)).mean)) for f in rates}
 
     def ids(self, side: str) -> pl.Series:
         """All ids, sorted."""
@@ -205,15 +213,6 @@ class Profile:
             rate = _rate(f)
             value = self._prior(rate).smoothed(rate, p.prior_strength, as_of)
         return value.cast(pl.Float32).alias(f.name)
-
-    def _unseen(self, f: Feature) -> pl.Expr:
-        """The feature's column, where rows that are not stored are null, with what it is without an event."""
-        p = _from_profile(f)
-        if p.count is not None:
-            return pl.col(f.name).fill_null(0.0)
-        if p.rate is not None:
-            return pl.col(f.name).fill_null(self._prior(_rate(f)).mean)
-        return pl.col(f.name)
 
     def _prior(self, rate: Rate) -> Prior:
         if rate not in self.priors:

@@ -5,8 +5,9 @@ One run id for all of it, so that towers of two versions are never mixed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,6 +23,7 @@ from dmtl_cli.data.log.checked.day import ID, Day
 from dmtl_cli.runs.keyed import with_key
 from dmtl_cli.serving import vectors as stored
 from dmtl_cli.serving.files import ITEMS, USERS
+from dmtl_cli.serving.opening import UNSEEN
 from dmtl_cli.serving.search import Floats
 from dmtl_cli.student.build import Blocks
 from dmtl_cli.student.doubts import spread
@@ -64,6 +66,7 @@ def write_export(
     retired: pl.Series | None = None,
     settings: Export = FLOAT32,
     seen: Sequence[pl.DataFrame] = (),
+    unseen: Mapping[str, float] = MappingProxyType({}),
     key: str = "",
     k: int = TOPK[0],
 ) -> Catalogue:
@@ -75,6 +78,7 @@ def write_export(
         settings: of stored vectors and their index.
         seen: what users saw on days before and on this one, as `seen_items` has it; none: what they clicked on this
             one.
+        unseen: by feature what it is of a user or item whom no profile knows, where it is not null.
         key: the run's, which every file carries.
         k: items at which it is measured what an index keeps of exact search.
 
@@ -91,7 +95,7 @@ def write_export(
     own = clicked_items(day)
     write_users(folder, day.users, _lists(seen, own) if seen else _lists([own]), key)
     facts = score_facts(student, shown)
-    encoder.write(folder, facts, key)
+    encoder.write(folder, facts | ({UNSEEN: dict(unseen)} if unseen else {}), key)
     blocks = facts.get("blocks", {"preference": [0, None]})
     if "exposure" in blocks and shown.numbers is not None:  # whose last column is one number of all users
         blocks = blocks | {"exposure": [0, blocks["exposure"][1] - 1]}
