@@ -85,8 +85,8 @@ def stream(home: Path, events: pl.DataFrame, *, whole: bool) -> None:
 
 def tables(home: Path, events: pl.DataFrame, *names: str) -> None:
     """A folder a table; what came in one of its own each, or all in `actions`."""
-    kinds = {name: [name] for name in names} if names else {"actions": ["preview", "play", "save"]}
-    for name, mine in {"cards": ["impression"], **kinds}.items():
+    own = {name: [name] for name in names} if names else {"actions": ["preview", "play", "save", "like"]}
+    for name, mine in {"cards": ["impression"], **own}.items():
         rows = events.filter(pl.col("kind").is_in(mine)).sort("at")
         rows = (
             rows.drop("of", "read_ms")
@@ -268,3 +268,85 @@ def test_values_of_several_rows_in_a_rule(text: str, found: list[tuple[str, str]
     bare = with_aggregates(text, lambda one: f"<{one.word}>")
     assert bare.count("<") - text.count("<") == len(found)
     assert with_aggregates(text, lambda _: None) == text
+
+
+# -- what a name means -------------------------------------------------------------------------------------------------
+
+
+def kinds(home: Path, events: pl.DataFrame, **names: list[str]) -> None:
+    """Tables of rows of several kinds each, beside the cards."""
+    tables(home, events)
+    every = pl.concat([pl.read_csv(file) for file in (home / "actions").iterdir()])
+    for file in (home / "actions").iterdir():
+        file.unlink()
+    (home / "actions").rmdir()
+    for name, mine in names.items():
+        (home / name).mkdir()
+        rows = every.filter(pl.col("kind").is_in(mine))
+        for day in DAYS:
+            rows.filter(pl.col("at").str.starts_with(str(day))).write_csv(home / name / f"{day}.csv")
+
+
+def test_a_kind_goes_before_its_tables_name(tmp_path: Path, events: pl.DataFrame) -> None:
+    kinds(tmp_path / "log", events, play=["preview", "play", "save"])
+    out, _ = made(tmp_path / "log", "--click", "play", "--conversion", "save", "--within", "30m,24h")
+    assert told(events, came(events, "play", HALF, 1), came(events, "save", DAY, 1), 1) in out
+
+
+def test_a_column_goes_before_its_tables_name(tmp_path: Path, events: pl.DataFrame) -> None:
+    tables(tmp_path / "log", events, "play")
+    (tmp_path / "log/play").rename(tmp_path / "log/read_ms")
+    out, joined = made(tmp_path / "log", "--conversion", "read_ms > 70000", "--within", "30m")
+    sums = came(events, "play", HALF).group_by("of").agg(pl.col("read_ms").sum()).filter(pl.col("read_ms") > 70_000)
+    assert len(joined) == 1 and told(events, came(events, "play", HALF), sums) in out
+
+
+@pytest.mark.parametrize("rule", ["MAX(CASE WHEN kind = 'save' THEN 1 END) = 1", "COUNT(social.kind) > 0", "save"])
+def test_of_two_tables_with_a_column_the_one_that_has_the_value(
+    tmp_path: Path, events: pl.DataFrame, rule: str
+) -> None:
+    liked = (
+        events.filter(pl.col("kind") == "save").gather_every(2).with_columns(kind=pl.lit("like"), id="l" + pl.col("id"))
+    )
+    kinds(tmp_path / "log", pl.concat([events, liked]), actions=["preview", "play"], social=["save", "like"])
+    out, _ = made(tmp_path / "log", "--click", "kind = 'play'", "--conversion", rule, "--within", "30m")
+    assert told(events, came(events, "play", HALF), came(events, "save", HALF)) in out
+
+
+def test_values_of_two_tables_have_two_names(tmp_path: Path, events: pl.DataFrame) -> None:
+    tables(tmp_path / "log", events.with_columns(read_ms=pl.col("read_ms").fill_null(7)), "play", "preview")
+    rule = "MAX(play.read_ms + 0) > 9000 AND MAX(preview.read_ms + 0) > 9000"
+    out, joined = made(tmp_path / "log", "--click", "play", "--conversion", rule, "--within", "30m")
+    assert {*joined["play"]["columns"]}.isdisjoint(joined["preview"]["columns"])
+    most = [came(events, kind, HALF).group_by("of").agg(pl.col("read_ms").max()) for kind in ("play", "preview")]
+    good = [one.filter(pl.col("read_ms") > 9_000) for one in most]
+    assert told(events, came(events, "play", HALF), good[0].join(good[1], on="of")) in out
+
+
+def test_a_rule_of_the_click_takes_no_column_from_others(tmp_path: Path, events: pl.DataFrame) -> None:
+    tables(tmp_path / "log", events, "play")
+    out, _ = made(tmp_path / "log", "--click", "MAX(read_ms) > 9000 AND read_ms > 50000", "--duration", "read_ms")
+    rows = (
+        came(events, "play", 10 * DAY).group_by("of").agg(most=pl.col("read_ms").max(), total=pl.col("read_ms").sum())
+    )
+    clicked = rows.filter((pl.col("most") > 9_000) & (pl.col("total") > 50_000))["of"]
+    mine = cards(events).filter(pl.col("at").dt.date() == DAYS[-1])["id"].is_in(clicked.implode())
+    assert f"are clicks ({mine.sum()})" in out
+
+
+@pytest.mark.parametrize("option", ["--click", "--conversion"])
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "SUM(kind) > 3",
+        "MAX(CASE WHEN kind = 5 THEN read_ms END) > 3",
+        "AVG(at) > 3",
+        'MAX("a"."read_ms") > 3',
+        "MAX(read_ms) > 3 -- x",
+    ],
+)
+def test_what_does_not_fit_the_rows_is_refused(tmp_path: Path, events: pl.DataFrame, option: str, rule: str) -> None:
+    tables(tmp_path / "log", events)
+    ended = dmtl("init", tmp_path / "log", "-o", tmp_path / "mine.yaml", option, rule)
+    assert ended.code == 2 and f"error: {option}: " in ended.err and ended.err.count("\n") == 1
+    assert not (tmp_path / "mine.yaml").exists()
