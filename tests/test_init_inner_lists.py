@@ -130,6 +130,8 @@ def test_a_click_is_named_by_its_word_in_such_lists(tmp_path: Path, click: str) 
     tapped = sum(one[0] for one in truth[DAYS[2]])
     found = dmtl("check", "--config", tmp_path / "mine.yaml", "--day", DAYS[2])
     assert f"are clicks ({tapped:,})" in found.out, text
+    said = " ".join(ended.out.replace('"', "").split())
+    assert "clicked as --click says: ARRAY_CONTAINS(covers.done.kind, 'opened'): " in said
 
 
 def test_of_one_file_of_all_days_too(tmp_path: Path) -> None:

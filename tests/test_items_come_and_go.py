@@ -340,7 +340,7 @@ def test_a_config_without_an_end_keeps_its_runs() -> None:
 def test_what_has_ended_is_not_served_nor_measured(tmp_path: Path) -> None:
     ended, raw, _ = made(tmp_path, lambda log: put(log, beschikbaar_tot=LAST_DAYS), "--user", "lid_id")
     assert ended.code == 0, ended.err
-    raw["workspace"] = str(tmp_path / "work")
+    raw |= {"workspace": str(tmp_path / "work"), "auto": {"budget": 0}}
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(raw))
     days = [str(day(k)) for k in range(DAYS)]
     ended = dmtl("backfill", "--config", tmp_path / "mine.yaml", "--from", days[2], "--to", days[4])

@@ -78,7 +78,10 @@ def roles_of(frame: pl.DataFrame, given: Mapping[str, str], known: Mapping[str, 
     roles = Roles(**(known or {}))  # type: ignore[arg-type]
     for role, c in given.items():
         if c in frame.columns and _can_be(role, frame[c]):
-            why = f"as --{role} says" if role != "click" else given.get(CLICK_WHY, "as --click says")
+            why = f"as --{role} says"
+            if role == "click":
+                rule = given.get(CLICK_EXPRESSION)
+                why = given.get(CLICK_WHY, f"{why}: {rule}" if rule else why)
             setattr(roles, role, Guess(c, f"{why}: {_EVIDENCE[role](frame[c])}"))
     if (made := given.get(EXPRESSION)) is not None:
         name = free(GOOD, frame.columns)

@@ -32,8 +32,15 @@ def with_asked(events: Table, found: Sequence[Outcomes], given: Mapping[str, str
     """The same, with one value of several rows where a person's rule of a good click says so, as `SUM(ms) >= 60000` and
     `MAX(CASE WHEN kind = 'play' THEN ms END) >= 60000`, the former in place of what was made of the column; with what
     such a rule says of lists of theirs; with the greatest value of each other column that a rule names, the events
-    lack, and nothing was made of, as when somebody applied; and with flags of kinds of rows that
-    rules name."""
+    lack, and nothing was made of, as when somebody applied; and with flags of kinds of rows that rules name.
+
+    Args:
+        events: what was shown.
+        given: what a person gives, as they typed it but for whole names: `conversion` and `click`.
+
+    Raises:
+        UserError: 2 such a value does not fit the types of its columns.
+    """
     rule, click = (by_rows(given.get(role, ""), found, events.frame.columns) for role in ("conversion", "click"))
     short, own = shortened({c for one in found for c in one.rows.columns}), {*events.frame.columns}
     found = [_with_kinds(one, click, rule, own.union(*(one.columns for one in found))) for one in found]
