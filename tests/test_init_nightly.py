@@ -76,7 +76,10 @@ def test_a_table_lags_as_many_days_as_check_asks_for(tmp_path: Path, hour: float
     assert ended.code == 0 and raw["data"]["items"].get("lag_days") == lag, ended.err
     assert "knows what it is to predict" not in ended.out
     if lag:
-        assert f"so day D reads that of D-{lag} (lag_days: 0" in text and f"lag_days: {lag}, as its" in ended.out
+        assert (
+            f"so day D reads that of D-{lag} (lag_days: 0" in text
+            and f"lag_days: {lag}, as it is written when its day has passed" in ended.out
+        )
         assert f"--from {DAYS[lag]} " in ended.out, "no day before it has a table to read"
 
 

@@ -137,9 +137,7 @@ def test_init_and_check_see_a_table_that_is_written_at_the_end_of_its_day(tmp_pa
     line = next(x for x in text.splitlines() if x.startswith("  items:"))
     assert "written when its day has passed: its updated_at of 2026-01-04 reaches 2026-01-04 23:48 UTC" in line
     assert line.endswith(", so day D reads that of D-1 (lag_days: 0 if it is a table of the morning)")
-    assert (
-        "items table      items                     lag_days: 1, as its updated_at of 2026-01-04 reaches" in ended.out
-    )
+    assert "lag_days: 1, as it is written when its day has passed: its updated_at" in ended.out
     assert "knows what it is to predict" not in ended.out, "check had no doubt about the lagged table"
     assert f"backfill --config {tmp_path}/mine.yaml --from {DAYS[1]} --to {DAYS[3]}" in ended.out
     (tmp_path / "mine.yaml").write_text(text.replace(", lag_days: 1", ""))

@@ -163,7 +163,8 @@ def whole_names(given: Mapping[str, str], tables: Sequence[Table]) -> dict[str, 
     short = shortened({c for table in tables for c in table.frame.columns})
     whole = {role: short.get(c, c) for role, c in given.items()}
     rules = {role: with_presence(c, tables) for role, c in whole.items() if _is_rule(role, c)}
-    rules |= {role: c for role, c in whole.items() if role in ("click", "conversion") and _is_word(c, tables)}
+    labels = {role: c for role, c in whole.items() if role in ("click", "conversion") and role not in rules}
+    rules |= {role: c for role, c in labels.items() if _is_word(c, tables)}
     return whole | {role: with_elements(c, tables) for role, c in rules.items()}
 
 

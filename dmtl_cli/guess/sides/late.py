@@ -103,7 +103,7 @@ def lagging(table: Table, events: Table, roles: Roles, zone: str) -> tuple[int, 
             continue
         if (found := written_late(clocks(rows, local), there)) is not None:
             lag = _lag(table, day, there, found, local)
-            why = f"written when its day has passed: its {found[0]} of {day} reaches {said(found[1])}"
+            why = f"it is written when its day has passed: its {found[0]} of {day} reaches {said(found[1])}"
             return lag, why + " and events of the next have come" * (lag > 1)
     return None
 
