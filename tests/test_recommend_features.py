@@ -252,6 +252,20 @@ def test_who_is_new_has_no_clicks_and_no_average_of_them(project: Project, serve
     assert written["item_id"].to_list() == new["item_id"].to_list()
 
 
+def test_no_value_in_a_file_is_what_is_stored_or_of_who_is_new(project: Project) -> None:
+    """A column of a file is of all its users: an empty cell says nothing of one of them."""
+    file, export = project.ws / "both.csv", Export(folder())
+    known = str(export.users["user_id"][0])
+    file.write_text(f"user_id,clicks\n{known},\n777,\n777,5\n")
+    ended = project.call("recommend", "--users", file, "-k", "3", "-o", file.with_suffix(".parquet"))
+    assert ended.code == 0, ended.err
+    found = pl.read_parquet(file.with_suffix(".parquet")).sort("row", "rank")["score"].to_list()
+    told = [(known, None), ("777", {}), ("777", {"clicks": 5})]
+    expected = [export.recommend(user, 3, values=values)["score"].to_list() for user, values in told]
+    assert found == pytest.approx([score for scores in expected for score in scores], abs=1e-5)
+    assert max(abs(a - b) for a, b in zip(expected[1], expected[2], strict=True)) > 1e-3
+
+
 def test_a_new_item_has_the_prior_of_its_rate(server: Running) -> None:
     prior = Export(folder()).unseen("item")["ctr"]
 

@@ -206,21 +206,20 @@ def _by_table(later: Iterable[Outcomes]) -> dict[str, str]:
     return {f"{one.name}.{c}": name for one in named for c, name in _made_of([one]).items()}
 
 
-def click_columns(given: Mapping[str, str], events: Table, later: Sequence[Outcomes]) -> set[str]:
+def click_columns(given: Mapping[str, str], roles: Roles, later: Sequence[Outcomes]) -> set[str]:
     """The columns of what came of exposures by which a click is told.
 
     Args:
         given: as `told_of` has it.
-        events: with these columns.
+        roles: of the events with these columns.
 
     Raises:
         UserError: 2 none is, within a time of what was shown, or one tells a good click too.
     """
-    guess = roles_of(events.frame, given).click
+    guess, length = roles.click, roles.duration
     text, label = given.get(CLICK_EXPRESSION), given.get(EXPRESSION)
     click = {*sources_of(text)} if text else {guess.column} if guess else set[str]()
     mine = click.intersection(c for one in later if one.wait is not None for c in one.columns)
-    length = roles_of(events.frame, given).duration
     good = {*sources_of(label)} if label else {given.get("conversion", length.column if length else "")}
     how = "give one length of time, and edit within in the config"
     if not mine:

@@ -284,7 +284,7 @@ def _whole(
     if later is not before:
         later = _settled(later, root, events, roles, asked, rules.within)
         if rules.click_within is not None:
-            click = click_columns(given, with_outcomes(events, later), later)
+            click = click_columns(given, roles_of(with_outcomes(events, later).frame, given), later)
             later = with_clicks_apart(later, root, events, roles, click, rules.click_within)
     return with_time(with_clicks(with_outcomes(events, later), given), given.get("time")), later, days
 
@@ -369,7 +369,8 @@ def _clicks_apart(
     tables, out = list[Table](), dict(apart)
     for table in named:
         if later := apart.get(table.files.files):
-            roles, click = replace(roles_of(table.frame, given), lives=lives), click_columns(given, table, later)
+            roles = replace(roles_of(table.frame, given), lives=lives)
+            click = click_columns(given, roles, later)
             bare = replace(table, frame=table.frame.drop([c for one in later for c in one.columns]))
             later = with_clicks_apart(later, root, bare, roles, click, within)
             table, out[table.files.files] = with_outcomes(bare, later), later

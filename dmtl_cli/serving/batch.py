@@ -194,8 +194,10 @@ def _with_features(export: Export, users: pl.DataFrame) -> tuple[pl.DataFrame, i
     rest = values.filter(~pl.col(_ROW).is_in(known[_ROW].implode()))
     if _ID in names:
         rest = rest.with_columns(pl.col(_ID).alias(f"feature.{_ID}"))
-    unseen = {f"feature.{name}": value for name, value in export.unseen("user").items() if name not in given}
-    rest = rest.with_columns(pl.lit(value, stored.schema.get(c, pl.Float32)).alias(c) for c, value in unseen.items())
+    for name, value in export.unseen("user").items():  # null of who is known is as stored, so of others it is this
+        c = f"feature.{name}"
+        number = pl.lit(value, stored.schema.get(c, pl.Float32))
+        rest = rest.with_columns((pl.col(c).fill_null(number) if name in given else number).alias(c))
     return pl.concat([known, rest], how="diagonal_relaxed").sort(_ID, _ROW, nulls_last=True), len(known)
 
 

@@ -14,15 +14,7 @@ from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.features.layout import Encoded
 from dmtl_cli.runs.contents import decoding, read_json
-from dmtl_cli.serving.files import (
-    ITEMS,
-    StoredUsers,
-    clicked_of,
-    input_names,
-    open_tower,
-    read_items,
-    read_users,
-)
+from dmtl_cli.serving.files import ITEMS, StoredUsers, clicked_of, input_names, open_tower, read_items, read_users
 from dmtl_cli.serving.given import Values, frame_of, of_somebody_new
 from dmtl_cli.serving.index import Index
 from dmtl_cli.serving.opening import UNSEEN, check_described, check_files, find, key_of

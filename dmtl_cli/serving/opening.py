@@ -133,13 +133,11 @@ _READERS: dict[str, Callable[[Path], str | None]] = {
 
 def check_described(described: dict[str, Any], encoder: Encoder) -> None:
     """Raises ValueError, or KeyError, where features.json has a number that no stage writes, or two that disagree."""
-    for name in ("scale", "bias", "kappa"):
-        number = described.get(name, 0.0) if name == "kappa" else described[name]
+    numbers = {name: described[name] for name in ("scale", "bias")} | {"kappa": described.get("kappa", 0.0)}
+    numbers |= {f"{UNSEEN}: {name}": number for name, number in described.get(UNSEEN, {}).items()}
+    for name, number in numbers.items():
         if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
             raise ValueError(f"{name}: expected a finite number, got {number!r}")
-    for name, number in described.get(UNSEEN, {}).items():
-        if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
-            raise ValueError(f"{UNSEEN}: {name}: expected a finite number, got {number!r}")
     for name, span in described.get("blocks", {}).items():
         if len(span) != 2 or not all(isinstance(at, int | None) for at in span):
             raise ValueError(f"blocks: {name}: expected the first and the last column, got {span!r}")

@@ -50,14 +50,14 @@ def with_asked(events: Table, found: Sequence[Outcomes], given: Mapping[str, str
     lists = {(short.get(c, c), value) for c, value in map(_list_of, _OF_LISTS.finditer(rule)) if c not in own}
     bare = _bare(rule) - {c for c, _ in lists}
     asked = bare - own.union(*(one.columns for one in found))
-    replaced = {short.get(c, c) for call in Aggregate.all_in(rule) if (c := call.column) is not None}
+    plain = {call for call in Aggregate.all_in(rule) if call.column is not None}
     out, taken = list[Outcomes](), own.union(*(one.columns for one in found))
     for one in found:
-        mine = [of[1] for of in calls.values() if of is not None and of[0] is one]
-        named = {c for text in mine for c in aggregated_of(text) if c in replaced}
+        mine = {call: of[1] for call, of in calls.items() if of is not None and of[0] is one}
+        named = {c for call, text in mine.items() if call in plain for c in aggregated_of(text)}
         kept = {name: text for name, text in one.columns.items() if not _is_made_of(text, named - bare - _bare(click))}
         made, taken = dict[str, str](), taken.difference(one.columns.keys() - kept.keys())
-        for text in dict.fromkeys(text for text in mine if text not in kept.values()):
+        for text in dict.fromkeys(text for text in mine.values() if text not in kept.values()):
             made[free(_name_of(text), taken | made.keys())] = text
         for c, value in sorted(of for of in lists if of[0] in one.left):
             made[free(_name_of_list(c, value), taken | made.keys())] = _of_list(c, value)
