@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 import pytest
+import torch
 from test_log import put, read
 from test_regression import newton
 
@@ -321,6 +322,22 @@ def test_a_later_day_chooses_and_is_learned_anew(tmp_path: Path) -> None:
     learned_rows = model.precision["ctr"][BIAS] - PRIOR - MEMORY * (_after(small, encoder)[BIAS] - PRIOR)
     p = rows.click.mean()
     assert learned_rows < 1.1 * p * (1 - p) * len(rows.click), "the day's rows count once"
+
+
+def test_threads_learn_what_one_does(tmp_path: Path) -> None:
+    """Labels side by side, and the tests of conjunctions: to the byte, excesses and their order too."""
+    days = [write_log(tmp_path / str(k), n, 20 + k, 2.0 * k)[0] for k, n in enumerate((400, 12_000))]
+    encoder, before = Encoder(FEATURES).grow(days), torch.get_num_threads()
+    found = []
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            model = learned(days[1], encoder, learned(days[0], encoder))
+            model.write(tmp_path / f"{threads} threads")
+            found.append((tmp_path / f"{threads} threads" / "weights.safetensors").read_bytes())
+    finally:
+        torch.set_num_threads(before)
+    assert model.conjunctions and model.excesses and found[0] == found[1]
 
 
 def _after(day: Day, encoder: Encoder) -> Array:

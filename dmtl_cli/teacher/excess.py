@@ -12,13 +12,16 @@ n rows, C cells.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
+from dmtl_cli.nn.kernels.chunks import on_threads
 from dmtl_cli.nn.kernels.distinct import distinct_of
 from dmtl_cli.teacher.conjunctions import CELLS, LEAST_Z, PRECISION, Conjunction, Floats, Ints, Paired, Values
 
@@ -142,24 +145,41 @@ def excesses(
     moments = {label: _Moments.of(x.first(_ROWS)) for label, x in residuals.items()}
     owners = _Owners.of(rows, _features(rows.users, rows.user_index))
     users, of_items = owners.users, _features(rows.items, rows.item_index)
-    alone = _Alone(moments, owners, {"user": users, "item": of_items})
     there = {(c.user, c.item) for c in had}
-    for name in _candidates(paired, items):
-        user, item = users[name[0]], of_items[name[1]]
-        if name in there or float((user.number * item.number).mean()) > CELLS:
-            continue
-        both, naming = _both(rows, name, user, item), name[0] == owners.feature
-        own = both.within(owners.owner(naming))
+    names = [
+        name
+        for name in _candidates(paired, items)
+        if name not in there and float((users[name[0]].number * of_items[name[1]].number).mean()) <= CELLS
+    ]
+
+    def shared(key: _Shared) -> dict[str, Sums]:
+        """By label, of rows that share these values and are not of one owner."""
+        user, item, naming = key
+        if user is None or item is None:
+            cells = users[user].cells if user is not None else of_items[str(item)].cells
+        else:
+            cells = _both(rows, (user, item), users[user], of_items[item])
+        own = cells.within(owners.owner(naming))
+        return {label: each.sums(cells).without(each.sums(own)) for label, each in moments.items()}
+
+    keys = {name: _keys(*name, naming=name[0] == owners.feature) for name in names}
+    once = [*dict.fromkeys(itertools.chain.from_iterable(keys.values()))]
+    sums = dict(zip(once, on_threads(once, shared, torch.device("cpu")), strict=True))
+    for name, (both, user, item) in keys.items():
         out[name] = {
-            label: Excess.of(
-                each.sums(both).without(each.sums(own)),
-                alone(label, "user", name[0], naming),
-                alone(label, "item", name[1], naming),
-                each.most,
-            )
-            for label, each in moments.items()
+            label: Excess.of(sums[both][label], sums[user][label], sums[item][label], x.most)
+            for label, x in moments.items()
         }
     return out
+
+
+_Shared = tuple[str | None, str | None, bool]
+"""the features whose values rows share, of the user, of the item or of both, and whether the first one names users"""
+
+
+def _keys(user: str, item: str, *, naming: bool) -> tuple[_Shared, _Shared, _Shared]:
+    """Of both features, and of each alone, which is the same for many conjunctions."""
+    return (user, item, naming), (user, None, naming), (None, item, naming)
 
 
 def with_earlier(today: Excesses, earlier: Excesses, paired: Paired, memory: float) -> Excesses:
@@ -300,25 +320,6 @@ class _Owners:
         """[n] whose rows are not compared: a user's, or where the feature names users, those of a user and an item,
         which a user may like for itself."""
         return self.pair if naming else self.user
-
-
-class _Alone:
-    """What rows say that share the user's, or the item's, value of one feature: the same for many conjunctions."""
-
-    def __init__(
-        self, moments: Mapping[str, _Moments], owners: _Owners, sides: Mapping[str, Mapping[str, _Feature]]
-    ) -> None:
-        self._moments, self._owners, self._sides = moments, owners, sides
-        self._found: dict[tuple[str, str, str, bool], Sums] = {}
-
-    def __call__(self, label: str, side: str, name: str, naming: bool) -> Sums:
-        key = label, side, name, naming
-        if key not in self._found:
-            cells = self._sides[side][name].cells
-            own = cells.within(self._owners.owner(naming))
-            for of, each in self._moments.items():
-                self._found[of, side, name, naming] = each.sums(cells).without(each.sums(own))
-        return self._found[key]
 
 
 def _both(rows: Paired, name: tuple[str, str], user: _Feature, item: _Feature) -> _Cells:

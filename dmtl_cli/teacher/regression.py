@@ -110,11 +110,12 @@ class Regression:
         """Has these conjunctions from now on, of which it knows nothing yet, behind those that it has."""
         self.conjunctions += conjunctions
         for label in self.weights:
-            had = len(self.precision.get(label, ()))
             self.priors[label] = (*self.priors.get(label, ()), *priors[label])
-            prior = self.prior(label)
-            self.precision[label] = np.append(self.precision.get(label, prior[:0]), prior[had:])
-            self.weights[label] = np.append(self.weights[label], np.zeros_like(prior[had:]))
+            precision = self.prior(label)
+            weights = np.zeros_like(precision)  # memory that few slots of a small log ever need
+            had = len(self.weights[label])
+            precision[:had], weights[:had] = self.precision.get(label, 0), self.weights[label]
+            self.precision[label], self.weights[label] = precision, weights
 
     def prior(self, label: str) -> npt.NDArray[np.float32]:
         """[slots] precision before the first row."""
@@ -259,13 +260,16 @@ def _learn_batch(models: Sequence[Regression], encoder: Encoder, tables: Tables,
     slots = first_slots(conjunctions)[-1]
     designs = [(used, x, x.squared()) for used, x in (view.compact(slots) for view in views)]
     search = partial(_learn, models, designs, batch.labels.weight)
-    click, *both = targets(models[0].weights, batch.labels)
+    cpu, (click, *both) = torch.device("cpu"), targets(models[0].weights, batch.labels)
+    if not conjunctions:  # no label needs what is learned of another
+        on_threads([click, *both], search, cpu)
+        return whole
     before = [model.weights[CLICK][SLOTS:].copy() for model in models]
     search(click)
     for model, old in zip(models, before, strict=True):
         for label, _, _ in both:  # what is known of clicks by now moves what is expected of reads
             model.weights[label][SLOTS:] += model.weights[CLICK][SLOTS:] - old
-    on_threads(both, search, torch.device("cpu"))
+    on_threads(both, search, cpu)
     return whole
 
 
