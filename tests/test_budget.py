@@ -125,7 +125,7 @@ def test_operations_are_those_of_the_network(project: Project) -> None:
     torch.manual_seed(3)
     first = torch.rand(1)
     torch.manual_seed(3)
-    assert operations(config) == 2 * (experts + towers)
+    assert operations(config) == (2 * (experts + towers), 3 * 16 + 2 * 3), "of the first layer the experts and gates"
     assert torch.rand(1) == first
     twice = load_config(project.file, [*sets, "teacher.epochs=5"])
     assert Pace.of(twice).event > Pace.of(config).event and Pace.of(twice).pair == Pace.of(config).pair

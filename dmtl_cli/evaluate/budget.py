@@ -1,7 +1,8 @@
 """How much of a day an evaluation measures, so that it is a share of what the day costs.
 
 Work is counted in nominal microseconds of one core, from a day's size and the config, never timed: the same day gives
-the same budget on every machine. docs/experiments.md (2026-11-27) has the measurements behind the costs below.
+the same budget on every machine. docs/experiments.md (2026-11-27, 2026-12-01) has the measurements behind the costs
+below.
 """
 
 from __future__ import annotations
@@ -22,17 +23,18 @@ DRAWN = 3
 """items drawn beside each clicked row"""
 # nominal microseconds of what a day's stages do
 _FLOP = 1 / 100_000  # a floating point operation
-_PAIR = 0.8  # of a teacher's pair beside its products: gathered, blended, calibrated
-_SCORED = 3.0  # of a stored score beside the pair: encoded, matched, written
-_LEARNED = 45.0  # of a row that a teacher learns beside its products: encoded, embeddings, optimizer, regression
+_OUTPUT = 1 / 800  # an output of a teacher's first layer for a pair: its user's and its item's are gathered and added
+_PAIR = 0.8  # of a pair beside that: blended, calibrated
+_SCORED = 2.5  # of a stored score beside the pair: encoded, matched, written
+_LEARNED = 37.0  # of a row that a teacher learns beside its products: encoded, embeddings, optimizer, regression
 _TAUGHT = 10.0  # of a row that a student learns
 _ENTITY = 60.0  # of a user or an item: read, encoded by each stage, exported
-_STAGES = 3.0e6  # of a day of no rows: imports, checks, files
+_STAGES = 2.5e6  # of a day of no rows: imports, checks, files
 # and of what an evaluation does
 _EVALUATION = 0.8e6  # of a day of no rows
 _ENCODED = 16.0  # of a user or an item, by two teachers and the towers
-_MEASURED = 8.0  # of a row or a drawn item beside the pair
-_RETRIEVED = 200.0  # of a user whose retrieval is measured: the hits of twelve lists
+_MEASURED = 10.0  # of a row or a drawn item beside the pair: less of it than of a day is done by many threads
+_RETRIEVED = 240.0  # of a user whose retrieval is measured: the hits of twelve lists
 _DOT = 0.06  # of a user and an item, in all lists that compare vectors: those of the student and of each kappa
 _LEAST = 0.25e6  # for rows, for users and for those of teachers, of however small a day
 
@@ -68,7 +70,8 @@ class Pace:
     @staticmethod
     def of(config: Config) -> Pace:
         teacher, scores, student = config.teacher, config.scores, config.student
-        pair = _PAIR + _FLOP * operations(config)
+        own, outputs = operations(config)
+        pair = _PAIR + _FLOP * own + _OUTPUT * outputs
         dumps = 2 if student.distill.min_age_days else 1
         each = 1 + scores.negatives * scores.stratify
         learned = teacher.epochs * teacher.window_days * (3 * pair + _LEARNED)
@@ -105,9 +108,10 @@ class Pace:
         return work * share / (1 - share) - _EVALUATION - entities * _ENCODED
 
 
-def operations(config: Config) -> int:
-    """Floating point operations of a teacher's network for a pair, less what users and items share."""
+def operations(config: Config) -> tuple[int, int]:
+    """Floating point operations of a teacher's network for a pair, less what users and items share; outputs of its
+    first layer."""
     with torch.random.fork_rng(devices=[]):  # nothing else may depend on it
         net = build_network(config.teacher, (1, 1), len(config.tasks.names))
     own = sum(p.numel() for p in net.parameters()) - sum(p.numel() for p in net.first.parameters())
-    return 2 * own
+    return 2 * own, len(net.first.bias)

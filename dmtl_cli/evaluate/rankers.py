@@ -124,7 +124,6 @@ class RegressionRanker:
 
     def __init__(self, parent: Parent, teacher: TeacherRanker) -> None:
         folder, facts = parent[0], parent[1].facts
-        folder, facts = parent[0], parent[1].facts
         self.teacher, self.day, self.folder = teacher, teacher.day, folder / FOLDER
         self.calibrated = facts["calibrated"] and facts["sampling"]["samples"] == "exposed"
         """whether it learned rows as they were shown; drawn ones would shift its probabilities"""
@@ -155,7 +154,7 @@ class RegressionRanker:
             return np.repeat(best, len(users), axis=0), self.day.items[ID]
         together = max(1, _DOTS // max(1, len(self.day.items)))
         parts = [users[start : start + together] for start in range(0, len(users), together)]
-        tops = [best_k(on_day.catalogue(with_click(READ), part), k) for part in parts]
+        tops = on_threads(parts, lambda part: best_k(on_day.catalogue(with_click(READ), part), k), torch.device("cpu"))
         return np.concatenate(tops) if tops else np.zeros((0, k), np.int64), self.day.items[ID]
 
 
