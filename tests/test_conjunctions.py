@@ -10,6 +10,7 @@ import numpy.typing as npt
 import polars as pl
 import pytest
 import torch
+from safetensors.numpy import load_file
 from test_log import put, read
 from test_regression import newton
 
@@ -240,6 +241,21 @@ def test_what_is_stored_is_read_again(tmp_path: Path) -> None:
     file.write_bytes(file.read_bytes().replace(b"conjunctions", b"conjunctionz", 1))
     with pytest.raises(UserError):
         Regression.read(tmp_path / "r", Tasks())
+
+
+def test_what_is_stored_is_of_slots_that_rows_have(tmp_path: Path) -> None:
+    """However the prior of a conjunction is weighed anew, day after day: one of 2 ** 22 slots has 34 MB else."""
+    day, _ = write_log(tmp_path / "a", 6_000, 4, 2.0)
+    encoder = Encoder(FEATURES).grow([day])
+    model = learned(day, encoder)
+    for _ in range(3):
+        learned(day, encoder, model)
+    assert len(set(model.priors["ctr"])) == len(model.conjunctions) > 0
+    rows = Design.of(encoder, tables_of(encoder, day), all_rows(day), conjunctions=model.conjunctions)
+    used, _ = rows.compact(first_slots(model.conjunctions)[-1])
+    assert len(used) < len(model.weights["ctr"]) - SLOTS
+    model.write(tmp_path / "r")
+    np.testing.assert_array_equal(load_file(tmp_path / "r" / "weights.safetensors")["slot"], used)
 
 
 def test_a_catalogue_is_ordered_as_its_pairs_are(tmp_path: Path) -> None:

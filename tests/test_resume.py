@@ -140,7 +140,7 @@ def killed(project: Project, command: str, after: int, *, full: bool = False) ->
     [
         *[("train-teacher", n) for n in (1, 9, 16, 21)],
         *[("train-student", n) for n in (3, 23)],  # preference
-        *[("train-student", 30 + n) for n in (0, 34)],  # exposures
+        *[("train-student", 30 + n) for n in (0, 34, 46, 56, 69, 75)],  # exposures: the second day begins at 46
         ("train-joint", 20),
     ],
 )

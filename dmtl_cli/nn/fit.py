@@ -55,7 +55,7 @@ def train(
         more: whether one more epoch is wanted, after so many. All ranks say the same.
     """
     first, learned, epochs = _First(), dict[str, float](), learners[0].config.epochs
-    course.keep("first", first)
+    course.begin("first", first)
     with run.log.progress(name, epochs * rows) as progress:
         for k in itertools.count(1):
             learned = fit(learners, batches(), loss_of, progress, run.ranks, course)

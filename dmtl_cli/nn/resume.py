@@ -51,8 +51,10 @@ class Kept(Protocol):
 class _Place:
     """Where a course stands."""
 
+    training: int
+    """of those that follow one another, from 1"""
     passes: int
-    """begun, this one included"""
+    """of this training begun, this one included"""
     batches: int
     """of this pass that are done"""
     over: bool
@@ -156,7 +158,8 @@ class Checkpoints:
 
 
 class Course:
-    """One training of a stage: its passes over batches, one `remaining` each."""
+    """Trainings of a stage, one after the other, by one generator: each some passes over batches, one `remaining`
+    each."""
 
     def __init__(
         self,
@@ -166,11 +169,20 @@ class Course:
         rng: np.random.Generator,
         stored: _Stored | None,
     ) -> None:
-        self.name, self.passes = name, 0
+        self.name, self.passes, self._training = name, 0, 0
         self._checkpoints, self._kept, self._rng = checkpoints, kept, rng
         self._stored = stored if stored and name in stored.places else None
         self._batches, self._over = 0, False
         self._begin: Mapping[str, Any] = {}
+
+    def begin(self, part: str, kept: Kept) -> None:
+        """Begins a training, which keeps something more, empty before its first pass.
+
+        A checkpoint of a later training has nothing to say of how many passes an earlier one has: that must follow from
+        what is known before it.
+        """
+        self._training, self.passes = self._training + 1, 0
+        self._kept[part] = kept
 
     def remaining(self, batches: Iterator[B], means: Kept, progress: Progress) -> Iterator[B]:
         """The batches of the next pass that are not done: all, those after a checkpoint, or none of an earlier pass.
@@ -189,7 +201,7 @@ class Course:
         if stored is None:
             return batches
         place = stored.places[self.name]
-        if self.passes < place.passes:
+        if (self._training, self.passes) < (place.training, place.passes):
             return iter(())
         self._stored = None
         self._begin, self._batches, self._over = place.begin, place.batches, place.over
@@ -213,12 +225,8 @@ class Course:
 
     @property
     def goes_on(self) -> bool:
-        """Whether a checkpoint is of a later pass."""
-        return self._stored is not None
-
-    def keep(self, part: str, kept: Kept) -> None:
-        """Keeps something more, which is empty before the first pass."""
-        self._kept[part] = kept
+        """Whether a checkpoint is of a later pass of this training."""
+        return self._stored is not None and self._stored.places[self.name].training == self._training
 
     def step(self) -> None:
         """Counts a batch that is done."""
@@ -235,7 +243,8 @@ class Course:
 
     def place(self) -> _Place:
         now = self._rng.bit_generator.state
-        return _Place(self.passes, self._batches, self._over, self._progress.rows, dict(self._begin), dict(now))
+        rows = self._progress.rows
+        return _Place(self._training, self.passes, self._batches, self._over, rows, dict(self._begin), dict(now))
 
 
 def _read(file: Path, log: RunLog) -> _Stored | None:

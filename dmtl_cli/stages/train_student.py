@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from dmtl_cli.config.days import before as before_day
 from dmtl_cli.data.days import Days
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.log.checked.day import Day
@@ -98,14 +97,17 @@ def train_student(run: Run, day: dt.date, scores_day: dt.date | None = None) -> 
 
 
 def _shown_days(run: Run, day: dt.date, log: Days, before: Parent | None) -> list[dt.date]:
-    """The days whose exposures are learned: the student's own; before a chain's first also as many as its first teacher
-    learned, as far as the log has them."""
+    """The days whose exposures are learned: the student's own; of a chain's first also those that its teacher learned,
+    and the days after them, as far as the log has them."""
     if not run.config.student.exposure.kappa:
         return []
     if before and (before[0] / EXPOSURE).is_dir():
         return [day]
-    window = log.first_window(before_day(day)) if log.has(before_day(day)) else []
-    return log.with_profile([*(d for d in window if log.has(d)), day])
+    after = run.config.student.distill.min_age_days
+    first = day - dt.timedelta(days=after)
+    window = log.first_window(first) if log.has(first) else []
+    since = (first + dt.timedelta(days=k + 1) for k in range(after))
+    return log.with_profile([d for d in dict.fromkeys([*window, *since, day]) if log.has(d)])
 
 
 def _sections(run: Run, chooses: bool) -> dict[str, Any]:
@@ -285,7 +287,7 @@ def _learn_exposure(
     """
     config, rng = run.config.student.exposure_block, run.rng("student", day, EXPOSURE)
     course = checkpoints.course(EXPOSURE, {"model": learner}, rng)
-    start, learned = Start.of(learner), dict[str, float]()
+    start, learned, shown_rows = Start.of(learner), dict[str, float](), 0
     for shown in days:
         batcher, n = learner.batcher(run, [shown], rng, by="sides", event_features=True), config.exposure.negatives
         loss = ExposureLoss(learner.model, config, shown, run.ranks, plain=run.config.plain_autograd)
@@ -295,7 +297,8 @@ def _learn_exposure(
         offered = len(shown) + n * -(-len(shown) // rows)
         more = [partial(wants_more, -(-len(shown) // rows))] if chooses else []
         _, learned = train(run, name, [learner], batches, loss, offered, course, *more)
-        learned |= {"rows": float(len(shown))}
+        shown_rows += len(shown)
+    learned |= {"rows": float(shown_rows)}
     moved = start.moved(learner, f"student.moved.{EXPOSURE}") if learned.get("rows") else []
     (to.path / EXPOSURE).mkdir(exist_ok=True)
     sizes = learner.save(run, to.path / EXPOSURE, to.path.parent)

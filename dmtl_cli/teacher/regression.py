@@ -69,6 +69,7 @@ MEMORY = 0.8
 """share of what earlier days said that a day begins with"""
 BATCH = 1 << 18
 """rows that are learned at once: bounds memory"""
+_ROUNDING = 1e-6  # of a precision, in float32
 _ABOUT = "regression"  # in the metadata of a file
 _FILES = {True: "weights.safetensors", False: "no_context.safetensors"}
 _ENTITIES = 1 << 16  # users or items whose cells are in memory at a time
@@ -137,8 +138,11 @@ class Regression:
             around = self.weights[label] if label == CLICK else self.weights[label] - click
             for prior, (start, end) in zip(self.priors[label], itertools.pairwise(first), strict=True):
                 here = precision[start:end]
+                untouched = ~_touched(here, np.float32(prior))
+                here[untouched] = prior
                 priors.append(evidence(around[start:end], here, prior))
                 here += np.float32(priors[-1] - prior)
+                here[untouched] = priors[-1]  # a sum would be off in the last digit
             self.priors[label] = tuple(priors)
 
     # -- scoring -------------------------------------------------------------------------------------------------------
@@ -183,7 +187,7 @@ class Regression:
         """weights.safetensors, or without context no_context.safetensors: `slot` [n], the slots that rows had, and
         `<label>.weight` and `<label>.precision` of each."""
         folder.mkdir(exist_ok=True)
-        there = [x != self.prior(label) for label, x in self.precision.items()]
+        there = [_touched(x, self.prior(label)) for label, x in self.precision.items()]
         there += [x != 0 for x in self.weights.values()]
         used = np.flatnonzero(np.any(there, axis=0))
         named = {f"{label}.weight": x[used] for label, x in self.weights.items()}
@@ -420,6 +424,12 @@ def implied(logits: Mapping[str, Floats]) -> dict[str, Floats]:
         log_p = np.minimum(log_sigmoid(logits[label]) - log_sigmoid(logits[click]), np.log(MOST))
         out[label.removeprefix(with_click(""))] = log_p - log1mexp(log_p)
     return out
+
+
+def _touched(precision: Array, prior: Array | np.float32) -> npt.NDArray[np.bool_]:
+    """Of slots whether a row has told something of it: no precision is off its prior by roundings alone."""
+    found: npt.NDArray[np.bool_] = np.abs(precision - prior) > _ROUNDING * prior
+    return found
 
 
 def _log_odds(positive: Array, weight: Array) -> float:
