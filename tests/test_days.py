@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
+from threadpoolctl import threadpool_info, threadpool_limits
 from worlds import BASE, DAYS, Project
 
 from dmtl_cli.config.errors import UserError
@@ -315,3 +316,12 @@ def test_numbers_unknown_on_the_first_day_are_measured_later(tmp_path: Path) -> 
     assert np.isfinite(encoded.floats).all() and encoded.ids.max() < sum(first.values())
     shown = np.array([(rows_of(1)["user_id"] == user).sum() for user in set(rows_of(2)["user_id"])])
     assert encoders[1].numbers["shown"] == {"mean": pytest.approx(shown.mean()), "std": pytest.approx(shown.std())}
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_numpy_has_the_threads_of_the_config(tmp_path: Path, threads: int) -> None:
+    """Its sums differ by them in their last digits, and a run's key has the config's alone."""
+    config = load_config(Project.create(tmp_path, tmp_path / "log").file, [f"threads={threads}"])
+    with threadpool_limits(3, user_api="blas"):
+        Run.start(config, RunLog())
+        assert {x["num_threads"] for x in threadpool_info() if x["user_api"] == "blas"} == {threads}

@@ -19,13 +19,14 @@ from dmtl_cli.config.data import Data, Events
 from dmtl_cli.config.features import Feature
 from dmtl_cli.config.schema import Config
 from dmtl_cli.config.teacher import Teacher
+from dmtl_cli.nn.fit import _Means
 from dmtl_cli.nn.kernels import softmax as kernel
 from dmtl_cli.nn.kernels.softmax import in_batch_softmax, in_batch_softmax_plain
-from dmtl_cli.nn.losses import weighted_mean
+from dmtl_cli.nn.losses import Mean, weighted_mean
 from dmtl_cli.scores.logits import product_logit, product_logit_numpy
 from dmtl_cli.student.hard import pointwise, sampled_softmax
 from dmtl_cli.teacher.labels import TeacherLabels
-from dmtl_cli.teacher.loss import teacher_loss
+from dmtl_cli.teacher.loss import rates, teacher_loss
 
 F64 = torch.float64
 EXTREMES = [-80.0, -30.0, -1.0, 0.0, 1.0, 30.0, 80.0]
@@ -126,7 +127,7 @@ def taught(
     config = a_config(dict(zip(("ctr", "ctcvr", "cvr"), weights, strict=True)))
     labels = TeacherLabels(y, z.unsqueeze(1), known.unsqueeze(1), w)
     total, parts = teacher_loss(config, torch.stack([a, c], 1), labels)
-    return total, {name.removeprefix("loss."): part for name, part in parts.items()}
+    return total, {name.removeprefix("loss."): part.value for name, part in parts.items() if isinstance(part, Mean)}
 
 
 def teacher_rows(n: int = 64) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -215,13 +216,37 @@ def test_each_conversion_has_two_losses_of_its_own_weight() -> None:
     labels = TeacherLabels(y, torch.stack([z, z_d], 1), torch.stack([known, known_d], 1), w)
     total, named = teacher_loss(a_config(weights, "like"), torch.stack([a, c, d], 1), labels)
     assert list(named) == [f"loss.{name}" for name in weights]
-    parts = {name.removeprefix("loss."): part for name, part in named.items()}
+    parts = {name.removeprefix("loss."): part.value for name, part in named.items() if isinstance(part, Mean)}
     of_cvr = taught(a, c, y, z, known, w, 0.7, 1.3, 0.4)
     of_like = taught(a, d, y, z_d, known_d, w, 0, 0.9, 2.5)
     assert total.item() == pytest.approx((of_cvr[0] + of_like[0]).item(), rel=1e-12)
     assert [parts["ctlike"], parts["like"]] == [of_like[1]["ctcvr"], of_like[1]["cvr"]]
     assert parts["like"] != parts["cvr"] and parts["ctlike"] != parts["ctcvr"]
     assert all(x.abs().sum() > 0 for x in torch.autograd.grad(total, (a, c, d)))
+
+
+@pytest.mark.parametrize("size", [1, 3, 64])
+def test_means_over_batches_are_those_over_all_rows_of_a_task(size: int) -> None:
+    """Also where most batches have no clicked row, as batches of a small log do: they say nothing of a conversion."""
+    a, c = normal(64, seed=1), normal(64, seed=2)
+    y, z, known, w = teacher_rows()
+    y &= torch.arange(64) % 7 == 0
+    z &= y
+    config, means = a_config({}), _Means()
+    for at in torch.arange(64).split(size):
+        labels = TeacherLabels(y[at], z[at].unsqueeze(1), known[at].unsqueeze(1), w[at])
+        numbers = teacher_loss(config, torch.stack([a, c], 1)[at], labels)[1] | rates(config, labels)
+        means.add(numbers | {"plain": float(at[0])}, len(at))
+    again = _Means()
+    again.restore(means.state())
+    found = means.by_name()
+    assert again.by_name() == found and found["rows"] == 64
+    ctr, ctcvr, cvr = naive_teacher(a, c, y.double(), z.double(), known.double(), w)
+    for name, expected in (("ctr", ctr), ("ctcvr", ctcvr), ("cvr", cvr)):
+        assert found[f"loss.{name}"] == pytest.approx(expected.item(), rel=1e-12)
+    kept = w * (known & y)
+    assert found["rate.cvr"] == pytest.approx(((kept * z).sum() / kept.sum()).item(), rel=1e-12)
+    assert found["plain"] == pytest.approx(sum(len(at) * float(at[0]) for at in torch.arange(64).split(size)) / 64)
 
 
 # -- hard labels -------------------------------------------------------------------------------------------------------

@@ -12,15 +12,17 @@ from torch import Tensor, nn
 
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.nn.learner import Learner
+from dmtl_cli.nn.losses import Mean, Number
 from dmtl_cli.nn.optimizers import Optimizers
 from dmtl_cli.nn.resume import Course
 from dmtl_cli.runs.progress import Progress
 from dmtl_cli.runs.ranks import ALONE, Ranks
 from dmtl_cli.runs.run import Run
 
+_ROWS = "rows"
 LOOK_EVERY = 16  # steps between reads of a number, each of which waits for the device
 B = TypeVar("B", bound=Sized)
-Numbers = Mapping[str, float | Tensor]
+Numbers = Mapping[str, Number]
 LossOf = Callable[[B, bool], tuple[Tensor, Numbers]]
 
 
@@ -84,7 +86,8 @@ def fit(
         course: what goes on where a killed process stopped; of a pass that was over before, nothing is done.
 
     Returns:
-        Row-weighted means of the loss and of each number over the batches that reported it, and `rows`.
+        Means of the loss and of each number over the batches that reported it, by their rows or by the weight that
+        comes with it, and `rows`.
 
     Raises:
         UserError: 80 the loss is not finite; nothing of this run may be published.
@@ -126,31 +129,40 @@ class _First:
 
 
 class _Means:
-    """Row-weighted means. Sums stay on the device, so that a step does not wait for its numbers."""
+    """Weighted means. Sums stay on the device, so that a step does not wait for its numbers."""
 
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
-        self._rows: dict[str, int] = {}
+        self._weights: dict[str, Tensor] = {}
+        self._rows = 0
 
     def add(self, numbers: Numbers, rows: int) -> None:
-        for name, value in numbers.items():
-            now = rows * torch.as_tensor(value, dtype=torch.float64).detach()
-            self._sums[name] = self._sums[name] + now if name in self._sums else now
-            self._rows[name] = self._rows.get(name, 0) + rows
+        self._rows += rows
+        for name, number in numbers.items():
+            value, weight = number if isinstance(number, Mean) else (number, rows)
+            value, weight = (torch.as_tensor(x, dtype=torch.float64) for x in (value, weight))
+            now = weight * value.detach()
+            there = name in self._sums
+            self._sums[name] = self._sums[name] + now if there else now
+            self._weights[name] = self._weights[name] + weight if there else weight
 
     def state(self) -> dict[str, Tensor]:
-        return {k: torch.stack([v, torch.full_like(v, self._rows[k])]) for k, v in self._sums.items()}
+        of_each = {k: torch.stack([v, self._weights[k].to(v.device)]) for k, v in self._sums.items()}
+        return of_each | {_ROWS: torch.tensor(self._rows)}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
+        self._rows = int(state[_ROWS])
         for name, both in state.items():
-            self._sums[name], self._rows[name] = both[0].clone(), int(both[1])
+            if name != _ROWS:
+                self._sums[name], self._weights[name] = both[0].clone(), both[1].clone()
 
     def by_name(self) -> dict[str, float]:
-        rows = float(self._rows.get("loss", 0))
-        return {name: float(total) / max(1, self._rows[name]) for name, total in self._sums.items()} | {"rows": rows}
+        weights = {name: float(weight) or 1.0 for name, weight in self._weights.items()}
+        means = {name: float(total) / weights[name] for name, total in self._sums.items()}
+        return means | {"rows": float(self._rows)}
 
     def refuse_divergence(self) -> None:
-        total, rows = float(self._sums.get("loss", 0.0)), self._rows.get("loss", 0)
+        total, rows = float(self._sums.get("loss", 0.0)), self._rows
         if not math.isfinite(total):
             hint = "lower learning_rate and embedding_learning_rate, or look for extreme feature values with dmtl check"
             what = f"training diverged: the loss is {total} within the first {rows} rows"

@@ -2,9 +2,29 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+
+class Mean(NamedTuple):
+    """A mean over some rows of a batch, or of many: they count by their weights, also beside other batches."""
+
+    value: Tensor
+    """0 where no row has a weight"""
+    weight: Tensor
+    """of all rows together"""
+
+    @staticmethod
+    def of(loss: Tensor, weight: Tensor) -> Mean:
+        """Of rows [B]; takes no gradient."""
+        return Mean(weighted_mean(loss, weight).detach(), weight.detach().double().sum())
+
+
+Number = float | Tensor | Mean
+"""that a training reports of a batch: a mean over its rows, or over some of them"""
 
 
 def weighted_mean(loss: Tensor, weight: Tensor) -> Tensor:

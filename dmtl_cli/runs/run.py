@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 
 from dmtl_cli import __version__
 from dmtl_cli.config.errors import Exit, UserError
@@ -106,8 +107,8 @@ class Run:
 
     @staticmethod
     def start(config: Config, log: RunLog, ranks: Ranks = ALONE, forced: str | None = None) -> Run:
-        """Sets torch's threads and determinism for this process. Raises UserError 69: the device is not there; 78
-        an index is asked for that no library builds."""
+        """Sets the threads of torch and numpy and torch's determinism for this process. Raises UserError 69: the device
+        is not there; 78 an index is asked for that no library builds."""
         config.export.refuse_without_faiss()
         name = config.device
         if name == "auto":
@@ -115,6 +116,7 @@ class Run:
         elif name == "cuda" and not torch.cuda.is_available():
             raise UserError("device: cuda, but torch sees no GPU", "use --device cpu or auto", Exit.NO_DEVICE)
         torch.set_num_threads(config.threads)
+        threadpool_limits(config.threads, user_api="blas")  # numpy's sums differ by how many there are
         keep_freed_memory()
         keep_few_products()
         make_deterministic(name)

@@ -30,6 +30,7 @@ from dmtl_cli.nn import checkpoint
 from dmtl_cli.nn.batches import Batch, Batcher
 from dmtl_cli.nn.fit import train
 from dmtl_cli.nn.learner import Learner, grown_encoder
+from dmtl_cli.nn.losses import Number
 from dmtl_cli.nn.precision import autocast, refuse_precision
 from dmtl_cli.nn.resume import Checkpoints
 from dmtl_cli.runs.artifact import Publication
@@ -183,9 +184,7 @@ def with_unlabelled(
     return Rows.concat(parts), np.concatenate(weights)
 
 
-def _loss(
-    run: Run, teacher: Teacher, student: DSSM, batch: Both, look: bool
-) -> tuple[Tensor, dict[str, float | Tensor]]:
+def _loss(run: Run, teacher: Teacher, student: DSSM, batch: Both, look: bool) -> tuple[Tensor, dict[str, Number]]:
     with autocast(run.config.teacher.precision, run.device):
         logits, _ = batch_logits(teacher, batch.teacher, run.ranks)
     teacher_part, parts = teacher_loss(run.config, logits, batch.teacher.labels)

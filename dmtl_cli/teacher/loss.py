@@ -8,7 +8,7 @@ from torch import Tensor
 from dmtl_cli.config.schema import Config
 from dmtl_cli.config.tasks import CLICK, with_click
 from dmtl_cli.nn.batches import Batch
-from dmtl_cli.nn.losses import bce, weighted_mean
+from dmtl_cli.nn.losses import Mean, Number, bce, weighted_mean
 from dmtl_cli.nn.precision import autocast
 from dmtl_cli.runs.run import Run
 from dmtl_cli.scores.logits import product_logit
@@ -18,7 +18,7 @@ from dmtl_cli.teacher.model import Teacher, batch_logits
 
 def batch_loss(
     run: Run, model: Teacher, batch: Batch[TeacherLabels[Tensor]], look: bool
-) -> tuple[Tensor, dict[str, float | Tensor]]:
+) -> tuple[Tensor, dict[str, Number]]:
     """The loss of a batch and numbers to report, as `nn.fit` takes them."""
     with autocast(run.config.teacher.precision, run.device):
         logits, gates = batch_logits(model, batch, run.ranks)
@@ -27,9 +27,7 @@ def batch_loss(
     return loss, parts | pairs_in_order(run.config, logits.detach(), batch.labels)
 
 
-def teacher_loss(
-    config: Config, logits_BT: Tensor, labels: TeacherLabels[Tensor]
-) -> tuple[Tensor, dict[str, float | Tensor]]:
+def teacher_loss(config: Config, logits_BT: Tensor, labels: TeacherLabels[Tensor]) -> tuple[Tensor, dict[str, Number]]:
     """sum of w_ctr BCE(pctr, y) and, for each conversion X, w_ctX BCE(pctr pX, z) + w_X BCE(pX, z) (ESMM: Ma et al.,
     SIGIR 2018).
 
@@ -38,28 +36,28 @@ def teacher_loss(
     it is known.
 
     Returns:
-        The loss, and its detached parts before their weights as `loss.NAME`.
+        The loss, and its detached parts before their weights as `loss.NAME`, over the rows of each.
     """
     clicked, weight = labels.click.bool(), labels.weight
     a, *conversions = logits_BT.unbind(1)
-    parts = {CLICK: weighted_mean(bce(a, clicked.to(a.dtype)), weight)}
+    parts = {CLICK: (bce(a, clicked.to(a.dtype)), weight)}
     for k, (name, c) in enumerate(zip(config.tasks.conversions, conversions, strict=True)):
         known = labels.known[:, k].bool()
         z = (clicked & known & (labels.converted[:, k] > 0)).to(a.dtype)
-        parts[with_click(name)] = weighted_mean(bce(product_logit(a, c), z), weight * known)
-        parts[name] = weighted_mean(bce(c, z), weight * (known & clicked))
-    total = torch.stack([config.task_weight(name) * part for name, part in parts.items()]).sum()
-    return total, {f"loss.{name}": part.detach() for name, part in parts.items()}
+        parts[with_click(name)] = bce(product_logit(a, c), z), weight * known
+        parts[name] = bce(c, z), weight * (known & clicked)
+    total = torch.stack([config.task_weight(name) * weighted_mean(*part) for name, part in parts.items()]).sum()
+    return total, {f"loss.{name}": Mean.of(*part) for name, part in parts.items()}
 
 
-def rates(config: Config, labels: TeacherLabels[Tensor]) -> dict[str, float | Tensor]:
+def rates(config: Config, labels: TeacherLabels[Tensor]) -> dict[str, Number]:
     """Of each task the mean label of the rows that its loss is of, `rate.NAME`, and of a conversion the share of such
     rows, `share.NAME`."""
     clicked, weight = labels.click.bool(), labels.weight
-    out: dict[str, float | Tensor] = {f"rate.{CLICK}": weighted_mean(clicked.to(weight.dtype), weight)}
+    out: dict[str, Number] = {f"rate.{CLICK}": Mean.of(clicked.to(weight.dtype), weight)}
     for k, name in enumerate(config.tasks.conversions):
         kept = labels.known[:, k].bool() & clicked
-        out[f"rate.{name}"] = weighted_mean((labels.converted[:, k] > 0).to(weight.dtype), weight * kept)
+        out[f"rate.{name}"] = Mean.of((labels.converted[:, k] > 0).to(weight.dtype), weight * kept)
         out[f"share.{name}"] = kept.to(weight.dtype).mean()
     return out
 
@@ -82,10 +80,10 @@ def _in_order(logit: Tensor, positive: Tensor, negative: Tensor) -> tuple[Tensor
     return torch.where(positive, twice, 0).sum() / 2.0, positive.sum().double() * negative.sum()
 
 
-def gate_numbers(gates_BTE: Tensor, tasks: tuple[str, ...]) -> dict[str, float | Tensor]:
+def gate_numbers(gates_BTE: Tensor, tasks: tuple[str, ...]) -> dict[str, Number]:
     """The mean entropy of each task's gate (nats; ln E = even) and the largest mean load of an expert; nothing for a
     network without gates."""
-    out: dict[str, float | Tensor] = {}
+    out: dict[str, Number] = {}
     if gates_BTE.shape[2] == 1:
         return out
     g = gates_BTE.detach().clamp_min(1e-12)
