@@ -185,6 +185,9 @@ def test_a_sample_of_rows_is_of_whole_users(tmp_path: Path) -> None:
     exam = Exam.draw(day, 1.0, Tasks(), True, Evaluate(max_rows=1_000))
     rows = sum(len(sample.exposed) for sample in exam.samples())
     assert rows == 4 * exam.row_users.sum() and abs(rows - 1_000) < 200
+    one = Exam.draw(day, 1.0, Tasks(), True, Evaluate(max_rows=1))
+    assert sum(len(sample.exposed) for sample in one.samples()) == 4, "of one user, not none"
+    assert not (one.row_users & ~exam.row_users).any()
 
 
 # -- what is scored ----------------------------------------------------------------------------------------------------

@@ -553,6 +553,16 @@ def test_markdown_says_which_rows_are_not_alike() -> None:
     assert f"{share}; popularity can retrieve items with events alone" in notes
 
 
+def test_a_mean_of_fewer_days_is_told() -> None:
+    table = Table()
+    table.add_evaluations("student", [{"student.ctr.auc": 0.6, "teacher.ctr.auc": 0.7}] * 3)
+    assert "measured days" not in table.markdown()
+    table.add_evaluations("later", [{"teacher.ctr.auc": 0.7}, {"student.ctr.auc": 0.6}, {"student.ctr.auc": 0.8}])
+    table.add_evaluations("ease", [{"ease.read.recall@50": 0.1}] * 3)
+    assert "\nlater: the mean of 2 of the 3 measured days\n" in table.markdown() + "\n"
+    assert table.markdown().count("measured days") == 1
+
+
 @pytest.mark.parametrize(
     "table",
     [
@@ -640,6 +650,8 @@ def test_axes_of_a_figure(metrics: list[str], x: str, y: str) -> None:
         ("../a: {seed: 1}", "setting ../a"),
         ("a: {seed: 3}", "setting a: seed cannot differ"),
         ("a: {evaluate.max_users: 3}", "setting a: evaluate.max_users cannot differ"),
+        ("a: {labels.long_read: mean}", "setting a: labels.long_read cannot differ"),
+        ("a: {data.events.where: 'click'}", "setting a: data.events.where cannot differ"),
         (
             "a: {student.learning_rat: .1}",
             "setting a: unknown key student.learning_rat, did you mean learning_rate?",

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -270,6 +271,26 @@ def test_a_catalogue_is_ordered_as_its_pairs_are(tmp_path: Path) -> None:
     users, ids = by_id(day)
     for each, row in zip(some, found, strict=True):
         assert np.corrcoef(row, truth[users[each]][ids])[0, 1] > 0.8
+
+
+def test_a_catalogue_costs_what_its_items_have_and_no_vocabulary() -> None:
+    """Codes are rows of a vocabulary that grows for ever."""
+    of = Conjunction("interests", "genres", 12)
+    weights = np.random.default_rng(0).normal(size=1 << of.bits)
+    users = Values.of(np.array([[3, 9_000_000], [7, 0]]))
+    items = Values.of(np.array([[9_999_999, 5], [5, 0], [0, 0]]))
+    out = np.zeros((2, 3))
+    tracemalloc.start()
+    of.add_products(out, weights, users, items)
+    assert tracemalloc.get_traced_memory()[1] < 1 << 21
+    tracemalloc.stop()
+
+    def told(user: list[int], item: list[int]) -> float:
+        both = [weights[of.slots(np.array([u]), np.array([i]))[0]] for u in user for i in item]
+        return sum(both) / math.sqrt(len(both) or 1)
+
+    expected = [[told(u, i) for i in ([9_999_999, 5], [5], [])] for u in ([3, 9_000_000], [7])]
+    np.testing.assert_allclose(out, expected, rtol=1e-12)
 
 
 def test_many_cells_are_left_out() -> None:

@@ -102,10 +102,10 @@ def test_batches_that_trials_chose_are_no_doubt(
 def test_a_teacher_below_its_regression_is_told_where_it_matters() -> None:
     """By more than twice its error, and by more than .01."""
     numbers = {"teacher.ctr.auc": 0.7, "regression.ctr.auc": 0.7124, "regression.ctr.auc_ahead": 0.0124}
-    (line,) = below_regression(numbers | {"regression.ctr.auc_ahead_se": 0.006}, Tasks(()), day(1), "look")
+    (line,) = below_regression(numbers | {"regression.ctr.auc_ahead.se": 0.006}, Tasks(()), day(1), "look")
     assert ", .700, is below .712 of its regression" in line and line.endswith(": look")
-    assert below_regression(numbers | {"regression.ctr.auc_ahead_se": 0.0063}, Tasks(()), day(1), "look") == []
-    near = numbers | {"regression.ctr.auc_ahead": 0.0099, "regression.ctr.auc_ahead_se": 1e-5}
+    assert below_regression(numbers | {"regression.ctr.auc_ahead.se": 0.0063}, Tasks(()), day(1), "look") == []
+    near = numbers | {"regression.ctr.auc_ahead": 0.0099, "regression.ctr.auc_ahead.se": 1e-5}
     assert below_regression(near, Tasks(()), day(1), "look") == []
 
 

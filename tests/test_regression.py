@@ -354,7 +354,7 @@ def test_a_teacher_below_its_regression_is_told_and_status_repeats_it(bad: Proje
     found = made["metrics"]
     assert found["teacher.ctr.auc"] < found["regression.ctr.auc"] - 0.05
     assert found["regression.ctr.auc_ahead"] == pytest.approx(found["regression.ctr.auc"] - found["teacher.ctr.auc"])
-    assert found["regression.ctr.auc_ahead"] > 2 * found["regression.ctr.auc_ahead_se"] > 0
+    assert found["regression.ctr.auc_ahead"] > 2 * found["regression.ctr.auc_ahead.se"] > 0
     names = {k.removeprefix("regression.") for k in found if k.startswith("regression.")}
     assert {"ctr.pcoc", "ctcvr.ne", "ctr.auc.uniform", "cvr.auc", "cvr.gauc", "read.recall@50", "coverage@10"} <= names
     assert "cvr.auc_ahead" not in names

@@ -388,6 +388,7 @@ def test_the_error_of_recall_is_that_of_a_mean_over_users() -> None:
         assert mean_error(found) == pytest.approx(np.std(shares, ddof=1) / len(shares) ** 0.5)
     assert mean_error(np.array([0.5, np.nan])) is None
     assert mean_error(np.zeros(4)) == 0.25, "four who found nothing are not sure of the fifth"
+    assert mean_error(np.full(50, 0.2)) == 0.02, "nor are fifty who found a fifth, which is no sum of halves"
 
 
 def test_the_error_of_recall_is_the_spread_over_samples_of_users() -> None:

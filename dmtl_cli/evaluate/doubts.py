@@ -26,7 +26,7 @@ def below_regression(numbers: Mapping[str, float], tasks: Tasks, teacher: dt.dat
     enough to act on."""
     lines = []
     for label in (x for x in tasks.labels if f"{REGRESSION}.{x}.auc_ahead" in numbers):
-        ahead, error = (numbers[f"{REGRESSION}.{label}.{name}"] for name in ("auc_ahead", "auc_ahead_se"))
+        ahead, error = (numbers[f"{REGRESSION}.{label}.{name}"] for name in ("auc_ahead", "auc_ahead.se"))
         if ahead > max(2 * error, _AHEAD):
             own, other = _apart(*(numbers[f"{name}.{label}.auc"] for name in ("teacher", REGRESSION)))
             what = f"the {label} AUC of teacher {teacher}, {own}, is below {other} of its regression on the same rows"

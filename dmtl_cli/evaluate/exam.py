@@ -165,6 +165,7 @@ class Exam:
         if bounds.rows < 1 or min(bounds[1:]) < len(users):
             number = draw_users(day)
             row_users = number.astype(np.float64) < bounds.rows * 2.0**64
+            row_users[users[np.argmin(number[users])]] = True  # a day has the metrics of rows, of however few
             clicked = np.zeros(len(day.users), np.bool_)
             clicked[day.clicked // len(day.items)] = clicked_first
             users = np.sort(users[np.lexsort((number[users], ~clicked[users]))[: bounds.users]])

@@ -109,7 +109,7 @@ def _beside(exam: Exam, observed: Observed, regression: Scores, teacher: Scores)
         one, other = (scores.exposed[label][rows] for scores in (regression, teacher))
         gain = auc_gain(observed.positive[label][rows], one, other, observed.user[rows], observed.weight[rows])
         if gain:
-            out |= {f"{REGRESSION}.{label}.auc_ahead": gain[0], f"{REGRESSION}.{label}.auc_ahead_se": gain[1]}
+            out |= {f"{REGRESSION}.{label}.auc_ahead": gain[0], f"{REGRESSION}.{label}.auc_ahead.se": gain[1]}
     return out
 
 

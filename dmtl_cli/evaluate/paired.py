@@ -58,4 +58,6 @@ def mean_error(values: Floats) -> float | None:
     there = values[~np.isnan(values)]
     if len(there) < 2:
         return None
-    return float(there.std(ddof=1) / np.sqrt(len(there))) or 1 / len(there)
+    if np.allclose(there, there[0], rtol=1e-9, atol=1e-12):  # a mean is off in its last digit
+        return 1 / len(there)
+    return float(there.std(ddof=1) / np.sqrt(len(there)))

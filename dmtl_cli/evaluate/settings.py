@@ -29,7 +29,7 @@ HISTORIES = (EASE, IALS)
 """models of the long reads of earlier days, which no config changes"""
 BESIDE = (*BASELINES, JOINT, *HISTORIES)
 """what a comparison has without being asked for"""
-FIXED = ("workspace", "seed", "threads", "device", "plain_autograd", "evaluate", "tracking")
+FIXED = ("workspace", "seed", "threads", "device", "plain_autograd", "data", "labels", "evaluate", "tracking")
 """parts of a config that say where and how all settings run and what they are measured on"""
 
 Load = Callable[[list[str]], Config]
@@ -93,7 +93,7 @@ def _shared(base: Config, config: Config) -> frozenset[str]:
     same = {name for name in Config.model_fields if getattr(base, name) == getattr(config, name)}
     same -= {name for name in ("features", "teacher") if written[0].get(name) != written[1].get(name)}
     windows = [(c.teacher.first_window_days, c.auto.budget > 0) for c in (base, config)]
-    if windows[0] != windows[1] or not {"data", "features", "labels", "profile"} <= same:
+    if windows[0] != windows[1] or not {"features", "profile"} <= same:
         return frozenset()
     if "auto" not in same:
         return frozenset({"profile"})

@@ -74,6 +74,8 @@ class Table:
     """`rows` of the base's evaluations: how many users there were, and are measured"""
     refused: dict[str, str] = field(default_factory=dict)
     """why a setting has no student, on some days or at all"""
+    on_fewer: dict[str, str] = field(default_factory=dict)
+    """of a setting whose student is not there on all measured days, on how many it is"""
     k: int = TOPK[0]
     """retrieved items of which what is printed is told"""
 
@@ -95,6 +97,9 @@ class Table:
                     found.setdefault((f"{setting}{OWN_TEACHER}", metric), []).append(value)
                 elif model in ("student", PREFERENCE, setting):
                     found.setdefault((model.replace("student", setting, 1), metric), []).append(value)
+        there = sum(any(name.startswith(("student.", f"{setting}.")) for name in metrics) for metrics in days)
+        if 0 < there < len(days):
+            self.on_fewer[setting] = f"{setting}: the mean of {there} of the {len(days)} measured days"
         for (model, metric), values in found.items():
             if ".kappa=" in metric and len(values) < len(days):
                 continue  # kappa: auto chose 0 on some day: a curve over other days than its neighbours'
@@ -228,7 +233,7 @@ class Table:
 
     def _populations(self) -> str:
         """What a reader must know before they compare two rows; empty where all rows are alike."""
-        notes = []
+        notes = [*self.on_fewer.values()]
         alone = [n for n in (*BASELINES, JOINT) if n in self.numbers]
         if PREFERENCE in self.numbers and alone:
             notes.append(f"{', '.join(alone)} did not learn what is shown: their like is {PREFERENCE}, not student")

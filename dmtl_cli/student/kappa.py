@@ -47,11 +47,12 @@ def curve(
     owner = np.repeat(np.arange(len(indptr) - 1), np.diff(indptr))
     total = np.bincount(owner, gain, len(indptr) - 1)
     side_by_side = np.concatenate(items, 1)
+    pairs, there = owner * len(side_by_side) + wanted_items, wanted_items >= 0
     out: dict[float, float] = {}
     for kappa in grid:
         whole = np.concatenate([np.float32(kappa) * users.exposure, users.preference], 1)
         top, _ = top_k(whole, side_by_side, k)
-        hit = (top[owner] == wanted_items[:, None]).any(1)
+        hit = there & np.isin(pairs, np.arange(len(top))[:, None] * len(side_by_side) + top)
         found = np.bincount(owner, gain * hit, len(total))
         out[kappa] = float((found[total > 0] / total[total > 0]).mean()) if (total > 0).any() else 0.0
     return out

@@ -23,6 +23,7 @@ from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.features.kinds import kind_of
 from dmtl_cli.data.features.layout import Encoded, FloatColumns, IdColumn
 from dmtl_cli.data.log.values.hashing import blake2b64, splitmix64
+from dmtl_cli.nn.kernels.distinct import distinct_of
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -60,15 +61,15 @@ class Conjunction(NamedTuple):
         Args:
             weights: [slots] of the conjunction.
         """
-        size = int(items.codes.max(initial=0)) + 1
-        by_value = np.zeros((len(users.count), size))  # what each user's values say together with each item's value
+        codes, place = distinct_of(items.codes)  # of a vocabulary that may be far larger
+        by_value = np.zeros((len(users.count), len(codes)))  # what each user's values say together with each of them
         owner = np.repeat(np.arange(len(users.count)), users.count)
         for value, user in zip(users.codes, owner, strict=True):
-            by_value[user] += weights.take(self.slots(np.full(size, value), np.arange(size)))
+            by_value[user] += weights.take(self.slots(np.full(len(codes), value), codes))
         by_value *= users.scale[:, None]
         for k in range(int(items.count.max(initial=0))):
             there = np.flatnonzero(items.count > k)
-            out[:, there] += by_value[:, items.codes[items.start[there] + k]] * items.scale[there]
+            out[:, there] += by_value[:, place[items.start[there] + k]] * items.scale[there]
 
 
 @dataclass(frozen=True)
