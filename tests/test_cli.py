@@ -21,8 +21,10 @@ import pytest
 import torch
 from worlds import BASE, DAYS, JSON_KEYS, Project, assert_one_line, dmtl, events, reshape
 
+from dmtl_cli.config.errors import UserError
 from dmtl_cli.data.log.values import sizes
 from dmtl_cli.nn import precision
+from dmtl_cli.runs.contents import decoding
 from dmtl_cli.synth.generate import generate
 
 STAGES = (
@@ -609,15 +611,18 @@ def test_a_workspace_that_is_a_file(fresh: Project) -> None:
     assert fresh.ws.read_text() == "in the way"
 
 
-def test_a_bug(fresh: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [RuntimeError, pl.exceptions.PanicException])
+def test_a_bug(fresh: Project, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]) -> None:
+    """A panic of polars is no Exception."""
+
     def broken(*_: object) -> None:
-        raise RuntimeError("shape mismatch\n" + "x" * 1000)
+        raise error("shape mismatch\n" + "x" * 1000)
 
     monkeypatch.setattr("dmtl_cli.stages.train_teacher.train_teacher", broken)
     file = fresh.home / "m.prom"
     ended = fresh.stage("train-teacher", 1, "--metrics-file", file)
     log = fresh.ws / "logs" / f"train-teacher-{DAYS[0]}.jsonl"
-    assert ended.code == 70 and "bug: RuntimeError: shape mismatch" in ended.err and str(log) in ended.err
+    assert ended.code == 70 and f"bug: {error.__name__}: shape mismatch" in ended.err and str(log) in ended.err
     assert "in broken" in log.read_text() and "Traceback" in log.read_text()
     numbers = [line for line in file.read_text().splitlines() if not line.startswith("#")]
     assert numbers == ['dmtl_exit_code{command="train-teacher"} 70.0']
@@ -625,6 +630,15 @@ def test_a_bug(fresh: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     ended = fresh.call("check", "--day", DAYS[0])
     assert ended.code == 70
     assert "Traceback" in next(fresh.home.glob("dmtl-bug-*.jsonl")).read_text()
+
+
+def test_a_published_file_that_makes_a_library_panic_is_damaged(tmp_path: Path) -> None:
+    said = "users: not what a stage writes: PanicException: bytes"
+    with pytest.raises(UserError, match=said) as e, decoding(tmp_path / "users"):
+        raise pl.exceptions.PanicException("bytes")
+    assert e.value.code == 65
+    with pytest.raises(KeyboardInterrupt), decoding(tmp_path / "users"):
+        raise KeyboardInterrupt
 
 
 def test_a_metrics_file_that_cannot_be_written(fresh: Project) -> None:

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 import typer
 
 from dmtl_cli.cli import colours, signals
-from dmtl_cli.config.errors import Exit, NotDue, UserError
+from dmtl_cli.config.errors import ENDING, Exit, NotDue, UserError
 from dmtl_cli.config.extras import install
 from dmtl_cli.runs.progress import RunLog
 
@@ -63,7 +63,7 @@ def outcome(work: Callable[[], None], log: RunLog) -> tuple[int, str]:
         return _refused(e, log)
     except KeyboardInterrupt as e:
         return _stopped(e.number if isinstance(e, signals.Stopped) else signal.SIGINT, log)
-    except typer.Exit:
+    except (typer.Exit, *ENDING):
         raise
     except BrokenPipeError:
         _drop_stdout()
@@ -73,7 +73,7 @@ def outcome(work: Callable[[], None], log: RunLog) -> tuple[int, str]:
         _drop_stdout()
         what = f"cannot read or write {e.filename or 'stdout or a file'}: {e.strerror or e}"
         return int(Exit.IO), UserError(what, "check the disk, run it again").line()
-    except Exception as e:
+    except BaseException as e:
         if isinstance(e, ModuleNotFoundError) and (hint := install((e.name or "").partition(".")[0])):
             return _refused(UserError(f"{e.name} is not installed", hint, Exit.NO_DEVICE), log)
         where = _note(log, "bug", traceback=traceback.format_exc())

@@ -9,6 +9,9 @@ from itertools import islice
 
 from dmtl_cli.config.secrets import masked
 
+ENDING = (KeyboardInterrupt, SystemExit, GeneratorExit)
+"""what ends a process, and is no Exception. A library's panic, as of polars over damaged bytes, is none either, but an
+error as any other"""
 _MOST = 10_000
 """characters of a message that are kept, for the log"""
 _SOME = 2

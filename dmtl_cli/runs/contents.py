@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from dmtl_cli.config.errors import Exit, UserError
+from dmtl_cli.config.errors import ENDING, Exit, UserError
 from dmtl_cli.config.tasks import CLICK, READ
 
 AGAIN = "remove that run's folder, then run the stage that wrote it again"
@@ -27,13 +27,13 @@ def decoding(path: Path) -> Iterator[None]:
     """Around reading a published file: UserError 65 for what is missing or makes no sense, 74 for a disk's errors."""
     try:
         yield
-    except (UserError, MemoryError):
+    except (UserError, MemoryError, *ENDING):
         raise
     except OSError as error:
         if error.errno is None or isinstance(error, FileNotFoundError):  # libraries raise it for bad content too
             raise _senseless(path, error) from error
         raise UserError(f"cannot read {path}: {error.strerror}", code=Exit.IO) from error
-    except Exception as error:
+    except BaseException as error:
         raise _senseless(path, error) from error
 
 
@@ -47,7 +47,7 @@ def there(read: Callable[[], T | None]) -> T | None:
         return None
 
 
-def _senseless(path: Path, error: Exception) -> UserError:
+def _senseless(path: Path, error: BaseException) -> UserError:
     said = " ".join(str(error).split())[:120]
     return UserError(f"{path}: not what a stage writes: {type(error).__name__}: {said}", AGAIN)
 
