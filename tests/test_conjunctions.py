@@ -398,15 +398,3 @@ def test_reads_begin_at_what_clicks_say(tmp_path: Path) -> None:
         np.corrcoef(row, taste[users[k]][items])[0, 1] for k, row in enumerate(on_day.catalogue("ctcvr", np.arange(30)))
     ]
     assert np.mean(liked) > 0.6
-
-
-def test_rows_that_windows_have_in_common_are_no_evidence_twice(tmp_path: Path) -> None:
-    day, _ = write_log(tmp_path, 1_000, 23, 0.0)
-    encoder = Encoder(FEATURES).grow([day])
-    known = {}
-    for adds_up in (True, False):
-        model, once = learned(day, encoder), learned(day, encoder)
-        regression.learn([model], encoder, tables_of(encoder, day), [all_rows(day)], adds_up=adds_up)
-        name = next(iter(once.excesses))
-        known[adds_up] = model.excesses[name]["ctr"].variance / once.excesses[name]["ctr"].variance
-    assert known[True] == pytest.approx(1 + MEMORY**2, rel=0.1) and known[False] == pytest.approx(1, rel=0.1)

@@ -349,6 +349,18 @@ def test_a_teacher_has_its_regression_beside_it_warm_from_the_day_before(bad: Pr
     assert "held_out.regression.ctcvr.auc" in made["metrics"]
 
 
+def test_a_row_of_a_window_counts_once(bad: Project, world: Path, tmp_path: Path) -> None:
+    """A teacher that learns two days again knows the first of them by the regression that it goes on from, and by the
+    calibration."""
+    project = Project.create(tmp_path, world / "log", config=bad.config)
+    shutil.copytree(bad.ws / "teacher" / f"day={DAYS[0]}", project.ws / "teacher" / f"day={DAYS[0]}")
+    made = [project.done("train-teacher", 2, teacher__window_days=days) for days in (2, 1)]
+    two, one = (Path(each["path"]) / "regression" / "weights.safetensors" for each in made)
+    assert two.read_bytes() == one.read_bytes()
+    assert made[0]["rows"]["learned"] > 1.8 * made[1]["rows"]["learned"]
+    assert made[0]["rows"]["held_out"] == made[1]["rows"]["held_out"] > 0
+
+
 def test_a_teacher_below_its_regression_is_told_and_status_repeats_it(bad: Project, tmp_path: Path) -> None:
     made = bad.done("evaluate", 3)
     found = made["metrics"]

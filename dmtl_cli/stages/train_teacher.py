@@ -79,7 +79,7 @@ def _learn(
     learner, start = _learner(run, day, encoder, before)
     rng = run.rng("teacher", day)
     logged, offered = sum(map(len, read)), rows_per_epoch(read, config)
-    learning = Window(read, threshold, HoldOut.of(run.config, logged))
+    learning = Window(read, threshold, HoldOut.of(run.config, logged), before[1].day if before else None)
     batcher = learner.batcher(run, read, rng, by="rows", event_features=False, context_dropout=config.context_dropout)
 
     def batches() -> Iterator[Batch[TeacherLabels[Tensor]]]:

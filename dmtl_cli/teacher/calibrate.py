@@ -100,9 +100,9 @@ def _regressions(
         models = [
             Regression.read(warm, tasks, context=x) if warm else Regression.new(tasks, context=x) for x in contexts
         ]
-        rows = window.rows(run.config.teacher, run.rng("regression", publication.day))
-        items, again = max(len(day.items) for day in window.days), bool(warm) and len(window.days) > 1
-        learn(models, trained.encoder, trained.tables, rows, items, adds_up=not again)
+        rows_of = window.new_rows if warm else window.rows
+        rows = rows_of(run.config.teacher, run.rng("regression", publication.day))
+        learn(models, trained.encoder, trained.tables, rows, max(len(day.items) for day in window.days))
         for model in models:
             model.write(publication.path / FOLDER)
         held_out = [model.held_out(trained.encoder, trained.tables, window) for model in models]

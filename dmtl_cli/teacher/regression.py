@@ -230,16 +230,12 @@ def learn(
     tables: Tables,
     rows: Iterable[TeacherRows],
     items: int | None = None,
-    *,
-    adds_up: bool = True,
 ) -> None:
     """Learns rows over the encoded users and items of their days, in place. The first of them may choose conjunctions,
     and are learned anew with these.
 
     Args:
         items: of the largest day; default as many as in the tables, where these are of one day.
-        adds_up: whether what these rows tell of conjunctions is added to what the days before told; not where those
-            days are among them.
         models: which read the same but for what changes with the event, the one without that last. A search begins
             where the one before ended: the first one's way is most of the others'.
     """
@@ -250,7 +246,7 @@ def learn(
         before = [(_copied(model.weights), _copied(model.precision)) for model in models] if chooses else []
         whole = _learn_batch(models, encoder, tables, batch)
         paired = paired_values(encoder, tables, batch) if chooses else None
-        if paired and _conjoin(models, before, whole, paired, batch.labels, items or len(tables.items), adds_up):
+        if paired and _conjoin(models, before, whole, paired, batch.labels, items or len(tables.items)):
             _learn_batch(models, encoder, tables, batch)
     for model in models:
         model.weigh()
@@ -284,7 +280,6 @@ def _conjoin(
     paired: Paired,
     labels: TeacherLabels[Array],
     items: int,
-    adds_up: bool,
 ) -> bool:
     """Lets models that have learned some rows go back to before them, with the conjunctions that these rows and the
     days before choose, if any.
@@ -296,7 +291,7 @@ def _conjoin(
     """
     model, had = models[-1], models[-1].conjunctions
     today = excesses(paired, _residuals(model, rows, labels), items, had)
-    found = with_earlier(today, model.excesses if adds_up else {}, paired, MEMORY)
+    found = with_earlier(today, model.excesses, paired, MEMORY)
     new = tuple(chosen(paired, sure(paired, {name: found[name] for name in today}), had))
     names = {(c.user, c.item) for c in new}
     priors: dict[str, tuple[float, ...]] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -62,14 +63,20 @@ class Window:
     threshold: float | None
     """seconds of a long read"""
     hold_out: HoldOut
+    known: dt.date | None = None
+    """day of the teacher before: what adds up day by day knows of it and of the days before already"""
 
     def rows(self, config: Teacher, rng: np.random.Generator) -> Iterator[TeacherRows]:
         """The rows of one epoch (`teacher_rows`)."""
         return teacher_rows(self.days, self.threshold, config, self.hold_out.kept, rng)
 
+    def new_rows(self, config: Teacher, rng: np.random.Generator) -> Iterator[TeacherRows]:
+        """`rows` of the days after `known`."""
+        return teacher_rows(self.days, self.threshold, config, self.hold_out.kept, rng, self.known)
+
     def held_out(self, day: Day) -> Iterator[TeacherRows]:
-        """The held-out exposures of one of the days, block by block."""
-        for block in day.blocks():
+        """The held-out exposures of one of the days, block by block; none up to `known`, as calibration adds up too."""
+        for block in day.blocks() if self.known is None or day.day > self.known else ():
             yield labelled(block, self.threshold).take(np.flatnonzero(self.hold_out.held(day, block)))
 
 
@@ -81,7 +88,12 @@ def rows_per_epoch(days: Sequence[Day], config: Teacher) -> int:
 
 
 def teacher_rows(
-    days: Sequence[Day], threshold: float | None, config: Teacher, kept: Kept, rng: np.random.Generator
+    days: Sequence[Day],
+    threshold: float | None,
+    config: Teacher,
+    kept: Kept,
+    rng: np.random.Generator,
+    after: dt.date | None = None,
 ) -> Iterator[TeacherRows]:
     """The rows of one epoch, day after day; row numbers are offset by the tables of the days before.
 
@@ -94,8 +106,11 @@ def teacher_rows(
 
     Args:
         kept: which events are learned; the others are as if they were not in the log.
+        after: the last day whose rows are left out.
     """
     for day, users, items in begins(days):
+        if after is not None and day.day <= after:
+            continue
         negatives = Negatives(day, config.alpha)
         for block in day.blocks(rng, by_user=config.user_rows > 1):
             keep = kept(day, block)
