@@ -194,6 +194,15 @@ def test_it_begins_on_any_day_of_a_chain(tmp_path: Path) -> None:
     assert exported(project, 2).kappa == 1
 
 
+@pytest.mark.parametrize("age", [0, 1, 2])
+def test_a_chain_begins_with_the_days_of_its_teacher_and_those_since(tmp_path: Path, age: int) -> None:
+    project = a_project(tmp_path, a_log(tmp_path / "log", 4), exposure={"kappa": 1, "epochs": 1})
+    project.config["teacher"] |= {"first_window_days": 2}
+    project.config["student"]["distill"] |= {"min_age_days": age}
+    project.write()
+    assert project.done("train-student", 4)["metrics"]["exposure.rows"] == (2 + age) * 2_000
+
+
 # -- the loss ----------------------------------------------------------------------------------------------------------
 
 
