@@ -175,7 +175,7 @@ def test_beside_it_learns_what_one_thread_learns(
         made, threads = trained(copied(chain, tmp_path / f"two-{k}"), threads=2)
         assert threads == {"preference MainThread", "exposure beside"}
         found.append(made)
-    monkeypatch.setattr("dmtl_cli.stages.train_student.thread_is_free", lambda *_: False)
+    monkeypatch.setattr("dmtl_cli.student.exposure_training.thread_is_free", lambda *_: False)
     in_turn, threads = trained(copied(chain, tmp_path / "turn"), threads=2)
     assert threads == {"preference MainThread", "exposure MainThread"}
     assert found[0] == found[1] and all(parts(found[0]))

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 
 from dmtl_cli.data.days import Days
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.log.checked.day import Day
 from dmtl_cli.data.rows import begins
-from dmtl_cli.nn.batches import Batcher
-from dmtl_cli.nn.beside import Beside, thread_is_free
 from dmtl_cli.nn.doubts import few_steps
 from dmtl_cli.nn.fit import train
 from dmtl_cli.nn.gates import Start, not_finite
@@ -24,16 +21,16 @@ from dmtl_cli.nn.learner import Learner, grown_encoder
 from dmtl_cli.nn.precision import refuse_precision
 from dmtl_cli.nn.resume import Checkpoints
 from dmtl_cli.runs.artifact import Publication
-from dmtl_cli.runs.gates import Measure
 from dmtl_cli.runs.run import Draft, Parent, Result, Run, distinct
 from dmtl_cli.scores.gates import refuse_broken
 from dmtl_cli.scores.reader import Reader
 from dmtl_cli.stages.export import export
-from dmtl_cli.student.build import EXPOSURE, build_exposure, build_student
+from dmtl_cli.student.build import EXPOSURE, build_student
 from dmtl_cli.student.doubts import far_from_teacher
 from dmtl_cli.student.dssm import DSSM
 from dmtl_cli.student.exportable import refuse_unexportable
-from dmtl_cli.student.exposure import PASSES, ExposureLoss, ShownBatch, shown_batches, wants_more
+from dmtl_cli.student.exposure import PASSES
+from dmtl_cli.student.exposure_training import ExposureTraining
 from dmtl_cli.student.hard import log_q
 from dmtl_cli.student.labels import StudentBatch
 from dmtl_cli.student.loss import StudentLoss, freshness, popularity_strata
@@ -159,7 +156,8 @@ def _learn(
         "preference", {"model": learner, "agreement": loss.agreement, "distance": loss.distance}, rng
     )
     chooses = source.as_near_as_can_be and config.exposure.epochs is None
-    with _exposure(run, day, log, shown, read, encoder, before, publication, checkpoints, chooses=chooses) as beside:
+    exposure = ExposureTraining(run, day, log, shown, encoder, before, publication, chooses)
+    with exposure.beside(read, checkpoints) as beside:
         more = partial(_more, run, source, loss, offered)
         name = f"student {day}"
         _, learned = train(run, name, [learner], lambda: beside.while_well(batches()), loss, offered, course, more)
@@ -214,101 +212,6 @@ def _learner(
     else:
         learner.model.soft_bias.data.fill_(initial_bias(streams, run.rng("student", day, "prior")))
     return learner
-
-
-_Exposed = tuple[dict[str, float], list[Measure]]
-"""numbers of the exposure block, and how far it moved"""
-
-
-def _exposure(
-    run: Run,
-    day: dt.date,
-    log: Days,
-    shown: Sequence[dt.date],
-    read: Mapping[dt.date, Day],
-    encoder: Encoder,
-    before: Parent | None,
-    to: Publication,
-    checkpoints: Checkpoints,
-    *,
-    chooses: bool,
-) -> Beside[_Exposed]:
-    """The training of the exposure block: beside the preference where a thread is free, else after it. Beside it has
-    checkpoints of its own, as neither training waits for the other.
-
-    Args:
-        shown: days whose exposures it learns, one after the other; none: there is no block.
-        read: days that are read already. Others are read after the preference is trained, when its batches are gone.
-        encoder: the preference's.
-        chooses: whether the log decides how often it learns them.
-    """
-    now = bool(shown) and thread_is_free(run.ranks, run.device) and read.keys() >= set(shown)
-    # built here, as it draws from torch's generator
-    learner = _exposure_learner(run, day, encoder, before) if now else None
-    own = Checkpoints(run, to, EXPOSURE) if now else checkpoints
-
-    def learn(beside: Beside[_Exposed]) -> _Exposed:
-        if not shown:
-            return {}, []
-        days = (read[d] if d in read else log.read(d, to.tmp, run.ranks) for d in shown)
-        block = learner or _exposure_learner(run, day, encoder, before)
-        return _learn_exposure(run, day, days, block, to, own, beside, chooses=chooses)
-
-    return Beside(learn, now=now)
-
-
-def _exposure_learner(run: Run, day: dt.date, encoder: Encoder, before: Parent | None) -> Learner[DSSM]:
-    """The exposure block before training. Its generators and weights are its own, so that the preference is the same
-    with and without it."""
-    run.seed_torch("student", day, EXPOSURE)
-    config, whole = run.config.student.exposure_block, run.config.student
-    learner = Learner.build(run, config, encoder, partial(build_exposure, encoder, whole))
-    if before and (before[0] / EXPOSURE).is_dir():  # without one it starts anew
-        learner.warm_start(before[0] / EXPOSURE)
-    return learner
-
-
-def _learn_exposure(
-    run: Run,
-    day: dt.date,
-    days: Iterable[Day],
-    learner: Learner[DSSM],
-    to: Publication,
-    checkpoints: Checkpoints,
-    beside: Beside[_Exposed],
-    *,
-    chooses: bool,
-) -> _Exposed:
-    """Trains and writes the exposure block, while it is wanted.
-
-    Args:
-        days: whose exposures it learns, one after the other.
-        chooses: whether the log decides how often.
-    """
-    config, rng = run.config.student.exposure_block, run.rng("student", day, EXPOSURE)
-    course = checkpoints.course(EXPOSURE, {"model": learner}, rng)
-    start, learned, shown_rows = Start.of(learner), dict[str, float](), 0
-    for shown in days:
-        batcher, n = learner.batcher(run, [shown], rng, by="sides", event_features=True), config.exposure.negatives
-        loss = ExposureLoss(learner.model, config, shown, run.ranks, plain=run.config.plain_autograd)
-        rows = config.rows_a_step(len(shown))
-        name = f"student {day}, {EXPOSURE}s of {shown.day}"
-        batches = partial(_wanted_batches, beside, shown, n, rows, batcher, rng)
-        offered = len(shown) + n * -(-len(shown) // rows)
-        more = [partial(wants_more, -(-len(shown) // rows))] if chooses else []
-        _, learned = train(run, name, [learner], batches, loss, offered, course, *more)
-        shown_rows += len(shown)
-    learned |= {"rows": float(shown_rows)}
-    moved = start.moved(learner, f"student.moved.{EXPOSURE}") if learned.get("rows") else []
-    (to.path / EXPOSURE).mkdir(exist_ok=True)
-    sizes = learner.save(run, to.path / EXPOSURE, to.path.parent)
-    return {f"{EXPOSURE}.{name}": value for name, value in (sizes | learned).items()}, moved
-
-
-def _wanted_batches(
-    beside: Beside[_Exposed], day: Day, negatives: int, rows: int, batcher: Batcher, rng: np.random.Generator
-) -> Iterator[ShownBatch]:
-    return beside.while_wanted(shown_batches(day, negatives, rows, batcher, rng))
 
 
 def _loss(
