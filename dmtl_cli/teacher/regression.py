@@ -92,7 +92,7 @@ class Regression:
     priors: dict[str, tuple[float, ...]] = field(default_factory=dict)
     """by label the precision that the weights of each conjunction have before the first row, of `ctX` around `ctr`'s"""
     excesses: Excesses = field(default_factory=dict)
-    """what the days so far tell of conjunctions that there are not"""
+    """what the days so far tell of conjunctions that there are not; the model without context has it for both"""
 
     @staticmethod
     def new(
@@ -298,8 +298,9 @@ def _conjoin(
     for label in model.weights:  # of ctX around what ctr says: no looser than ctr's own
         own, of_clicks = ([found[c.user, c.item][k].precision for c in new] for k in (label, CLICK))
         priors[label] = tuple(map(max, own, of_clicks))
+    left = {name: x for name, x in found.items() if name not in names}
     for each, (weights, precision) in zip(models, before, strict=True):
-        each.excesses = {name: x for name, x in found.items() if name not in names}
+        each.excesses = left if each is model else {}
         if new:
             each.weights, each.precision = weights, precision
             each.begin(new, priors)
