@@ -17,7 +17,7 @@ from dmtl_cli.data.log.checked.day import ID
 from dmtl_cli.runs.keyed import KEY
 from dmtl_cli.serving import Export
 from dmtl_cli.serving import index as faiss_index
-from dmtl_cli.serving.answers import Answers, Users
+from dmtl_cli.serving.answers import Answers, Refused, Users
 from dmtl_cli.serving.attributes import Attributes
 from dmtl_cli.serving.batch import read_users, recommend_to
 from dmtl_cli.serving.requests import Recommend
@@ -182,6 +182,37 @@ def test_files_of_users_that_are_refused(
     with pytest.raises(UserError, match=said) as e:
         recommend_to(export, read_users(tmp_path / name, export.user_ids, features), tmp_path / "out.parquet", 3)
     assert e.value.code == code and not (tmp_path / "out.parquet").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "is_four"),
+    [("4", True), ("+4", True), ("0" * 30 + "4", True), ("-4", False)]
+    + [(text, None) for text in ("0_4", " 4", "4 ", "٤", "4.0", "--4", "+", "four")],
+)
+def test_an_id_is_read_alike_over_http_as_an_option_and_in_a_file(
+    runs: dict[str, Path], tmp_path: Path, text: str, is_four: bool | None
+) -> None:
+    """By the table of ids in docs/export.md. None: it is no integer, and refused."""
+    export = Export.open(runs["float32"])
+    answers = Answers(export, dt.date(2026, 1, 1), "r", Users(export), Attributes(export.items[0]))
+    (tmp_path / "ids.txt").write_text(f"2\n{text}\n")
+    if is_four is None:
+        with pytest.raises(Refused, match="user: expected integers as text") as over_http:
+            answers.recommend(Recommend(user=text))
+        with pytest.raises(UserError, match="--user: expected integers as text") as as_option:
+            export.served(text)
+        with pytest.raises(UserError, match="row 2: expected a user id"):
+            read_users(tmp_path / "ids.txt", export.user_ids, [])
+        assert (over_http.value.status, as_option.value.code) == (400, Exit.USAGE)
+        return
+    assert export.served(text)["user_id"].to_list() == [4] * is_four
+    assert answers.recommend(Recommend(users=[text]))["results"][0]["known"] is is_four
+    assert read_users(tmp_path / "ids.txt", export.user_ids, [])["user_id"].sort().to_list() == sorted([2, int(text)])
+
+
+def test_a_space_is_part_of_an_id(tmp_path: Path) -> None:
+    (tmp_path / "ids.txt").write_bytes(b" a\r\na \n\n  \nb c\na")
+    assert read_users(tmp_path / "ids.txt", pl.String(), [])["user_id"].to_list() == [" a", "a", "a ", "b c"]
 
 
 def test_without_the_library_an_index_is_passed_over(runs: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ from dmtl_cli.config.errors import UserError
 from dmtl_cli.serving.attributes import Attributes
 from dmtl_cli.serving.export import Export, raw_features
 from dmtl_cli.serving.given import frame_of, of_somebody_new
+from dmtl_cli.serving.ids import typed_ids
 from dmtl_cli.serving.places import Places
 from dmtl_cli.serving.requests import Recommend, Row, Vectors
 from dmtl_cli.serving.search import Floats, Ints, Pairs
@@ -166,18 +167,12 @@ def _some(frame: pl.DataFrame, rows: Ints) -> pl.DataFrame:
     return frame[int(rows[0]) : int(rows[0]) + 1] if len(rows) == 1 else frame[rows]
 
 
-def _ids(ids: list[str], kind: Any, where: str) -> pl.Series:
-    """Ids, given as text, in the type of the log; null where an int64 cannot be so large. Raises Refused 400."""
-    if kind == pl.String:
-        try:
-            return pl.Series(ids, dtype=pl.String)
-        except UnicodeEncodeError:
-            raise Refused(400, f"{where}: text with half of a surrogate pair, which UTF-8 cannot write") from None
-    wrong = next((text for text in ids if not (text.isascii() and text.removeprefix("-").isdigit())), None)
-    if wrong is not None:
-        raise Refused(400, f"{where}: expected integers as text, got {wrong[:40]!r}")
-    numbers = [int(text) if len(text) < 21 else 2**63 for text in ids]
-    return pl.Series([n if -(2**63) <= n < 2**63 else None for n in numbers], dtype=pl.Int64)
+def _ids(ids: list[str], kind: pl.DataType, where: str) -> pl.Series:
+    """As `typed_ids`. Raises Refused 400."""
+    try:
+        return typed_ids(ids, kind)
+    except ValueError as e:
+        raise Refused(400, f"{where}: {e}") from None
 
 
 def _said(e: UserError) -> str:

@@ -18,6 +18,7 @@ from dmtl_cli.data.log.values.column_types import words_of
 from dmtl_cli.runs.disk import creating, reading, sync_dir
 from dmtl_cli.runs.keyed import with_key
 from dmtl_cli.serving.export import Export, raw_features
+from dmtl_cli.serving.ids import integers
 
 SLICE = 4_096  # users in memory at a time, and in a row group of the table
 _ID, _ROW = "user_id", "row"
@@ -76,8 +77,8 @@ def _read(file: Path) -> pl.DataFrame:
             return pl.read_parquet(file)
         if file.suffix == ".csv":
             return _csv(file)
-        lines = (line.strip() for line in raw.decode("utf-8-sig").split("\n"))
-        return pl.DataFrame({_ID: [line for line in lines if line]}, schema={_ID: pl.String})
+        lines = (line.removesuffix("\r") for line in raw.decode("utf-8-sig").split("\n"))
+        return pl.DataFrame({_ID: [line for line in lines if line.strip()]}, schema={_ID: pl.String})
     except (pl.exceptions.PolarsError, OSError, UnicodeDecodeError) as error:
         said = " ".join(str(error).split())[:120]
         raise UserError(
@@ -102,8 +103,7 @@ def _as_ids(file: Path, ids: pl.Series, kind: pl.DataType, nulls: bool) -> pl.Se
     elif kind == pl.String:
         found = ids.cast(pl.String) if ids.dtype.is_integer() or ids.dtype in (pl.Categorical, pl.Enum) else None
     elif ids.dtype == pl.String:
-        whole = ids.str.contains(r"^[+-]?\d+$")
-        found = pl.select(pl.when(whole).then(ids.str.to_integer(strict=False))).to_series()
+        found = integers(ids)
     else:
         found = ids.cast(kind, strict=False) if ids.dtype.is_integer() else None
     if found is None:

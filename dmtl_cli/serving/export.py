@@ -16,6 +16,7 @@ from dmtl_cli.data.features.layout import Encoded
 from dmtl_cli.runs.contents import decoding, read_json
 from dmtl_cli.serving.files import ITEMS, StoredUsers, clicked_of, input_names, open_tower, read_items, read_users
 from dmtl_cli.serving.given import Values, frame_of, of_somebody_new
+from dmtl_cli.serving.ids import typed_ids
 from dmtl_cli.serving.index import Index
 from dmtl_cli.serving.opening import UNSEEN, check_described, check_files, find, key_of
 from dmtl_cli.serving.places import Places
@@ -367,15 +368,11 @@ class Export:
     def served(self, user: str) -> pl.DataFrame:
         """The row of `users` of a user, none of who is not there. Raises UserError 2: the id is not of the log's
         type."""
-        users = self.stored_users
-        wanted: int | str = user
-        if self.user_ids == pl.Int64:
-            try:
-                wanted = int(user)
-            except ValueError:
-                raise UserError(f"--user: expected an integer id, got {user!r}", code=Exit.USAGE) from None
-        fits = isinstance(wanted, str) or -(2**63) <= wanted < 2**63
-        return users.among(pl.Series([wanted] if fits else [], dtype=self.user_ids))
+        try:
+            ids = typed_ids([user], self.user_ids)
+        except ValueError as e:
+            raise UserError(f"--user: {e}", code=Exit.USAGE) from None
+        return self.stored_users.among(ids)
 
 
 def raw_features(users: pl.DataFrame) -> pl.DataFrame:
