@@ -162,12 +162,7 @@ def test_a_batch_by_some_features_is_what_http_answers(runs: dict[str, Path], tm
         ("huge.txt", f"{2**63}\n", Exit.DATA, "row 1"),
         ("other.csv", "id\n2\n", Exit.DATA, "no column user_id"),
         ("null.csv", "user_id,other\n2,1\n,1\n", Exit.DATA, "row 2: expected a user id"),
-        (
-            "type.csv",
-            "user_id,taste\n2,x\n",
-            Exit.DATA,
-            "feature taste: expected lists of double, as the export has it, got text",
-        ),
+        ("type.csv", "user_id,taste\n2,x\n", Exit.DATA, "feature taste: expected a list of 3 numbers, got text"),
         ("bad.parquet", "PAR1", Exit.DATA, "bad.parquet"),
         ("nobody.txt", "999999\n", Exit.NO_INPUT, "none of 1 users"),
     ],

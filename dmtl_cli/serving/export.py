@@ -165,7 +165,7 @@ class Export:
         """Raw features of the served users by feature name, in the order of `users`."""
         return raw_features(self.users)
 
-    def vectors(self, frame: pl.DataFrame, side: str) -> Floats:
+    def vectors(self, frame: pl.DataFrame, side: str, given: pl.DataFrame | None = None) -> Floats:
         """Raw features of N users or items (columns by feature name) -> [N, d] through the ONNX tower.
 
         They need not have been there when the student learned: an unknown id is out of vocabulary, and the other
@@ -173,6 +173,7 @@ class Export:
 
         Args:
             side: user or item.
+            given: [N] values in place of those of `frame`, where they are not null.
 
         Raises:
             UserError: 65 a feature of the side has no column; the column of an unknown value has a null; a vector
@@ -182,7 +183,7 @@ class Export:
         if missing:
             what = f"vectors of {side}s: no column {', '.join(missing)} among {', '.join(frame.columns[:12])}"
             raise UserError(what, "give every feature a column by its name; null where it is not known")
-        return self._run(self.encoder.encode(frame, side), side)
+        return self._run(self.encoder.encode(frame, side, given=given), side)
 
     def _run(self, encoded: Encoded, side: str) -> Floats:
         names = input_names(self.encoder.layout(side))
@@ -242,13 +243,14 @@ class Export:
         frame: pl.DataFrame,
         k: int,
         *,
+        given: pl.DataFrame | None = None,
         exclude: pl.Series | None = None,
         among: npt.NDArray[np.bool_] | None = None,
     ) -> pl.DataFrame:
         """The k best items of users given by their raw features, known or not: what one user, a batch and a server get.
 
         Args:
-            frame: [n] raw features, columns by feature name, as `vectors` takes them.
+            frame, given: [n] raw features, columns by feature name, as `vectors` takes them.
             exclude: [n] lists of item ids that a user must not get, or null.
             among: [I] whether an item of `items` may be given at all.
 
@@ -260,7 +262,7 @@ class Export:
         Raises:
             UserError: 65 as `vectors`; the files make no sense.
         """
-        users = self.vectors(frame, "user")
+        users = self.vectors(frame, "user", given)
         rows, dots = self.search(users, k, exclude=exclude, among=among)
         ids = self.items[0]
         owner, place = np.nonzero(rows >= 0)
