@@ -95,6 +95,25 @@ def test_a_batch_is_one_after_the_other(runs: dict[str, Path], name: str, tmp_pa
     assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
 
 
+@pytest.mark.parametrize("name", ["float32", "hnsw"])
+def test_what_many_users_must_not_get_is_looked_up_at_once(
+    runs: dict[str, Path], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export = Export.open(runs[name])
+    answers = Answers(export, dt.date(2026, 1, 1), "r", Users(export), Attributes(export.items[0]))
+    users = export.users["user_id"].cast(pl.String).to_list()
+    all_of_them = answers.recommend(Recommend(users=users, k=60))["results"]
+    find, looked = export.item_rows, []
+    monkeypatch.setattr(export, "item_rows", lambda ids: looked.append(len(ids)) or find(ids))
+    left = answers.recommend(Recommend(users=users, k=30, exclude_seen=True, exclude=["5", "5", "60", "999"]))
+    assert len(looked) == 2
+    seen = export.users["seen_items"].to_list()
+    for whole, mine, had in zip(all_of_them, left["results"], seen, strict=True):
+        barred = {"5", "60", *map(str, had or ())}
+        expected = [item["item_id"] for item in whole["items"] if item["item_id"] not in barred][:30]
+        assert [item["item_id"] for item in mine["items"]] == expected
+
+
 def test_a_batch_of_users_nobody_knows(runs: dict[str, Path], tmp_path: Path) -> None:
     """Known ones are served as the export has them where the file says nothing."""
     export = Export.open(runs["float32"])

@@ -290,7 +290,8 @@ class Export:
         users: Floats,
         k: int,
         *,
-        exclude: pl.Series | Pairs | None = None,
+        exclude: pl.Series | None = None,
+        without: Ints | None = None,
         among: npt.NDArray[np.bool_] | None = None,
     ) -> tuple[Ints, Floats]:
         """Rows of `items` [n, k] and dot products [n, k] of vectors of users [n, d], best first, ties by row; -1 and
@@ -300,33 +301,39 @@ class Export:
         With `among`, or where many are excluded, all items are compared.
 
         Args:
-            exclude: as of `recommend_rows`, or rows of users and of `items`.
+            exclude: as of `recommend_rows`.
+            without: rows of `items` that no user must get.
             among: as of `recommend_rows`.
         """
         items = self.items[1]
+        without = np.zeros(0, np.int64) if without is None else without
         barred = self._barred(exclude) if exclude is not None else None
-        most = int(np.bincount(barred.user).max(initial=0)) if barred is not None else 0
+        most = len(without) + (int(np.bincount(barred.user).max(initial=0)) if barred is not None else 0)
         if among is not None or self._index is None or k + most > _FETCHED:
+            if len(without):
+                among = np.ones(len(items), np.bool_) if among is None else among.copy()
+                among[without] = False
             with decoding(self.folder / MAPPED):
                 return top_k(users, items, k, barred, among)
         k = min(k, len(items))
         rows, dots = self._index.search(users, min(k + most, len(items)))
-        if barred is not None:
-            keys = barred.user * len(items) + barred.item
-            out = np.isin(np.arange(len(users))[:, None] * len(items) + rows, keys) & (rows >= 0)
+        if most:
+            out = np.isin(rows, without)
+            if barred is not None:
+                keys = barred.user * len(items) + barred.item
+                out |= np.isin(np.arange(len(users))[:, None] * len(items) + rows, keys) & (rows >= 0)
             rows, dots = np.where(out, -1, rows), np.where(out, np.float32(-np.inf), dots)
             order = np.argsort(rows < 0, axis=1, kind="stable")
             rows, dots = np.take_along_axis(rows, order, 1), np.take_along_axis(dots, order, 1)
         return rows[:, :k], dots[:, :k]
 
-    def _barred(self, exclude: pl.Series | Pairs) -> Pairs:
+    def _barred(self, exclude: pl.Series) -> Pairs:
         """Users' rows and the rows of the items that they exclude; ids that are no item are left out."""
-        if isinstance(exclude, Pairs):
-            return exclude
-        lists = pl.DataFrame({"user": np.arange(len(exclude)), "id": exclude.cast(pl.List(self._ids("item")))})
-        pairs = lists.filter(pl.col("id").list.len() > 0).explode("id")
-        found = self.item_rows(pairs["id"])
-        return Pairs(pairs["user"].to_numpy()[found >= 0], found[found >= 0])
+        lists = exclude.cast(pl.List(self._ids("item")))
+        lengths = lists.list.len().fill_null(0)
+        found = self.item_rows(lists.filter(lengths > 0).explode())
+        users = np.repeat(np.arange(len(lists)), lengths.to_numpy())
+        return Pairs(users[found >= 0], found[found >= 0])
 
     def item_rows(self, ids: pl.Series) -> Ints:
         """[n] where in `items` some ids are; -1 where they are not."""
