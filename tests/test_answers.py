@@ -20,6 +20,7 @@ from dmtl_cli.serving import index as faiss_index
 from dmtl_cli.serving.answers import Answers, Refused, Users
 from dmtl_cli.serving.attributes import Attributes
 from dmtl_cli.serving.batch import read_users, recommend_to
+from dmtl_cli.serving.files import read_users as read_stored
 from dmtl_cli.serving.requests import Recommend
 from dmtl_cli.serving.search import top_k
 
@@ -112,6 +113,15 @@ def test_what_many_users_must_not_get_is_looked_up_at_once(
         barred = {"5", "60", *map(str, had or ())}
         expected = [item["item_id"] for item in whole["items"] if item["item_id"] not in barred][:30]
         assert [item["item_id"] for item in mine["items"]] == expected
+
+
+def test_users_are_in_memory_once(runs: dict[str, Path], tmp_path: Path) -> None:
+    export = Export.open(runs["float32"])
+    export.users.write_parquet(tmp_path / "users.parquet", row_group_size=8)
+    assert pl.read_parquet(tmp_path / "users.parquet").n_chunks() > 1, "which the server must not copy later"
+    names = [c.removeprefix("feature.") for c in export.users.columns if c.startswith("feature.")]
+    assert read_stored(tmp_path, pl.Int64(), pl.Int64(), names).n_chunks() == 1
+    assert Users(export)._stored is export.users
 
 
 def test_a_batch_of_users_nobody_knows(runs: dict[str, Path], tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ class Users:
 
     def __init__(self, export: Export) -> None:
         self._export = export
-        self._stored = export.users.rechunk()
+        self._stored = export.users
         self._raw = raw_features(self._stored)
         self._places = Places(self._stored["user_id"])
         width = export.items[1].shape[1]
