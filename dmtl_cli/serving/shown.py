@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import unicodedata
+from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -44,14 +45,13 @@ def filter_of(given: list[str]) -> dict[str, Range | list[Scalar] | Scalar]:
             raise UserError(f"--filter: expected COLUMN=VALUE, got {text!r}", code=Exit.USAGE)
         if name in found:
             raise UserError(f"--filter: {name} is given twice", "give its values as a list", Exit.USAGE)
+        parsed: Any = value
         try:
-            parsed = json.loads(value)
-        except ValueError:
-            parsed = value
-        try:
+            with suppress(ValueError):
+                parsed = json.loads(value)
             found[name] = _WANTED.validate_python(parsed)
-        except ValidationError:
-            what = f'--filter: {name}: expected a value, a list of values or {{"min": .., "max": ..}}, got {value}'
+        except (ValidationError, RecursionError):
+            what = f'--filter: {name}: expected a value, a list of values or {{"min": .., "max": ..}}, got {value[:60]}'
             raise UserError(what, code=Exit.USAGE) from None
     return found
 
