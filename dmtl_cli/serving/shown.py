@@ -4,6 +4,7 @@ log's table of items."""
 from __future__ import annotations
 
 import json
+import math
 import unicodedata
 from contextlib import suppress
 from dataclasses import dataclass
@@ -131,9 +132,17 @@ class Known:
         """What is shown of some items, in their order; None where nothing is asked for."""
         if not self.names or self.attributes is None:
             return None
-        frame = self.attributes.frame.select(pl.col(_ID).alias(":id"), *self.names)
+        known = self.attributes.frame
+        frame = pl.DataFrame([known[_ID].alias(":id"), *(known[name] for name in self.names)])
         mine = items.alias(":id").to_frame().join(frame, on=":id", how="left", maintain_order="left")
         return mine.drop(":id").rows(named=True)
+
+
+def json_of(value: Any) -> Any:
+    """A value as JSON has it: a number that is not finite is null there, in a list too."""
+    if isinstance(value, list):
+        return [json_of(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def text_of(value: Any) -> str:
