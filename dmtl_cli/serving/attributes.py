@@ -16,7 +16,7 @@ from dmtl_cli.config.features import Feature
 from dmtl_cli.data.log.values.types import iso_times
 from dmtl_cli.runs.disk import reading
 from dmtl_cli.serving.given import with_near
-from dmtl_cli.serving.ids import is_integer
+from dmtl_cli.serving.ids import column_of_ids, is_integer
 from dmtl_cli.serving.requests import Range, Scalar
 
 Mask = npt.NDArray[np.bool_]
@@ -37,19 +37,20 @@ def read_more(file: Path, ids: pl.Series) -> pl.DataFrame:
     try:
         with reading(file):
             frame = (
-                pl.read_csv(file, schema_overrides={_ID: ids.dtype})
+                pl.read_csv(file, schema_overrides={_ID: pl.String}, infer_schema_length=None)
                 if file.suffix == ".csv"
                 else pl.read_parquet(file, hive_partitioning=False)
             )
     except pl.exceptions.PolarsError as e:
         said = " ".join(str(e).split())[:120]
         raise UserError(f"--items {file}: {type(e).__name__}: {said}", "give Parquet or CSV with item_id") from e
-    found = frame.schema.get(_ID)
-    if found != ids.dtype:
-        what = f"--items {file}: {_ID}: expected {ids.dtype}, got {found or 'no such column'}"
+    found = column_of_ids(frame[_ID], ids.dtype) if _ID in frame.columns else None
+    if found is None:
+        what = f"--items {file}: {_ID}: expected {ids.dtype}, got {frame.schema.get(_ID) or 'no such column'}"
         raise UserError(what, "give ids in the type of the log")
-    if frame[_ID].null_count() or frame[_ID].n_unique() < len(frame):
-        raise UserError(f"--items {file}: {_ID}: expected each once, and no null", "write a row an item")
+    if found.null_count() or found.n_unique() < len(found):
+        raise UserError(f"--items {file}: {_ID}: expected each once, as {ids.dtype}, no null", "write a row an item")
+    frame = frame.with_columns(found.alias(_ID))
     return ids.alias(_ID).to_frame().join(frame, on=_ID, how="left", maintain_order="left").drop(_ID)
 
 

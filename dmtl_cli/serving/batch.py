@@ -18,7 +18,7 @@ from dmtl_cli.data.log.values.column_types import words_of
 from dmtl_cli.runs.disk import creating, reading, sync_dir
 from dmtl_cli.runs.keyed import with_key
 from dmtl_cli.serving.export import Export, raw_features
-from dmtl_cli.serving.ids import integers
+from dmtl_cli.serving.ids import column_of_ids
 
 SLICE = 4_096  # users in memory at a time, and in a row group of the table
 _ID, _ROW = "user_id", "row"
@@ -97,16 +97,7 @@ def _csv(file: Path) -> pl.DataFrame:
 def _as_ids(file: Path, ids: pl.Series, kind: pl.DataType, nulls: bool) -> pl.Series:
     """Ids in the type of the export's, null where there is none and there may be none. Raises UserError 65, naming the
     first that does not fit."""
-    found: pl.Series | None = None
-    if ids.dtype in (kind, pl.Null):
-        found = ids.cast(kind)
-    elif kind == pl.String:
-        found = ids.cast(pl.String) if ids.dtype.is_integer() or ids.dtype in (pl.Categorical, pl.Enum) else None
-    elif ids.dtype == pl.String:
-        found = integers(ids)
-    else:
-        found = ids.cast(kind, strict=False) if ids.dtype.is_integer() else None
-    if found is None:
+    if (found := column_of_ids(ids, kind)) is None:
         expected = "text" if kind == pl.String else "integers"
         what = f"--users {file}: {_ID}: expected {expected}, got {words_of(ids)}"
         raise UserError(what, "give ids in the type of the log")
@@ -115,7 +106,7 @@ def _as_ids(file: Path, ids: pl.Series, kind: pl.DataType, nulls: bool) -> pl.Se
         row = int(wrong.arg_max() or 0)
         what = f"--users {file}: row {row + 1}: expected a user id ({kind}), got {ids[row]!r}"
         raise UserError(what, "give ids in the type of the log")
-    return found.cast(kind).alias(_ID)
+    return found.alias(_ID)
 
 
 def recommend_to(

@@ -20,6 +20,19 @@ def integers(texts: pl.Series) -> pl.Series:
     return texts.cast(pl.Int64, strict=False)
 
 
+def column_of_ids(values: pl.Series, kind: pl.DataType) -> pl.Series | None:
+    """[n] a file's column in the type of the log's ids, null of what is no id; None where its type has none. Every
+    integer of a log is int64."""
+    if values.dtype in (kind, pl.Null):
+        return values.cast(kind)
+    if kind == pl.String:
+        texts = values.dtype.is_integer() or values.dtype in (pl.Categorical, pl.Enum)
+        return values.cast(pl.String) if texts else None
+    if values.dtype == pl.String:
+        return integers(values)
+    return values.cast(kind, strict=False) if values.dtype.is_integer() else None
+
+
 def typed_ids(texts: Sequence[str], kind: pl.DataType) -> pl.Series:
     """[n] ids in the type of the log's, Int64 or String; null of an integer beyond int64, which nobody has.
 
