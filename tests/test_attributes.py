@@ -11,7 +11,7 @@ import pytest
 
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.features import Feature
-from dmtl_cli.serving.attributes import Attributes, in_pieces, read_more
+from dmtl_cli.serving.attributes import Attributes, in_pieces, of_items, read_more
 from dmtl_cli.serving.requests import Range
 
 
@@ -103,15 +103,17 @@ def test_a_file_of_items_has_integers_of_any_size_and_numbers_that_are_whole_at_
     ids = pl.Series([3, 500, 7])
     rows = [f"{k},{k}" for k in range(200)] + ["+500,12.5"]
     (tmp_path / "items.csv").write_text("\n".join(["item_id,price", *rows]))
-    assert read_more(tmp_path / "items.csv", ids).to_dict(as_series=False) == {"price": [3.0, 12.5, 7.0]}
+    assert of_items(ids, read_more(tmp_path / "items.csv", ids.dtype)).to_dict(as_series=False) == {
+        "price": [3.0, 12.5, 7.0]
+    }
     for kind in (pl.Int32, pl.UInt64, pl.String):
         frame = pl.DataFrame({"item_id": pl.Series([7, 3]).cast(kind), "price": [1, 2]})
         frame.write_parquet(tmp_path / "items.parquet")
-        assert read_more(tmp_path / "items.parquet", ids)["price"].to_list() == [2, None, 1]
+        assert of_items(ids, read_more(tmp_path / "items.parquet", ids.dtype))["price"].to_list() == [2, None, 1]
     for wrong in ([7.0], ["x"], [2**63]):
         pl.DataFrame({"item_id": wrong}).write_parquet(tmp_path / "items.parquet")
         with pytest.raises(UserError, match=r"items\.parquet: item_id: expected"):
-            read_more(tmp_path / "items.parquet", ids)
+            read_more(tmp_path / "items.parquet", ids.dtype)
 
 
 def test_true_and_false_are_the_text_that_they_are_written_as() -> None:

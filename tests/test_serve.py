@@ -562,6 +562,34 @@ def test_the_items_file_is_read_again(home: Path, tmp_path: Path) -> None:
         assert "item_id: expected each once" in server.said[1]
 
 
+def test_a_broken_items_file_keeps_no_export(home: Path, tmp_path: Path) -> None:
+    """Its last good columns go on, of the items of the new export; each of the two has a problem of its own."""
+    runs, file = sorted(home.glob("export/day=*/run-*")), tmp_path / "items.parquet"
+    further().write_parquet(file)
+    with running(home, file) as server:
+        in_stock = {*top(server, user="4", k=60, filter={"stock": True})}
+        file.write_bytes(b"PAR1")
+        try:
+            point(home, runs[1])
+            server.served.look(), server.served.look()
+            health = server.client.get("/healthz").json()
+            assert (health["run_id"], health["problem"]) == (runs[1].name[4:], None)
+            assert str(file) in health["items_problem"]
+            left = {*map(str, ITEMS["item_id"][30:])} & in_stock
+            assert left and {*top(server, user="4", k=60, filter={"stock": True})} == left
+            pauses: list[float] = []
+            server.served.follow(10, lambda pause: bool(pauses.append(pause)) or len(pauses) == 3)
+            assert pauses == [10, 10, 10], "LATEST is looked at as often as before"
+        finally:
+            point(home, runs[0])
+        server.served.look()
+        assert {*top(server, user="4", k=60, filter={"stock": True})} == in_stock
+        further().write_parquet(file)
+        server.served.look()
+        assert server.client.get("/healthz").json()["items_problem"] is None
+        assert len([line for line in server.said if str(file) in line]) == 2, "told once, then that it was read again"
+
+
 def test_an_export_of_an_earlier_version_has_no_attributes(tmp_path: Path) -> None:
     folder = shutil.copytree(FROZEN / "plain" / (FROZEN / "plain" / "LATEST").read_text().strip(), tmp_path / "export")
     (folder / "items.parquet").unlink()

@@ -26,8 +26,11 @@ _PLAIN = "values"  # what a column is called while it is worked on: to polars `*
 _MASKS = 64  # kept: most requests of a page have the same filter
 
 
-def read_more(file: Path, ids: pl.Series) -> pl.DataFrame:
-    """Columns of a Parquet or CSV file with `item_id`, for each of some items [I], null where it has none.
+def read_more(file: Path, kind: pl.DataType) -> pl.DataFrame:
+    """`item_id` and further columns of a Parquet or CSV file.
+
+    Args:
+        kind: of the items' ids.
 
     Raises:
         UserError: 66 there is no such file; 65 it is neither, or has no ids of the items' type, each once; 74.
@@ -44,14 +47,18 @@ def read_more(file: Path, ids: pl.Series) -> pl.DataFrame:
     except pl.exceptions.PolarsError as e:
         said = " ".join(str(e).split())[:120]
         raise UserError(f"--items {file}: {type(e).__name__}: {said}", "give Parquet or CSV with item_id") from e
-    found = column_of_ids(frame[_ID], ids.dtype) if _ID in frame.columns else None
+    found = column_of_ids(frame[_ID], kind) if _ID in frame.columns else None
     if found is None:
-        what = f"--items {file}: {_ID}: expected {ids.dtype}, got {frame.schema.get(_ID) or 'no such column'}"
+        what = f"--items {file}: {_ID}: expected {kind}, got {frame.schema.get(_ID) or 'no such column'}"
         raise UserError(what, "give ids in the type of the log")
     if found.null_count() or found.n_unique() < len(found):
-        raise UserError(f"--items {file}: {_ID}: expected each once, as {ids.dtype}, no null", "write a row an item")
-    frame = frame.with_columns(found.alias(_ID))
-    return ids.alias(_ID).to_frame().join(frame, on=_ID, how="left", maintain_order="left").drop(_ID)
+        raise UserError(f"--items {file}: {_ID}: expected each once, as {kind}, no null", "write a row an item")
+    return frame.with_columns(found.alias(_ID))
+
+
+def of_items(ids: pl.Series, more: pl.DataFrame) -> pl.DataFrame:
+    """The columns that `read_more` found, for each of some items [I], null where it has none."""
+    return ids.alias(_ID).to_frame().join(more, on=_ID, how="left", maintain_order="left").drop(_ID)
 
 
 def in_pieces(columns: pl.DataFrame, features: Iterable[Feature]) -> pl.DataFrame:

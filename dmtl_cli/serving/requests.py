@@ -117,6 +117,9 @@ class Health(BaseModel):
     users: int
     items: int
     problem: Annotated[str | None, Field(description="Why what LATEST names now is not served.")]
+    items_problem: Annotated[
+        str | None, Field(description="Why the file of --items is not read as it is now; its former columns go on.")
+    ]
 
 
 class Problem(BaseModel):

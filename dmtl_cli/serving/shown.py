@@ -25,7 +25,7 @@ from dmtl_cli.data.log.checked.day import ID
 from dmtl_cli.data.log.files.converted import provisional
 from dmtl_cli.data.log.reader import Log
 from dmtl_cli.runs.manifest import MANIFEST, Manifest
-from dmtl_cli.serving.attributes import Attributes, Wanted, in_pieces, read_more
+from dmtl_cli.serving.attributes import Attributes, Wanted, in_pieces, of_items, read_more
 from dmtl_cli.serving.export import Export
 from dmtl_cli.serving.requests import Range, Scalar
 
@@ -70,7 +70,7 @@ def attributes_of(export: Export, items: Path | None, asked: set[str], config: C
     """
     ids = export.items[0]
     frames = [in_pieces(export.item_features, export.encoder.features_of_side("item"))]
-    frames += [] if items is None else [read_more(items, ids)]
+    frames += [] if items is None else [of_items(ids, read_more(items, ids.dtype))]
     there = {_ID, *(c for frame in frames for c in frame.columns)}
     if (more := sorted(asked - there)) and config.data.items is not None:
         frames.append(_of_table(export, config, more))
