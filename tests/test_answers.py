@@ -17,9 +17,10 @@ from dmtl_cli.data.log.checked.day import ID
 from dmtl_cli.runs.keyed import KEY
 from dmtl_cli.serving import Export
 from dmtl_cli.serving import index as faiss_index
-from dmtl_cli.serving.answers import Answers, Users
+from dmtl_cli.serving.answers import Answers, Refused, Users
 from dmtl_cli.serving.attributes import Attributes
 from dmtl_cli.serving.batch import read_users, recommend_to
+from dmtl_cli.serving.files import read_users as read_stored
 from dmtl_cli.serving.requests import Recommend
 from dmtl_cli.serving.search import top_k
 
@@ -95,6 +96,34 @@ def test_a_batch_is_one_after_the_other(runs: dict[str, Path], name: str, tmp_pa
     assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
 
 
+@pytest.mark.parametrize("name", ["float32", "hnsw"])
+def test_what_many_users_must_not_get_is_looked_up_at_once(
+    runs: dict[str, Path], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export = Export.open(runs[name])
+    answers = Answers(export, dt.date(2026, 1, 1), "r", Users(export), Attributes(export.items[0]))
+    users = export.users["user_id"].cast(pl.String).to_list()
+    all_of_them = answers.recommend(Recommend(users=users, k=60))["results"]
+    find, looked = export.item_rows, []
+    monkeypatch.setattr(export, "item_rows", lambda ids: looked.append(len(ids)) or find(ids))
+    left = answers.recommend(Recommend(users=users, k=30, exclude_seen=True, exclude=["5", "5", "60", "999"]))
+    assert len(looked) == 2
+    seen = export.users["seen_items"].to_list()
+    for whole, mine, had in zip(all_of_them, left["results"], seen, strict=True):
+        barred = {"5", "60", *map(str, had or ())}
+        expected = [item["item_id"] for item in whole["items"] if item["item_id"] not in barred][:30]
+        assert [item["item_id"] for item in mine["items"]] == expected
+
+
+def test_users_are_in_memory_once(runs: dict[str, Path], tmp_path: Path) -> None:
+    export = Export.open(runs["float32"])
+    export.users.write_parquet(tmp_path / "users.parquet", row_group_size=8)
+    assert pl.read_parquet(tmp_path / "users.parquet").n_chunks() > 1, "which the server must not copy later"
+    names = [c.removeprefix("feature.") for c in export.users.columns if c.startswith("feature.")]
+    assert read_stored(tmp_path, pl.Int64(), pl.Int64(), names).n_chunks() == 1
+    assert Users(export)._stored is export.users
+
+
 def test_a_batch_of_users_nobody_knows(runs: dict[str, Path], tmp_path: Path) -> None:
     """Known ones are served as the export has them where the file says nothing."""
     export = Export.open(runs["float32"])
@@ -162,12 +191,7 @@ def test_a_batch_by_some_features_is_what_http_answers(runs: dict[str, Path], tm
         ("huge.txt", f"{2**63}\n", Exit.DATA, "row 1"),
         ("other.csv", "id\n2\n", Exit.DATA, "no column user_id"),
         ("null.csv", "user_id,other\n2,1\n,1\n", Exit.DATA, "row 2: expected a user id"),
-        (
-            "type.csv",
-            "user_id,taste\n2,x\n",
-            Exit.DATA,
-            "feature taste: expected lists of double, as the export has it, got text",
-        ),
+        ("type.csv", "user_id,taste\n2,x\n", Exit.DATA, "feature taste: expected a list of 3 numbers, got text"),
         ("bad.parquet", "PAR1", Exit.DATA, "bad.parquet"),
         ("nobody.txt", "999999\n", Exit.NO_INPUT, "none of 1 users"),
     ],
@@ -182,6 +206,37 @@ def test_files_of_users_that_are_refused(
     with pytest.raises(UserError, match=said) as e:
         recommend_to(export, read_users(tmp_path / name, export.user_ids, features), tmp_path / "out.parquet", 3)
     assert e.value.code == code and not (tmp_path / "out.parquet").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "is_four"),
+    [("4", True), ("+4", True), ("0" * 30 + "4", True), ("-4", False)]
+    + [(text, None) for text in ("0_4", " 4", "4 ", "٤", "4.0", "--4", "+", "four")],
+)
+def test_an_id_is_read_alike_over_http_as_an_option_and_in_a_file(
+    runs: dict[str, Path], tmp_path: Path, text: str, is_four: bool | None
+) -> None:
+    """By the table of ids in docs/export.md. None: it is no integer, and refused."""
+    export = Export.open(runs["float32"])
+    answers = Answers(export, dt.date(2026, 1, 1), "r", Users(export), Attributes(export.items[0]))
+    (tmp_path / "ids.txt").write_text(f"2\n{text}\n")
+    if is_four is None:
+        with pytest.raises(Refused, match="user: expected integers as text") as over_http:
+            answers.recommend(Recommend(user=text))
+        with pytest.raises(UserError, match="--user: expected integers as text") as as_option:
+            export.served(text)
+        with pytest.raises(UserError, match="row 2: expected a user id"):
+            read_users(tmp_path / "ids.txt", export.user_ids, [])
+        assert (over_http.value.status, as_option.value.code) == (400, Exit.USAGE)
+        return
+    assert export.served(text)["user_id"].to_list() == [4] * is_four
+    assert answers.recommend(Recommend(users=[text]))["results"][0]["known"] is is_four
+    assert read_users(tmp_path / "ids.txt", export.user_ids, [])["user_id"].sort().to_list() == sorted([2, int(text)])
+
+
+def test_a_space_is_part_of_an_id(tmp_path: Path) -> None:
+    (tmp_path / "ids.txt").write_bytes(b" a\r\na \n\n  \nb c\na")
+    assert read_users(tmp_path / "ids.txt", pl.String(), [])["user_id"].to_list() == [" a", "a", "a ", "b c"]
 
 
 def test_without_the_library_an_index_is_passed_over(runs: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import math
+from pathlib import Path
+
 import polars as pl
 import pytest
 
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.features import Feature
-from dmtl_cli.serving.attributes import Attributes, in_pieces
+from dmtl_cli.serving.attributes import Attributes, in_pieces, of_items, read_more
+from dmtl_cli.serving.requests import Range
 
 
 class Cleared(dict[str, object]):
@@ -49,6 +54,66 @@ def test_a_whole_number_is_the_text_that_it_is_written_as() -> None:
     for value in (1.0, True):
         with pytest.raises(UserError, match="expected String"):
             items.mask({"active": value})
+
+
+@pytest.mark.parametrize("zone", [None, "Europe/Athens"])
+def test_a_time_is_filtered_by_iso_8601_with_a_zone_or_without(zone: str | None) -> None:
+    """A column without a zone is in UTC; a time without one is of the column's."""
+    times = pl.Series([dt.datetime(2026, 1, 1), dt.datetime(2026, 1, 2), None]).dt.replace_time_zone(zone)
+    items = Attributes(pl.Series([1, 2, 3]), pl.DataFrame({"since": times}))
+    midnight = "2026-01-02T00:00:00Z" if zone is None else "2026-01-01T22:00:00Z"
+    for wanted in (midnight, midnight.replace("Z", "+00:00"), "2026-01-02", "2026-01-02T00:00", "2026-01-02 00:00:00"):
+        assert items.mask({"since": wanted}).tolist() == [False, True, False], wanted
+        assert items.mask({"since": Range(min=wanted)}).tolist() == [False, True, False], wanted
+    with pytest.raises(UserError, match="filter: since: expected Datetime"):
+        items.mask({"since": "02.01.2026"})
+
+
+def test_lists_of_a_fixed_length_are_lists() -> None:
+    pairs = pl.Series([[1, 2], [3, 4], None], dtype=pl.Array(pl.Int64, 2))
+    items = Attributes(pl.Series([1, 2, 3]), pl.DataFrame({"pair": pairs}))
+    assert items.mask({"pair": [4, 9]}).tolist() == [False, True, False]
+    assert items.mask({"pair": None}).tolist() == [False, False, True]
+    assert items.unknown({"pair": [4, 9]}) == ["filter pair: no item of this export has 9"]
+
+
+@pytest.mark.parametrize("name", ["*", "^p.*$"])
+def test_a_column_may_have_the_name_of_a_pattern(name: str) -> None:
+    others = {"price": [1.0, 2.0, 3.0], "kind": ["a", "b", "c"]}
+    items = Attributes(pl.Series([1, 2, 3]), pl.DataFrame({**others, name: [7, 8, None]}))
+    assert items.mask({name: 8, "price": Range(min=1)}).tolist() == [False, True, False]
+    assert items.mask({name: Range(max=7.5)}).tolist() == [True, False, False]
+    assert items.mask({name: None}).tolist() == [False, False, True]
+    assert items.unknown({name: 9}) == [f"filter {name}: no item of this export has 9"]
+
+
+def test_a_range_of_numbers() -> None:
+    """NaN is unknown; whole numbers may have any bound."""
+    columns = {"price": [math.nan, 12.0, math.inf], "count": [3, 4, None]}
+    items = Attributes(pl.Series([1, 2, 3]), pl.DataFrame(columns))
+    assert items.mask({"price": Range(min=10)}).tolist() == [False, True, True]
+    assert items.mask({"price": None}).tolist() == [True, False, False]
+    assert items.mask({"count": Range(min=3.5)}).tolist() == [False, True, False]
+    assert items.mask({"count": Range(min=2.5, max="3")}).tolist() == [True, False, False]
+    with pytest.raises(UserError, match="count: expected Int64, got '0_3'"):
+        items.mask({"count": "0_3"})
+
+
+def test_a_file_of_items_has_integers_of_any_size_and_numbers_that_are_whole_at_first(tmp_path: Path) -> None:
+    ids = pl.Series([3, 500, 7])
+    rows = [f"{k},{k}" for k in range(200)] + ["+500,12.5"]
+    (tmp_path / "items.csv").write_text("\n".join(["item_id,price", *rows]))
+    assert of_items(ids, read_more(tmp_path / "items.csv", ids.dtype)).to_dict(as_series=False) == {
+        "price": [3.0, 12.5, 7.0]
+    }
+    for kind in (pl.Int32, pl.UInt64, pl.String):
+        frame = pl.DataFrame({"item_id": pl.Series([7, 3]).cast(kind), "price": [1, 2]})
+        frame.write_parquet(tmp_path / "items.parquet")
+        assert of_items(ids, read_more(tmp_path / "items.parquet", ids.dtype))["price"].to_list() == [2, None, 1]
+    for wrong in ([7.0], ["x"], [2**63]):
+        pl.DataFrame({"item_id": wrong}).write_parquet(tmp_path / "items.parquet")
+        with pytest.raises(UserError, match=r"items\.parquet: item_id: expected"):
+            read_more(tmp_path / "items.parquet", ids.dtype)
 
 
 def test_true_and_false_are_the_text_that_they_are_written_as() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import math
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -164,6 +165,21 @@ def test_columns_are_printed_as_people_read_them(chain: Project, tmp_path: Path)
     assert others == {("130.50", "2026-05-30", "2026-05-30 08:00:00", "true", "2026-05-30")}
 
 
+def test_columns_are_json_where_a_number_is_none(chain: Project, tmp_path: Path) -> None:
+    served = Export.open(chain.ws).items[0]
+    prices, pairs = [math.nan, math.inf, 2.5], [[1.5, math.nan], None, [-math.inf]]
+    more = {"price": [prices[k % 3] for k in range(len(served))], "*": [pairs[k % 3] for k in range(len(served))]}
+    pl.DataFrame({"item_id": served, **more}).write_parquet(tmp_path / "more.parquet")
+    given = ("--items", tmp_path / "more.parquet", "--columns", "price,*", "-k", 1000, "--json")
+    ended = chain.call("recommend", "--user", someone(chain), *given)
+    items = json.loads(ended.out, parse_constant=pytest.fail)["items"]
+    assert {json.dumps(item["columns"]) for item in items} == {
+        '{"price": null, "*": [1.5, null]}',
+        '{"price": null, "*": null}',
+        '{"price": 2.5, "*": [null]}',
+    }
+
+
 def test_a_filter_leaves_the_items_that_have_a_value(chain: Project, tmp_path: Path) -> None:
     user, table = someone(chain), table_of(chain)
     served = Export.open(chain.ws).items[0]
@@ -196,6 +212,7 @@ def test_a_filter_leaves_the_items_that_have_a_value(chain: Project, tmp_path: P
         (["--filter", "category=north"], "--filter: category: expected Int64, got 'north'"),
         (["--filter", "category"], "--filter: expected COLUMN=VALUE, got 'category'"),
         (["--filter", "category=1", "--filter", "category=2"], "--filter: category is given twice"),
+        (["--filter", "category=" + "[" * 5_000], "--filter: category: expected a value, a list of values or"),
         (["--filter", 'category={"most": 2}'], "--filter: category: expected a value, a list of values or"),
     ],
 )

@@ -111,6 +111,59 @@ def test_values_count_as_in_a_file(project: Project, tmp_path: Path) -> None:
     assert stored["known"] and stored["items"] != given["items"]
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("visits", 2.7),
+        ("premium", 2),
+        ("premium", "1"),
+        ("age", True),
+        ("clicks", 3),
+        ("lots", ["1", "x", "2"]),
+        ("topics", ["c", None, "a"]),
+        ("history", [3]),
+        ("country", 5),
+        ("device", 5),
+        ("taste", [1, 0, -1]),
+    ],
+)
+def test_values_of_other_types_than_the_log_has_count_in_a_file_as_over_http(
+    project: Project, tmp_path: Path, name: str, value: Any
+) -> None:
+    """The other user of the file says nothing of it, so it is as it is stored."""
+    export, file = Export(folder()), tmp_path / "users.parquet"
+    users = export.users["user_id"][:2].to_list()
+    pl.DataFrame({"user_id": users, name: [value, None]}).write_parquet(file)
+    assert project.call("recommend", "--users", file, "-k", 5, "-o", tmp_path / "top.parquet").code == 0
+    expected = [
+        export.recommend(str(user), 5, values=values)["score"].to_list()
+        for user, values in zip(users, [{name: value}, None], strict=True)
+    ]
+    found = pl.read_parquet(tmp_path / "top.parquet").sort("user_id", "rank")["score"].to_list()
+    assert found == pytest.approx([score for scores in expected for score in scores], abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("premium", 2.7, "feature premium: a categorical value is not whole"),
+        ("lots", [1.5, 2.0], "feature lots: a categorical value is not whole"),
+        ("age", "12", "feature age: expected numbers, got text"),
+        ("taste", ["1", "2", "3"], "feature taste: expected lists of 3 numbers, got lists of text"),
+    ],
+)
+def test_a_file_is_refused_what_http_refuses(
+    project: Project, tmp_path: Path, name: str, value: Any, said: str
+) -> None:
+    export, file = Export(folder()), tmp_path / "users.parquet"
+    user = export.users["user_id"][0]
+    pl.DataFrame({"user_id": [user], name: [value]}).write_parquet(file)
+    ended = project.call("recommend", "--users", file, "-o", tmp_path / "top.parquet")
+    assert ended.code == 65 and said in ended.err
+    with pytest.raises(UserError, match=said):
+        export.recommend(str(user), 5, values={name: value})
+
+
 def test_somebody_new_is_told(project: Project) -> None:
     ended = project.call("recommend", "--user", 2**62, "--feature", "hour=08", "-k", 3)
     assert ended.code == 0 and len(ended.out.splitlines()) == 3

@@ -319,6 +319,9 @@ REFUSED: list[tuple[str, Any, int, str]] = [
     ("/recommend", {"user": "4", "exclude": [True]}, 422, "exclude.0: it should be a valid string"),
     ("/recommend", {"user": "4", "k": 0}, 422, "k: it should be greater than or equal to 1"),
     ("/recommend", {"user": "4", "k": 1001}, 422, "k: "),
+    *[("/recommend", {"user": "4", "k": k}, 422, "k: it should be a valid integer") for k in ("2", True, 2.5)],
+    *[("/recommend", {"user": "4", "exclude_seen": no}, 422, "exclude_seen: it should be") for no in ("off", 0)],
+    *[("/recommend", {"user": "4", "kappa": kappa}, 422, "kappa: it should be") for kappa in ("0", False)],
     ("/recommend", {"user": "4", "top": 3}, 422, "top: Extra inputs are not permitted"),
     ("/recommend", {"user": "4", "exclude": ["1"] * 10_001}, 422, "exclude: "),
     ("/recommend", {"user": "4", "kappa": -1}, 422, "kappa: "),
@@ -557,6 +560,34 @@ def test_the_items_file_is_read_again(home: Path, tmp_path: Path) -> None:
         server.served.look()
         assert top(server, user="4", k=60, filter={"stock": True}) == gone
         assert "item_id: expected each once" in server.said[1]
+
+
+def test_a_broken_items_file_keeps_no_export(home: Path, tmp_path: Path) -> None:
+    """Its last good columns go on, of the items of the new export; each of the two has a problem of its own."""
+    runs, file = sorted(home.glob("export/day=*/run-*")), tmp_path / "items.parquet"
+    further().write_parquet(file)
+    with running(home, file) as server:
+        in_stock = {*top(server, user="4", k=60, filter={"stock": True})}
+        file.write_bytes(b"PAR1")
+        try:
+            point(home, runs[1])
+            server.served.look(), server.served.look()
+            health = server.client.get("/healthz").json()
+            assert (health["run_id"], health["problem"]) == (runs[1].name[4:], None)
+            assert str(file) in health["items_problem"]
+            left = {*map(str, ITEMS["item_id"][30:])} & in_stock
+            assert left and {*top(server, user="4", k=60, filter={"stock": True})} == left
+            pauses: list[float] = []
+            server.served.follow(10, lambda pause: bool(pauses.append(pause)) or len(pauses) == 3)
+            assert pauses == [10, 10, 10], "LATEST is looked at as often as before"
+        finally:
+            point(home, runs[0])
+        server.served.look()
+        assert {*top(server, user="4", k=60, filter={"stock": True})} == in_stock
+        further().write_parquet(file)
+        server.served.look()
+        assert server.client.get("/healthz").json()["items_problem"] is None
+        assert len([line for line in server.said if str(file) in line]) == 2, "told once, then that it was read again"
 
 
 def test_an_export_of_an_earlier_version_has_no_attributes(tmp_path: Path) -> None:

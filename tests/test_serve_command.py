@@ -97,6 +97,8 @@ def test_what_it_cannot_start_with(home: Path, tmp_path: Path, monkeypatch: pyte
     assert damaged.code == 65 and "users.parquet is missing" in damaged.err
     items = dmtl("serve", home, "--port", 0, "--items", tmp_path / "none.csv")
     assert items.code == 66 and "none.csv: there is no such file" in items.err
+    long = dmtl("serve", home, "--host", "a" * 70)
+    assert long.code == 73 and "cannot listen at aaa" in long.err
     assert dmtl("serve", home, "--poll", "soon").code == dmtl("serve", home, "--poll", "0").code == 2
     assert dmtl("serve", home, "--port", 65536).code == 2
     monkeypatch.setitem(sys.modules, "fastapi", None)

@@ -134,7 +134,7 @@ def _one(
     export: Export, user: str | None, given: list[str], k: int, exclude_seen: bool, items_known: Known, as_json: bool
 ) -> None:
     from dmtl_cli.serving.given import parsed, unknown_values
-    from dmtl_cli.serving.shown import text_of
+    from dmtl_cli.serving.shown import json_of, text_of
 
     values = parsed(export.encoder, given) if given else None
     found = export.recommend(user, k, exclude_seen=exclude_seen, values=values, among=items_known.among)
@@ -146,7 +146,8 @@ def _one(
         # an int64 does not fit the numbers of most readers of JSON
         items = [row | {"item_id": str(row["item_id"])} for row in rows]
         if more is not None:
-            items = [row | {"columns": columns} for row, columns in zip(items, more, strict=True)]
+            told = [{name: json_of(value) for name, value in own.items()} for own in more]
+            items = [row | {"columns": columns} for row, columns in zip(items, told, strict=True)]
         print(json.dumps({"user": user, "known": known, "export": str(export.folder), "items": items}, default=str))
     else:
         if user is not None and not known:

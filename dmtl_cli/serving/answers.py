@@ -18,9 +18,10 @@ from dmtl_cli.config.errors import UserError
 from dmtl_cli.serving.attributes import Attributes
 from dmtl_cli.serving.export import Export, raw_features
 from dmtl_cli.serving.given import frame_of, of_somebody_new
+from dmtl_cli.serving.ids import typed_ids
 from dmtl_cli.serving.places import Places
 from dmtl_cli.serving.requests import Recommend, Row, Vectors
-from dmtl_cli.serving.search import Floats, Ints, Pairs
+from dmtl_cli.serving.search import Floats, Ints
 
 Answer = dict[str, Any]
 
@@ -38,7 +39,7 @@ class Users:
 
     def __init__(self, export: Export) -> None:
         self._export = export
-        self._stored = export.users.rechunk()
+        self._stored = export.users
         self._raw = raw_features(self._stored)
         self._places = Places(self._stored["user_id"])
         width = export.items[1].shape[1]
@@ -63,10 +64,9 @@ class Users:
         """[1] raw features of a known user."""
         return self._raw[row : row + 1]
 
-    def seen(self, row: int) -> pl.Series:
-        """Ids of items that a known user clicked on the export's day."""
-        found: pl.Series | None = self._stored["seen_items"][row]
-        return pl.Series([], dtype=self._stored.schema["seen_items"].inner) if found is None else found  # type: ignore[attr-defined]
+    def seen(self, rows: Ints) -> pl.Series:
+        """[n] ids of items that each user has seen, as the export says; null of row -1."""
+        return self._stored["seen_items"].gather(pl.Series(rows).set(pl.Series(rows < 0), None))
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,8 @@ class Answers:
             except UserError as e:
                 raise Refused(400, f"kappa: {_said(e)}") from None
         among = self._among(asked) if asked.filter else None
-        rows, dots = self.export.search(vectors, asked.k, exclude=self._barred(asked, known), among=among)
+        seen = self.users.seen(known) if asked.exclude_seen else None
+        rows, dots = self.export.search(vectors, asked.k, exclude=seen, without=self._excluded(asked), among=among)
         owner, place = np.nonzero(rows >= 0)
         found = rows[owner, place]
         columns: dict[str, list[Any]] = {
@@ -139,19 +140,10 @@ class Answers:
         except UserError as e:
             raise Refused(400, _said(e)) from None
 
-    def _barred(self, asked: Recommend, known: Ints) -> Pairs | None:
-        """What users at some rows must not get."""
-        everybody: Ints = np.zeros(0, np.int64)
-        if asked.exclude:
-            everybody = self.export.item_rows(_ids(asked.exclude, self.export.items[0].dtype, "exclude"))
-        lists = [everybody] * len(known)
-        if asked.exclude_seen:
-            seen = (self.export.item_rows(self.users.seen(int(row))) if row >= 0 else everybody for row in known)
-            lists = [np.concatenate([everybody, mine]) for mine in seen]
-        lists = [np.unique(mine[mine >= 0]) for mine in lists]
-        if not any(map(len, lists)):
-            return None
-        return Pairs(np.repeat(np.arange(len(lists)), list(map(len, lists))), np.concatenate(lists))
+    def _excluded(self, asked: Recommend) -> Ints:
+        """Rows of items that nobody gets."""
+        rows = self.export.item_rows(_ids(asked.exclude, self.export.items[0].dtype, "exclude"))
+        return np.unique(rows[rows >= 0])
 
     def _of_values(self, rows: list[Row], side: str, stored: pl.DataFrame | None = None) -> Floats:
         """Vectors of raw values as they were sent; what is not named is null, or as `stored` [1] says."""
@@ -166,18 +158,12 @@ def _some(frame: pl.DataFrame, rows: Ints) -> pl.DataFrame:
     return frame[int(rows[0]) : int(rows[0]) + 1] if len(rows) == 1 else frame[rows]
 
 
-def _ids(ids: list[str], kind: Any, where: str) -> pl.Series:
-    """Ids, given as text, in the type of the log; null where an int64 cannot be so large. Raises Refused 400."""
-    if kind == pl.String:
-        try:
-            return pl.Series(ids, dtype=pl.String)
-        except UnicodeEncodeError:
-            raise Refused(400, f"{where}: text with half of a surrogate pair, which UTF-8 cannot write") from None
-    wrong = next((text for text in ids if not (text.isascii() and text.removeprefix("-").isdigit())), None)
-    if wrong is not None:
-        raise Refused(400, f"{where}: expected integers as text, got {wrong[:40]!r}")
-    numbers = [int(text) if len(text) < 21 else 2**63 for text in ids]
-    return pl.Series([n if -(2**63) <= n < 2**63 else None for n in numbers], dtype=pl.Int64)
+def _ids(ids: list[str], kind: pl.DataType, where: str) -> pl.Series:
+    """As `typed_ids`. Raises Refused 400."""
+    try:
+        return typed_ids(ids, kind)
+    except ValueError as e:
+        raise Refused(400, f"{where}: {e}") from None
 
 
 def _said(e: UserError) -> str:

@@ -78,7 +78,7 @@ def application(served: Served, metrics: Metrics, threads: Executor, say: Callab
         """What is served, and since when; 503 until the first export is loaded."""
         if served.now is None:
             raise Refused(503, "no export is loaded yet; try again")
-        return Response(_json(_health(served.now, served.problem)), media_type="application/json")
+        return Response(_json(_health(served.now, served.problem, served.items_problem)), media_type="application/json")
 
     @api.get("/metrics", response_class=Response)
     async def prometheus() -> Response:
@@ -92,14 +92,14 @@ def application(served: Served, metrics: Metrics, threads: Executor, say: Callab
     return Guard(api, metrics, say)
 
 
-def _health(now: Answers, problem: str | None) -> dict[str, Any]:
+def _health(now: Answers, problem: str | None, items_problem: str | None) -> dict[str, Any]:
     age = dt.datetime.now(dt.UTC).date() - now.day
     seconds = round(time.monotonic() - now.since, 1)
     counts = {"users": len(now.users), "items": len(now.export.items[0])}
     return (
         {"status": "ok", **now.identity, "age_days": age.days, "loaded_seconds": seconds}
         | counts
-        | {"problem": problem}
+        | {"problem": problem, "items_problem": items_problem}
     )
 
 

@@ -16,16 +16,21 @@ from dmtl_cli.config.features import Feature
 from dmtl_cli.data.log.values.types import iso_times
 from dmtl_cli.runs.disk import reading
 from dmtl_cli.serving.given import with_near
+from dmtl_cli.serving.ids import column_of_ids, is_integer
 from dmtl_cli.serving.requests import Range, Scalar
 
 Mask = npt.NDArray[np.bool_]
 Wanted = Mapping[str, "Range | list[Scalar] | Scalar"]
 _ID = "item_id"
+_PLAIN = "values"  # what a column is called while it is worked on: to polars `*` and `^p.*$` are patterns
 _MASKS = 64  # kept: most requests of a page have the same filter
 
 
-def read_more(file: Path, ids: pl.Series) -> pl.DataFrame:
-    """Columns of a Parquet or CSV file with `item_id`, for each of some items [I], null where it has none.
+def read_more(file: Path, kind: pl.DataType) -> pl.DataFrame:
+    """`item_id` and further columns of a Parquet or CSV file.
+
+    Args:
+        kind: of the items' ids.
 
     Raises:
         UserError: 66 there is no such file; 65 it is neither, or has no ids of the items' type, each once; 74.
@@ -35,20 +40,25 @@ def read_more(file: Path, ids: pl.Series) -> pl.DataFrame:
     try:
         with reading(file):
             frame = (
-                pl.read_csv(file, schema_overrides={_ID: ids.dtype})
+                pl.read_csv(file, schema_overrides={_ID: pl.String}, infer_schema_length=None)
                 if file.suffix == ".csv"
                 else pl.read_parquet(file, hive_partitioning=False)
             )
     except pl.exceptions.PolarsError as e:
         said = " ".join(str(e).split())[:120]
         raise UserError(f"--items {file}: {type(e).__name__}: {said}", "give Parquet or CSV with item_id") from e
-    found = frame.schema.get(_ID)
-    if found != ids.dtype:
-        what = f"--items {file}: {_ID}: expected {ids.dtype}, got {found or 'no such column'}"
+    found = column_of_ids(frame[_ID], kind) if _ID in frame.columns else None
+    if found is None:
+        what = f"--items {file}: {_ID}: expected {kind}, got {frame.schema.get(_ID) or 'no such column'}"
         raise UserError(what, "give ids in the type of the log")
-    if frame[_ID].null_count() or frame[_ID].n_unique() < len(frame):
-        raise UserError(f"--items {file}: {_ID}: expected each once, and no null", "write a row an item")
-    return ids.alias(_ID).to_frame().join(frame, on=_ID, how="left", maintain_order="left").drop(_ID)
+    if found.null_count() or found.n_unique() < len(found):
+        raise UserError(f"--items {file}: {_ID}: expected each once, as {kind}, no null", "write a row an item")
+    return frame.with_columns(found.alias(_ID))
+
+
+def of_items(ids: pl.Series, more: pl.DataFrame) -> pl.DataFrame:
+    """The columns that `read_more` found, for each of some items [I], null where it has none."""
+    return ids.alias(_ID).to_frame().join(more, on=_ID, how="left", maintain_order="left").drop(_ID)
 
 
 def in_pieces(columns: pl.DataFrame, features: Iterable[Feature]) -> pl.DataFrame:
@@ -67,8 +77,8 @@ class Attributes:
     """
 
     def __init__(self, ids: pl.Series, *columns: pl.DataFrame) -> None:
-        series = {s.name: s for frame in columns for s in frame} | {_ID: ids.alias(_ID)}
-        self.frame = pl.DataFrame(list(series.values()))
+        series = {s.name: _known(s.alias(_PLAIN)) for frame in columns for s in frame} | {_ID: ids}
+        self.frame = pl.DataFrame(series)
         self._masks: dict[str, Mask] = {}
 
     def mask(self, wanted: Wanted) -> Mask:
@@ -80,9 +90,9 @@ class Attributes:
         told = json.dumps({n: w.model_dump() if isinstance(w, Range) else w for n, w in wanted.items()})
         mask = self._masks.get(told)  # once: another thread may clear what is remembered
         if mask is None:
-            holds = [self._holds(name, w) for name, w in wanted.items()]
-            every = pl.all_horizontal(pl.col(_ID).is_not_null(), *holds)  # a literal alone would be one row
-            mask = self.frame.select(every.fill_null(False)).to_series().to_numpy()
+            mask = np.ones(len(self.frame), np.bool_)
+            for name, w in wanted.items():
+                mask &= self._holds(name, w).fill_null(False).to_numpy()
             if len(self._masks) >= _MASKS:
                 self._masks.clear()
             self._masks[told] = mask
@@ -98,30 +108,30 @@ class Attributes:
         for name, w in wanted.items():
             if isinstance(w, Range):
                 continue
-            s = self.frame[name]
-            there = (s.explode() if isinstance(s.dtype, pl.List | pl.Array) else s).drop_nulls().unique()
+            s = self.frame[name].alias(_PLAIN)
+            there = (s.explode() if isinstance(s.dtype, pl.List) else s).drop_nulls().unique()
             values: list[Scalar] = [v for v in (w if isinstance(w, list) else [w]) if v is not None]
             typed = _typed(name, _as_written(values, there), there.dtype)
             if missing := [v for v, known in zip(values, typed.is_in(there.implode()), strict=True) if not known]:
                 lines.append(f"filter {name}: no item of this export has {with_near(missing, there.sort())}")
         return lines
 
-    def _holds(self, name: str, wanted: Range | list[Scalar] | Scalar) -> pl.Expr:
+    def _holds(self, name: str, wanted: Range | list[Scalar] | Scalar) -> pl.Series:
         if name not in self.frame.columns:
             near = did_you_mean(name, self.frame.columns)
             raise UserError(f"filter: no column {name!r}{near}", f"expected one of {', '.join(self.frame.columns)}")
-        column, dtype = pl.col(name), self.frame.schema[name]
-        is_list = isinstance(dtype, pl.List | pl.Array)
-        inner: Any = dtype.inner if isinstance(dtype, pl.List | pl.Array) else dtype
+        column = self.frame[name].alias(_PLAIN)
+        is_list = isinstance(column.dtype, pl.List)
+        inner: Any = column.dtype.inner if isinstance(column.dtype, pl.List) else column.dtype
         if isinstance(wanted, Range):
             if is_list:
                 raise UserError(f"filter: {name}: a range of lists", "expected a value or a list of values")
             ends = [(op, end) for op, end in (("ge", wanted.min), ("le", wanted.max)) if end is not None]
             if inner in (pl.String, pl.Categorical, pl.Enum):
-                return _among_texts(name, self.frame[name].cast(pl.String), ends)
-            return pl.all_horizontal(True, *(getattr(column, op)(_typed(name, [end], inner)) for op, end in ends))
+                return _among_texts(name, column.cast(pl.String), ends)
+            return _within(column, [(op, _bound(name, end, inner)) for op, end in ends])
         values = wanted if isinstance(wanted, list) else [wanted]
-        some = _typed(name, _as_written([v for v in values if v is not None], self.frame[name]), inner)
+        some = _typed(name, _as_written([v for v in values if v is not None], column), inner)
         if is_list:
             hit = column.list.eval(pl.element().is_in(some.implode())).list.any()
         else:
@@ -130,15 +140,33 @@ class Attributes:
         return hit | column.is_null() if None in values else hit
 
 
-def _among_texts(name: str, values: pl.Series, ends: Sequence[tuple[str, Scalar]]) -> pl.Expr:
+def _known(values: pl.Series) -> pl.Series:
+    """NaN is unknown, and a list of a fixed length a list."""
+    values = values.arr.to_list() if isinstance(values.dtype, pl.Array) else values
+    return values.fill_nan(None) if values.dtype.is_float() else values
+
+
+def _within(values: pl.Series, ends: Iterable[tuple[str, pl.Series]]) -> pl.Series:
+    """Whether values are at or above (ge), or at or below (le), each of some bounds [1]."""
+    holds = pl.repeat(True, len(values), eager=True)
+    for op, end in ends:
+        holds &= getattr(values, op)(end)
+    return holds
+
+
+def _bound(name: str, end: Scalar, dtype: Any) -> pl.Series:
+    """[1] the end of a range; whole numbers of a column may have any."""
+    return _typed(name, [end], pl.Float64() if dtype.is_integer() and isinstance(end, float) else dtype)
+
+
+def _among_texts(name: str, values: pl.Series, ends: Sequence[tuple[str, Scalar]]) -> pl.Series:
     """A range of a column of text [I]: of numbers, or of days and times, if all of it is. By its letters 2 is above 10,
     and 01.02.2026 below 31.01.2026. Raises UserError."""
     bounds = pl.Series([None if isinstance(end, bool) else str(end) for _, end in ends], dtype=pl.String)
     for read in (lambda s: s.cast(pl.Float64, strict=False), iso_times):
         found, low_high = read(values), read(bounds)
         if found.null_count() == values.null_count() and not low_high.null_count():
-            some = (getattr(pl.lit(found), op)(low_high[k]) for k, (op, _) in enumerate(ends))
-            return pl.all_horizontal(True, *some)
+            return _within(found, [(op, low_high[k : k + 1]) for k, (op, _) in enumerate(ends)])
     expected = "expected numbers, or ISO 8601 (2026-01-31), in all of the column and in the filter"
     raise UserError(f"filter: {name}: a range of text", f"{expected}; or name the values that you want")
 
@@ -151,6 +179,18 @@ def _as_written(values: list[Scalar], column: pl.Series) -> list[Scalar]:
     return [texts.get(str(v).lower(), v) if isinstance(v, bool) else v for v in values]
 
 
+def _times(texts: pl.Series, dtype: Any) -> pl.Series:
+    """ISO 8601 as days or times of a column; those without a zone are of the column's, and it is UTC where it names
+    none. Raises ValueError, PolarsError."""
+    if not isinstance(dtype, pl.Datetime):
+        return texts.str.strptime(dtype, strict=True)
+    zone = dtype.time_zone or "UTC"
+    found = iso_times(texts, zone).dt.convert_time_zone(zone)
+    if found.null_count():
+        raise ValueError(texts)
+    return (found if dtype.time_zone else found.dt.replace_time_zone(None)).cast(dtype)
+
+
 def _typed(name: str, values: list[Scalar], dtype: Any) -> pl.Series:
     """Values in the type of their column. Ids of integers may be text, days and times are (ISO 8601); a whole number
     is the text that it is written as where the column is text, as a flag of 0 and 1 is in a CSV."""
@@ -160,8 +200,8 @@ def _typed(name: str, values: list[Scalar], dtype: Any) -> pl.Series:
         if dtype == pl.Boolean:
             fits = len(text) == len(numbers) == 0
         elif dtype.is_integer():
-            fits = len(text) + len(numbers) == len(values)
-            values = [int(v) if isinstance(v, str) else v for v in values]
+            fits = len(text) + len(numbers) == len(values) and all(map(is_integer, text))
+            values = [int(v) if isinstance(v, str) else v for v in values] if fits else values
         elif dtype.is_numeric():
             fits = len(numbers) == len(values)
             values = [float(v) for v in numbers]
@@ -169,8 +209,8 @@ def _typed(name: str, values: list[Scalar], dtype: Any) -> pl.Series:
             whole = [v for v in numbers if isinstance(v, int)] if dtype == pl.String else []
             fits = len(text) + len(whole) == len(values)
             values = [str(v) for v in values] if whole and fits else values
-            if dtype.is_temporal():
-                return pl.Series(values, dtype=pl.String).str.strptime(dtype, strict=True)
+        if fits and dtype.is_temporal():
+            return _times(pl.Series(values, dtype=pl.String), dtype)
         if fits:
             return pl.Series(values, dtype=dtype, strict=True)
     except (pl.exceptions.PolarsError, TypeError, ValueError, OverflowError):

@@ -18,10 +18,11 @@ from dmtl_cli.data.log.values.column_types import words_of
 from dmtl_cli.runs.disk import creating, reading, sync_dir
 from dmtl_cli.runs.keyed import with_key
 from dmtl_cli.serving.export import Export, raw_features
+from dmtl_cli.serving.ids import column_of_ids
 
 SLICE = 4_096  # users in memory at a time, and in a row group of the table
 _ID, _ROW = "user_id", "row"
-_STORED = ":stored"  # ends the name of a column of the export beside one of the file
+_KNOWN = ":known"
 
 
 class Counts(NamedTuple):
@@ -76,8 +77,8 @@ def _read(file: Path) -> pl.DataFrame:
             return pl.read_parquet(file)
         if file.suffix == ".csv":
             return _csv(file)
-        lines = (line.strip() for line in raw.decode("utf-8-sig").split("\n"))
-        return pl.DataFrame({_ID: [line for line in lines if line]}, schema={_ID: pl.String})
+        lines = (line.removesuffix("\r") for line in raw.decode("utf-8-sig").split("\n"))
+        return pl.DataFrame({_ID: [line for line in lines if line.strip()]}, schema={_ID: pl.String})
     except (pl.exceptions.PolarsError, OSError, UnicodeDecodeError) as error:
         said = " ".join(str(error).split())[:120]
         raise UserError(
@@ -96,17 +97,7 @@ def _csv(file: Path) -> pl.DataFrame:
 def _as_ids(file: Path, ids: pl.Series, kind: pl.DataType, nulls: bool) -> pl.Series:
     """Ids in the type of the export's, null where there is none and there may be none. Raises UserError 65, naming the
     first that does not fit."""
-    found: pl.Series | None = None
-    if ids.dtype in (kind, pl.Null):
-        found = ids.cast(kind)
-    elif kind == pl.String:
-        found = ids.cast(pl.String) if ids.dtype.is_integer() or ids.dtype in (pl.Categorical, pl.Enum) else None
-    elif ids.dtype == pl.String:
-        whole = ids.str.contains(r"^[+-]?\d+$")
-        found = pl.select(pl.when(whole).then(ids.str.to_integer(strict=False))).to_series()
-    else:
-        found = ids.cast(kind, strict=False) if ids.dtype.is_integer() else None
-    if found is None:
+    if (found := column_of_ids(ids, kind)) is None:
         expected = "text" if kind == pl.String else "integers"
         what = f"--users {file}: {_ID}: expected {expected}, got {words_of(ids)}"
         raise UserError(what, "give ids in the type of the log")
@@ -115,7 +106,7 @@ def _as_ids(file: Path, ids: pl.Series, kind: pl.DataType, nulls: bool) -> pl.Se
         row = int(wrong.arg_max() or 0)
         what = f"--users {file}: row {row + 1}: expected a user id ({kind}), got {ids[row]!r}"
         raise UserError(what, "give ids in the type of the log")
-    return found.cast(kind).alias(_ID)
+    return found.alias(_ID)
 
 
 def recommend_to(
@@ -154,12 +145,12 @@ def recommend_to(
         with creating(out):
             for start in range(0, len(users), slice_size):
                 some = users[start : start + slice_size]
-                mine, there = _with_features(export, some)
+                mine, given, there = _with_features(export, some)
                 missing = some.filter(~pl.col(_ROW).is_in(mine[_ROW].implode()))[_ID]
                 unknown.extend(missing.cast(pl.String).to_list())
                 known, cold = known + there, cold + len(mine) - there
                 if len(mine):
-                    table = _table(export, mine, k, exclude_seen, among, with_rows)
+                    table = _table(export, mine, given, k, exclude_seen, among, with_rows)
                     writer = writer or pq.ParquetWriter(
                         draft, with_key(table.schema, export.key or ""), compression="zstd"
                     )
@@ -179,41 +170,31 @@ def recommend_to(
     return Counts(known, cold, unknown)
 
 
-def _with_features(export: Export, users: pl.DataFrame) -> tuple[pl.DataFrame, int]:
-    """Those of some users that have features, in their order: `row`, `user_id`, `seen_items` and `feature.NAME`; how
-    many are known. Raises UserError 65."""
-    stored = export.stored_users.among(users[_ID])
+def _with_features(export: Export, users: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame, int]:
+    """Those of some users that have features, in their order: `row`, `user_id`, `seen_items` and `feature.NAME` as the
+    export has them, or as of who is not there; by feature name what the file gives in place of these, whose types may
+    be others; how many are known. Raises UserError 65."""
+    stored = export.stored_users.among(users[_ID]).with_columns(pl.lit(True).alias(_KNOWN))
+    found = users.select(_ROW, _ID).join(stored, on=_ID, how="left", maintain_order="left")
     names = [f.name for f in export.encoder.features_of_side("user")]
-    given = [name for name in names if name in users.columns and name not in (_ID, _ROW)]
-    values = users.select(_ROW, _ID, *(_value(name, users[name], stored) for name in given))
-    known = values.join(stored, on=_ID, how="inner", maintain_order="left", suffix=_STORED)
-    both = [f"feature.{name}" for name in given if f"feature.{name}" in stored.columns]
-    known = known.with_columns(pl.coalesce(c, c + _STORED) for c in both).drop(c + _STORED for c in both)
-    if not given and {*names} != {_ID}:
-        return known, len(known)
-    rest = values.filter(~pl.col(_ROW).is_in(known[_ROW].implode()))
-    if _ID in names:
-        rest = rest.with_columns(pl.col(_ID).alias(f"feature.{_ID}"))
-    for name, value in export.unseen("user").items():  # null of who is known is as stored, so of others it is this
-        c = f"feature.{name}"
-        number = pl.lit(value, stored.schema.get(c, pl.Float32))
-        rest = rest.with_columns((pl.col(c).fill_null(number) if name in given else number).alias(c))
-    return pl.concat([known, rest], how="diagonal_relaxed").sort(_ID, _ROW, nulls_last=True), len(known)
-
-
-def _value(name: str, values: pl.Series, stored: pl.DataFrame) -> pl.Series:
-    """A feature of a file under its name in users.parquet, of its type there."""
-    like = stored.get_column(f"feature.{name}", default=values)
-    try:
-        return (values if like.dtype == pl.Null else values.cast(like.dtype)).alias(f"feature.{name}")
-    except pl.exceptions.PolarsError:
-        what = f"--users: feature {name}: expected {words_of(like)}, as the export has it, got {words_of(values)}"
-        raise UserError(what, "write it as the log does") from None
+    given = users.select(name for name in names if name in users.columns and name not in (_ID, _ROW))
+    known = found[_KNOWN].fill_null(False)
+    if not given.columns and {*names} != {_ID}:
+        return found.filter(known), given, int(known.sum())
+    new = {_ID: pl.col(_ID)} if _ID in names else {}
+    new |= {name: pl.lit(value) for name, value in export.unseen("user").items()}
+    absent = {f"feature.{name}" for name in (*new, *given.columns)}.difference(found.columns)
+    found = found.with_columns(pl.lit(None).alias(c) for c in absent)
+    found = found.with_columns(
+        pl.when(_KNOWN).then(f"feature.{name}").otherwise(value).alias(f"feature.{name}") for name, value in new.items()
+    )
+    return found, given, int(known.sum())
 
 
 def _table(
     export: Export,
     users: pl.DataFrame,
+    given: pl.DataFrame,
     k: int,
     exclude_seen: bool,
     among: npt.NDArray[np.bool_] | None,
@@ -221,7 +202,8 @@ def _table(
 ) -> pa.Table:
     """Lists of users with features, in their order."""
     seen = users["seen_items"] if exclude_seen else None
-    found = export.recommend_rows(raw_features(users), k, exclude=seen, among=among).rename({"row": ":place"})
+    found = export.recommend_rows(raw_features(users), k, given=given, exclude=seen, among=among)
+    found = found.rename({"row": ":place"})
     found = found.with_columns(users[name].gather(found[":place"]).alias(name) for name in (_ID, _ROW))
     shown = [_ID, *([_ROW] if with_rows else [])]
     return found.select(*shown, pl.exclude(":place", _ID, _ROW)).to_arrow(compat_level=pl.CompatLevel.oldest())

@@ -16,6 +16,7 @@ from dmtl_cli.data.features.layout import Encoded
 from dmtl_cli.runs.contents import decoding, read_json
 from dmtl_cli.serving.files import ITEMS, StoredUsers, clicked_of, input_names, open_tower, read_items, read_users
 from dmtl_cli.serving.given import Values, frame_of, of_somebody_new
+from dmtl_cli.serving.ids import typed_ids
 from dmtl_cli.serving.index import Index
 from dmtl_cli.serving.opening import UNSEEN, check_described, check_files, find, key_of
 from dmtl_cli.serving.places import Places
@@ -164,7 +165,7 @@ class Export:
         """Raw features of the served users by feature name, in the order of `users`."""
         return raw_features(self.users)
 
-    def vectors(self, frame: pl.DataFrame, side: str) -> Floats:
+    def vectors(self, frame: pl.DataFrame, side: str, given: pl.DataFrame | None = None) -> Floats:
         """Raw features of N users or items (columns by feature name) -> [N, d] through the ONNX tower.
 
         They need not have been there when the student learned: an unknown id is out of vocabulary, and the other
@@ -172,6 +173,7 @@ class Export:
 
         Args:
             side: user or item.
+            given: [N] values in place of those of `frame`, where they are not null.
 
         Raises:
             UserError: 65 a feature of the side has no column; the column of an unknown value has a null; a vector
@@ -181,7 +183,7 @@ class Export:
         if missing:
             what = f"vectors of {side}s: no column {', '.join(missing)} among {', '.join(frame.columns[:12])}"
             raise UserError(what, "give every feature a column by its name; null where it is not known")
-        return self._run(self.encoder.encode(frame, side), side)
+        return self._run(self.encoder.encode(frame, side, given=given), side)
 
     def _run(self, encoded: Encoded, side: str) -> Floats:
         names = input_names(self.encoder.layout(side))
@@ -241,13 +243,14 @@ class Export:
         frame: pl.DataFrame,
         k: int,
         *,
+        given: pl.DataFrame | None = None,
         exclude: pl.Series | None = None,
         among: npt.NDArray[np.bool_] | None = None,
     ) -> pl.DataFrame:
         """The k best items of users given by their raw features, known or not: what one user, a batch and a server get.
 
         Args:
-            frame: [n] raw features, columns by feature name, as `vectors` takes them.
+            frame, given: [n] raw features, columns by feature name, as `vectors` takes them.
             exclude: [n] lists of item ids that a user must not get, or null.
             among: [I] whether an item of `items` may be given at all.
 
@@ -259,7 +262,7 @@ class Export:
         Raises:
             UserError: 65 as `vectors`; the files make no sense.
         """
-        users = self.vectors(frame, "user")
+        users = self.vectors(frame, "user", given)
         rows, dots = self.search(users, k, exclude=exclude, among=among)
         ids = self.items[0]
         owner, place = np.nonzero(rows >= 0)
@@ -287,7 +290,8 @@ class Export:
         users: Floats,
         k: int,
         *,
-        exclude: pl.Series | Pairs | None = None,
+        exclude: pl.Series | None = None,
+        without: Ints | None = None,
         among: npt.NDArray[np.bool_] | None = None,
     ) -> tuple[Ints, Floats]:
         """Rows of `items` [n, k] and dot products [n, k] of vectors of users [n, d], best first, ties by row; -1 and
@@ -297,33 +301,39 @@ class Export:
         With `among`, or where many are excluded, all items are compared.
 
         Args:
-            exclude: as of `recommend_rows`, or rows of users and of `items`.
+            exclude: as of `recommend_rows`.
+            without: rows of `items` that no user must get.
             among: as of `recommend_rows`.
         """
         items = self.items[1]
+        without = np.zeros(0, np.int64) if without is None else without
         barred = self._barred(exclude) if exclude is not None else None
-        most = int(np.bincount(barred.user).max(initial=0)) if barred is not None else 0
+        most = len(without) + (int(np.bincount(barred.user).max(initial=0)) if barred is not None else 0)
         if among is not None or self._index is None or k + most > _FETCHED:
+            if len(without):
+                among = np.ones(len(items), np.bool_) if among is None else among.copy()
+                among[without] = False
             with decoding(self.folder / MAPPED):
                 return top_k(users, items, k, barred, among)
         k = min(k, len(items))
         rows, dots = self._index.search(users, min(k + most, len(items)))
-        if barred is not None:
-            keys = barred.user * len(items) + barred.item
-            out = np.isin(np.arange(len(users))[:, None] * len(items) + rows, keys) & (rows >= 0)
+        if most:
+            out = np.isin(rows, without)
+            if barred is not None:
+                keys = barred.user * len(items) + barred.item
+                out |= np.isin(np.arange(len(users))[:, None] * len(items) + rows, keys) & (rows >= 0)
             rows, dots = np.where(out, -1, rows), np.where(out, np.float32(-np.inf), dots)
             order = np.argsort(rows < 0, axis=1, kind="stable")
             rows, dots = np.take_along_axis(rows, order, 1), np.take_along_axis(dots, order, 1)
         return rows[:, :k], dots[:, :k]
 
-    def _barred(self, exclude: pl.Series | Pairs) -> Pairs:
+    def _barred(self, exclude: pl.Series) -> Pairs:
         """Users' rows and the rows of the items that they exclude; ids that are no item are left out."""
-        if isinstance(exclude, Pairs):
-            return exclude
-        lists = pl.DataFrame({"user": np.arange(len(exclude)), "id": exclude.cast(pl.List(self._ids("item")))})
-        pairs = lists.filter(pl.col("id").list.len() > 0).explode("id")
-        found = self.item_rows(pairs["id"])
-        return Pairs(pairs["user"].to_numpy()[found >= 0], found[found >= 0])
+        lists = exclude.cast(pl.List(self._ids("item")))
+        lengths = lists.list.len().fill_null(0)
+        found = self.item_rows(lists.filter(lengths > 0).explode())
+        users = np.repeat(np.arange(len(lists)), lengths.to_numpy())
+        return Pairs(users[found >= 0], found[found >= 0])
 
     def item_rows(self, ids: pl.Series) -> Ints:
         """[n] where in `items` some ids are; -1 where they are not."""
@@ -367,15 +377,11 @@ class Export:
     def served(self, user: str) -> pl.DataFrame:
         """The row of `users` of a user, none of who is not there. Raises UserError 2: the id is not of the log's
         type."""
-        users = self.stored_users
-        wanted: int | str = user
-        if self.user_ids == pl.Int64:
-            try:
-                wanted = int(user)
-            except ValueError:
-                raise UserError(f"--user: expected an integer id, got {user!r}", code=Exit.USAGE) from None
-        fits = isinstance(wanted, str) or -(2**63) <= wanted < 2**63
-        return users.among(pl.Series([wanted] if fits else [], dtype=self.user_ids))
+        try:
+            ids = typed_ids([user], self.user_ids)
+        except ValueError as e:
+            raise UserError(f"--user: {e}", code=Exit.USAGE) from None
+        return self.stored_users.among(ids)
 
 
 def raw_features(users: pl.DataFrame) -> pl.DataFrame:

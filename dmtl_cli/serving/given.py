@@ -14,13 +14,13 @@ from dmtl_cli.config.features import Feature
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.features.kinds.categorical import as_ids
 from dmtl_cli.data.features.vocabulary import Vocabulary
+from dmtl_cli.serving.ids import is_integer
 from dmtl_cli.serving.raw import column
 
 USER_ID = "user_id"
 """the feature that is the user's id, where it has this name"""
 Values = dict[str, Any]
 """by feature name, as JSON has them"""
-_WHOLE = re.compile(r"[+-]?[0-9]+")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _ZEROS = re.compile("^0+(?=.)")
 _TEXTS = (pl.String, pl.Categorical, pl.Enum)
@@ -149,7 +149,7 @@ def _id(feature: Feature, each: str, whole: bool, text: str) -> str | bool:
     """
     if whole and each in _YES_NO:
         return _YES_NO[each]
-    if whole and not _WHOLE.fullmatch(each):
+    if whole and not is_integer(each):
         raise _wrong(feature, "integers, as the log has" if feature.kind == "sequence" else "an integer", text)
     return each
 

@@ -41,12 +41,13 @@ class Recommend(_Sent):
             "what is not named is as stored, or of someone new without an event, or unknown."
         ),
     ] = None
-    k: Annotated[int, Field(ge=1, le=MOST_ITEMS)] = 20
+    k: Annotated[int, Field(strict=True, ge=1, le=MOST_ITEMS)] = 20
     exclude: Annotated[list[str], Field(max_length=MOST_EXCLUDED, description="Ids of items nobody gets.")] = []
     exclude_seen: Annotated[
         bool,
         Field(
-            description="Leave out what a user has seen, as export.seen and seen_days say: what they clicked that day."
+            strict=True,
+            description="Leave out what a user has seen, as export.seen and seen_days say: what they clicked that day.",
         ),
     ] = False
     filter: Annotated[
@@ -54,7 +55,7 @@ class Recommend(_Sent):
         Field(description="By column of the items: a value, some values, or a range; all must hold."),
     ] = {}
     kappa: Annotated[
-        float | None, Field(ge=0, le=100, allow_inf_nan=False, description="In place of the export's.")
+        float | None, Field(strict=True, ge=0, le=100, allow_inf_nan=False, description="In place of the export's.")
     ] = None
 
     @model_validator(mode="after")
@@ -116,6 +117,9 @@ class Health(BaseModel):
     users: int
     items: int
     problem: Annotated[str | None, Field(description="Why what LATEST names now is not served.")]
+    items_problem: Annotated[
+        str | None, Field(description="Why the file of --items is not read as it is now; its former columns go on.")
+    ]
 
 
 class Problem(BaseModel):

@@ -95,6 +95,6 @@ def _listening(host: str, port: int) -> socket.socket:
             door.close()
             raise
         return door
-    except OSError as e:
-        what = f"cannot listen at {host} port {port}: {e.strerror or e}"
+    except (OSError, UnicodeError) as e:  # the latter: a part of the name is longer than any
+        what = f"cannot listen at {host} port {port}: {getattr(e, 'strerror', None) or e}"
         raise UserError(what, "choose another --host or --port", Exit.CANNOT_CREATE) from None

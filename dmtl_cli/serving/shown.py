@@ -4,7 +4,9 @@ log's table of items."""
 from __future__ import annotations
 
 import json
+import math
 import unicodedata
+from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -23,7 +25,7 @@ from dmtl_cli.data.log.checked.day import ID
 from dmtl_cli.data.log.files.converted import provisional
 from dmtl_cli.data.log.reader import Log
 from dmtl_cli.runs.manifest import MANIFEST, Manifest
-from dmtl_cli.serving.attributes import Attributes, Wanted, in_pieces, read_more
+from dmtl_cli.serving.attributes import Attributes, Wanted, in_pieces, of_items, read_more
 from dmtl_cli.serving.export import Export
 from dmtl_cli.serving.requests import Range, Scalar
 
@@ -44,14 +46,13 @@ def filter_of(given: list[str]) -> dict[str, Range | list[Scalar] | Scalar]:
             raise UserError(f"--filter: expected COLUMN=VALUE, got {text!r}", code=Exit.USAGE)
         if name in found:
             raise UserError(f"--filter: {name} is given twice", "give its values as a list", Exit.USAGE)
+        parsed: Any = value
         try:
-            parsed = json.loads(value)
-        except ValueError:
-            parsed = value
-        try:
+            with suppress(ValueError):
+                parsed = json.loads(value)
             found[name] = _WANTED.validate_python(parsed)
-        except ValidationError:
-            what = f'--filter: {name}: expected a value, a list of values or {{"min": .., "max": ..}}, got {value}'
+        except (ValidationError, RecursionError):
+            what = f'--filter: {name}: expected a value, a list of values or {{"min": .., "max": ..}}, got {value[:60]}'
             raise UserError(what, code=Exit.USAGE) from None
     return found
 
@@ -69,7 +70,7 @@ def attributes_of(export: Export, items: Path | None, asked: set[str], config: C
     """
     ids = export.items[0]
     frames = [in_pieces(export.item_features, export.encoder.features_of_side("item"))]
-    frames += [] if items is None else [read_more(items, ids)]
+    frames += [] if items is None else [of_items(ids, read_more(items, ids.dtype))]
     there = {_ID, *(c for frame in frames for c in frame.columns)}
     if (more := sorted(asked - there)) and config.data.items is not None:
         frames.append(_of_table(export, config, more))
@@ -131,9 +132,17 @@ class Known:
         """What is shown of some items, in their order; None where nothing is asked for."""
         if not self.names or self.attributes is None:
             return None
-        frame = self.attributes.frame.select(pl.col(_ID).alias(":id"), *self.names)
+        known = self.attributes.frame
+        frame = pl.DataFrame([known[_ID].alias(":id"), *(known[name] for name in self.names)])
         mine = items.alias(":id").to_frame().join(frame, on=":id", how="left", maintain_order="left")
         return mine.drop(":id").rows(named=True)
+
+
+def json_of(value: Any) -> Any:
+    """A value as JSON has it: a number that is not finite is null there, in a list too."""
+    if isinstance(value, list):
+        return [json_of(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def text_of(value: Any) -> str:

@@ -122,15 +122,28 @@ class Encoder:
 
     # -- encoding ------------------------------------------------------------------------------------------------------
 
-    def encode(self, frame: pl.DataFrame, side: str, per_event: bool | None = None) -> Encoded:
-        """Rows of raw features (columns by feature name) as numbers; a column that is not there is null in each."""
+    def encode(
+        self, frame: pl.DataFrame, side: str, per_event: bool | None = None, given: pl.DataFrame | None = None
+    ) -> Encoded:
+        """Rows of raw features (columns by feature name) as numbers; a column that is not there is null in each.
+
+        Args:
+            given: [n] further values, of types of their own; what is not null is in place of that of `frame`.
+        """
         n = len(frame)
 
         def raw(name: str) -> pl.Series:
             return frame[name] if name in frame.columns else pl.Series(name, [None] * n)
 
-        kinds = self._kinds_of_side(side, per_event)
-        return Encoded.from_parts(n, ((k.part, k.encode(raw(k.feature.name), self.learned)) for k in kinds))
+        def encoded(kind: Kind) -> Array:
+            out, name = kind.encode(raw(kind.feature.name), self.learned), kind.feature.name
+            if given is not None and name in given.columns:
+                there = given[name].is_not_null()
+                out = out.copy()
+                out[there.to_numpy()] = kind.encode(given[name].filter(there), self.learned)
+            return out
+
+        return Encoded.from_parts(n, ((k.part, encoded(k)) for k in self._kinds_of_side(side, per_event)))
 
     def entities(self, day: Day, side: str, per_event: bool | None = False) -> Encoded:
         """The day's users or items as numbers, row by row of the day's table; those of a table that lies in a file lie
