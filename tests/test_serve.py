@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import os
 import shutil
 import threading
 import time
@@ -24,6 +25,7 @@ from dmtl_cli.config.errors import UserError
 from dmtl_cli.serving import api
 from dmtl_cli.serving.answers import Answers, Users
 from dmtl_cli.serving.attributes import Attributes
+from dmtl_cli.serving.batch import read_users
 from dmtl_cli.serving.export import Export
 from dmtl_cli.serving.places import Places
 from dmtl_cli.serving.requests import Health, Made, Recommended
@@ -588,6 +590,27 @@ def test_a_broken_items_file_keeps_no_export(home: Path, tmp_path: Path) -> None
         server.served.look()
         assert server.client.get("/healthz").json()["items_problem"] is None
         assert len([line for line in server.said if str(file) in line]) == 2, "told once, then that it was read again"
+
+
+def test_a_file_that_makes_polars_panic_is_broken(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A panic is no Exception; some Parquet files with a byte changed make one."""
+
+    def panic(*_: Any, **__: Any) -> pl.DataFrame:
+        raise pl.exceptions.PanicException("index out of bounds")
+
+    file = tmp_path / "items.parquet"
+    further().write_parquet(file)
+    with running(home, file) as server:
+        monkeypatch.setattr(pl, "read_parquet", panic)
+        os.utime(file, (1, 1))
+        server.served.look()
+        assert "PanicException: index out of bounds" in server.client.get("/healthz").json()["items_problem"]
+        monkeypatch.setattr("dmtl_cli.serving.swapping.find", panic)
+        server.served.look()
+        assert "PanicException" in server.client.get("/healthz").json()["problem"]
+        assert top(server, user="4", k=3)
+    with pytest.raises(UserError, match=r"--users .*: PanicException: index out of bounds"):
+        read_users(file, pl.Int64(), [])
 
 
 def test_an_export_of_an_earlier_version_has_no_attributes(tmp_path: Path) -> None:

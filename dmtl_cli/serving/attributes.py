@@ -44,7 +44,7 @@ def read_more(file: Path, kind: pl.DataType) -> pl.DataFrame:
                 if file.suffix == ".csv"
                 else pl.read_parquet(file, hive_partitioning=False)
             )
-    except pl.exceptions.PolarsError as e:
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as e:
         said = " ".join(str(e).split())[:120]
         raise UserError(f"--items {file}: {type(e).__name__}: {said}", "give Parquet or CSV with item_id") from e
     found = column_of_ids(frame[_ID], kind) if _ID in frame.columns else None

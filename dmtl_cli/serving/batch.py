@@ -79,7 +79,7 @@ def _read(file: Path) -> pl.DataFrame:
             return _csv(file)
         lines = (line.removesuffix("\r") for line in raw.decode("utf-8-sig").split("\n"))
         return pl.DataFrame({_ID: [line for line in lines if line.strip()]}, schema={_ID: pl.String})
-    except (pl.exceptions.PolarsError, OSError, UnicodeDecodeError) as error:
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, UnicodeDecodeError) as error:
         said = " ".join(str(error).split())[:120]
         raise UserError(
             f"--users {file}: {type(error).__name__}: {said}", "give Parquet, CSV, or an id a line"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import polars as pl
 
-from dmtl_cli.config.errors import UserError
+from dmtl_cli.config.errors import ENDING, UserError
 from dmtl_cli.runs.manifest import MANIFEST, Manifest
 from dmtl_cli.serving.answers import Answers, Users
 from dmtl_cli.serving.attributes import Attributes, in_pieces, of_items, read_more
@@ -63,7 +63,9 @@ class Served:
         try:
             follow(self.now)
             return None
-        except Exception as e:  # whatever it is, the thread that follows must go on
+        except ENDING:
+            raise
+        except BaseException as e:  # whatever it is, the thread that follows must go on
             error = e if isinstance(e, UserError) else UserError(f"{type(e).__name__}: {e}")
             self._metrics.failed_swaps.inc()
             if error.line() != told:
