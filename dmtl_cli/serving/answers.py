@@ -9,12 +9,14 @@ from __future__ import annotations
 import datetime as dt
 import time
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import polars as pl
 
 from dmtl_cli.config.errors import UserError
+from dmtl_cli.data.features.layout import Encoded
 from dmtl_cli.serving.attributes import Attributes
 from dmtl_cli.serving.export import Export, raw_features
 from dmtl_cli.serving.given import frame_of, of_somebody_new
@@ -24,6 +26,7 @@ from dmtl_cli.serving.requests import Recommend, Row, Vectors
 from dmtl_cli.serving.search import Floats, Ints
 
 Answer = dict[str, Any]
+_ENCODED = 1 << 14  # users whose encoded features are kept: some KB each
 
 
 class Refused(Exception):
@@ -45,6 +48,8 @@ class Users:
         width = export.items[1].shape[1]
         self._vectors: Floats = np.zeros((len(self._stored), width), np.float32)  # memory is taken when it is written
         self._made = np.zeros(len(self._stored), np.bool_)
+        self.encoded = lru_cache(_ENCODED)(self._encoded)
+        """[1] the features of the user of a row, -1 of one who is not known, before those of a request"""
 
     def __len__(self) -> int:
         return len(self._stored)
@@ -60,9 +65,10 @@ class Users:
             self._made[missing] = True
         return self._vectors[rows]
 
-    def raw(self, row: int) -> pl.DataFrame:
-        """[1] raw features of a known user."""
-        return self._raw[row : row + 1]
+    def _encoded(self, row: int) -> Encoded:
+        encoder, unseen = self._export.encoder, self._export.unseen("user")
+        raw = self._raw[row : row + 1] if row >= 0 else frame_of(encoder, [unseen], "user")
+        return encoder.encode(raw, "user")
 
     def seen(self, rows: Ints) -> pl.Series:
         """[n] ids of items that each user has seen, as the export says; null of row -1."""
@@ -95,11 +101,7 @@ class Answers:
             vectors = self.users.vectors(known[answered])
         else:
             answered = np.zeros(1, np.int64)
-            stored = self.users.raw(int(known[0])) if known[0] >= 0 else None
-            values = asked.features
-            if stored is None:
-                values = of_somebody_new(self.export.encoder, asked.user, values, self.export.unseen("user"))
-            vectors = self._of_values([values], "user", stored)
+            vectors = self._of_features(asked.user, int(known[0]), asked.features)
         lists = self._lists(asked, vectors, known[answered]) if len(answered) else []
         found = dict(zip(answered.tolist(), lists, strict=True))
         results = [
@@ -145,10 +147,20 @@ class Answers:
         rows = self.export.item_rows(_ids(asked.exclude, self.export.items[0].dtype, "exclude"))
         return np.unique(rows[rows >= 0])
 
-    def _of_values(self, rows: list[Row], side: str, stored: pl.DataFrame | None = None) -> Floats:
-        """Vectors of raw values as they were sent; what is not named is null, or as `stored` [1] says."""
+    def _of_features(self, user: str | None, row: int, values: Row) -> Floats:
+        """[1, d] of the values of a request, in place of those of who is at a row; -1: of somebody new."""
+        encoder = self.export.encoder
+        values = values if row >= 0 else of_somebody_new(encoder, user, values, {})
         try:
-            return self.export.vectors(frame_of(self.export.encoder, rows, side, stored), side)
+            given = frame_of(encoder, [values], "user", whole=False)
+            return self.export.vectors_of(self.users.encoded(row), "user", given)
+        except UserError as e:
+            raise Refused(400, _said(e)) from None
+
+    def _of_values(self, rows: list[Row], side: str) -> Floats:
+        """Vectors of raw values as they were sent; what is not named is null."""
+        try:
+            return self.export.vectors(frame_of(self.export.encoder, rows, side), side)
         except UserError as e:
             raise Refused(400, _said(e)) from None
 

@@ -183,7 +183,13 @@ class Export:
         if missing:
             what = f"vectors of {side}s: no column {', '.join(missing)} among {', '.join(frame.columns[:12])}"
             raise UserError(what, "give every feature a column by its name; null where it is not known")
-        return self._run(self.encoder.encode(frame, side, given=given), side)
+        encoded = self.encoder.encode(frame, side)
+        return self._run(encoded if given is None else self.encoder.replaced(encoded, side, given, nulls=False), side)
+
+    def vectors_of(self, encoded: Encoded, side: str, given: pl.DataFrame) -> Floats:
+        """`vectors` [N, d] of users or items who are encoded already, with values [N] of some features in place of
+        theirs; null: unknown. Raises UserError 65: a value is of another kind; a vector is not finite."""
+        return self._run(self.encoder.replaced(encoded, side, given, nulls=True), side)
 
     def _run(self, encoded: Encoded, side: str) -> Floats:
         names = input_names(self.encoder.layout(side))
@@ -368,9 +374,10 @@ class Export:
             users = self.stored_users
             hint = f"users.parquet holds {len(users)} users, e.g. {users.example}; somebody new by --feature NAME=VALUE"
             raise UserError(f"user {user} is not in the export {self.folder}", hint, Exit.NO_INPUT)
-        given = values or {}
-        given = of_somebody_new(self.encoder, user, given, self.unseen("user")) if stored is None else given
-        rows = stored if stored is not None and not given else frame_of(self.encoder, [given], "user", stored)
+        if stored is None:
+            values = of_somebody_new(self.encoder, user, values or {}, self.unseen("user"))
+        given = frame_of(self.encoder, [values or {}], "user", whole=stored is None)
+        rows = given if stored is None else stored.with_columns(given.get_columns())
         seen = mine["seen_items"] if exclude_seen and stored is not None else None
         return self.recommend_rows(rows, k, exclude=seen, among=among).drop("row", "rank")
 

@@ -28,9 +28,12 @@ _NAMED = 3  # values that a line names
 _YES_NO = {"true": True, "false": False}
 
 
-def frame_of(encoder: Encoder, rows: list[Values], side: str, stored: pl.DataFrame | None = None) -> pl.DataFrame:
+def frame_of(encoder: Encoder, rows: list[Values], side: str, *, whole: bool = True) -> pl.DataFrame:
     """[n] raw features of a side, as `Export.vectors` takes them, of values as they were given; what is not named is
-    null, or as `stored` [1] says.
+    null.
+
+    Args:
+        whole: whether features that no row names are there too.
 
     Raises:
         UserError: 65 a name that is no feature of the side, values that no column has.
@@ -38,12 +41,8 @@ def frame_of(encoder: Encoder, rows: list[Values], side: str, stored: pl.DataFra
     features = encoder.features_of_side(side)
     if unknown := sorted({name for row in rows for name in row} - {f.name for f in features}):
         raise _no_feature(unknown[0], side, features)
-    return pl.DataFrame(
-        [
-            stored[f.name] if stored is not None and f.name not in rows[0] else column(f, [r.get(f.name) for r in rows])
-            for f in features
-        ]
-    )
+    named = {name for row in rows for name in row}
+    return pl.DataFrame([column(f, [r.get(f.name) for r in rows]) for f in features if whole or f.name in named])
 
 
 def of_somebody_new(encoder: Encoder, user: str | None, values: Values, unseen: Values) -> Values:

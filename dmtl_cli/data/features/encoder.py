@@ -21,7 +21,7 @@ from dmtl_cli.data.features.buckets import Buckets
 from dmtl_cli.data.features.growth import day_values, grown, share_once
 from dmtl_cli.data.features.kinds import kind_of
 from dmtl_cli.data.features.kinds.kind import Kind, Learned
-from dmtl_cli.data.features.layout import Array, Encoded, FloatColumns, IdColumn, Layout, PaddedSequence
+from dmtl_cli.data.features.layout import Array, Encoded, FloatColumns, Layout, PaddedSequence
 from dmtl_cli.data.features.stored import Stored, read_files, write_files
 from dmtl_cli.data.features.vocabulary import Vocabulary
 from dmtl_cli.data.log.checked.day import ID, Day
@@ -122,28 +122,29 @@ class Encoder:
 
     # -- encoding ------------------------------------------------------------------------------------------------------
 
-    def encode(
-        self, frame: pl.DataFrame, side: str, per_event: bool | None = None, given: pl.DataFrame | None = None
-    ) -> Encoded:
-        """Rows of raw features (columns by feature name) as numbers; a column that is not there is null in each.
-
-        Args:
-            given: [n] further values, of types of their own; what is not null is in place of that of `frame`.
-        """
+    def encode(self, frame: pl.DataFrame, side: str, per_event: bool | None = None) -> Encoded:
+        """Rows of raw features (columns by feature name) as numbers; a column that is not there is null in each."""
         n = len(frame)
 
         def raw(name: str) -> pl.Series:
             return frame[name] if name in frame.columns else pl.Series(name, [None] * n)
 
-        def encoded(kind: Kind) -> Array:
-            out, name = kind.encode(raw(kind.feature.name), self.learned), kind.feature.name
-            if given is not None and name in given.columns:
-                there = given[name].is_not_null()
-                out = out.copy()
-                out[there.to_numpy()] = kind.encode(given[name].filter(there), self.learned)
-            return out
+        kinds = self._kinds_of_side(side, per_event)
+        return Encoded.from_parts(n, ((k.part, k.encode(raw(k.feature.name), self.learned)) for k in kinds))
 
-        return Encoded.from_parts(n, ((k.part, encoded(k)) for k in self._kinds_of_side(side, per_event)))
+    def replaced(self, encoded: Encoded, side: str, given: pl.DataFrame, *, nulls: bool) -> Encoded:
+        """The encoded rows [n] with some raw features [n] in place of theirs, of types of their own.
+
+        Args:
+            nulls: whether a null is given too, as unknown; else it leaves what there is.
+        """
+        kinds = {kind.feature.name: kind for kind in self._kinds_of_side(side)}
+        parts = dict(zip(kinds, encoded.parts(kind.part for kind in kinds.values()), strict=True))
+        for name in (name for name in given.columns if name in kinds):
+            there = given[name].is_not_null() | nulls
+            parts[name] = parts[name].copy()
+            parts[name][there.to_numpy()] = kinds[name].encode(given[name].filter(there), self.learned)
+        return Encoded.from_parts(len(encoded), ((kind.part, parts[name]) for name, kind in kinds.items()))
 
     def entities(self, day: Day, side: str, per_event: bool | None = False) -> Encoded:
         """The day's users or items as numbers, row by row of the day's table; those of a table that lies in a file lie
@@ -157,19 +158,9 @@ class Encoder:
     def reordered(self, encoded: Encoded, side: str, name: str, order: Array) -> Encoded:
         """The encoded rows [n] of a side with one feature's values taken from the rows [n] that `order` names."""
         kinds = self._kinds_of_side(side)
-        (k,) = (k for k, kind in enumerate(kinds) if kind.feature.name == name)
-        mine, before = kinds[k].part, [kind.part for kind in kinds[:k]]
-        ids, sequences, floats = encoded.ids.copy(), list(encoded.sequences), encoded.floats.copy()
-        at = sum(isinstance(part, type(mine)) for part in before)
-        if isinstance(mine, IdColumn):
-            ids[:, at] = ids[order, at]
-        elif isinstance(mine, PaddedSequence):
-            sequences[at] = sequences[at][order]
-        else:
-            first = sum(part.width for part in before if isinstance(part, FloatColumns))
-            columns = slice(first, first + mine.width)
-            floats[:, columns] = floats[order, columns]
-        return Encoded(ids, tuple(sequences), floats)
+        parts = zip(kinds, encoded.parts(kind.part for kind in kinds), strict=True)
+        mixed = ((kind.part, x[order] if kind.feature.name == name else x) for kind, x in parts)
+        return Encoded.from_parts(len(encoded), mixed)
 
     # -- facts ---------------------------------------------------------------------------------------------------------
 

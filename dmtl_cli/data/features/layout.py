@@ -5,7 +5,7 @@ Shapes: n rows, C id columns, L sequence length, F float columns.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,6 +102,18 @@ class Encoded:
             tuple(x for part, x in parts if isinstance(part, PaddedSequence)),
             np.concatenate(floats, 1) if floats else np.zeros((n, 0), np.float32),
         )
+
+    def parts(self, of: Iterable[Part]) -> Iterator[Array]:
+        """What `from_parts` put together of features with these parts: [n], [n, L] or [n, width] of each."""
+        ids, sequences, first = iter(self.ids.T), iter(self.sequences), 0
+        for part in of:
+            if isinstance(part, IdColumn):
+                yield next(ids)
+            elif isinstance(part, PaddedSequence):
+                yield next(sequences)
+            else:
+                yield self.floats[:, first : first + part.width]
+                first += part.width
 
     def __len__(self) -> int:
         return len(self.ids)
