@@ -51,7 +51,7 @@ class _Span:
         return self.first <= day <= self.last
 
     def is_known_to_have(self, day: dt.date) -> bool:
-        return self.known is not None and self.known[0] <= day <= self.known[1]
+        return self.known is not None and day in self.known
 
 
 @dataclass(frozen=True)
