@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -392,9 +393,15 @@ def _span(stats: pq.Statistics, kind: pa.DataType, file: File, column: str, cale
     known = first, last
     if isinstance(low, str) and len(low) > len("2026-01-31"):  # a time: its zone is not in the order of its text
         first, last = first - _ZONES, last + _ZONES
-    if isinstance(low, str) and (len(low) != len(high) or low[:4] != high[:4]):  # 2026-12-31 sorts before 20260101
+    if isinstance(low, str) and not _in_order(low, high):
         return _Span(first.replace(month=1, day=1), last.replace(month=12, day=31), None)
     return _Span(first, last, known)
+
+
+def _in_order(low: str, high: str) -> bool:
+    """Whether texts of days sort as these do: 2026-12-31 is before 20260101, and 2026-10-1 before 2026-3-1."""
+    padded = all(re.match(r"[0-9]{4}(-?)[0-9]{2}\1[0-9]{2}", text) for text in (low, high))
+    return padded and len(low) == len(high) and low[:4] == high[:4]
 
 
 def _looked_at(parquet: Parquet, group: int, file: File, column: str, calendar: Calendar) -> set[dt.date] | None:
