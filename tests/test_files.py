@@ -162,6 +162,19 @@ def test_links_are_followed_and_one_to_nowhere_is_missed(tmp_path: Path) -> None
         store.files("events/day=1")[2].identify(full=False)
 
 
+def test_links_to_folders_are_followed_but_to_none_that_they_lie_in(tmp_path: Path) -> None:
+    for name in ("log/day=1/h0/a.parquet", "log/day=2/z.parquet", "elsewhere/b.parquet", "elsewhere/more/c.parquet"):
+        put(tmp_path, name)
+    day = tmp_path / "log/day=1"
+    (day / "h1").symlink_to(tmp_path / "elsewhere")
+    (day / "_h2").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere/more/back").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere/day").symlink_to(day)
+    (day / "h0/up").symlink_to("../../..")
+    found = [f.path for f in Store(str(tmp_path / "log")).files("day=1")]
+    assert found == ["day=1/h0/a.parquet", "day=1/h1/b.parquet", "day=1/h1/more/c.parquet"]
+
+
 @pytest.mark.parametrize("origin", ["", "log/a.csv"])
 def test_a_disk_that_refuses_is_not_the_files_fault(tmp_path: Path, origin: str) -> None:
     """As long as no file can be opened: the same file is read once there is room again."""
@@ -179,7 +192,7 @@ def test_a_disk_that_refuses_is_not_the_files_fault(tmp_path: Path, origin: str)
         read()
 
 
-@pytest.mark.parametrize("look", [Store.folders, Store.entries, Store.children])
+@pytest.mark.parametrize("look", [Store.folders, Store.entries, Store.children, Store.files])
 def test_a_folder_that_cannot_be_read_is_not_an_empty_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, look: Callable[[Store, str], object]
 ) -> None:
