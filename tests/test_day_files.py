@@ -124,6 +124,17 @@ def test_what_is_read_twice_is_read_of_the_same_files(own: Project, monkeypatch:
     assert own.published() == {}
 
 
+def test_files_that_the_config_names_may_begin_as_hidden_ones(own: Project) -> None:
+    """They are looked at again when reading has ended, as any."""
+    log = own.home / "log"
+    events(log, DAYS[0]).write_parquet(log / f"_events_{DAYS[0]}.parquet")
+    next((log / f"items/day={DAYS[0]}").glob("*.parquet")).rename(log / ".items.parquet")
+    own.config["data"]["events"] |= {"path": "_events_{day}.parquet", "partition": None}
+    own.config["data"]["items"] |= {"path": ".items.parquet", "partition": None}
+    own.write()
+    own.done("train-teacher", 1)
+
+
 # -- one schema of a day's files ---------------------------------------------------------------------------------------
 
 N = 6

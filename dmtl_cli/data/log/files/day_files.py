@@ -6,7 +6,7 @@ import datetime as dt
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -111,9 +111,7 @@ class DayFiles:
         """The files that differ from what was identified: size, time of change, rows or digest. Each rank looks at a
         share."""
         mine = [pair for k, pair in enumerate(zip(self.every, self.identities, strict=True)) if ranks.mine(k)]
-        folders = {(file.store, str(PurePosixPath(file.path).parent)) for file, _ in mine}
-        there = {file for store, folder in folders for file in store.files(folder, ("",))}
-        return [str(f) for f, was in mine if self._identity(f) != was or f not in there]
+        return [str(f) for f, was in mine if self._identity(f) != was or f.store.file(f.path) != f]
 
     def check_unchanged(self, ranks: Ranks, changed: list[str]) -> None:
         """Raises UserError 66 where any rank found one that has `changed`."""
