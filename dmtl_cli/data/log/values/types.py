@@ -252,7 +252,8 @@ def instants(values: pl.Series, least: int | None = LEAST, zone: str = "UTC") ->
         out = iso_times(values, zone)
         if out.null_count() == values.null_count():
             return out
-        return out.fill_null(instants(values.set(~values.str.contains(r"^[0-9]{9,19}$"), None).cast(pl.Int64)))
+        numbers = values.set(~values.str.contains(r"^[0-9]{9,19}$"), None)
+        return out.fill_null(instants(numbers.cast(pl.Int64, strict=False)))  # 19 digits may be beyond int64
     x = pl.col("x")
     smallest = x / 1_000 if values.dtype.is_float() else x // 1_000
     larger = pl.when(x <= SECONDS * 1_000).then(x * 1_000).when(x <= SECONDS * 1_000_000).then(x).otherwise(smallest)
