@@ -20,10 +20,11 @@ from dmtl_cli.data.log.checked.checks import Checked
 from dmtl_cli.data.log.checked.invalid import LINE
 from dmtl_cli.data.log.files.converted import Converted
 from dmtl_cli.data.log.files.places import Places, span
-from dmtl_cli.data.log.formats.exploded import Exploded, is_list
+from dmtl_cli.data.log.formats.exploded import Exploded
 from dmtl_cli.data.log.formats.lake import LAKES
 from dmtl_cli.data.log.formats.parquet import Parquet
 from dmtl_cli.data.log.formats.source import File, Store
+from dmtl_cli.data.log.values.column_types import is_list
 from dmtl_cli.data.log.values.computed import Computed
 from dmtl_cli.data.log.values.types import unit_of
 from dmtl_cli.runs.ranks import Ranks
