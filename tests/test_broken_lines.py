@@ -90,6 +90,26 @@ def test_a_line_that_does_not_parse_is_refused_with_the_key(tmp_path: Path, kind
     assert made.call("check", "--day", DAY).code == 65, "what was converted with another key is not believed"
 
 
+def test_a_line_of_too_many_objects_within_each_other(tmp_path: Path) -> None:
+    """Reading it would end the process. Brackets within texts are none."""
+    good = lines_of("json")
+
+    def nested(inner: int) -> str:
+        text = json.dumps({"said": r"]}\\" * 300 + "[{" * 300 + '"'})
+        return good[0][:-1] + ', "x": ' + '{"a": ' * inner + text + "}" * inner + "}"
+
+    put(made := project(tmp_path, "json", invalid_rows="drop"), "json", [*good, nested(198)])
+    found = made.call("check", "--day", DAY, "--json").json
+    assert found["rows"] == 13 and "left_out" not in found
+    put(made, "json", [*good, nested(199)])
+    found = made.call("check", "--day", DAY, "--json").json
+    assert (found["left_out"], found["rows"]) == ({"line": 1}, 12)
+    put(made, "json", [*good, nested(990)])
+    ended = made.call("check", "--day", DAY, "--set", "data.events.invalid_rows=refuse")
+    said = "2026-01-01.json: line 13: expected a JSON object: more than 200 objects and lists within each other"
+    assert ended.code == 65 and said in ended.err and DROP in ended.err, ended.err
+
+
 @pytest.mark.parametrize("kind", ["csv", "json"])
 @pytest.mark.parametrize("good", [0, 5])
 def test_a_day_of_which_most_lines_do_not_parse_is_refused(tmp_path: Path, kind: str, good: int) -> None:

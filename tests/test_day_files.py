@@ -124,6 +124,17 @@ def test_what_is_read_twice_is_read_of_the_same_files(own: Project, monkeypatch:
     assert own.published() == {}
 
 
+def test_files_that_the_config_names_may_begin_as_hidden_ones(own: Project) -> None:
+    """They are looked at again when reading has ended, as any."""
+    log = own.home / "log"
+    events(log, DAYS[0]).write_parquet(log / f"_events_{DAYS[0]}.parquet")
+    next((log / f"items/day={DAYS[0]}").glob("*.parquet")).rename(log / ".items.parquet")
+    own.config["data"]["events"] |= {"path": "_events_{day}.parquet", "partition": None}
+    own.config["data"]["items"] |= {"path": ".items.parquet", "partition": None}
+    own.write()
+    own.done("train-teacher", 1)
+
+
 # -- one schema of a day's files ---------------------------------------------------------------------------------------
 
 N = 6
@@ -384,3 +395,22 @@ def test_another_partition_key_is_named(own: Project) -> None:
     ended = own.call("check", "--day", DAYS[0])
     assert ended.code == 66 and f"no dt=YYYY-MM-DD folder there, but day={DAYS[0]}" in ended.err
     assert "set partition: day of this table" in ended.err
+
+
+@pytest.mark.parametrize("form", [dt.datetime.fromisoformat, str], ids=["times", "texts"])
+def test_a_day_that_one_file_of_all_lacks_is_as_a_folder_that_is_not_there(
+    own: Project, form: Callable[[str], Any]
+) -> None:
+    """The days before and after it are no sign of it: a chain goes on behind it, and begins there."""
+    one = events(own.home / "log", DAYS[0])[:400]
+    days = [one.with_columns(at=pl.lit(form(f"{day} 08:00:00"))) for day in (DAYS[0], DAYS[2])]
+    pl.concat(days).write_parquet(own.home / "log/all.parquet")
+    own.config["data"] |= {"timezone": "UTC", "users": None, "items": None}
+    own.config["data"]["events"] |= {"path": "all.parquet", "partition": None, "date_column": "at"}
+    own.config["features"] = [f for f in own.config["features"] if f["name"] in ("user_id", "item_id")]
+    own.write()
+    own.done("train-teacher", 1)
+    ended = own.stage("train-teacher", 2)
+    assert ended.code == 66 and f"no file of {own.home}/log/all.parquet has a at of day {DAYS[1]}" in ended.err
+    own.done("train-teacher", 3)
+    own.done("build-profile", 3)

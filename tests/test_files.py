@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
+import resource
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -156,6 +160,51 @@ def test_links_are_followed_and_one_to_nowhere_is_missed(tmp_path: Path) -> None
     (tmp_path / "elsewhere/day=1/c.parquet").symlink_to("gone.parquet")
     with refused(Exit.NO_INPUT, "c.parquet", "not there any more"):
         store.files("events/day=1")[2].identify(full=False)
+
+
+def test_links_to_folders_are_followed_but_to_none_that_they_lie_in(tmp_path: Path) -> None:
+    for name in ("log/day=1/h0/a.parquet", "log/day=2/z.parquet", "elsewhere/b.parquet", "elsewhere/more/c.parquet"):
+        put(tmp_path, name)
+    day = tmp_path / "log/day=1"
+    (day / "h1").symlink_to(tmp_path / "elsewhere")
+    (day / "_h2").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere/more/back").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere/day").symlink_to(day)
+    (day / "h0/up").symlink_to("../../..")
+    found = [f.path for f in Store(str(tmp_path / "log")).files("day=1")]
+    assert found == ["day=1/h0/a.parquet", "day=1/h1/b.parquet", "day=1/h1/more/c.parquet"]
+
+
+@pytest.mark.parametrize("origin", ["", "log/a.csv"])
+def test_a_disk_that_refuses_is_not_the_files_fault(tmp_path: Path, origin: str) -> None:
+    """As long as no file can be opened: the same file is read once there is room again."""
+    put(tmp_path, "events/a.parquet")
+    store = Store(str(tmp_path))
+    file = replace(store.files("events")[0], origin=origin)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    for read in (lambda: file.identify(full=True), lambda: file.open().__enter__(), lambda: file.text().__enter__()):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (1, hard))
+        try:
+            with refused(Exit.IO, file, file.path, "cannot be read: Too many open files", "run it again"):
+                read()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        read()
+
+
+@pytest.mark.parametrize("look", [Store.folders, Store.entries, Store.children, Store.files])
+def test_a_folder_that_cannot_be_read_is_not_an_empty_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, look: Callable[[Store, str], object]
+) -> None:
+    put(tmp_path, "events/day=1/a.parquet")
+
+    def denied(place: object = ".") -> None:  # to root nothing is
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(place))
+
+    monkeypatch.setattr(os, "listdir", denied)
+    monkeypatch.setattr(os, "scandir", denied)
+    with refused(Exit.IO, tmp_path / "events", "cannot be listed", "Permission denied"):
+        look(Store(str(tmp_path)), "events")
 
 
 # -- S3 ----------------------------------------------------------------------------------------------------------------

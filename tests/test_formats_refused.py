@@ -55,6 +55,13 @@ def test_a_day_that_a_csv_lacks(tmp_path: Path, days: tuple[int, ...], words: st
     refused(finder(tmp_path), 66, words)
 
 
+def test_a_time_beyond_int64_is_named_and_no_other(tmp_path: Path) -> None:
+    (tmp_path / "e.csv").write_text(f"{HEAD}1,a,1767225600,1,1\n1,a,{10**19 - 1},1,1\n")
+    refused(
+        finder(tmp_path, types={"d": "datetime"}), 65, "row 3, column d: expected a time .*, got '9999999999999999999'"
+    )
+
+
 NO_ID = "1,2,9\n,3,9\n1,3,9\n"
 
 

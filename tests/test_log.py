@@ -16,8 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dmtl_cli.config.data import Data, Events, SideTable
+from dmtl_cli.config.days import Moment
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.features import Feature
+from dmtl_cli.data.log.checked.checks import Checked, is_time
 from dmtl_cli.data.log.checked.day import ID, NO_REQUEST, Block, Day
 from dmtl_cli.data.log.checked.tally import Distinct
 from dmtl_cli.data.log.files.rows import TableRows
@@ -250,7 +252,17 @@ def test_a_date_column(tmp_path: Path, days: list[Any]) -> None:
         read(tmp_path, date_column="d")
 
 
-@pytest.mark.parametrize("days", [[20260131, 20261331], ["2026-01-31", "soon"]])
+def test_days_as_people_write_them(tmp_path: Path) -> None:
+    """2026-1-11 is of January, wherever all days would be of November too."""
+    put(tmp_path, dated(["2026-1-11", "2026-1-12", "2026-1-11"]), "events/a.parquet")
+    assert rows(read(tmp_path, date_column="d", day=dt.date(2026, 1, 11)))["user"].to_list() == [0, 2]
+    march = Moment.begin(dt.date(2026, 3, 1), "UTC")
+    of_items = Checked(pl.DataFrame({"until": ["2026-1-15", "2026-3-1", "2026-11-1"]}), "items.parquet", 0)
+    assert of_items.ended("until", "UTC", march).to_list() == [True, True, False]
+    assert is_time(pl.Series(["2026-1-15"])) and not is_time(pl.Series(["2026111"]))
+
+
+@pytest.mark.parametrize("days", [[20260131, 20261331], ["2026-01-31", "soon"], [20260131, 2026111]])
 def test_a_date_that_is_none_names_its_row(tmp_path: Path, days: list[Any]) -> None:
     frame = {"user_id": [1, 2], "item_id": [1, 2], "click": [1, 1], "seconds": [1.0, 1.0], "d": days}
     file = put(tmp_path, frame, "events/a.parquet")
@@ -306,10 +318,11 @@ def test_files_of_other_days_are_not_the_days_input(tmp_path: Path, form: str) -
     [
         ["2026-01-05", "2026-12-31", "20260103"],
         ["20250101", "2026-12-31", "20260101"],
+        ["2026-1-30", "2026-12-31", "2026-3-15"],
         [int(dt.datetime(*ymd, tzinfo=UTC).timestamp()) * k
          for ymd, k in (((2026, 1, 1), 1), ((2026, 12, 31), 1), ((2026, 1, 1), 1000))],
     ],
-    ids=["text", "text of two years", "seconds and milliseconds"],
+    ids=["text", "text of two years", "text of any width", "seconds and milliseconds"],
 )  # fmt: skip
 def test_statistics_that_are_not_in_order_of_time_rule_nothing_out(tmp_path: Path, column: list[Any]) -> None:
     put(tmp_path, dated(column), "events/a.parquet")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +152,20 @@ def test_fields_that_may_not_be_null_of_objects_that_may(tmp_path: Path) -> None
 def test_rows_without_objects_are_not_copied() -> None:
     table = pa.table({"a.b": [1], "c": [[[2]]]})
     assert flat(table) is table
+
+
+def test_lists_of_one_length_are_lists(tmp_path: Path) -> None:
+    """As polars' Array is written: their objects and decimals too are columns of lists and numbers."""
+    rows: dict[str, list[Any]] = {
+        "shown": [[{"item": "a"}, {"item": None}], None, [{"item": "b"}, None]],
+        "price": [[Decimal("1.50"), None], None, [Decimal("2.25"), Decimal(3)]],
+    }
+    types = pa.struct([("item", pa.string())]), pa.decimal128(9, 2)
+    for size in (-1, 2):
+        columns = [pa.array(values, pa.list_(of, size)) for values, of in zip(rows.values(), types, strict=True)]
+        pq.write_table(pa.table(columns, list(rows)).slice(1), tmp_path / f"{size}.parquet")
+    variable, fixed = (Parquet(pq.ParquetFile(tmp_path / f"{size}.parquet"), "x") for size in (-1, 2))
+    assert fixed.read().equals(variable.read()) and fixed.schema_arrow.names == ["shown.item", "price"]
 
 
 @pytest.mark.parametrize("kind", ["parquet", "delta", "iceberg"])

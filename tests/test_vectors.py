@@ -129,6 +129,17 @@ def test_values_are_looked_up_in_the_file(tmp_path: Path, text: bool, monkeypatc
             one.check_rows(101)
 
 
+def test_a_long_value_hides_no_other(tmp_path: Path) -> None:
+    """Parquet keeps no statistics of a text above 4,096 bytes."""
+    seen = pl.DataFrame({"value": ["b", "c", "z" * 5_000], "count": [1, 1, 1]})
+    whole = Vocabulary.empty(pl.String()).grow(seen, dt.date(2026, 1, 1), 1)
+    _write_vocabularies(tmp_path / "vocabularies.parquet", {"a": VOCABULARY, "b": whole}, "")
+    found = VocabularyFile(tmp_path / "vocabularies.parquet", "b")
+    asked = pl.Series(["b", "c", "d", None, "z" * 5_000])
+    assert found.lookup(asked).tolist() == whole.lookup(asked).tolist() == [1, 2, 0, 0, 3]
+    assert found.groups is not None and "frame" not in vars(found)
+
+
 def test_a_file_of_an_earlier_version_is_read_whole(tmp_path: Path) -> None:
     """Its row groups have several embeddings."""
     _write_vocabularies(tmp_path / "new", {"a": VOCABULARY, "b": VOCABULARY}, "")

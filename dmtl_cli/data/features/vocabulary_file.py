@@ -30,14 +30,15 @@ class VocabularyFile(Vocabulary):
         last = [limits(metadata, at, "row")[1] for at in range(metadata.num_row_groups)]
         alone = None not in last and all(least is not None and least == most for least, most in ranges)
         mine = [at for at, (least, _) in enumerate(ranges) if least == embedding or not alone]
-        text = any(limits(metadata, at, "text_value")[0] is not None for at in mine)
+        whole = any(limits(metadata, at, "int_value")[0] is not None for at in mine)  # of a long text they say nothing
+        column = "int_value" if whole else "text_value"
         self.__dict__ |= {
             "path": path,
             "embedding": embedding,
             "mine": mine,
-            "column": "text_value" if text else "int_value",
+            "column": column,
             "largest": max((last[at] for at in mine), default=0) if alone else None,
-            "groups": RowGroups(path, "text_value" if text else "int_value", mine) if alone else None,
+            "groups": RowGroups(path, column, mine) if alone else None,
         }
 
     path: Path

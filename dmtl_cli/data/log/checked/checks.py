@@ -17,7 +17,7 @@ from dmtl_cli.data.log.formats.source import File
 from dmtl_cli.data.log.values.column_types import words_of
 from dmtl_cli.data.log.values.hashing import blake2b64
 from dmtl_cli.data.log.values.lengths import LENGTHS, clock_seconds, not_negative
-from dmtl_cli.data.log.values.types import WORDS, booleans, instants, iso_times, localized
+from dmtl_cli.data.log.values.types import WORDS, booleans, days, instants, iso_times, localized
 
 _NEVER = 253_370_764_800, 253_402_387_199
 """the year 9999, seconds since 1970, in any zone"""
@@ -367,14 +367,14 @@ class Checked:
             self._refuse(column, s.is_null() & ~free, "a day, never null")
             return s
         if s.dtype == pl.String:
-            out = s.str.replace_all("-", "").str.to_date("%Y%m%d", strict=False)
+            out = days(s)
             if out.null_count() == s.null_count() or (times := iso_times(s, zone)).null_count() == len(s):
                 self._refuse(column, out.is_null() & ~free, "a day as YYYY-MM-DD or YYYYMMDD, or a time in ISO 8601")
                 return out
             self._refuse(column, times.is_null() & s.is_not_null(), "a time in ISO 8601")
             return self._instant(column, times, timezone, free)
         if s.dtype.is_integer() and len(s) and int(s.max() or 0) < 100_000_000:  # type: ignore[arg-type]
-            out = s.cast(pl.String).str.to_date("%Y%m%d", strict=False)
+            out = days(s)
             self._refuse(column, out.is_null() & ~free, "a day as YYYYMMDD")
             return out
         if s.dtype.is_numeric():
@@ -403,8 +403,7 @@ def is_time(values: pl.Series) -> bool:
         return float((x.is_between(*_DAYS) | (x >= INSTANT)).mean() or 0) > 0.5  # type: ignore[arg-type]
     if values.dtype != pl.String:
         return isinstance(values.dtype, (pl.Date, pl.Datetime))
-    days = known.str.replace_all("-", "").str.to_date("%Y%m%d", strict=False)
-    return bool(len(known)) and not (days.null_count() and iso_times(known).null_count())
+    return bool(len(known)) and not (days(known).null_count() and iso_times(known).null_count())
 
 
 def ends(values: pl.Series) -> pl.Series:

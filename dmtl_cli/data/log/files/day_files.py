@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -19,10 +20,11 @@ from dmtl_cli.data.log.checked.checks import Checked
 from dmtl_cli.data.log.checked.invalid import LINE
 from dmtl_cli.data.log.files.converted import Converted
 from dmtl_cli.data.log.files.places import Places, span
-from dmtl_cli.data.log.formats.exploded import Exploded, is_list
+from dmtl_cli.data.log.formats.exploded import Exploded
 from dmtl_cli.data.log.formats.lake import LAKES
 from dmtl_cli.data.log.formats.parquet import Parquet
 from dmtl_cli.data.log.formats.source import File, Store
+from dmtl_cli.data.log.values.column_types import is_list
 from dmtl_cli.data.log.values.computed import Computed
 from dmtl_cli.data.log.values.types import unit_of
 from dmtl_cli.runs.ranks import Ranks
@@ -51,7 +53,7 @@ class _Span:
         return self.first <= day <= self.last
 
     def is_known_to_have(self, day: dt.date) -> bool:
-        return self.known is not None and self.known[0] <= day <= self.known[1]
+        return self.known is not None and day in self.known
 
 
 @dataclass(frozen=True)
@@ -110,9 +112,7 @@ class DayFiles:
         """The files that differ from what was identified: size, time of change, rows or digest. Each rank looks at a
         share."""
         mine = [pair for k, pair in enumerate(zip(self.every, self.identities, strict=True)) if ranks.mine(k)]
-        folders = {(file.store, str(PurePosixPath(file.path).parent)) for file, _ in mine}
-        there = {file for store, folder in folders for file in store.files(folder, ("",))}
-        return [str(f) for f, was in mine if self._identity(f) != was or f not in there]
+        return [str(f) for f, was in mine if self._identity(f) != was or f.store.file(f.path) != f]
 
     def check_unchanged(self, ranks: Ranks, changed: list[str]) -> None:
         """Raises UserError 66 where any rank found one that has `changed`."""
@@ -392,9 +392,15 @@ def _span(stats: pq.Statistics, kind: pa.DataType, file: File, column: str, cale
     known = first, last
     if isinstance(low, str) and len(low) > len("2026-01-31"):  # a time: its zone is not in the order of its text
         first, last = first - _ZONES, last + _ZONES
-    if isinstance(low, str) and (len(low) != len(high) or low[:4] != high[:4]):  # 2026-12-31 sorts before 20260101
+    if isinstance(low, str) and not _in_order(low, high):
         return _Span(first.replace(month=1, day=1), last.replace(month=12, day=31), None)
     return _Span(first, last, known)
+
+
+def _in_order(low: str, high: str) -> bool:
+    """Whether texts of days sort as these do: 2026-12-31 is before 20260101, and 2026-10-1 before 2026-3-1."""
+    padded = all(re.match(r"[0-9]{4}(-?)[0-9]{2}\1[0-9]{2}", text) for text in (low, high))
+    return padded and len(low) == len(high) and low[:4] == high[:4]
 
 
 def _looked_at(parquet: Parquet, group: int, file: File, column: str, calendar: Calendar) -> set[dt.date] | None:

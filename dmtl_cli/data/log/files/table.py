@@ -229,7 +229,7 @@ def _unified(one: pa.DataType, other: pa.DataType, numbers: bool) -> pa.DataType
     Args:
         numbers: whether they are read as numbers alone: of two types, float64.
     """
-    if numbers and _is_number(one) and _is_number(other):
+    if numbers and column_types.is_number(one) and column_types.is_number(other):
         return pa.float64()
     if {types.is_boolean(one), types.is_boolean(other)} == {True, False}:
         return pa.int64() if types.is_integer(one) or types.is_integer(other) else None
@@ -238,10 +238,6 @@ def _unified(one: pa.DataType, other: pa.DataType, numbers: bool) -> pa.DataType
         return pa.unify_schemas(schemas, promote_options="permissive").field(0).type
     except pa.ArrowException:
         return None
-
-
-def _is_number(kind: pa.DataType) -> bool:
-    return bool(types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind) or types.is_boolean(kind))
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:

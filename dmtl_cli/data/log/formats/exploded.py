@@ -13,11 +13,7 @@ import pyarrow.compute as pc
 from pyarrow import types
 
 from dmtl_cli.config.errors import UserError, did_you_mean
-
-
-def is_list(kind: pa.DataType) -> bool:
-    """Whether its values are lists, of whatever layout."""
-    return bool(types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind))
+from dmtl_cli.data.log.values.column_types import is_list
 
 
 @dataclass(frozen=True)

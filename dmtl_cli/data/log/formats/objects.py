@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from dmtl_cli.config.errors import UserError
-from dmtl_cli.data.log.formats.text_rows import Rows, Typed, flat_columns, paths, refuse_constant
+from dmtl_cli.data.log.formats.json_text import is_deep, parsed
+from dmtl_cli.data.log.formats.text_rows import Rows, Typed, flat_columns, paths
 
 
 def with_fields(
@@ -40,7 +41,7 @@ def _opened(frame: pl.DataFrame, c: str, numbers: Sequence[int], where: str, nul
     first = texts.drop_nulls()
     if not len(first):
         return frame.drop(c)
-    if not texts.drop_nulls().str.contains(r"^[\[{]").all():
+    if not first.str.contains(r"^[\[{]").all() or any(is_deep(text.encode()) for text in first):
         raise _wrong(texts, c, numbers, where)
     lines = f"{{{json.dumps(c)}:" + texts.fill_null("null") + "}"
     try:
@@ -61,8 +62,8 @@ def _wrong(texts: pl.Series, c: str, numbers: Sequence[int], where: str, error: 
     hint = f"correct it, or leave data.types.{c} out: text that is no JSON is read as it stands"
     for text, number in zip(texts, numbers, strict=True):
         try:
-            found = {} if text is None else json.loads(text, parse_constant=refuse_constant)
-        except (ValueError, RecursionError) as e:
+            found = {} if text is None else parsed(text.encode())
+        except ValueError as e:
             return UserError(f"{where}: row {number}, column {c}: expected a JSON object: {e}, got {text[:40]!r}", hint)
         if not isinstance(found, (dict, list)):
             what = f"{where}: row {number}, column {c}: expected a JSON object or list, got {text[:40]!r}"

@@ -13,6 +13,7 @@ from pyarrow import types
 
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.data.log.formats.exploded import Exploded
+from dmtl_cli.data.log.values.column_types import is_list
 
 if TYPE_CHECKING:  # it needs polars, which a command that only looks for files has no use for
     from dmtl_cli.data.log.values.computed import Computed
@@ -196,25 +197,21 @@ def _lists_of_fields(lists: pa.Array) -> list[pa.Array]:
 
 def _is_object(kind: pa.DataType) -> bool:
     """Whether it is an object (a struct), a list of objects, or a list of such lists."""
-    return bool(types.is_struct(kind) or (_is_list(kind) and _is_object(kind.value_type)))
-
-
-def _is_list(kind: pa.DataType) -> bool:
-    return bool(types.is_list(kind) or types.is_large_list(kind))
+    return bool(types.is_struct(kind) or (is_list(kind) and _is_object(kind.value_type)))
 
 
 def _read_as(field: pa.Field, texts: Collection[str]) -> pa.DataType:
     """What a column, or what its lists hold, is read as. A decimal is a number, as warehouses write every number so:
     int64 without decimals, else float64; an integer of a column in `texts` is text; any other type is as it is."""
-    kind, is_list = field.type, _is_list(field.type)
-    held = kind.value_type if is_list else kind
+    kind, of_lists = field.type, is_list(field.type)
+    held = kind.value_type if of_lists else kind
     if types.is_decimal(held):
         held = pa.int64() if held.scale <= 0 else pa.float64()
     if types.is_integer(held) and field.name in texts:
         held = pa.string()
-    if held == (kind.value_type if is_list else kind):
+    if held == (kind.value_type if of_lists else kind):
         return kind
-    return (pa.large_list if types.is_large_list(kind) else pa.list_)(held) if is_list else held
+    return (pa.large_list if types.is_large_list(kind) else pa.list_)(held) if of_lists else held
 
 
 def _has_objects(schema: pa.Schema) -> bool:
@@ -257,6 +254,6 @@ def _leaves(kind: pa.DataType) -> int:
         return _leaves(kind.key_type) + _leaves(kind.item_type)
     if types.is_struct(kind):
         return sum(_leaves(field.type) for field in kind)
-    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+    if is_list(kind):
         return _leaves(kind.value_type)
     return 1

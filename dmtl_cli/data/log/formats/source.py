@@ -172,10 +172,13 @@ class File:
         """What a failed read says: that the storage fails (66, 74), or that the bytes are wrong (65, `damage`)."""
         if isinstance(error, FileNotFoundError):
             return UserError(f"{self}: not there any more", "retry later", Exit.NO_INPUT)
-        if self.origin:
-            what = f"{self}: what it was converted to ({self.store.where(self.path)}): {damage}: {error}"
-            return UserError(what, "remove that file and run it again")
-        return _remote(str(self), error) or UserError(f"{self}: {damage}: {error}", "write the file again")
+        if remote := _remote(str(self), error):
+            return remote
+        place = f"{self}: what it was converted to ({self.store.where(self.path)})" if self.origin else str(self)
+        if isinstance(error, OSError) and error.errno:  # without a number it is what a library says of the bytes
+            return UserError(f"{place}: cannot be read: {os.strerror(error.errno)}", "run it again", Exit.IO)
+        hint = "remove that file and run it again" if self.origin else "write the file again"
+        return UserError(f"{place}: {damage}: {error}", hint)
 
     @contextlib.contextmanager
     def _bytes(self) -> Iterator[pa.NativeFile]:
@@ -231,7 +234,7 @@ class Store:
         """Sorted paths of the folders in a folder; none of one that is not there."""
         with self._as_user_error(path):
             if self._local:
-                found = [p for p in Path(self.root / path).glob("*") if p.is_dir()]
+                found = [str(p) for p in _inside(Path(self.root / path)) if p.is_dir()]
             else:
                 found = [i.path for i in self._listed(path) if i.type == fs.FileType.Directory]
         return [str(p) for p in sorted(PurePosixPath(p).relative_to(self.root) for p in found)]
@@ -239,7 +242,7 @@ class Store:
     def entries(self, path: str) -> list[str]:
         """Sorted paths of the folders and files in a folder; none of one that is not there."""
         with self._as_user_error(path):
-            found = list(map(str, Path(self.root / path).glob("*"))) if self._local else self._paths(path)
+            found = list(map(str, _inside(Path(self.root / path)))) if self._local else self._paths(path)
         return [str(p) for p in sorted(PurePosixPath(p).relative_to(self.root) for p in found)]
 
     def children(self, path: str) -> tuple[list[str], list[File]]:
@@ -247,7 +250,7 @@ class Store:
         file."""
         with self._as_user_error(path):
             if self._local:
-                found = self.fs.get_file_info([str(p) for p in Path(self.root / path).glob("*")])
+                found = self.fs.get_file_info(list(map(str, _inside(Path(self.root / path)))))
             else:
                 found = self._listed(path)
         named = sorted(((str(PurePosixPath(i.path).relative_to(self.root)), i) for i in found), key=lambda x: x[0])
@@ -262,7 +265,7 @@ class Store:
         return File(self, path, found.size or 0, found.mtime_ns or 0)
 
     def files(self, path: str, suffixes: Sequence[str] = PARQUET) -> list[File]:
-        """The files at any depth of a folder whose names end so, by path.
+        """The files at any depth of a folder whose names end so, by path; links are followed.
 
         A name that begins with a dot or underscore, a file's or that of a folder between, marks what a writer has not
         finished or keeps for itself: such files are left out. A FIFO or device is listed, and refused when it is
@@ -271,8 +274,7 @@ class Store:
         folder = self.root / path
         with self._as_user_error(path):
             if self._local:  # pyarrow's own list leaves out a link to nowhere
-                named_so = (p for suffix in suffixes for p in Path(folder).rglob(f"*{suffix}"))
-                found = self.fs.get_file_info([str(p) for p in named_so])
+                found = self.fs.get_file_info(list(map(str, _below(Path(folder)))))
             else:
                 found = self._listed(path, recursive=True)
         named = [(PurePosixPath(i.path), i) for i in found if i.type is not fs.FileType.Directory]
@@ -296,6 +298,26 @@ class Store:
         except OSError as e:
             where = self.where(path)
             raise _remote(where, e) or UserError(f"{where}: cannot be listed: {e}", "run it again", Exit.IO) from None
+
+
+def _inside(folder: Path) -> list[Path]:
+    """What is in a local folder; nothing in one that is not there. `glob` finds nothing in one that cannot be read."""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        return list(folder.iterdir())
+    return []
+
+
+def _below(folder: Path, within: tuple[Path, ...] = ()) -> Iterator[Path]:
+    """What is at any depth of a local folder but folders and what a name hides; through links to folders too, but to
+    none that it lies in."""
+    within = (*within, folder.resolve())
+    for path in _inside(folder):
+        if path.name[0] in "._":
+            continue
+        if not path.is_dir():
+            yield path
+        elif not (path.is_symlink() and any(place.is_relative_to(path.resolve()) for place in within)):
+            yield from _below(path, within)
 
 
 def _s3(options: dict[str, str]) -> fs.S3FileSystem:

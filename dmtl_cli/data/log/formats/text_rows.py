@@ -22,6 +22,7 @@ from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.table import Csv
 from dmtl_cli.data.log.formats.arrays import as_lines
 from dmtl_cli.data.log.formats.envelopes import unwrapped
+from dmtl_cli.data.log.formats.json_text import is_deep, parsed
 from dmtl_cli.data.log.formats.row_ends import end_of_rows, row_of
 from dmtl_cli.data.log.formats.source import File
 
@@ -340,8 +341,9 @@ class _NotParsedError(UserError):
 
 
 def _objects(file: File, lines: list[bytes], numbers: Sequence[int]) -> pl.DataFrame:
+    deep = any(map(is_deep, lines))  # of these polars is told nothing: see `DEEPEST`
     try:
-        frame = pl.read_ndjson(io.BytesIO(b"\n".join(lines)), infer_schema_length=None)
+        frame = pl.DataFrame() if deep else pl.read_ndjson(io.BytesIO(b"\n".join(lines)), infer_schema_length=None)
     except pl.exceptions.PolarsError as e:
         raise _wrong_line(file, lines, numbers) or _mixed(file, numbers[0], e) from None
     if len(frame) != len(lines):
@@ -426,19 +428,14 @@ def _wrong_line(file: File, lines: list[bytes], numbers: Sequence[int]) -> UserE
 
 def _wrong(line: bytes) -> str | None:
     try:
-        found = json.loads(line, parse_constant=refuse_constant)
-    except (ValueError, RecursionError) as e:
+        found = parsed(line)
+    except ValueError as e:
         return str(e)
     return None if isinstance(found, dict) else f"got {line[:40]!r}"
 
 
 def _said(file: File, number: int, wrong: str) -> str:
     return f"{file}: line {number}: expected a JSON object: {wrong}"
-
-
-def refuse_constant(word: str) -> None:
-    """For `json.loads`, which takes NaN and Infinity. Raises ValueError."""
-    raise ValueError(f"{word} is no JSON")
 
 
 def _mixed(file: File, number: int, error: object) -> UserError:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-import polars as pl
 import pyarrow as pa
 from pyarrow import types
 
 from dmtl_cli.config.features import Feature
+
+if TYPE_CHECKING:  # a command that only looks for files has no use for it
+    import polars as pl
 
 
 def refusal(feature: Feature, column: pa.DataType) -> tuple[str, str] | None:
@@ -22,7 +25,7 @@ def refusal(feature: Feature, column: pa.DataType) -> tuple[str, str] | None:
 
 def in_words(kind: pa.DataType) -> str:
     """A type for messages: text and objects by these words, whatever their layout."""
-    if types.is_list(kind) or types.is_large_list(kind):
+    if is_list(kind):
         return f"lists of {in_words(kind.value_type)}"
     return "text" if _is_text(kind) else "objects" if types.is_struct(kind) else str(kind)
 
@@ -33,6 +36,7 @@ def words_of(values: pl.Series) -> str:
 
 
 def is_list(column: pa.DataType) -> bool:
+    """Whether its values are lists, of whatever layout."""
     lists = (types.is_list, types.is_large_list, types.is_fixed_size_list)
     return any(is_one(column) for is_one in lists)
 
@@ -41,7 +45,7 @@ def _is_text(column: pa.DataType) -> bool:
     return any(is_one(column) for is_one in (types.is_string, types.is_large_string, types.is_string_view))
 
 
-def _is_number(column: pa.DataType) -> bool:
+def is_number(column: pa.DataType) -> bool:
     numbers = (types.is_integer, types.is_floating, types.is_decimal, types.is_boolean)
     return any(is_one(column) for is_one in numbers)
 
@@ -50,7 +54,7 @@ def _is_single(column: pa.DataType) -> bool:
     """Whether values can be looked up in a vocabulary: integers (whole floats too), booleans, text."""
     if types.is_dictionary(column):
         return _is_single(column.value_type)
-    return types.is_null(column) or _is_text(column) or (_is_number(column) and not types.is_decimal(column))
+    return types.is_null(column) or _is_text(column) or (is_number(column) and not types.is_decimal(column))
 
 
 def _categorical(_: Feature, column: pa.DataType) -> tuple[str, str] | None:
@@ -69,7 +73,7 @@ def _sequence(feature: Feature, column: pa.DataType) -> tuple[str, str] | None:
 
 
 def _numeric(_: Feature, column: pa.DataType) -> tuple[str, str] | None:
-    if _is_number(column):
+    if is_number(column):
         return None
     if is_list(column):
         return "numbers", "give kind: vector (with dim) or kind: sequence"
@@ -79,7 +83,7 @@ def _numeric(_: Feature, column: pa.DataType) -> tuple[str, str] | None:
 def _vector(feature: Feature, column: pa.DataType) -> tuple[str, str] | None:
     if is_list(column):
         return None
-    return f"lists of {feature.dim} numbers", "give kind: numeric" if _is_number(column) else "write it as lists"
+    return f"lists of {feature.dim} numbers", "give kind: numeric" if is_number(column) else "write it as lists"
 
 
 _TAKES: dict[str, Callable[[Feature, pa.DataType], tuple[str, str] | None]] = {

@@ -252,7 +252,8 @@ def instants(values: pl.Series, least: int | None = LEAST, zone: str = "UTC") ->
         out = iso_times(values, zone)
         if out.null_count() == values.null_count():
             return out
-        return out.fill_null(instants(values.set(~values.str.contains(r"^[0-9]{9,19}$"), None).cast(pl.Int64)))
+        numbers = values.set(~values.str.contains(r"^[0-9]{9,19}$"), None)
+        return out.fill_null(instants(numbers.cast(pl.Int64, strict=False)))  # 19 digits may be beyond int64
     x = pl.col("x")
     smallest = x / 1_000 if values.dtype.is_float() else x // 1_000
     larger = pl.when(x <= SECONDS * 1_000).then(x * 1_000).when(x <= SECONDS * 1_000_000).then(x).otherwise(smallest)
@@ -277,10 +278,12 @@ def _int64(values: pl.Series) -> pl.Series:
     return out if not values.dtype.is_float() else out.set(out.cast(pl.Float64) != values, None)
 
 
-def _date(values: pl.Series) -> pl.Series:
-    if values.dtype.is_integer():
-        values = values.cast(pl.String)
-    return values.str.to_date("%Y-%m-%d", strict=False).fill_null(values.str.to_date("%Y%m%d", strict=False))
+def days(values: pl.Series) -> pl.Series:
+    """Texts as 2026-01-31 (2026-1-31 too), or texts or integers as 20260131, as days; null where one is neither. Other
+    widths are none: 2026111 is of January or of November."""
+    text = values.cast(pl.String) if values.dtype.is_integer() else values
+    parted, whole = (text.set(~text.str.contains(form), None) for form in (r"^\s*[0-9]{4}-", r"^\s*[0-9]{8}$"))
+    return parted.str.to_date("%Y-%m-%d", strict=False).fill_null(whole.str.to_date("%Y%m%d", strict=False))
 
 
 def localized(values: pl.Series, zone: str) -> pl.Series:
@@ -449,7 +452,7 @@ _CASTS: dict[Type, Callable[[pl.Series], pl.Series]] = {
     "int64": _int64,
     "float64": floats,
     "bool": _bool,
-    "date": _date,
+    "date": days,
     "datetime": instants,
     "clock": clock_seconds,
     **{kind: partial(lists, kind=kind) for kind in LISTS},
