@@ -564,6 +564,20 @@ def test_a_row_without_a_day_is_of_none(tmp_path: Path, flat: pl.DataFrame) -> N
     assert read(tmp_path / "log", {"joined": {"clicks": joined}}).equals(flat)
 
 
+def test_a_day_on_which_nothing_came_is_no_day_to_wait_for(tmp_path: Path, flat: pl.DataFrame) -> None:
+    """Where the table has days before it and after it; of one that it has not reached it waits."""
+    write(shown(), tmp_path / "log/events", str(DAY), "parquet")
+    joined = {"path": "clicks.parquet", "key": "shown_id", "date_column": "day", "columns": COLUMNS}
+    around = [clicks().with_columns(day=pl.lit(DAY + dt.timedelta(days=k))) for k in (-1, 1)]
+    write(pl.concat(around), tmp_path / "log", "clicks", "parquet")
+    found = read(tmp_path / "log", {"joined": {"clicks": joined}})
+    assert len(found) == len(flat) and flat["click"].any() and not found["click"].any()
+    write(around[0], tmp_path / "log", "clicks", "parquet")
+    with pytest.raises(UserError, match="clicks: no file of .* has a day of day") as waits:
+        read(tmp_path / "log", {"joined": {"clicks": joined}})
+    assert waits.value.code == 66
+
+
 def test_a_computed_key_is_made_of_rows_that_are_asked_for(tmp_path: Path, flat: pl.DataFrame) -> None:
     """Others need not have what it is made of."""
     others = shown().with_columns(number=pl.lit("none"), kind=pl.lit("other"))

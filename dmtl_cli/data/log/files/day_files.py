@@ -52,8 +52,11 @@ class _Span:
     def may_have(self, day: dt.date) -> bool:
         return self.first <= day <= self.last
 
-    def is_known_to_have(self, day: dt.date) -> bool:
-        return self.known is not None and day in self.known
+    def is_known_to_have(self, day: dt.date, *, between: bool = False) -> bool:
+        """Args: between: whether a day between those that have rows is there as they are, though it may have none."""
+        if self.known is None:
+            return False
+        return self.known[0] <= day <= self.known[1] if between else day in self.known
 
 
 @dataclass(frozen=True)
@@ -319,16 +322,21 @@ class DayFinder:
             return files, {}, lost
         groups = {file: self._groups(file, day, column) for file in files}
         groups = {file: some for file, some in groups.items() if some}
-        if not self._have_rows(groups, day, column):
+        # of what came of exposures nothing may have come on a day
+        if not self._have_rows(groups, day, column, between=name.startswith(JOINED)):
             where = f"no file of {self.store.where(table.path)} has a {column} of day {day}{self._have(name, files)}"
             raise UserError(f"{name}: {where}", "retry when the day has arrived", Exit.NO_INPUT)
         return list(groups), groups, lost
 
-    def _have_rows(self, groups: dict[File, range], day: dt.date, column: str) -> bool:
+    def _have_rows(self, groups: dict[File, range], day: dt.date, column: str, *, between: bool) -> bool:
         """Whether there are rows of a day that some row groups may have; it looks at them where nothing else says it.
-        All of these groups are the day's all the same, so that what its files are is told by their statistics alone."""
+        All of these groups are the day's all the same, so that what its files are is told by their statistics alone.
+
+        Args:
+            between: as of `_Span.is_known_to_have`.
+        """
         spans = [self._spans[file, column][k] for file, some in groups.items() for k in some]
-        if any(span is None or span.is_known_to_have(day) for span in spans):
+        if any(span is None or span.is_known_to_have(day, between=between) for span in spans):
             return True
         for file, some in groups.items():
             with file.open() as parquet:
