@@ -573,7 +573,7 @@ def test_a_day_on_which_nothing_came_is_no_day_to_wait_for(tmp_path: Path, flat:
     found = read(tmp_path / "log", {"joined": {"clicks": joined}})
     assert len(found) == len(flat) and flat["click"].any() and not found["click"].any()
     write(around[0], tmp_path / "log", "clicks", "parquet")
-    with pytest.raises(UserError, match="clicks: no file of .* has a day of day") as waits:
+    with pytest.raises(UserError, match=r"clicks: no file of .* has a day of day") as waits:
         read(tmp_path / "log", {"joined": {"clicks": joined}})
     assert waits.value.code == 66
 
