@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import json
 import os
@@ -404,6 +405,24 @@ def test_bodies_have_an_end(server: Running) -> None:
     for content in (huge, iter([huge[:1000], huge[1000:]])):
         assert server.client.post("/recommend", content=content).status_code == 413
     assert server.client.get("/healthz").status_code == 200
+
+
+def test_a_caller_who_hangs_up_is_no_mistake(server: Running) -> None:
+    """Nobody is answered, and nothing is counted as refused."""
+    messages: Iterator[dict[str, Any]] = iter(
+        [{"type": "http.request", "body": b'{"us', "more_body": True}, {"type": "http.disconnect"}]
+    )
+
+    async def receive() -> Any:
+        return next(messages)
+
+    async def send(message: Any) -> None:
+        raise AssertionError(message)
+
+    gone = 'dmtl_serve_requests_total{code="499",path="/recommend"}'
+    before = server.metric(gone)
+    asyncio.run(server.guard({"type": "http", "path": "/recommend", "method": "POST", "headers": []}, receive, send))
+    assert server.metric(gone) == before + 1 and server.said == []
 
 
 def test_too_many_wait(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -157,7 +157,10 @@ class Guard:
                 status = message["status"]
             await send(message)
 
-        body = await _body(receive)
+        try:
+            body = await _body(receive)
+        except _Gone:
+            return self._metrics.requests.labels(path, "499").inc()  # nginx's number; nobody is answered
         began = time.perf_counter()
         self._working += 1
         try:
@@ -178,13 +181,17 @@ class Guard:
             self._metrics.seconds.labels(path).observe(time.perf_counter() - began)
 
 
+class _Gone(Exception):
+    """The caller hung up before the whole body was there."""
+
+
 async def _body(receive: Receive) -> bytes | None:
-    """The whole body; None where it is too large."""
+    """The whole body; None where it is too large. Raises _Gone."""
     parts, size = [], 0
     while True:
         message = await receive()
         if message["type"] != "http.request":
-            return b""  # the caller is gone
+            raise _Gone
         parts.append(message.get("body", b""))
         size += len(parts[-1])
         if size > LARGEST_BODY:
