@@ -13,7 +13,7 @@ Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
 
 
-def auc_gain(y: Array, score: Array, other: Array, group: Array, weight: Array) -> tuple[float, float] | None:
+def auc_gain(y: Array, score: Array, other: Array | None, group: Array, weight: Array) -> tuple[float, float] | None:
     """AUC of `score` less that of `other` on the same rows, and its standard error.
 
     The error is DeLong's (DeLong et al., Biometrics 1988) with a user's rows as one draw (Obuchowski, Biometrics 1997),
@@ -21,8 +21,8 @@ def auc_gain(y: Array, score: Array, other: Array, group: Array, weight: Array) 
 
     Args:
         y: [n] bool.
-        score, other: [n].
-        group: [n] int, the user of each row.
+        score, other: [n]; without another one it is that of a score that orders nothing.
+        group: [n] int >= 0, the user of each row.
         weight: [n] >= 0.
 
     Returns:
@@ -30,19 +30,19 @@ def auc_gain(y: Array, score: Array, other: Array, group: Array, weight: Array) 
     """
     w = weight.astype(np.float64)
     positive, negative = w @ y, w @ ~y
-    users, at = np.unique(group, return_inverse=True)
-    if not (positive > 0 and negative > 0 and len(users) > 1):
+    users = np.count_nonzero(np.bincount(group))
+    if not (positive > 0 and negative > 0 and users > 1):
         return None
-    ahead = won(y, score, w) - won(y, other, w)
+    ahead = won(y, score, w) - (0.5 if other is None else won(y, other, w))
     share = np.where(y, w / positive, w / negative)
     gain = float((share * ahead)[y].sum())
-    by_user = np.bincount(at, share * (ahead - gain))
-    return gain, float(np.sqrt((by_user**2).sum() * len(users) / (len(users) - 1)))
+    by_user = np.bincount(group, share * (ahead - gain))
+    return gain, float(np.sqrt((by_user**2).sum() * users / (users - 1)))
 
 
 def auc_error(y: Array, score: Array, group: Array, weight: Array) -> float | None:
     """The standard error of the AUC of a score, as that of its gain over a score that orders nothing."""
-    gain = auc_gain(y, score, np.zeros(len(y)), group, weight)
+    gain = auc_gain(y, score, None, group, weight)
     return None if gain is None else gain[1]
 
 
