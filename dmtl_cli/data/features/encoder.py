@@ -21,7 +21,7 @@ from dmtl_cli.data.features.buckets import Buckets
 from dmtl_cli.data.features.growth import day_values, grown, share_once
 from dmtl_cli.data.features.kinds import kind_of
 from dmtl_cli.data.features.kinds.kind import Kind, Learned
-from dmtl_cli.data.features.layout import Array, Encoded, FloatColumns, Layout, PaddedSequence
+from dmtl_cli.data.features.layout import Array, Encoded, FloatColumns, IdColumn, Layout, PaddedSequence
 from dmtl_cli.data.features.stored import Stored, read_files, write_files
 from dmtl_cli.data.features.vocabulary import Vocabulary
 from dmtl_cli.data.log.checked.day import ID, Day
@@ -158,9 +158,19 @@ class Encoder:
     def reordered(self, encoded: Encoded, side: str, name: str, order: Array) -> Encoded:
         """The encoded rows [n] of a side with one feature's values taken from the rows [n] that `order` names."""
         kinds = self._kinds_of_side(side)
-        parts = zip(kinds, encoded.parts(kind.part for kind in kinds), strict=True)
-        mixed = ((kind.part, x[order] if kind.feature.name == name else x) for kind, x in parts)
-        return Encoded.from_parts(len(encoded), mixed)
+        (k,) = (k for k, kind in enumerate(kinds) if kind.feature.name == name)
+        mine, before = kinds[k].part, [kind.part for kind in kinds[:k]]
+        ids, sequences, floats = encoded.ids.copy(), list(encoded.sequences), encoded.floats.copy()
+        at = sum(isinstance(part, type(mine)) for part in before)
+        if isinstance(mine, IdColumn):
+            ids[:, at] = ids[order, at]
+        elif isinstance(mine, PaddedSequence):
+            sequences[at] = sequences[at][order]
+        else:
+            first = sum(part.width for part in before if isinstance(part, FloatColumns))
+            columns = slice(first, first + mine.width)
+            floats[:, columns] = floats[order, columns]
+        return Encoded(ids, tuple(sequences), floats)
 
     # -- facts ---------------------------------------------------------------------------------------------------------
 
