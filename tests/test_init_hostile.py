@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import polars as pl
+import pytest
 from initiated import daily, frame, made
 from unseen import USERS, days_of, drawn
 from worlds import dmtl
 
+from dmtl_cli.guess.columns.ends import says_end
 from dmtl_cli.guess.columns.objects import opened
 from dmtl_cli.guess.columns.roles import Roles
+from dmtl_cli.guess.feature_lines import scalar
 from dmtl_cli.guess.features.units import as_number
 from dmtl_cli.guess.reading.files import Files, paths_of
 from dmtl_cli.guess.reading.tables import Table, tables
 from dmtl_cli.guess.rules import rows_that_count
 from dmtl_cli.guess.sides import states
+from dmtl_cli.guess.sides.versions import _newest_by
 
 NO_FILES = Files("x", "parquet", ())
 DEEP = "[" * 5_000 + "]" * 5_000
@@ -224,3 +229,67 @@ def test_last_items_in_one_text_are_no_user(tmp_path: Path) -> None:
 
     ended, raw, text = made(tmp_path, write)
     assert raw["data"]["events"]["user"] == "posetitel" and ended.code == 0, text
+
+
+@pytest.mark.parametrize("name", ["count", "n", "k"])
+def test_columns_are_called_as_what_is_made_of_them(tmp_path: Path, name: str) -> None:
+    """What a person calls their columns is no name of ours: kinds of rows, what a table says, whole numbers."""
+    rows = frame()
+    words = [("low", "mid", "high")[k % 3] for k in range(USERS)]
+    users = rows["user_id"].unique(maintain_order=True)
+    (tmp_path / "table").mkdir()
+
+    def write(home: Path) -> None:
+        daily(rows.with_columns((pl.int_range(pl.len()) % 5).alias(name)))(home)
+        pl.DataFrame({"user_id": users, name: words[: len(users)]}).write_csv(home / "users.csv")
+
+    ended, raw, _ = made(tmp_path / "table", write)
+    assert ended.code == 0 and raw["data"]["users"], ended.err
+    shown = rows.drop("clicked", "watch_seconds").with_row_index("impression_id")
+    clicks = shown.filter(rows["clicked"] == 1).with_columns(pl.col("ts") + 5)
+    kinds = ((shown, "impression"), (clicks, "click"))
+    stream = pl.concat([of.with_columns(pl.lit(kind).alias(name)) for of, kind in kinds]).sort("ts")
+    (tmp_path / "stream").mkdir()
+    ended, raw, text = made(tmp_path / "stream", lambda home: stream.write_csv(home / "all.csv"))
+    assert ended.code == 78 and f"{name} = 'impression'" in text, (ended.err, text)
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_name_of_two_lines_is_written_on_one(tmp_path: Path, kind: str) -> None:
+    rows = frame().rename({"ts": "time\nstamp"})
+    ended, raw, _ = made(tmp_path, lambda home: getattr(rows, f"write_{kind}")(home / f"all.{kind}"))
+    assert ended.code == 0 and raw["data"]["events"]["time"] == "time\nstamp", ended.err
+
+
+def test_texts_that_are_numbers_to_a_reader_of_yaml_are_quoted() -> None:
+    for text in ("1e3", "007", "1_0", ".5", "-3", "nan", "two\nlines"):
+        assert scalar(text) == json.dumps(text)
+    assert scalar("e3") == "e3" and scalar(3.0) == "3"
+
+
+def test_clicks_dated_by_the_users_clock_are_of_the_users_days(tmp_path: Path) -> None:
+    """`--timezone` says where users live: folders of clicks and their times are of that clock, the cards of UTC."""
+    rows = frame().with_row_index("impression_id").with_columns(pl.from_epoch("ts"))
+    clicks = rows.filter(pl.col("clicked") == 1).select(
+        "impression_id", clicked_time=pl.col("ts") + pl.duration(hours=8, seconds=30)
+    )
+
+    def write(home: Path) -> None:
+        shown = rows.drop("clicked", "watch_seconds").with_columns(pl.col("ts").dt.replace_time_zone("UTC"))
+        shown.write_parquet(home / "shown.parquet")
+        for (day,), some in clicks.group_by(pl.col("clicked_time").dt.date()):
+            (home / f"clicks/day={day}").mkdir(parents=True)
+            some.write_parquet(home / f"clicks/day={day}/part.parquet")
+
+    ended, raw, _ = made(tmp_path, write, "--timezone", "Asia/Shanghai")
+    joined = raw["data"]["events"]["joined"]["clicks"]
+    assert joined["date_column"] == "clicked_time" and "no column tells" not in ended.out, ended.out
+
+
+@pytest.mark.parametrize("name", ["valid_until", "offline_at", "date_fin", "expires"])
+def test_the_end_of_a_state_is_no_version_of_it_in_any_words(name: str) -> None:
+    assert says_end(name)
+    times = [f"2026-03-{d:02}" for d in (1, 2, 3, 4)]
+    table = pl.DataFrame({"item_id": [0, 0, 1, 1], name: times, "title": ["a", "b", "c", "d"]})
+    assert _newest_by(table, "item_id") is None
+    assert _newest_by(table.rename({name: "updated"}), "item_id") == "updated"

@@ -132,8 +132,8 @@ def _shared(each: Input, user: str, inputs: Inputs, events: pl.DataFrame) -> lis
         cut = each.options.get("separator")
         s = (s.str.split(cut) if cut and s.dtype == pl.String else s).list.first()
     there = (s.filter(s.is_finite()) if s.dtype.is_float() else s).drop_nulls()
-    top = there.value_counts(sort=True).sort("count", s.name, descending=[True, False])
-    values = top.filter(pl.col("count") > max(_SHARED * len(s), _SEVERAL - 1))[s.name].to_list()
+    top = there.value_counts(name=":n").sort(":n", s.name, descending=[True, False])
+    values = top.filter(pl.col(":n") > max(_SHARED * len(s), _SEVERAL - 1))[s.name].to_list()
     return [int(v) if isinstance(v, float) else v for v in values]
 
 
@@ -227,9 +227,18 @@ def scalar(value: Any) -> str:
     """A value that is itself in a block and in a flow of YAML."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    if value in ("|", ";", ",", "\t") or (isinstance(value, str) and re.fullmatch("[0-9][0-9_.]*", value)):
+    if value in ("|", ";", ",", "\t") or (isinstance(value, str) and (_is_number(value) or not value.isprintable())):
         return quoted(value)
     return yaml.safe_dump([value], default_flow_style=True, allow_unicode=True, width=10**9).strip()[1:-1]
+
+
+def _is_number(text: str) -> bool:
+    """Whether a reader of YAML may take it for one: 1e3, 1_0, .5, nan."""
+    try:
+        float(text)
+    except ValueError:
+        return re.fullmatch("[0-9][0-9_.]*", text) is not None
+    return True
 
 
 def indented(lines: list[str]) -> list[str]:

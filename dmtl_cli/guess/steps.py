@@ -119,7 +119,7 @@ def named_again(log: Log, root: str, out: Path, given: Mapping[str, str], rules:
         "timezone": log.lives,
         "where": rules.where,
         "export-items": rules.items,
-        "within": rules.within.text if rules.within else None,
+        "within": ",".join(one.text for one in (rules.click_within, rules.within) if one) or None,
         "outcomes": ",".join(rules.outcomes) or None,
         "seen-days": str(rules.seen_days) if rules.seen_days else None,
     }

@@ -170,7 +170,8 @@ def _shown(found: Found, rows: list[Table], given: Mapping[str, str], lives: str
             found.root, events, later, replace(roles, lives=lives), others, given, zone, asked, rules
         )
         roles = replace(roles_of(events.frame, given, ids), grades=roles.grades)
-    later, lost = (later, []) if events.files.days else by_own_times(later, events, roles, others, zone, late)
+    living = replace(roles, lives=lives)
+    later, lost = (later, []) if events.files.days else by_own_times(later, events, living, others, zone, late)
     events, roles = of_what_was_seen(found.root, events, roles, later, given, ids)
     _settle(roles, events, later, given, zone)
     roles.outcomes.extend(rules.outcomes_of(events, roles))
@@ -482,14 +483,14 @@ def _warnings(events: Table, roles: Roles, left: Sequence[LeftOut]) -> list[str]
         lines.append(f"{path_of(events)} has no header: names of its columns are guesses by their place: {fix}")
     if roles.user is None or roles.item is None or roles.behaviour is not None:
         return lines
-    ids = [(g.column, events.frame[g.column].drop_nulls().value_counts()) for g in (roles.user, roles.item)]
+    ids = [(g.column, events.frame[g.column].drop_nulls().value_counts(name=":n")) for g in (roles.user, roles.item)]
     users, items = (len(counts) for _, counts in ids)
     click = roles.click.column if roles.click else None
     text = events.files.form in (CSV, JSON)
     dropped = invalid_rows(events.frame, roles, ()) is not None  # as is then written
-    lines += [line for c, counts in ids for line in null_ids(c, counts[c], counts["count"], text=text, dropped=dropped)]
+    lines += [line for c, counts in ids for line in null_ids(c, counts[c], counts[":n"], text=text, dropped=dropped)]
     (user, _), (item, _) = ids
-    (people, n), (goods, m) = ((counts[c], counts["count"]) for c, counts in ids)
+    (people, n), (goods, m) = ((counts[c], counts[":n"]) for c, counts in ids)
     asked = condition_of(events, roles, left)
     where = None if asked is None else asked[0]
     lines += crowd(user, people, n, kept=True, where=where)

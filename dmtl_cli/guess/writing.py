@@ -177,7 +177,7 @@ def _zone(log: Log) -> list[str]:
         return []
     why = zone.why if dated else f"{zone.why}: it decides which day a row is of"
     clock = ["naive_times: local  # times that name no zone are of this one; written in UTC? utc"]
-    return [f"timezone: {zone.name}  # {why}", *(clock if zone.is_local else [])]
+    return [f"timezone: {zone.name}  # {comment(why)}", *(clock if zone.is_local else [])]
 
 
 def _place(table: Table, events: Table, types: Types) -> list[str]:
@@ -222,7 +222,7 @@ def _events(log: Log, types: Types) -> list[str]:
     if (late := log.arrival) is not None and late.is_told and not late.is_of_events:
         then = f"if folders are days of arrival, init {BY_TIME} reads each row on the day of its time"
         none = "a folder of the events alone would let a column give the day (date_column)"
-        lines.append(f"# {late.why}: {none if late.place is None else then}")
+        lines.append(f"# {comment(late.why)}: {none if late.place is None else then}")
     elif not files.days and not files.partition:
         lines.append(_date_column(log))
     if log.marked:

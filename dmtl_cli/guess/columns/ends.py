@@ -37,6 +37,11 @@ class End:
     """whether it depends on data.timezone on which day it is"""
 
 
+def says_end(column: str) -> bool:
+    """Whether a column is named as a time is until which something holds."""
+    return words.says(column, _UNTIL) or words.says(column, languages.UNTIL)
+
+
 def ends_of(frame: pl.DataFrame, key: str, ids: pl.Series, days: pl.Series | None) -> Iterator[End]:
     """The times until which an item is there, of which the first ends it: many items have none, or one to come; hardly
     an item is shown after it, and most of those that end within the log until about then. Under another name than such
@@ -51,7 +56,7 @@ def ends_of(frame: pl.DataFrame, key: str, ids: pl.Series, days: pl.Series | Non
     if days is None or ids.dtype != frame[key].dtype or not days.count():
         return
     rows = pl.DataFrame({key: ids, ":day": days}).drop_nulls()
-    found = [(c, words.says(c, _UNTIL) or words.says(c, languages.UNTIL)) for c in frame.columns if c != key]
+    found = [(c, says_end(c)) for c in frame.columns if c != key]
     for c, named in sorted(found, key=lambda one: not one[1]):
         if (end := _end(frame.select(key, c), key, rows, named)) is not None:
             yield end

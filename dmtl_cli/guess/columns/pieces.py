@@ -87,7 +87,7 @@ def are_tags(s: pl.Series) -> bool:
     plain = words.str.contains(r"^[\w+&.-]+$").all() and (words == words.str.to_lowercase()).all()
     if not plain or share(words != words.str.to_uppercase()) < _TAGS:
         return False
-    counts = words.value_counts(name="n")["n"]
+    counts = words.value_counts(name=":n")[":n"]
     lists = known.str.strip_chars().str.split(" ")
     if lists.list.len().n_unique() < _LENGTHS:  # dark blue, light blue
         return False

@@ -269,7 +269,7 @@ def unfit(role: str, s: pl.Series) -> tuple[str, str]:
 def _no_times(texts: pl.Series) -> pl.Series:
     """The texts that are written otherwise than most: all of them where they are written alike."""
     shapes = texts.str.replace_all(r"\p{L}+", "a").str.replace_all(r"\d", "9")
-    usual = shapes.value_counts(sort=True)[0, 0]
+    usual = shapes.value_counts(sort=True, name=":n")[0, 0]
     other = texts.filter(shapes != usual)
     return other if 0 < len(other) < len(texts) / 2 else texts
 
@@ -378,6 +378,7 @@ def _zero_dates(rows: pl.DataFrame, time: str | None) -> list[tuple[str, int]]:
     if time is None or rows.schema.get(time) != pl.String:
         return []
     zeros = rows[time].is_in(words.ZERO_DATES)
-    found = rows[time].filter(zeros | rows[time].str.strip_chars().str.contains(r"^[^\d]+$")).value_counts().rows()
+    odd = rows[time].filter(zeros | rows[time].str.strip_chars().str.contains(r"^[^\d]+$"))
+    found = odd.value_counts(name=":n").rows()
     others = [s for s in rows if s.dtype == pl.String and s.name != time] if found else []
     return [(word, n) for word, n in found if word in words.SAID or not any((s == word).any() for s in others)]

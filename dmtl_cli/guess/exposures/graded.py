@@ -75,7 +75,7 @@ def _graded(frame: pl.DataFrame, c: str, roles: Roles) -> Graded | None:
 def _clicks(s: pl.Series, lowest: object, there: Mapping[str, pl.Series]) -> list[list[Any]]:
     """The values that may be clicks, the rarest first: all but the lowest, then those of which most rows have what is
     beside."""
-    counts = s.drop_nulls().value_counts(sort=True)
+    counts = s.drop_nulls().value_counts(sort=True, name=":n")
     every = [v for v in counts[s.name].to_list() if v != lowest][::-1]
     found = [every]
     for x in there.values():

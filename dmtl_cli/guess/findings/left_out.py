@@ -79,8 +79,8 @@ def left_out(events: Table, roles: Roles, inputs: Inputs, rule: str | None = Non
 
 
 def _nameless(frame: pl.DataFrame, of: Guess, role: str) -> Iterator[LeftOut]:
-    counts = frame[of.column].drop_nulls().value_counts()
-    for word, n, condition in nameless(of.column, counts[of.column], counts["count"]):
+    counts = frame[of.column].drop_nulls().value_counts(name=":n")
+    for word, n, condition in nameless(of.column, counts[of.column], counts[":n"]):
         if n <= _MOST * len(frame):
             what = f"{of.column} {word!r}, which looks like no {role} ({n / len(frame):.1%} of rows)"
             yield LeftOut(condition, what, of.column, word)

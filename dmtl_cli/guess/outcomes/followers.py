@@ -60,10 +60,10 @@ def first_kind(values: Behaviours, rows: pl.DataFrame) -> Behaviours:
     may be one, as an exercise is started before its hint is opened, and for more exposures: that is the click.
 
     Args:
-        rows: `k`, the id of the exposure, and the kind of what followed.
+        rows: `:k`, the id of the exposure, and the kind of what followed.
     """
-    of = {v: rows.filter(pl.col(values.column) == v)["k"].drop_nulls().unique() for v in (*values.click, *values.left)}
-    clicked = pl.concat([rows["k"].clear(), *(of[v] for v in values.click)]).unique()
+    of = {v: rows.filter(pl.col(values.column) == v)[":k"].drop_nulls().unique() for v in (*values.click, *values.left)}
+    clicked = pl.concat([rows[":k"].clear(), *(of[v] for v in values.click)]).unique()
     first = max(values.left, key=lambda v: len(of[v]), default=None)
     if first is None or any(map(is_click, values.click)) or len(of[first]) < max(FEW, _MORE * len(clicked)):
         return values
@@ -123,8 +123,8 @@ def _of_same_user(follows: pl.DataFrame, shown: pl.DataFrame, key: str, c: str, 
     """Whether what follows is of the user of what it names, as a number that is there by chance is not."""
     assert roles.user is not None
     user = pl.col(roles.user.column)
-    one = shown.select(pl.col(c).cast(pl.String).alias("k"), user.alias("of")).unique("k", keep="first")
-    met = follows.select(pl.col(key).cast(pl.String).alias("k"), user.alias("u")).join(one, on="k")
+    one = shown.select(pl.col(c).cast(pl.String).alias(":k"), user.alias("of")).unique(":k", keep="first")
+    met = follows.select(pl.col(key).cast(pl.String).alias(":k"), user.alias("u")).join(one, on=":k")
     met = met.filter(pl.col("u").is_not_null() | pl.col("of").is_not_null())  # of guests it says nothing
     return len(met) > 0 and share(met["u"] == met["of"]) >= _SAME
 

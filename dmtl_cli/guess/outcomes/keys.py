@@ -262,7 +262,7 @@ def stays(frame: pl.DataFrame, c: str, roles: Roles) -> float:
     orders = [frame[c]]
     if roles.time is not None:
         orders.append(frame.sort(roles.time.column, maintain_order=True)[c])
-    counts = frame[c].drop_nulls().value_counts()["count"].cast(pl.Float64)
+    counts = frame[c].drop_nulls().value_counts(name=":n")[":n"].cast(pl.Float64)
     chance = float(((counts / counts.sum()) ** 2).sum()) if len(counts) else 1.0
     found = max(share((s == s.shift(1)).slice(1)) for s in orders)
     return max(0.0, (found - chance) / (1 - chance)) if chance < 1 else 0.0

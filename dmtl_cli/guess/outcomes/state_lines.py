@@ -98,7 +98,7 @@ def _is_stage(s: pl.Series, clicked: pl.Series) -> bool:
 def _state_line(s: pl.Series, of: str) -> list[str]:
     """A comment of the states that such rows have, with a rule of the most frequent two. Hardly good are that of most
     rows, where all have one, as a click alone makes it, a click by its word, and a draft. Empty where none has one."""
-    shares = _shares(s.drop_nulls().value_counts(name="n").rows(), len(s))
+    shares = _shares(s.drop_nulls().value_counts(name=":n").rows(), len(s))
     named = ", ".join(f"{sql_text(v)} {rate}" for v, rate in shares)
     every = s.null_count() <= (1 - _ALL) * len(s)
     is_usual = every and len(shares) > 1 and int((s == shares[0][0]).sum()) > _HALF * len(s)

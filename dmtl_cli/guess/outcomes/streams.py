@@ -122,7 +122,7 @@ def _by_id(
         if (keys := keys_of(shown, follow, kind, kinds, roles, least)) is None:
             continue
         key, event_key = keys
-        values = first_kind(values, follow.select(pl.col(key).alias("k"), kind))
+        values = first_kind(values, follow.select(pl.col(key).alias(":k"), kind))
         mine = follow.filter(pl.col(kind).is_in(named_kinds(follow[kind], follow[key])))
         taken = {*events.frame.columns, *follow.columns, *files.other}
         made = columns_of(mine, values, later, taken, (key,), files.written.clocks)
@@ -194,10 +194,10 @@ def _by_requests(
         if len(named) < max(FEW, least * len(follows)):
             continue
         pair = pair_of(request, item)
-        shown, told = (frame.select(pl.sql_expr(pair).alias("k"))["k"] for frame in (events.frame, named))
+        shown, told = (frame.select(pl.sql_expr(pair).alias(":k"))[":k"] for frame in (events.frame, named))
         if share(told.is_in(shown.drop_nulls().unique().implode())) >= THERE:
             rows = others.drop_nulls([request, item])
-            values = first_kind(values, rows.select(pl.sql_expr(pair).alias("k"), values.column))
+            values = first_kind(values, rows.select(pl.sql_expr(pair).alias(":k"), values.column))
             made = columns_of(rows, values, later, taken, (request, item), files.written.clocks)
             why = f"of the same files, by {request} and {item} of what was shown: {_named(rows[values.column])}"
             one = made.of("later", replace(files, frame=rows), key, key, why, computed=(pair, pair))
@@ -230,10 +230,10 @@ def _by_elements(
         if len(named) < max(FEW, least * len(follows)):
             continue
         pairs = pair_of(request, item), pair_of(c, i)
-        shown, told = (f.select(pl.sql_expr(p).alias("k"))["k"] for f, p in zip((frame, named), pairs, strict=True))
+        shown, told = (f.select(pl.sql_expr(p).alias(":k"))[":k"] for f, p in zip((frame, named), pairs, strict=True))
         if share(told.is_in(shown.drop_nulls().unique().implode())) >= THERE:
             rows = follow.drop_nulls([c, i])
-            values = first_kind(values, rows.select(pl.sql_expr(pairs[1]).alias("k"), values.column))
+            values = first_kind(values, rows.select(pl.sql_expr(pairs[1]).alias(":k"), values.column))
             made = columns_of(rows, values, later, taken, (c, i), files.written.clocks)
             why = f"of the same files, by {request} and {item} of what was shown: {_named(rows[values.column])}"
             return Guess(i, why), made.of("later", replace(files, frame=rows), key, key, why, computed=pairs)
@@ -360,7 +360,7 @@ def _by_list(table: Table, values: Behaviours | None, roles: Roles) -> tuple[Tab
 
 def _kinds_of(followed: pl.Series, shown: tuple[str, ...], values: Behaviours | None) -> Behaviours:
     """The kinds of what follows: clicks are those that words tell, else the kind of most rows."""
-    every = tuple(followed.drop_nulls().value_counts(sort=True)[followed.name].to_list())
+    every = tuple(followed.drop_nulls().value_counts(sort=True, name=":n")[followed.name].to_list())
     clicks = tuple(v for v in (values.click if values else ()) if v in every and is_click(v)) or every[:1]
     named = values.good.items() if values else ()
     good = {name: kept for name, of in named if (kept := tuple(v for v in of if v in every and v not in clicks))}
@@ -397,7 +397,7 @@ def _names_items(rows: pl.DataFrame, user: str, items: pl.Series) -> list[str]:
 
 def _named(kinds: pl.Series) -> str:
     """The kinds of some rows, those of most rows first."""
-    return ", ".join(map(str, kinds.value_counts(sort=True, name="n")[kinds.name]))
+    return ", ".join(map(str, kinds.value_counts(sort=True, name=":n")[kinds.name]))
 
 
 def again(

@@ -32,7 +32,7 @@ def partial_columns(root: str, events: Table, roles: Roles, zone: str) -> dict[s
         return _by_names(root, events, often)
     if (days := roles.days(events.frame, zone)) is None:
         return {}
-    counts = days.drop_nulls().value_counts(name="rows")
+    counts = days.drop_nulls().value_counts(name=":n")
     there = [day for day, _ in usual(counts.rows())]  # clocks that were never set or are ahead make days of a few rows
     if not there or (days == (first := there[0])).sum() < FEW:
         return {}

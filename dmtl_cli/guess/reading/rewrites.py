@@ -133,7 +133,7 @@ def behaviour_of(frame: pl.DataFrame, roles: Roles) -> Guess | None:
 def values_of(frame: pl.DataFrame, column: str, roles: Roles) -> Behaviours | None:
     """The values of a column sorted into what they say, by words, else by how many and when; None where one kind is
     all."""
-    counts = frame[column].drop_nulls().value_counts(sort=True)
+    counts = frame[column].drop_nulls().value_counts(sort=True, name=":n")
     every = [str(v) for v in counts[column]]
     kinds = {v: _kind(v) for v in every}
     done = {v for v, kind in kinds.items() if kind not in ("", "exposure")}
@@ -159,7 +159,7 @@ def values_of(frame: pl.DataFrame, column: str, roles: Roles) -> Behaviours | No
 def with_click(frame: pl.DataFrame, values: Behaviours, roles: Roles) -> Behaviours:
     """The kinds, of which none is a click by its words, with the one of most rows, in words that nobody knows, where it
     follows exposures and is not rarer than what is good."""
-    counts = dict(frame[values.column].drop_nulls().value_counts().iter_rows())
+    counts = dict(frame[values.column].drop_nulls().value_counts(name=":n").iter_rows())
     bare = _without_items(frame, values.column, roles)
     left = [v for v in values.left if v not in bare and not words.says(v, _UNDONE)]
     first = max(left, key=lambda v: counts[v], default=None)
@@ -239,7 +239,7 @@ def _by_words(s: pl.Series) -> bool:
 
 
 def _shares(s: pl.Series) -> str:
-    top = s.value_counts(sort=True).head(4)
+    top = s.value_counts(sort=True, name=":n").head(4)
     return ", ".join(f"{v} {n / len(s):.0%}" for v, n in top.iter_rows())
 
 

@@ -44,7 +44,8 @@ def read_whole(root: str, table: Table, time: str, unit: str, zone: str) -> tupl
     of_groups = table.files.form == PARQUET and not is_field(time, table.objects)
     for times, piece in (_parquet if of_groups else _rows)(root, table, time):
         if times is not None:
-            for day, rows in _days(times, unit, zone, formats.get(time)).drop_nulls().value_counts().iter_rows():
+            known = _days(times, unit, zone, formats.get(time)).drop_nulls()
+            for day, rows in known.value_counts(name=":n").iter_rows():
                 days[day] = days.get(day, 0) + rows
         sampled.take(piece)
     pieces = sampled.pieces

@@ -160,7 +160,7 @@ def _says_so(texts: pl.Series, pattern: str) -> pl.Series:
 
 def _by_number(s: pl.Series) -> tuple[Value, ...]:
     """The distinct values, that of most rows first."""
-    counts = s.value_counts(name="n").sort("n", s.name, descending=[True, False])
+    counts = s.value_counts(name=":n").sort(":n", s.name, descending=[True, False])
     return tuple(counts[s.name].to_list())
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from dmtl_cli.guess.columns import languages, words
+from dmtl_cli.guess.columns.ends import says_end
 from dmtl_cli.guess.columns.sql import quoted
 from dmtl_cli.guess.columns.values import DAYS, local_days, share, time_unit
 
@@ -21,7 +22,6 @@ _SINCE = (
 """a state's beginning"""
 _ALONE = "^" + words.any_of("date day dt ts time timestamp state_date as_of_date") + "$"
 """a whole name that says no more"""
-_UNTIL = "(" + words.any_of("until till to end ends ended expires expire expired expiry hasta bis closed deleted") + ")"
 _TOLD = 0.5  # of the ids with several rows have another time in some of them
 _COUNTED = "(" + words.any_of("rev revision revisions version ver v vsn seq sequence generation edition 版本") + ")"
 _MOST = 0.5  # of the ids have one row, or a column that is not named so does not tell their rows apart
@@ -83,7 +83,7 @@ def version_of(
     apart = [c for c in rows.columns if c != key and _tells_apart(twice.select(key, c))]
     units = {c: time_unit(rows[c]) for c in apart}
     often = several > _MOST * ids
-    times = [c for c in apart if units[c] is not None and not words.says(c, _UNTIL)]
+    times = [c for c in apart if units[c] is not None and not says_end(c)]
     times = [c for c in times if _says_since(c) or not often]
     written: Version | None = None
     for c in sorted(times, key=lambda c: not _says_since(c)):
@@ -224,7 +224,7 @@ def one_row(twice: pl.DataFrame, key: str, *, same: bool) -> str:
 def _newest_by(twice: pl.DataFrame, key: str) -> str | None:
     """The time that tells most ids' rows apart, of most of them, as when each was written: none that is named like an
     end; of equal ones one that is named like the beginning of a state. None where no time does."""
-    times = [c for c in twice.columns if c != key and time_unit(twice[c]) is not None and not words.says(c, _UNTIL)]
+    times = [c for c in twice.columns if c != key and time_unit(twice[c]) is not None and not says_end(c)]
     ids = twice.group_by(key).agg(pl.col(c).n_unique() for c in times)
     differ = {c: share(ids[c] > 1) for c in times}
     best = max(times, key=lambda c: (differ[c], _says_since(c)), default=None)
