@@ -31,6 +31,8 @@ BESIDE = (*BASELINES, JOINT, *HISTORIES)
 """what a comparison has without being asked for"""
 FIXED = ("workspace", "seed", "threads", "device", "plain_autograd", "data", "labels", "evaluate", "tracking")
 """parts of a config that say where and how all settings run and what they are measured on"""
+_FURTHER = "data.events.conversions"
+"""of these what may differ: further tasks, which leave rows, clicks and reads as they are"""
 
 Load = Callable[[list[str]], Config]
 """the config with more overrides"""
@@ -93,7 +95,7 @@ def _shared(base: Config, config: Config) -> frozenset[str]:
     same = {name for name in Config.model_fields if getattr(base, name) == getattr(config, name)}
     same -= {name for name in ("features", "teacher") if written[0].get(name) != written[1].get(name)}
     windows = [(c.teacher.first_window_days, c.auto.budget > 0) for c in (base, config)]
-    if windows[0] != windows[1] or not {"features", "profile"} <= same:
+    if windows[0] != windows[1] or not {"data", "features", "profile"} <= same:
         return frozenset()
     if "auto" not in same:
         return frozenset({"profile"})
@@ -126,7 +128,7 @@ def read_settings(file: Path) -> dict[str, list[str]]:
 def _check_setting(where: str, name: Any, keys: dict[Any, Any]) -> None:
     """Raises UserError 78 for a name that cannot be taken or a key that cannot differ."""
     for key in keys:
-        if str(key).partition(".")[0] in FIXED:
+        if str(key).partition(".")[0] in FIXED and key != _FURTHER:
             hint = f"{', '.join(FIXED)} are the same for all"
             raise UserError(f"{where}: {key} cannot differ", hint, Exit.CONFIG)
     if name in (*EVALUATED, *BESIDE):
