@@ -227,9 +227,11 @@ def scalar(value: Any) -> str:
     """A value that is itself in a block and in a flow of YAML."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    if value in ("|", ";", ",", "\t") or (isinstance(value, str) and (_is_number(value) or not value.isprintable())):
+    if value in ("|", ";", ",", "\t") or (isinstance(value, str) and _is_number(value)):
         return quoted(value)
-    return yaml.safe_dump([value], default_flow_style=True, allow_unicode=True, width=10**9).strip()[1:-1]
+    style = '"' if isinstance(value, str) and not value.isprintable() else None  # else a name of two lines has two here
+    text = yaml.safe_dump([value], default_flow_style=True, default_style=style, allow_unicode=True, width=10**9)
+    return text.strip()[1:-1]
 
 
 def _is_number(text: str) -> bool:
