@@ -132,6 +132,8 @@ def test_the_cron_recipe(here: Path) -> None:
     cron, hourly = (line.split("&& ", 1)[1] for line in crontab.splitlines())
     assert f"{cron}\n".replace("\\%", "%") == daily, "crontab and command differ"
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    chain = "dmtl backfill --config mylog.yaml --from 2026-01-01 --to 2026-01-03"  # there, but in a process of its own
+    subprocess.run(["sh", "-ec", chain], cwd=here, env=environment, check=True, capture_output=True)
     done = subprocess.run(["sh", "-ec", daily], cwd=here, env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (65, "") and "run dmtl run --day 2026-01-04 first" in done.stderr, (
         done.stderr
