@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+import gc
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +124,19 @@ def test_users_are_in_memory_once(runs: dict[str, Path], tmp_path: Path) -> None
     names = [c.removeprefix("feature.") for c in export.users.columns if c.startswith("feature.")]
     assert read_stored(tmp_path, pl.Int64(), pl.Int64(), names).n_chunks() == 1
     assert Users(export)._stored is export.users
+
+
+def test_what_is_not_served_any_more_is_gone_at_once(runs: dict[str, Path]) -> None:
+    """And not when garbage is looked for: an export that is exchanged is memory twice."""
+    users = Users(Export.open(runs["float32"]))
+    users.encoded(0), users.encoded(-1)
+    gone = weakref.ref(users)
+    gc.disable()
+    try:
+        del users
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_a_batch_of_users_nobody_knows(runs: dict[str, Path], tmp_path: Path) -> None:

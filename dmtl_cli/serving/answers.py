@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import time
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -48,7 +48,7 @@ class Users:
         width = export.items[1].shape[1]
         self._vectors: Floats = np.zeros((len(self._stored), width), np.float32)  # memory is taken when it is written
         self._made = np.zeros(len(self._stored), np.bool_)
-        self.encoded = lru_cache(_ENCODED)(self._encoded)
+        self.encoded = lru_cache(_ENCODED)(partial(_encoded, export, self._raw))
         """[1] the features of the user of a row, -1 of one who is not known, before those of a request"""
 
     def __len__(self) -> int:
@@ -64,11 +64,6 @@ class Users:
             self._vectors[missing] = self._export.vectors(_some(self._raw, missing), "user")
             self._made[missing] = True
         return self._vectors[rows]
-
-    def _encoded(self, row: int) -> Encoded:
-        encoder, unseen = self._export.encoder, self._export.unseen("user")
-        raw = self._raw[row : row + 1] if row >= 0 else frame_of(encoder, [unseen], "user")
-        return encoder.encode(raw, "user")
 
     def seen(self, rows: Ints) -> pl.Series:
         """[n] ids of items that each user has seen, as the export says; null of row -1."""
@@ -163,6 +158,12 @@ class Answers:
             return self.export.vectors(frame_of(self.export.encoder, rows, side), side)
         except UserError as e:
             raise Refused(400, _said(e)) from None
+
+
+def _encoded(export: Export, users: pl.DataFrame, row: int) -> Encoded:
+    """No method: an export that is not served any more would wait for garbage to be collected."""
+    raw = users[row : row + 1] if row >= 0 else frame_of(export.encoder, [export.unseen("user")], "user")
+    return export.encoder.encode(raw, "user")
 
 
 def _some(frame: pl.DataFrame, rows: Ints) -> pl.DataFrame:

@@ -31,9 +31,8 @@ def day(bench: Bench) -> list[Entry]:
         shutil.copytree(log / "work" / "before", root)
         places = {"config": str(log / "bench.yaml"), "day": str(TIMED)}
         made = bench.inside("day", f"workspace={root}", *sets, **places)
-        found = bench.dmtl("evaluate", where, *sets, "data.events.path=test", day=AFTER, log=log)["metrics"]
+        auc = bench.auc(where, *sets, day=AFTER, log=log)
         shutil.rmtree(root)
-        auc = {"click": found["teacher.ctr.auc"], "click_read": found["teacher.ctcvr.auc"]}
         return made | {"rate": bench.rows / made["seconds"], "auc": auc}
 
     peers = {p.title: p for p in contenders(bench, "dssm") if p.has_vectors}

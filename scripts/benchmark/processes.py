@@ -123,6 +123,15 @@ class Bench:
         whole = {"seconds": seconds, "end_to_end": published["rows"].get("log", 0) / seconds}
         return published | whole | {"rate": rate, "rss_mb": rss}
 
+    def auc(self, workspace: str, *sets: str, day: dt.date, log: Path | None = None) -> dict[str, float]:
+        """AUC of a click and of a click with a long read of the newest teacher, on all rows of the day that is held
+        out, as peers are measured: by default an evaluation is of a sample."""
+        every = ("data.events.path=test", "evaluate.share=1", "evaluate.max_users=1")
+        found = self.dmtl("evaluate", workspace, *sets, *every, day=day, log=log)
+        if found["rows"]["measured_events"] < found["rows"]["events"]:
+            raise Failed(f"AUC of {found['rows']['measured_events']} of {found['rows']['events']} rows")
+        return {"click": found["metrics"]["teacher.ctr.auc"], "click_read": found["metrics"]["teacher.ctcvr.auc"]}
+
     def inside(self, name: str, *sets: str, **options: Any) -> Result:
         """A function of `inside.py` in a fresh process: what it returns, and `rss_mb`."""
         given: dict[str, Any] = {"rounds": self.rounds, "days": self.days}

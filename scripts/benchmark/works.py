@@ -48,9 +48,7 @@ def teacher(bench: Bench) -> list[Entry]:
     def train(name: str, k: int) -> Result:
         where, sets = f"teacher-{list(VARIANTS).index(name)}-{k}", [*VARIANTS[name][1], f"seed={k + 1}"]
         made = bench.dmtl("train-teacher", where, *sets)
-        after = bench.day + dt.timedelta(1)
-        found = bench.dmtl("evaluate", where, *sets, "data.events.path=test", day=after)["metrics"]
-        return made | {"auc": {"click": found["teacher.ctr.auc"], "click_read": found["teacher.ctcvr.auc"]}}
+        return made | {"auc": bench.auc(where, *sets, day=bench.day + dt.timedelta(1))}
 
     peers = {p.title: p for p in contenders(bench)}
     done = in_turn(
