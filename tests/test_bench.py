@@ -269,6 +269,9 @@ class Pretended:
 
     rows, rounds, threads, held_out, activity, users = 1_000, 2, 1, 100, 1.5, 300
     quick, peers = False, None
+    measured = 100
+    """of the 100 rows that are held out"""
+    auc = processes.Bench.auc
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -289,12 +292,23 @@ class Pretended:
         Path(workspace, "found").write_text("this day")
         return {"seconds": 4.0, "steps": {"teacher": 3.0, "between": 1.0}, "rss_mb": 7}
 
-    def dmtl(self, command: str, where: str, *sets: str, day: Any, log: Path) -> dict[str, Any]:
+    def dmtl(self, command: str, where: str, *sets: str, day: Any, log: Path | None) -> dict[str, Any]:
         self.asked.append(f"{command} {day}")
         if command == "run":
+            assert log is not None
             file = log / "work" / where / "found"
             file.write_text(f"{file.read_text()} 02" if file.exists() else "01")
-        return {"metrics": {"teacher.ctr.auc": 0.7, "teacher.ctcvr.auc": 0.6}}
+        rows = {"events": 100, "measured_events": self.measured}
+        return {"metrics": {"teacher.ctr.auc": 0.7, "teacher.ctcvr.auc": 0.6}, "rows": rows}
+
+
+def test_an_auc_is_of_all_rows_as_those_of_peers(tmp_path: Path) -> None:
+    """By default an evaluation is of a sample."""
+    bench: Any = Pretended(tmp_path)
+    assert bench.auc("a", day=day.AFTER) == {"click": 0.7, "click_read": 0.6}
+    bench.measured = 25
+    with pytest.raises(processes.Failed, match="AUC of 25 of 100 rows"):
+        bench.auc("a", day=day.AFTER)
 
 
 def test_every_round_of_a_day_begins_where_the_day_before_ended(tmp_path: Path) -> None:
