@@ -133,21 +133,19 @@ class _Means:
 
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
-        self._weights: dict[str, Tensor] = {}
+        self._weights: dict[str, Tensor | int] = {}
         self._rows = 0
 
     def add(self, numbers: Numbers, rows: int) -> None:
         self._rows += rows
         for name, number in numbers.items():
             value, weight = number if isinstance(number, Mean) else (number, rows)
-            value, weight = (torch.as_tensor(x, dtype=torch.float64) for x in (value, weight))
-            now = weight * value.detach()
-            there = name in self._sums
-            self._sums[name] = self._sums[name] + now if there else now
-            self._weights[name] = self._weights[name] + weight if there else weight
+            now = weight * torch.as_tensor(value, dtype=torch.float64).detach()
+            self._sums[name] = self._sums[name] + now if name in self._sums else now
+            self._weights[name] = self._weights.get(name, 0) + weight
 
     def state(self) -> dict[str, Tensor]:
-        of_each = {k: torch.stack([v, self._weights[k].to(v.device)]) for k, v in self._sums.items()}
+        of_each = {k: torch.stack([v, torch.as_tensor(self._weights[k]).to(v)]) for k, v in self._sums.items()}
         return of_each | {_ROWS: torch.tensor(self._rows)}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:

@@ -19,8 +19,12 @@ class Mean(NamedTuple):
 
     @staticmethod
     def of(loss: Tensor, weight: Tensor) -> Mean:
-        """Of rows [B]; takes no gradient."""
-        return Mean(weighted_mean(loss, weight).detach(), weight.detach().double().sum())
+        """Of rows [B]."""
+        return Mean(weighted_mean(loss, weight), weight.detach().double().sum())
+
+    def detached(self) -> Mean:
+        """The same number without its gradient."""
+        return self._replace(value=self.value.detach())
 
 
 Number = float | Tensor | Mean

@@ -8,7 +8,7 @@ from torch import Tensor
 from dmtl_cli.config.schema import Config
 from dmtl_cli.config.tasks import CLICK, with_click
 from dmtl_cli.nn.batches import Batch
-from dmtl_cli.nn.losses import Mean, Number, bce, weighted_mean
+from dmtl_cli.nn.losses import Mean, Number, bce
 from dmtl_cli.nn.precision import autocast
 from dmtl_cli.runs.run import Run
 from dmtl_cli.scores.logits import product_logit
@@ -40,14 +40,14 @@ def teacher_loss(config: Config, logits_BT: Tensor, labels: TeacherLabels[Tensor
     """
     clicked, weight = labels.click.bool(), labels.weight
     a, *conversions = logits_BT.unbind(1)
-    parts = {CLICK: (bce(a, clicked.to(a.dtype)), weight)}
+    parts = {CLICK: Mean.of(bce(a, clicked.to(a.dtype)), weight)}
     for k, (name, c) in enumerate(zip(config.tasks.conversions, conversions, strict=True)):
         known = labels.known[:, k].bool()
         z = (clicked & known & (labels.converted[:, k] > 0)).to(a.dtype)
-        parts[with_click(name)] = bce(product_logit(a, c), z), weight * known
-        parts[name] = bce(c, z), weight * (known & clicked)
-    total = torch.stack([config.task_weight(name) * weighted_mean(*part) for name, part in parts.items()]).sum()
-    return total, {f"loss.{name}": Mean.of(*part) for name, part in parts.items()}
+        parts[with_click(name)] = Mean.of(bce(product_logit(a, c), z), weight * known)
+        parts[name] = Mean.of(bce(c, z), weight * (known & clicked))
+    total = torch.stack([config.task_weight(name) * part.value for name, part in parts.items()]).sum()
+    return total, {f"loss.{name}": part.detached() for name, part in parts.items()}
 
 
 def rates(config: Config, labels: TeacherLabels[Tensor]) -> dict[str, Number]:

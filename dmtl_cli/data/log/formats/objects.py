@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from dmtl_cli.config.errors import UserError
-from dmtl_cli.data.log.formats.json_text import is_deep, parsed
+from dmtl_cli.data.log.formats.json_text import DEEPEST, is_deep, parsed
 from dmtl_cli.data.log.formats.text_rows import Rows, Typed, flat_columns, paths
 
 
@@ -41,7 +41,8 @@ def _opened(frame: pl.DataFrame, c: str, numbers: Sequence[int], where: str, nul
     first = texts.drop_nulls()
     if not len(first):
         return frame.drop(c)
-    if not first.str.contains(r"^[\[{]").all() or any(is_deep(text.encode()) for text in first):
+    long = first.filter(first.str.len_bytes() > DEEPEST)  # a shorter one has fewer brackets
+    if not first.str.contains(r"^[\[{]").all() or any(is_deep(text.encode()) for text in long):
         raise _wrong(texts, c, numbers, where)
     lines = f"{{{json.dumps(c)}:" + texts.fill_null("null") + "}"
     try:
