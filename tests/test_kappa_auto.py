@@ -104,7 +104,7 @@ def test_it_is_the_best_on_a_day_that_the_student_before_did_not_learn(chain: Pr
     curve = recalls(exported(chain, 1), wanted)
     found = facts(chain, 2)
     assert found["kappa_curve"] == {k: pytest.approx(value) for k, value in curve.items()}
-    assert len(set(curve.values())) > 3, "it matters"
+    assert max(curve.values()) > 1.2 * min(curve.values()), "it matters"
     stored = found["kappa_curve"]
     assert found["kappa"] == min(float(k) for k, value in stored.items() if value == max(stored.values()))
     assert exported(chain, 2).kappa == found["kappa"] != UNMEASURED
