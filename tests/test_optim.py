@@ -255,6 +255,56 @@ def test_a_teachers_biases_are_not_hurried() -> None:
     ]
 
 
+def stepped(gradients: list[list[Tensor]], *, limited: bool) -> list[Tensor]:
+    """A student's dense weights after such gradients, by our optimizers or by torch's Adam with the same rates."""
+    model = a_student(ENCODER, unit=True)
+    optimizers = Optimizers.build(model, model.table, RATES)
+    groups = [{"params": g["params"], "lr": g["lr"]} for g in optimizers.dense.param_groups]
+    step = optimizers.step if limited else torch.optim.Adam(groups, fused=True).step
+    dense = [p for g in groups for p in g["params"]]
+    for some in gradients:
+        for p, g in zip(dense, some, strict=True):
+            p.grad = g.clone()
+        step()
+    return [p.detach() for p in dense]
+
+
+def some_gradients(steps: int) -> list[list[Tensor]]:
+    rng = torch.Generator().manual_seed(1)
+    model = a_student(ENCODER, unit=True)
+    groups = Optimizers.build(model, model.table, RATES).dense.param_groups
+    shapes = [p.shape for g in groups for p in g["params"]]
+    return [[1e-4 * torch.randn(shape, generator=rng) for shape in shapes] for _ in range(steps)]
+
+
+def test_a_gradient_much_longer_than_those_before_is_shortened() -> None:
+    """To four times the root mean square of those that Adam remembers, by its own definition of them."""
+    usual, (spike,) = some_gradients(20), some_gradients(1)
+    spike = [500 * g for g in spike]
+    second, b2 = 0.0, 0.999
+    for some in usual:
+        second = b2 * second + (1 - b2) * float(np.sum([np.square(g.double().numpy()).sum() for g in some]))
+    before = np.sqrt(second / (1 - b2 ** len(usual)))
+    length = np.sqrt(np.sum([np.square(g.double().numpy()).sum() for g in spike]))
+    assert 400 < length / before < 600
+    short = [g * float(4 * before / length) for g in spike]
+    ours, theirs = (stepped([*usual, x], limited=y) for x, y in ((spike, True), (short, False)))
+    whole = stepped([*usual, spike], limited=False)
+    for a, b, c in zip(ours, theirs, whole, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-8)
+        assert not torch.allclose(a, c, rtol=1e-5, atol=1e-8), "it matters"
+
+
+@pytest.mark.parametrize("usual", [20, 1, 0])
+def test_other_gradients_are_taken_as_they_are(usual: int) -> None:
+    """Up to four times as long as usual; the first; and the first that are not 0."""
+    gradients = some_gradients(usual)
+    gradients += [[0 * g for g in some] for some in some_gradients(2)] if not usual else []
+    gradients += [[3.5 * g for g in some] for some in some_gradients(1)]
+    for a, b in zip(stepped(gradients, limited=True), stepped(gradients, limited=False), strict=True):
+        assert torch.equal(a, b)
+
+
 def test_training_is_deterministic() -> None:
     models = [a_student(ENCODER, 3) for _ in range(2)]
     reports = [train(m, batches(ENCODER, 6)) for m in models]

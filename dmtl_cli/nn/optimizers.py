@@ -18,6 +18,7 @@ from dmtl_cli.runs.ranks import ALONE, Ranks
 
 _FAST = ("log_scale", "bias", "auxiliary.log_scale", "auxiliary.bias")  # a DSSM's scalars, which all rows share
 _FAST_RATE = 10.0
+_LONGEST = 4.0  # times as long as the gradients that Adam remembers
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class Optimizers:
         return Optimizers(dense, TableAdam([table.weight], config.table_rate))
 
     def step(self) -> None:
+        _shorten(self.dense)
         for optimizer in (self.dense, self.table):
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
@@ -62,6 +64,28 @@ class Optimizers:
         assert not isinstance(self.table, Fused)
         mine = self.table if parameter in self.table.state else self.dense
         mine.state[parameter] = {name: value.to(parameter.device, copy=True) for name, value in state.items()}
+
+
+@torch.no_grad()
+def _shorten(adam: EagerAdam) -> None:
+    """Makes a gradient no longer than _LONGEST times the root mean square of those before, which Adam knows: it is the
+    root of the sum of its second moments.
+
+    A student near its teacher has gradients of almost nothing, and Adam divides by their size. A batch that is unlike
+    those before then moves every weight as far as if it were among the first: what was learned is lost in a few steps
+    (Wortsman et al., NeurIPS 2023, tell of such spikes, and measure a gradient by the second moments as well).
+    """
+    mine = [p for group in adam.param_groups for p in group["params"] if p.grad is not None and adam.state[p]]
+    if not mine:
+        return
+    gradients, states = [p.grad for p in mine], [adam.state[p] for p in mine]
+    sums = torch.stack([s["exp_avg_sq"].sum() for s in states])
+    decay = adam.defaults["betas"][1]
+    before = (sums / (1 - decay ** torch.stack([s["step"] for s in states]))).sum().sqrt()
+    longest = _LONGEST * torch.where(before > 0, before, torch.inf)
+    share = longest / torch.stack(torch._foreach_norm(gradients)).norm()
+    if share.device.type != "cpu" or share < 1:  # to look at a number of another device is to wait for it
+        torch._foreach_mul_(gradients, share.clamp(max=1))
 
 
 @torch.no_grad()
