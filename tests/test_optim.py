@@ -278,7 +278,7 @@ def some_gradients(steps: int) -> list[list[Tensor]]:
 
 
 def test_a_gradient_much_longer_than_those_before_is_shortened() -> None:
-    """To four times the root mean square of those that Adam remembers, by its own definition of them."""
+    """To twice the root mean square of those that Adam remembers, by its own definition of them."""
     usual, (spike,) = some_gradients(20), some_gradients(1)
     spike = [500 * g for g in spike]
     second, b2 = 0.0, 0.999
@@ -287,20 +287,20 @@ def test_a_gradient_much_longer_than_those_before_is_shortened() -> None:
     before = np.sqrt(second / (1 - b2 ** len(usual)))
     length = np.sqrt(np.sum([np.square(g.double().numpy()).sum() for g in spike]))
     assert 400 < length / before < 600
-    short = [g * float(4 * before / length) for g in spike]
+    short = [g * float(2 * before / length) for g in spike]
     ours, theirs = (stepped([*usual, x], limited=y) for x, y in ((spike, True), (short, False)))
     whole = stepped([*usual, spike], limited=False)
     for a, b, c in zip(ours, theirs, whole, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-8)
-        assert not torch.allclose(a, c, rtol=1e-5, atol=1e-8), "it matters"
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-7)
+        assert not torch.allclose(a, c, rtol=1e-5, atol=1e-7), "it matters"
 
 
 @pytest.mark.parametrize("usual", [20, 1, 0])
 def test_other_gradients_are_taken_as_they_are(usual: int) -> None:
-    """Up to four times as long as usual; the first; and the first that are not 0."""
+    """Up to twice as long as usual; the first; and the first that are not 0."""
     gradients = some_gradients(usual)
     gradients += [[0 * g for g in some] for some in some_gradients(2)] if not usual else []
-    gradients += [[3.5 * g for g in some] for some in some_gradients(1)]
+    gradients += [[1.9 * g for g in some] for some in some_gradients(1)]
     for a, b in zip(stepped(gradients, limited=True), stepped(gradients, limited=False), strict=True):
         assert torch.equal(a, b)
 

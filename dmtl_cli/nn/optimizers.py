@@ -18,7 +18,7 @@ from dmtl_cli.runs.ranks import ALONE, Ranks
 
 _FAST = ("log_scale", "bias", "auxiliary.log_scale", "auxiliary.bias")  # a DSSM's scalars, which all rows share
 _FAST_RATE = 10.0
-_LONGEST = 4.0  # times as long as the gradients that Adam remembers
+_LONGEST = 2.0  # times as long as the gradients that Adam remembers
 
 
 @dataclass(frozen=True)
