@@ -265,7 +265,8 @@ class Store:
         return File(self, path, found.size or 0, found.mtime_ns or 0)
 
     def files(self, path: str, suffixes: Sequence[str] = PARQUET) -> list[File]:
-        """The files at any depth of a folder whose names end so, by path; links are followed.
+        """The files at any depth of a folder whose names end so, by path; links are followed, but
+        no folder is there twice.
 
         A name that begins with a dot or underscore, a file's or that of a folder between, marks what a writer has not
         finished or keeps for itself: such files are left out. A FIFO or device is listed, and refused when it is
@@ -274,7 +275,7 @@ class Store:
         folder = self.root / path
         with self._as_user_error(path):
             if self._local:  # pyarrow's own list leaves out a link to nowhere
-                found = self.fs.get_file_info(list(map(str, _below(Path(folder)))))
+                found = self.fs.get_file_info(list(map(str, _below(Path(folder), set()))))
             else:
                 found = self._listed(path, recursive=True)
         named = [(PurePosixPath(i.path), i) for i in found if i.type is not fs.FileType.Directory]
@@ -307,17 +308,21 @@ def _inside(folder: Path) -> list[Path]:
     return []
 
 
-def _below(folder: Path, within: tuple[Path, ...] = ()) -> Iterator[Path]:
+def _below(folder: Path, seen: set[Path], within: tuple[Path, ...] = ()) -> Iterator[Path]:
     """What is at any depth of a local folder but folders and what a name hides; through links to folders too, but to
-    none that it lies in."""
-    within = (*within, folder.resolve())
-    for path in _inside(folder):
-        if path.name[0] in "._":
-            continue
-        if not path.is_dir():
+    none that it lies in. No folder is `seen` twice, as where `latest` is a link to one beside it."""
+    real = folder.resolve()
+    if real in seen or (folder.is_symlink() and any(place.is_relative_to(real) for place in within)):
+        return
+    seen.add(real)
+    folders = []
+    for path in (path for path in _inside(folder) if path.name[0] not in "._"):
+        if path.is_dir():
+            folders.append(path)
+        else:
             yield path
-        elif not (path.is_symlink() and any(place.is_relative_to(path.resolve()) for place in within)):
-            yield from _below(path, within)
+    for path in sorted(folders, key=lambda path: (path.is_symlink(), path.name)):
+        yield from _below(path, seen, (*within, real))
 
 
 def _s3(options: dict[str, str]) -> fs.S3FileSystem:
