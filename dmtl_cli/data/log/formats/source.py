@@ -172,11 +172,9 @@ class File:
         """What a failed read says: that the storage fails (66, 74), or that the bytes are wrong (65, `damage`)."""
         if isinstance(error, FileNotFoundError):
             return UserError(f"{self}: not there any more", "retry later", Exit.NO_INPUT)
-        if remote := _remote(str(self), error):
-            return remote
         place = f"{self}: what it was converted to ({self.store.where(self.path)})" if self.origin else str(self)
-        if isinstance(error, OSError) and error.errno:  # without a number it is what a library says of the bytes
-            return UserError(f"{place}: cannot be read: {os.strerror(error.errno)}", "run it again", Exit.IO)
+        if failed := storage_failed(place, error):
+            return failed
         hint = "remove that file and run it again" if self.origin else "write the file again"
         return UserError(f"{place}: {damage}: {error}", hint)
 
@@ -337,6 +335,13 @@ def _s3(options: dict[str, str]) -> fs.S3FileSystem:
         request_timeout=SILENCE,
         retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=ATTEMPTS),
     )
+
+
+def storage_failed(where: str, error: Exception) -> UserError | None:
+    """The error of a disk or of S3; None for one of the bytes."""
+    if isinstance(error, OSError) and error.errno:  # without a number it is what a library says of the bytes
+        return UserError(f"{where}: cannot be read: {os.strerror(error.errno)}", "run it again", Exit.IO)
+    return _remote(where, error)
 
 
 def _remote(where: str, error: Exception) -> UserError | None:
