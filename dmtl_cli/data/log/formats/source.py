@@ -47,7 +47,7 @@ class File:
     """below data.root"""
     size: int
     modified_ns: int
-    """nanoseconds since 1970, as exact as the storage reports"""
+    """nanoseconds since 1970; of S3 whole seconds"""
     origin: str = field(default="", compare=False)
     """location of what it was converted from"""
     origin_row: int | None = field(default=None, compare=False)
@@ -254,13 +254,13 @@ class Store:
         named = sorted(((str(PurePosixPath(i.path).relative_to(self.root)), i) for i in found), key=lambda x: x[0])
         folders = [p for p, i in named if i.type is fs.FileType.Directory]
         rest = ((p, i) for p, i in named if i.type is not fs.FileType.Directory)
-        return folders, [File(self, p, i.size or 0, i.mtime_ns or 0) for p, i in rest]
+        return folders, [self._told(p, i) for p, i in rest]
 
     def file(self, path: str) -> File:
         """One file, whatever it is called."""
         with self._as_user_error(path):
             found = self.fs.get_file_info(str(self.root / path))
-        return File(self, path, found.size or 0, found.mtime_ns or 0)
+        return self._told(path, found)
 
     def files(self, path: str, suffixes: Sequence[str] = PARQUET) -> list[File]:
         """The files at any depth of a folder whose names end so, by path; links are followed, but
@@ -278,10 +278,15 @@ class Store:
                 found = self._listed(path, recursive=True)
         named = [(PurePosixPath(i.path), i) for i in found if i.type is not fs.FileType.Directory]
         return [
-            File(self, str(p.relative_to(self.root)), i.size or 0, i.mtime_ns or 0)
+            self._told(str(p.relative_to(self.root)), i)
             for p, i in sorted(named, key=lambda x: x[0])
             if p.name.endswith(tuple(suffixes)) and not any(part[0] in "._" for part in p.relative_to(folder).parts)
         ]
+
+    def _told(self, path: str, found: fs.FileInfo) -> File:
+        """A file as the storage tells of it. Some S3 lists milliseconds, and says whole seconds of one file (MinIO)."""
+        modified = found.mtime_ns or 0
+        return File(self, path, found.size or 0, modified if self._local else modified // 10**9 * 10**9)
 
     def _paths(self, path: str) -> list[str]:
         return [i.path for i in self._listed(path)]
