@@ -7,6 +7,8 @@ import http.server
 import subprocess
 import sys
 import threading
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,7 +91,13 @@ def answering(status: int, code: str) -> Iterator[str]:
 
         def log_message(self, *_: object) -> None: ...
 
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    with _served(Handler) as place:
+        yield place
+
+
+@contextlib.contextmanager
+def _served(handler: type[http.server.BaseHTTPRequestHandler]) -> Iterator[str]:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
         try:
@@ -97,3 +105,33 @@ def answering(status: int, code: str) -> Iterator[str]:
         finally:
             server.shutdown()
             thread.join()
+
+
+@contextlib.contextmanager
+def listing_milliseconds(endpoint: str) -> Iterator[str]:
+    """The endpoint of what passes on to a server, and lists times to the millisecond as MinIO and Ceph do: what all of
+    them say of one file is of whole seconds, as HTTP has it."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked = urllib.request.Request(endpoint + self.path, None, dict(self.headers), method=self.command)
+            try:
+                answer = urllib.request.urlopen(asked)
+            except urllib.error.HTTPError as refusal:
+                answer = refusal
+            with answer:
+                body = answer.read().replace(b".000Z</LastModified>", b".123Z</LastModified>")
+            self.send_response(answer.status)
+            for name in ("Content-Type", "Last-Modified", "ETag"):
+                if name in answer.headers:
+                    self.send_header(name, answer.headers[name])
+            self.send_header("Content-Length", str(len(body)) if body else answer.headers.get("Content-Length", "0"))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_HEAD = do_GET
+
+        def log_message(self, *_: object) -> None: ...
+
+    with _served(Handler) as place:
+        yield place

@@ -99,6 +99,25 @@ def test_a_range_of_numbers() -> None:
         items.mask({"count": "0_3"})
 
 
+def test_a_whole_number_may_be_written_with_a_point() -> None:
+    """JSON has one kind of number, and many clients write 3.0."""
+    lists = [[3, 9], [4], None]
+    items = Attributes(pl.Series([1, 2, 3]), pl.DataFrame({"count": [3, 4, None], "sizes": lists}))
+    assert items.mask({"count": 3.0}).tolist() == items.mask({"sizes": 3.0}).tolist() == [True, False, False]
+    assert items.mask({"count": [4.0, "3"], "item_id": [2.0]}).tolist() == [False, True, False]
+    for wrong in (3.5, True, [3, 3.5]):
+        with pytest.raises(UserError, match="count: expected Int64"):
+            items.mask({"count": wrong})
+
+
+@pytest.mark.parametrize("kind", [pl.UInt8, pl.Int32, pl.Int64, pl.UInt64])
+def test_a_range_may_go_beyond_the_type_of_its_column(kind: type[pl.DataType]) -> None:
+    items = Attributes(pl.Series([1, 2, 3]), pl.DataFrame({"count": pl.Series([3, 126, None], dtype=kind)}))
+    for least in (-1, -(2**70), -1e300, -(2**900)):
+        assert items.mask({"count": Range(min=least, max=2**100)}).tolist() == [True, True, False], least
+    assert items.mask({"count": Range(min=4, max=1e300)}).tolist() == [False, True, False]
+
+
 def test_a_file_of_items_has_integers_of_any_size_and_numbers_that_are_whole_at_first(tmp_path: Path) -> None:
     ids = pl.Series([3, 500, 7])
     rows = [f"{k},{k}" for k in range(200)] + ["+500,12.5"]

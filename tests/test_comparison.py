@@ -255,8 +255,8 @@ def test_it_ends_with_whether_what_is_served_is_better(compared: tuple[Project, 
 
 
 def test_what_is_said_of_a_difference() -> None:
-    def said(values: list[float], errors: list[float], label: str = "read") -> str:
-        table = Table(k=20)
+    def said(values: list[float], errors: list[float], label: str = "read", **named: str) -> str:
+        table = Table(k=20, **named)  # type: ignore[arg-type]
         for value, error in zip(values, errors, strict=True):
             for name, of in (("popularity", 0.1), ("read_popularity", 0.2)):
                 table.add(name, f"{label}.recall@20", of)
@@ -271,6 +271,7 @@ def test_what_is_said_of_a_difference() -> None:
     assert said([0.011], [0.006]) == list_ + "+.011 ±.006 recall@20 of reads: no difference beyond twice its error"
     # three seeds: errors over users .006, whose mean square stays, and over seeds .03 / sqrt(3)
     assert "+.040 ±.018 recall@20 of reads: better" in said([0.01, 0.04, 0.07], [0.006] * 3)
+    assert said([0.021], [0.006], reads="good clicks").endswith("+.021 ±.006 recall@20 of good clicks: better")
     assert said([0.021], [0.006], "click") == list_ + "+.021 ±.006 recall@20 of clicks: better"
     alone = Table()
     alone.add("popularity", "read.recall@50", 0.1)

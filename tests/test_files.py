@@ -175,6 +175,18 @@ def test_links_to_folders_are_followed_but_to_none_that_they_lie_in(tmp_path: Pa
     assert found == ["day=1/h0/a.parquet", "day=1/h1/b.parquet", "day=1/h1/more/c.parquet"]
 
 
+def test_a_folder_with_two_names_is_read_once(tmp_path: Path) -> None:
+    """Its rows counted twice, as where `current` is a link to the newest of several folders."""
+    for name in ("log/day=1/run=7/a.parquet", "elsewhere/more/c.parquet", "log/day=1/.run=8/e.parquet"):
+        put(tmp_path, name)
+    links = {"current": "run=7", "hidden": ".run=8", "h0": "../../elsewhere/more", "h1": "../../elsewhere"}
+    for name, to in links.items():
+        (tmp_path / "log/day=1" / name).symlink_to(to)
+    put(tmp_path, "elsewhere/b.parquet")
+    found = [f.path for f in Store(str(tmp_path / "log")).files("day=1")]
+    assert found == ["day=1/h0/c.parquet", "day=1/h1/b.parquet", "day=1/hidden/e.parquet", "day=1/run=7/a.parquet"]
+
+
 @pytest.mark.parametrize("origin", ["", "log/a.csv"])
 def test_a_disk_that_refuses_is_not_the_files_fault(tmp_path: Path, origin: str) -> None:
     """As long as no file can be opened: the same file is read once there is room again."""

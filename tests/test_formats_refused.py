@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import re
+import resource
 from pathlib import Path
 from typing import Any
 
+import deltalake
 import polars as pl
 import pytest
-from formats import FIRST, HEAD, encoded, finder, rows
+from formats import FIRST, HEAD, IcebergTable, encoded, finder, rows
 from worlds import DAYS, Project
 
 from dmtl_cli.config.data import Data, Events, SideTable
-from dmtl_cli.config.errors import UserError
+from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.table import Csv
 from dmtl_cli.data.log.files.day_files import DayFinder
 from dmtl_cli.data.log.formats import lake, text_rows
+from dmtl_cli.data.log.formats.source import Store
 from dmtl_cli.data.log.reader import Log
 
 # -- what is refused ---------------------------------------------------------------------------------------------------
@@ -161,6 +164,35 @@ def test_tables_that_are_not_there(tmp_path: Path) -> None:
     refused(finder(tmp_path, "iceberg", events={"path": "e/v1.metadata.json"}), 66, "v1.metadata.json: not there")
     (tmp_path / "v1.metadata.json").write_text("{}")
     refused(finder(tmp_path, "iceberg", events={"path": "v1.metadata.json"}), 65, "the Iceberg table cannot be read")
+
+
+def test_a_disk_that_refuses_is_not_the_tables_fault(tmp_path: Path) -> None:
+    """As long as no file can be opened."""
+    frame = pl.DataFrame({"d": [1, 2]})
+    IcebergTable(tmp_path / "i").append(frame)
+    deltalake.write_deltalake(tmp_path / "e", frame.to_arrow(compat_level=pl.CompatLevel.oldest()))
+    store, root = Store(str(tmp_path)), str(tmp_path)
+    (metadata,) = (f"i/metadata/{p.name}" for p in (tmp_path / "i/metadata").glob("00001-*.json"))
+    (file,) = lake.iceberg_files(root, store, metadata)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    for look in (
+        lambda: lake.delta_files(root, store, "e"),
+        lambda: lake.iceberg_files(root, store, metadata),
+        lambda: [*file.rows()],
+    ):
+        assert look()  # a library opens files of its own once
+        resource.setrlimit(resource.RLIMIT_NOFILE, (1, hard))
+        try:
+            with pytest.raises(UserError, match="Too many open files") as error:
+                look()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert error.value.code == Exit.IO and "\x1b" not in error.value.message
+    for manifest in (tmp_path / "i/metadata").glob("*.avro"):
+        manifest.write_bytes(b"xx")
+    with pytest.raises(UserError, match="the Iceberg table cannot be read: EOF") as error:
+        lake.iceberg_files(root, store, metadata)
+    assert error.value.code == Exit.DATA
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -564,18 +565,32 @@ def test_a_row_without_a_day_is_of_none(tmp_path: Path, flat: pl.DataFrame) -> N
     assert read(tmp_path / "log", {"joined": {"clicks": joined}}).equals(flat)
 
 
-def test_a_day_on_which_nothing_came_is_no_day_to_wait_for(tmp_path: Path, flat: pl.DataFrame) -> None:
-    """Where the table has days before it and after it; of one that it has not reached it waits."""
-    write(shown(), tmp_path / "log/events", str(DAY), "parquet")
-    joined = {"path": "clicks.parquet", "key": "shown_id", "date_column": "day", "columns": COLUMNS}
-    around = [clicks().with_columns(day=pl.lit(DAY + dt.timedelta(days=k))) for k in (-1, 1)]
-    write(pl.concat(around), tmp_path / "log", "clicks", "parquet")
-    found = read(tmp_path / "log", {"joined": {"clicks": joined}})
+@pytest.mark.parametrize("kind", ["parquet", "groups", "csv", "json", "delta"])
+def test_a_day_on_which_nothing_came_is_no_day_to_wait_for(tmp_path: Path, flat: pl.DataFrame, kind: str) -> None:
+    """Where a file has days before it and after it; of one that no file has reached it waits, also of its own file."""
+    log, form = tmp_path / "log", "parquet" if kind == "groups" else kind
+    write(shown(), log / "events", str(DAY), "parquet")
+    joined = {"path": f"clicks.{form}", "format": form, "key": "shown_id", "date_column": "day", "columns": COLUMNS}
+    joined |= {"types": {"spent": "int64", "cook": "int64"}} if kind == "csv" else {}
+    before, after = (clicks().with_columns(day=pl.lit(DAY + dt.timedelta(days=k))) for k in (-1, 1))
+
+    def put(name: str, rows: pl.DataFrame) -> None:
+        shutil.rmtree(log / f"{name}.delta", ignore_errors=True)
+        write(rows, log, f"{name}.delta" if kind == "delta" else name, form)
+        if kind == "groups":  # of one day each
+            rows.write_parquet(log / f"{name}.parquet", row_group_size=len(before))
+
+    put("clicks", pl.concat([before, after]))
+    found = read(log, {"joined": {"clicks": joined}})
     assert len(found) == len(flat) and flat["click"].any() and not found["click"].any()
-    write(around[0], tmp_path / "log", "clicks", "parquet")
-    with pytest.raises(UserError, match=r"clicks: no file of .* has a day of day") as waits:
-        read(tmp_path / "log", {"joined": {"clicks": joined}})
+    put("clicks", before)
+    with pytest.raises(UserError, match=r"clicks: .* day of day") as waits:
+        read(log, {"joined": {"clicks": joined}})
     assert waits.value.code == 66
+    if kind != "delta":
+        put("clicks_2", after)
+        with pytest.raises(UserError, match=r"clicks: no file of .* has a day of day"):
+            read(log, {"joined": {"clicks": joined | {"path": f"clicks*.{form}"}}})
 
 
 def test_a_computed_key_is_made_of_rows_that_are_asked_for(tmp_path: Path, flat: pl.DataFrame) -> None:

@@ -169,10 +169,12 @@ def test_columns_are_json_where_a_number_is_none(chain: Project, tmp_path: Path)
     served = Export.open(chain.ws).items[0]
     prices, pairs = [math.nan, math.inf, 2.5], [[1.5, math.nan], None, [-math.inf]]
     more = {"price": [prices[k % 3] for k in range(len(served))], "*": [pairs[k % 3] for k in range(len(served))]}
+    more["size"] = [{"width": math.nan, "height": 2}] * len(served)
     pl.DataFrame({"item_id": served, **more}).write_parquet(tmp_path / "more.parquet")
-    given = ("--items", tmp_path / "more.parquet", "--columns", "price,*", "-k", 1000, "--json")
+    given = ("--items", tmp_path / "more.parquet", "--columns", "price,*,size", "-k", 1000, "--json")
     ended = chain.call("recommend", "--user", someone(chain), *given)
     items = json.loads(ended.out, parse_constant=pytest.fail)["items"]
+    assert [item["columns"].pop("size") for item in items] == [{"width": None, "height": 2}] * len(items)
     assert {json.dumps(item["columns"]) for item in items} == {
         '{"price": null, "*": [1.5, null]}',
         '{"price": null, "*": null}',

@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
-from storage import Server, answering, serving, url
+from storage import Server, answering, listing_milliseconds, serving, url
 from worlds import DAYS, Project
 
 from dmtl_cli.config.errors import UserError
@@ -88,6 +88,16 @@ def test_a_log_with_a_date_column(s3: Server, tmp_path: Path, small_log: Path) -
     s3.upload(tmp_path / "log", tmp_path.name)
     assert [i["path"] for i in log.inputs(day)] == ["events/2.parquet", "events/3.parquet"]
     assert len(log.read(day, tmp_path)) == len(whole) + 9
+
+
+def test_a_storage_that_lists_more_digits_than_it_tells_of_one_file(s3: Server, remote: str, tmp_path: Path) -> None:
+    """No file seems to have changed while it was read."""
+    with listing_milliseconds(s3.endpoint) as endpoint:
+        config = load_config(project(tmp_path, remote.replace(s3.endpoint, endpoint)).file)
+        log = Log(config.data, config.features)
+        assert len(log.read(dt.date(2026, 1, 1), tmp_path)) > 700
+        (file,) = Store(config.data.root).files(EVENTS.rpartition("/")[0])
+        assert file == Store(config.data.root).file(EVENTS)
 
 
 def test_stages_make_the_same_runs(tmp_path: Path, small_log: Path, remote: str) -> None:

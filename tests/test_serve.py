@@ -104,7 +104,7 @@ def test_a_known_user_gets_what_the_export_gives(server: Running, home: Path) ->
 
 
 def test_who_is_not_known(server: Running) -> None:
-    code, found = post(server, "/recommend", {"users": ["4", "5", str(2**70)], "k": 2})
+    code, found = post(server, "/recommend", {"users": ["4", "5", str(2**70)], "k": 2.0})
     assert code == 200
     assert [(r["user"], r["known"], len(r["items"])) for r in found["results"]] == [
         ("4", True, 2),

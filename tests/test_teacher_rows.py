@@ -3,6 +3,7 @@
 import datetime as dt
 import itertools
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -25,7 +26,7 @@ from dmtl_cli.data.negatives import Negatives
 from dmtl_cli.data.rows import Rows
 from dmtl_cli.nn.batches import Batcher
 from dmtl_cli.teacher.labels import TeacherRows
-from dmtl_cli.teacher.rows import HoldOut, rows_per_epoch, teacher_rows
+from dmtl_cli.teacher.rows import HoldOut, Window, rows_per_epoch, teacher_rows
 
 Ints = npt.NDArray[np.int64]
 MONDAY = dt.date(2026, 1, 5)
@@ -253,6 +254,16 @@ def test_every_epoch_learns_the_same_rest(a_day: Day) -> None:
     assert Counter(listed(epoch([a_day], "exposed", share=0.25, seed=2))) != Counter(listed(one))
     mixed = Counter(listed(epoch([a_day], "mixed", share=0.25)))
     assert {r[5] for r in mixed} == {r[5] for r in listed(one)}, "no negative is drawn for what is held out"
+
+
+def test_as_many_rows_are_looked_at_where_earlier_days_are_learned_again(a_day: Day) -> None:
+    """They are held out of the newest day alone: of a window of four a quarter was looked at, where leaks are told."""
+    window = Window([a_day], 30.0, HoldOut(0.5, 1))
+    earlier = [replace(a_day, day=a_day.day - dt.timedelta(days=k)) for k in (3, 2, 1)]
+    again = replace(window, days=[*earlier, a_day], known=earlier[-1].day)
+    counts = [sum(map(len, (x for d in w.days for x in w.with_held_out(90).held_out(d)))) for w in (window, again)]
+    assert counts[0] == counts[1] and 60 < counts[0] < 120
+    assert window.with_held_out(10**9) == window
 
 
 # -- steps of an epoch -------------------------------------------------------------------------------------------------

@@ -166,6 +166,15 @@ def test_the_line_of_a_day_has_the_aim_alone(monkeypatch: pytest.MonkeyPatch) ->
     assert "recall@50 of reads: served .400, best list .400 (popularity)" in told and "click" not in told
 
 
+def test_a_good_click_of_a_column_is_not_called_a_read() -> None:
+    """It may be a purchase."""
+    metrics = {f"{who}.{label}.recall@50": 0.4 for who in ("student", "popularity") for label in ("read", "click")}
+    bought = {"data": {"events": {"conversion": "bought"}}}
+    line = said.line(a_manifest("evaluation", metrics=metrics | {"student.read.ceiling": 0.45}, config=bought))
+    assert "recall@50 of good clicks: served .400, best list .400 (popularity); at most .450" in line
+    assert "as what else was a good click is not in the export; of clicks, not the aim" in line and "read" not in line
+
+
 @pytest.mark.parametrize(("most", "told"), [(0.45, True), (0.95, False), (None, False)])
 def test_what_could_not_be_found_is_said(most: float | None, told: bool) -> None:
     """As on a day whose items were withdrawn since, or are new: no list of what is served finds them either."""

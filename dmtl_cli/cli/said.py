@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dmtl_cli.config.commands import of_config
 from dmtl_cli.config.errors import UserError, printable
-from dmtl_cli.config.evaluate import TOPK, k_of
+from dmtl_cli.config.evaluate import TOPK, k_of, reads_of
 from dmtl_cli.evaluate.verdict import verdict
 from dmtl_cli.runs.manifest import MANIFEST, Manifest
 from dmtl_cli.runs.progress import RunLog
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 DAYS = 3  # of which `status` shows numbers
 _LABELS = {"ctr": "click", "cvr": "read"}  # as a person calls what a task predicts; others by their name
 LISTS = ("popularity", "read_popularity", "exposure_rate")  # as evaluate/lists.py, which imports torch, names them
-_DONE = {"click": "clicked", "read": "read"}
+_DONE = {"clicks": "clicked", "reads": "read", "good clicks": "a good click"}
 _SOURCES = {"exposed": "shown", "negative": "drawn", "candidate": "retrieved"}
 Earlier = dict[str, list[list[float]]]
 """warnings that were told, without their numbers, and these"""
@@ -86,7 +86,7 @@ def days_line(made: Sequence[Result]) -> str | None:
         for label in _recalled(m)[:1]:
             c = _compared(m, label)
             if c.served is not None and c.best is not None and c.by is not None and c.error is not None:
-                known.append((f"recall@{k_of(m.config)} of {label}s", c.served, c.best, c.by, c.error**2))
+                known.append((f"recall@{k_of(m.config)} of {_counted(m, label)}", c.served, c.best, c.by, c.error**2))
     if len(known) < 2 or len({what for what, *_ in known}) > 1:
         return None
     served, lists, by, squares = [*zip(*known, strict=True)][1:]
@@ -194,8 +194,8 @@ def _evaluation(m: Manifest, *, aim_alone: bool = False) -> list[str]:
     clicks; AUC of the morning's teacher."""
     found = {label: _recalls(m, label, aim=k == 0) for k, label in enumerate(_recalled(m))}
     (aim, recalls), *others = [(label, recalls) for label, recalls in found.items() if recalls] or [("", "")]
-    told = f"recall@{k_of(m.config)} of {aim}s: {recalls}" if aim else ""
-    others_told = [] if aim_alone else [f"of {label}s, not the aim: {other}" for label, other in others]
+    told = f"recall@{k_of(m.config)} of {_counted(m, aim)}: {recalls}" if aim else ""
+    others_told = [] if aim_alone else [f"of {_counted(m, label)}, not the aim: {other}" for label, other in others]
     taken, there = m.rows.get("users", 0), m.rows.get("active_users", 0)
     bound = "max_users" if taken == m.config.get("evaluate", {}).get("max_users") else "share"
     sampled = told and taken < there and not aim_alone  # its error says what that costs
@@ -210,6 +210,10 @@ def _recalled(m: Manifest) -> list[str]:
     return [label for label in ("read", "click") if any(name.endswith(f".{label}.{at}") for name in m.metrics)]
 
 
+def _counted(m: Manifest, label: str) -> str:
+    return "clicks" if label == "click" else reads_of(m.config)
+
+
 def _recalls(m: Manifest, label: str, *, aim: bool) -> str:
     """`served .212, best list .179 (popularity): better by .033 ±.010`, without the verdict where that is not the aim;
     with what could be found at most, where much of what was wanted is not there."""
@@ -217,7 +221,7 @@ def _recalls(m: Manifest, label: str, *, aim: bool) -> str:
     verdict = f": {_verdict(c.by, c.error)}" if aim and c.by is not None and c.error is not None else ""
     most = m.metrics.get(f"student.{label}.ceiling", 1.0)
     bound = (
-        f"; at most {_short(most)}, as what else was {_DONE[label]} is not in the export"
+        f"; at most {_short(most)}, as what else was {_DONE[_counted(m, label)]} is not in the export"
         if aim and most < _MOST
         else ""
     )

@@ -41,6 +41,11 @@ class Evaluate(Section):
         return self.topk[0]
 
 
+def reads_of(config: Mapping[str, Any]) -> str:
+    """What a log's second label counts, as a person calls it: reads where a duration tells them."""
+    return "good clicks" if config.get("data", {}).get("events", {}).get("conversion") else "reads"
+
+
 def k_of(config: Mapping[str, Any]) -> int:
     """The K of tables and charts of a published evaluation or comparison, whose manifest has this config."""
     return int(config.get("evaluate", {}).get("topk", TOPK)[0])

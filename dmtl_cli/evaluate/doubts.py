@@ -34,9 +34,13 @@ def below_regression(numbers: Mapping[str, float], tasks: Tasks, teacher: dt.dat
     return lines
 
 
-def below_lists(numbers: Mapping[str, float], student: dt.date, k: int) -> list[str]:
+def below_lists(numbers: Mapping[str, float], student: dt.date, k: int, reads: str = "reads") -> list[str]:
     """A line where what is served finds less of what is read than the best list that is the same for all users, by more
-    than the standard error of the difference over the same users."""
+    than the standard error of the difference over the same users.
+
+    Args:
+        reads: what `reads_of` calls them.
+    """
     metric = f"read.recall@{k}"
     own, (best, most) = numbers.get(f"student.{metric}"), _best(numbers, metric)
     if own is None or not best:
@@ -45,22 +49,25 @@ def below_lists(numbers: Mapping[str, float], student: dt.date, k: int) -> list[
     if most - own <= error:
         return []
     less, more = _apart(own, most)
-    what = f"Recall@{k} of reads of what student {student} serves, {less}, is below {more} of {best}"
+    what = f"Recall@{k} of {reads} of what student {student} serves, {less}, is below {more} of {best}"
     return [f"{what}, one list for all users: it needs more rows or days, or the log has little that tells users apart"]
 
 
-def far_from_clicks(numbers: Mapping[str, float], student: dt.date, k: int) -> list[str]:
+def far_from_clicks(numbers: Mapping[str, float], student: dt.date, k: int, reads: str = "reads") -> list[str]:
     """A line where what is served, which is not `below_lists`, finds less than two thirds of what the best list finds
-    of clicks: it is made to be read, and a person who looks at clicks should know it."""
+    of clicks: it is made to be read, and a person who looks at clicks should know it. Takes what `below_lists` takes.
+    """
     clicked, found = f"click.recall@{k}", f"read.recall@{k}"
     own, (best, most) = numbers.get(f"student.{clicked}"), _best(numbers, clicked)
     if own is None or own >= CLICKS_LEFT * most:
         return []
     share = f"{_short(own)}, {own / most:.0%} of the {_short(most)} of {best}"
     what = f"Recall@{k} of clicks of what student {student} serves is {share}"
-    read, (list_, reads) = numbers.get(f"student.{found}"), _best(numbers, found)
-    beside = f"; of reads it is {_short(read)}, beside {_short(reads)} of {list_}" if read is not None and list_ else ""
-    return [f"{what}: it is made to be read, not clicked{beside}"]
+    what = f"{what}: it is made for {reads}, not for clicks"
+    read, (list_, other) = numbers.get(f"student.{found}"), _best(numbers, found)
+    if read is None or not list_:
+        return [what]
+    return [f"{what}; of {reads} it is {_short(read)}, beside {_short(other)} of {list_}"]
 
 
 def one_list(top: Retrieved, kappa: float | None, student: dt.date, k: int) -> list[str]:

@@ -42,6 +42,8 @@ class Ahead(NamedTuple):
     best: str
     label: str
     """read, click"""
+    counted: str
+    """the same as a person calls it"""
     k: int
     by: float
     """recall@K of what is served less the list's"""
@@ -54,7 +56,7 @@ class Ahead(NamedTuple):
         by, error = (f"{abs(x):.3f}".removeprefix("0") for x in (self.by, self.error))
         sign = "-" if self.by < 0 else "+"
         what = f"served - best list ({self.best}, {_OF_LISTS[self.best]})"
-        return f"{what}: {sign}{by} ±{error} recall@{self.k} of {self.label}s: {found}"
+        return f"{what}: {sign}{by} ±{error} recall@{self.k} of {self.counted}: {found}"
 
     def metrics(self) -> dict[str, float]:
         name = f"student.{self.label}.recall@{self.k}.ahead_of_best_list"
@@ -78,6 +80,8 @@ class Table:
     """of a setting whose student is not there on all measured days, on how many it is"""
     k: int = TOPK[0]
     """retrieved items of which what is printed is told"""
+    reads: str = "reads"
+    """what `reads_of` calls them"""
 
     def add_evaluations(self, setting: str, days: Sequence[Mapping[str, float]], *, teacher: bool = False) -> None:
         """Adds the metrics of one seed's evaluations, one per day. Those of the base, `student`, have its teacher and
@@ -185,7 +189,8 @@ class Table:
             values = self.seeds(best, behind)
             of_users = float(np.mean(np.square(errors)))
             of_seeds = float(np.var(values, ddof=1)) / len(values) if len(values) > 1 else 0.0
-            return Ahead(best, label, self.k, -float(np.mean(values)), math.sqrt(of_users + of_seeds))
+            counted = self.reads if label == "read" else "clicks"
+            return Ahead(best, label, counted, self.k, -float(np.mean(values)), math.sqrt(of_users + of_seeds))
         return None
 
     def means(self) -> dict[str, float]:

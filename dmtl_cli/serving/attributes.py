@@ -155,8 +155,10 @@ def _within(values: pl.Series, ends: Iterable[tuple[str, pl.Series]]) -> pl.Seri
 
 
 def _bound(name: str, end: Scalar, dtype: Any) -> pl.Series:
-    """[1] the end of a range; whole numbers of a column may have any."""
-    return _typed(name, [end], pl.Float64() if dtype.is_integer() and isinstance(end, float) else dtype)
+    """[1] the end of a range; whole numbers of a column may have any, beyond its type too."""
+    if dtype.is_integer() and isinstance(end, int | float) and not isinstance(end, bool):
+        dtype = pl.Int128() if isinstance(end, int) and abs(end) < 2**127 else pl.Float64()
+    return _typed(name, [end], dtype)
 
 
 def _among_texts(name: str, values: pl.Series, ends: Sequence[tuple[str, Scalar]]) -> pl.Series:
@@ -201,7 +203,8 @@ def _typed(name: str, values: list[Scalar], dtype: Any) -> pl.Series:
             fits = len(text) == len(numbers) == 0
         elif dtype.is_integer():
             fits = len(text) + len(numbers) == len(values) and all(map(is_integer, text))
-            values = [int(v) if isinstance(v, str) else v for v in values] if fits else values
+            fits = fits and all(v == int(v) for v in numbers)  # JSON's 3.0 is 3
+            values = list(map(int, values)) if fits else values  # type: ignore[arg-type]
         elif dtype.is_numeric():
             fits = len(numbers) == len(values)
             values = [float(v) for v in numbers]

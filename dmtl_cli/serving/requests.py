@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 MOST_USERS = MOST_ROWS = MOST_ITEMS = 1_000
 MOST_EXCLUDED = 10_000
@@ -13,6 +13,11 @@ _MOST_ANSWERED = 100_000  # items in one answer: some 10 MB
 Scalar = bool | int | Annotated[float, Field(allow_inf_nan=False)] | str | None
 Raw = Scalar | list[Scalar]
 Row = dict[str, Raw]
+
+
+def _whole(number: Any) -> Any:
+    """JSON has one kind of number: 3.0 is 3."""
+    return int(number) if isinstance(number, float) and number.is_integer() else number
 
 
 class _Sent(BaseModel):
@@ -41,7 +46,7 @@ class Recommend(_Sent):
             "what is not named is as stored, or of someone new without an event, or unknown."
         ),
     ] = None
-    k: Annotated[int, Field(strict=True, ge=1, le=MOST_ITEMS)] = 20
+    k: Annotated[int, BeforeValidator(_whole), Field(strict=True, ge=1, le=MOST_ITEMS)] = 20
     exclude: Annotated[list[str], Field(max_length=MOST_EXCLUDED, description="Ids of items nobody gets.")] = []
     exclude_seen: Annotated[
         bool,

@@ -139,9 +139,11 @@ class Known:
 
 
 def json_of(value: Any) -> Any:
-    """A value as JSON has it: a number that is not finite is null there, in a list too."""
+    """A value as JSON has it: a number that is not finite is null there, in a list or an object too."""
     if isinstance(value, list):
         return [json_of(each) for each in value]
+    if isinstance(value, dict):
+        return {name: json_of(each) for name, each in value.items()}
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

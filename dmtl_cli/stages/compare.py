@@ -18,6 +18,7 @@ import numpy as np
 
 from dmtl_cli.config.days import before, between
 from dmtl_cli.config.errors import Exit, UserError
+from dmtl_cli.config.evaluate import reads_of
 from dmtl_cli.config.extras import install
 from dmtl_cli.data.log.files.converted import conversions
 from dmtl_cli.data.log.reader import Log
@@ -78,7 +79,7 @@ def compare(
     chain = [d for d in run.ws.days("teacher") if d < day]
     bases = [_base(run, seed, load) for seed in seeds or [run.config.seed]]
     cells_of = [cells(base.config, load, settings or {}, beside) for base in bases]  # all, before any work
-    table = Table(k=run.config.evaluate.k)
+    table = Table(k=run.config.evaluate.k, reads=reads_of(run.sections()))
     # publishes in the chain's folders, with a lock and a scratch folder of its own
     aside = replace(run, ws=Workspace(run.ws.root / "compare", run.ws, frozenset(STAGES)))
     at = _Places(run.log, len(bases), sum(map(len, cells_of)) + len(bases) * (1 + (JOINT in beside)))

@@ -12,6 +12,7 @@ import polars as pl
 
 from dmtl_cli.config.days import before
 from dmtl_cli.config.errors import NotDue
+from dmtl_cli.config.evaluate import reads_of
 from dmtl_cli.config.tasks import Tasks
 from dmtl_cli.data.days import Days
 from dmtl_cli.data.log.checked.day import Day
@@ -222,8 +223,8 @@ def _doubts(run: Run, numbers: dict[str, float], tasks: Tasks, models: _Models, 
     if models.student is None:
         return out
     served = models.student[1].day
-    k = run.config.evaluate.k
-    return out + (below_lists(numbers, served, k) or far_from_clicks(numbers, served, k))
+    asked = numbers, served, run.config.evaluate.k, reads_of(run.sections())
+    return out + (below_lists(*asked) or far_from_clicks(*asked))
 
 
 def _known_items(models: _Models, exam: Exam) -> pl.DataFrame | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -68,12 +67,10 @@ def importances(encoder: Encoder, model: Teacher, window: Window, features: Sequ
         features: those to permute.
     """
     n = int(np.clip(SCORED // max(1, len(features)), *ROWS))
-    hold_out = window.hold_out
-    some = replace(hold_out, share=min(hold_out.share, n / max(1, sum(map(len, window.days)))))
-    sample = _sample(encoder, replace(window, hold_out=some)) if features else None
+    sample = _sample(encoder, window.with_held_out(n)) if features else None
     if sample is None:
         return {}
-    rng, score = np.random.default_rng(hold_out.seed), _Score(model, sample.sides)
+    rng, score = np.random.default_rng(window.hold_out.seed), _Score(model, sample.sides)
     tasks = [task for task in _tasks(sample.labels, score.of({})) if task.gain is not None]
     out: dict[str, Importance] = {}
     for f in features if tasks else ():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -76,8 +76,16 @@ class Window:
 
     def held_out(self, day: Day) -> Iterator[TeacherRows]:
         """The held-out exposures of one of the days, block by block; none up to `known`, as calibration adds up too."""
-        for block in day.blocks() if self.known is None or day.day > self.known else ():
+        for block in day.blocks() if self._is_new(day) else ():
             yield labelled(block, self.threshold).take(np.flatnonzero(self.hold_out.held(day, block)))
+
+    def with_held_out(self, rows: int) -> Window:
+        """The same days, of which about so many rows are held out, or as many as there are."""
+        share = rows / max(1, sum(len(day) for day in self.days if self._is_new(day)))
+        return replace(self, hold_out=replace(self.hold_out, share=min(self.hold_out.share, share)))
+
+    def _is_new(self, day: Day) -> bool:
+        return self.known is None or day.day > self.known
 
 
 def rows_per_epoch(days: Sequence[Day], config: Teacher) -> int:

@@ -189,9 +189,12 @@ class Converted:
 
     def days(self, name: str) -> list[dt.date]:
         """The days that were found in the sources of a table, sorted."""
-        stamps = (self.folder / name / ".stamps").rglob("*.json")
-        parts = {part for stamp in stamps for part in _bytes(stamp) if part.startswith("day=")}
-        return sorted(dt.date.fromisoformat(part.removeprefix("day=")) for part in parts)
+        return sorted({day for days in self.days_of_each(name) for day in days})
+
+    def days_of_each(self, name: str) -> list[list[dt.date]]:
+        """The days that were found in each of them."""
+        parts = [_bytes(stamp) for stamp in (self.folder / name / ".stamps").rglob("*.json")]
+        return [[dt.date.fromisoformat(x.removeprefix("day=")) for x in some if x.startswith("day=")] for some in parts]
 
     # -- one source ----------------------------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from dmtl_cli.config.data import Data, SideTable
 from dmtl_cli.config.days import Calendar, before
 from dmtl_cli.config.errors import Exit, UserError
+from dmtl_cli.config.table import Joined
 from dmtl_cli.data.log.checked.checks import Checked
 from dmtl_cli.data.log.checked.invalid import LINE
 from dmtl_cli.data.log.files.converted import Converted
@@ -52,11 +53,8 @@ class _Span:
     def may_have(self, day: dt.date) -> bool:
         return self.first <= day <= self.last
 
-    def is_known_to_have(self, day: dt.date, *, between: bool = False) -> bool:
-        """Args: between: whether a day between those that have rows is there as they are, though it may have none."""
-        if self.known is None:
-            return False
-        return self.known[0] <= day <= self.known[1] if between else day in self.known
+    def is_known_to_have(self, day: dt.date) -> bool:
+        return self.known is not None and day in self.known
 
 
 @dataclass(frozen=True)
@@ -315,28 +313,55 @@ class DayFinder:
 
     def _dated(self, name: str, day: dt.date) -> tuple[list[File], dict[File, range], Mapping[str, int]]:
         """A table's files that may have rows of the day, which of their row groups, where a column tells the day, and
-        what was left out of it, as `DayFiles.lost`."""
+        what was left out of it, as `DayFiles.lost`.
+
+        Nothing may have come of exposures on a day: then those of the last day before it, which have no row of it.
+        """
+        try:
+            return self._of_day(name, day)
+        except UserError as e:
+            earlier = self._before(name, day) if e.code == Exit.NO_INPUT else None
+            if earlier is None:
+                raise
+            return *self._of_day(name, earlier)[:2], {}
+
+    def _before(self, name: str, day: dt.date) -> dt.date | None:
+        """The last day before one on which something came of exposures, by a file that has later days too; None: there
+        is none, and the day is waited for."""
+        table = self.tables[name]
+        if not isinstance(table, Joined) or table.date_column is None:
+            return None
+        if self.data.is_converted(table):
+            each = self._converted.days_of_each(name) if self._converted else []
+        else:
+            each = [self._known(file, table.date_column) for file in self._files(name, day)[0]]
+        around = [days for days in each if days and min(days) < day < max(days)]
+        return max((d for days in around for d in days if d < day), default=None)
+
+    def _known(self, file: File, column: str) -> list[dt.date]:
+        """Days that a file has rows of, as far as that was told."""
+        spans = self._spans.get((file, column), [])
+        ends = (end for span in spans if span is not None for end in span.known or ())
+        return [*ends, *(day for k in range(len(spans)) for day in self._seen.get((file, column, k)) or ())]
+
+    def _of_day(self, name: str, day: dt.date) -> tuple[list[File], dict[File, range], Mapping[str, int]]:
+        """`_dated`, of a day with rows."""
         table, (files, lost) = self.tables[name], self._files(name, day)
         column = None if isinstance(table, SideTable) else table.date_column
         if column is None:
             return files, {}, lost
         groups = {file: self._groups(file, day, column) for file in files}
         groups = {file: some for file, some in groups.items() if some}
-        # of what came of exposures nothing may have come on a day
-        if not self._have_rows(groups, day, column, between=name.startswith(JOINED)):
+        if not self._have_rows(groups, day, column):
             where = f"no file of {self.store.where(table.path)} has a {column} of day {day}{self._have(name, files)}"
             raise UserError(f"{name}: {where}", "retry when the day has arrived", Exit.NO_INPUT)
         return list(groups), groups, lost
 
-    def _have_rows(self, groups: dict[File, range], day: dt.date, column: str, *, between: bool) -> bool:
+    def _have_rows(self, groups: dict[File, range], day: dt.date, column: str) -> bool:
         """Whether there are rows of a day that some row groups may have; it looks at them where nothing else says it.
-        All of these groups are the day's all the same, so that what its files are is told by their statistics alone.
-
-        Args:
-            between: as of `_Span.is_known_to_have`.
-        """
+        All of these groups are the day's all the same, so that what its files are is told by their statistics alone."""
         spans = [self._spans[file, column][k] for file, some in groups.items() for k in some]
-        if any(span is None or span.is_known_to_have(day, between=between) for span in spans):
+        if any(span is None or span.is_known_to_have(day) for span in spans):
             return True
         for file, some in groups.items():
             with file.open() as parquet:

@@ -16,7 +16,7 @@ import pyarrow as pa
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.extras import require
 from dmtl_cli.data.log.formats.parquet import flat
-from dmtl_cli.data.log.formats.source import File, OfFile, Store
+from dmtl_cli.data.log.formats.source import File, OfFile, Store, storage_failed
 from dmtl_cli.data.log.formats.text_rows import Rows
 
 LAKES = ("delta", "iceberg")
@@ -93,7 +93,10 @@ def delta_files(root: str, store: Store, path: str) -> list[DeltaFile]:
         types = pa.schema(table.schema().to_arrow())
     except TableNotFoundError:
         raise UserError(f"{where}: no Delta table there", "is it the folder with _delta_log?", Exit.NO_INPUT) from None
-    except (DeltaError, OSError, ValueError) as e:
+    except OSError as e:
+        said = re.sub(r"\x1b\[\d*m", "", str(e))
+        raise UserError(f"{where}: the storage fails: {said}", "run it again", Exit.IO) from None
+    except (DeltaError, ValueError) as e:
         raise UserError(f"{where}: the Delta table cannot be read: {e}", "see its format's version, or retry") from None
     found = []
     for action in actions.to_pylist():
@@ -165,7 +168,8 @@ class IcebergFile:
         except FileNotFoundError:
             raise UserError(f"{self.where}: not there any more", "retry later", Exit.NO_INPUT) from None
         except (pa.ArrowException, OSError, ValueError) as e:
-            raise UserError(f"{self.where}: the Iceberg table's file cannot be read: {e}", "retry later") from None
+            what = f"{self.where}: the Iceberg table's file cannot be read: {e}"
+            raise storage_failed(self.where, e) or UserError(what, "retry later") from None
 
 
 def iceberg_files(root: str, store: Store, path: str) -> list[IcebergFile]:
@@ -180,7 +184,6 @@ def iceberg_files(root: str, store: Store, path: str) -> list[IcebergFile]:
             metadata; 74 the storage fails.
     """
     require("pyiceberg", "data.format: iceberg")
-    from pyiceberg.exceptions import ValidationError
     from pyiceberg.table import StaticTable
 
     metadata = path if path.endswith(".metadata.json") else _newest_metadata(store, path)
@@ -190,10 +193,9 @@ def iceberg_files(root: str, store: Store, path: str) -> list[IcebergFile]:
         tasks = list(table.scan().plan_files())
     except FileNotFoundError:
         raise UserError(f"{where}: not there", "name the table's folder or its metadata", Exit.NO_INPUT) from None
-    except (OSError, ValueError, KeyError, NotImplementedError, ValidationError) as e:
-        raise UserError(
-            f"{where}: the Iceberg table cannot be read: {e}", "see its format's version, or retry"
-        ) from None
+    except Exception as e:  # whatever damaged bytes do to the library
+        what = f"{where}: the Iceberg table cannot be read: {e}"
+        raise storage_failed(where, e) or UserError(what, "see its format's version, or retry") from None
     folder = str(PurePosixPath(metadata).parent.parent)
     return sorted((IcebergFile(table, task, folder) for task in tasks), key=lambda one: (one.path, one.where))
 

@@ -47,7 +47,7 @@ class File:
     """below data.root"""
     size: int
     modified_ns: int
-    """nanoseconds since 1970, as exact as the storage reports"""
+    """nanoseconds since 1970; of S3 whole seconds"""
     origin: str = field(default="", compare=False)
     """location of what it was converted from"""
     origin_row: int | None = field(default=None, compare=False)
@@ -172,11 +172,9 @@ class File:
         """What a failed read says: that the storage fails (66, 74), or that the bytes are wrong (65, `damage`)."""
         if isinstance(error, FileNotFoundError):
             return UserError(f"{self}: not there any more", "retry later", Exit.NO_INPUT)
-        if remote := _remote(str(self), error):
-            return remote
         place = f"{self}: what it was converted to ({self.store.where(self.path)})" if self.origin else str(self)
-        if isinstance(error, OSError) and error.errno:  # without a number it is what a library says of the bytes
-            return UserError(f"{place}: cannot be read: {os.strerror(error.errno)}", "run it again", Exit.IO)
+        if failed := storage_failed(place, error):
+            return failed
         hint = "remove that file and run it again" if self.origin else "write the file again"
         return UserError(f"{place}: {damage}: {error}", hint)
 
@@ -256,16 +254,17 @@ class Store:
         named = sorted(((str(PurePosixPath(i.path).relative_to(self.root)), i) for i in found), key=lambda x: x[0])
         folders = [p for p, i in named if i.type is fs.FileType.Directory]
         rest = ((p, i) for p, i in named if i.type is not fs.FileType.Directory)
-        return folders, [File(self, p, i.size or 0, i.mtime_ns or 0) for p, i in rest]
+        return folders, [self._told(p, i) for p, i in rest]
 
     def file(self, path: str) -> File:
         """One file, whatever it is called."""
         with self._as_user_error(path):
             found = self.fs.get_file_info(str(self.root / path))
-        return File(self, path, found.size or 0, found.mtime_ns or 0)
+        return self._told(path, found)
 
     def files(self, path: str, suffixes: Sequence[str] = PARQUET) -> list[File]:
-        """The files at any depth of a folder whose names end so, by path; links are followed.
+        """The files at any depth of a folder whose names end so, by path; links are followed, but
+        no folder is there twice.
 
         A name that begins with a dot or underscore, a file's or that of a folder between, marks what a writer has not
         finished or keeps for itself: such files are left out. A FIFO or device is listed, and refused when it is
@@ -274,15 +273,20 @@ class Store:
         folder = self.root / path
         with self._as_user_error(path):
             if self._local:  # pyarrow's own list leaves out a link to nowhere
-                found = self.fs.get_file_info(list(map(str, _below(Path(folder)))))
+                found = self.fs.get_file_info(list(map(str, _below(Path(folder), set()))))
             else:
                 found = self._listed(path, recursive=True)
         named = [(PurePosixPath(i.path), i) for i in found if i.type is not fs.FileType.Directory]
         return [
-            File(self, str(p.relative_to(self.root)), i.size or 0, i.mtime_ns or 0)
+            self._told(str(p.relative_to(self.root)), i)
             for p, i in sorted(named, key=lambda x: x[0])
             if p.name.endswith(tuple(suffixes)) and not any(part[0] in "._" for part in p.relative_to(folder).parts)
         ]
+
+    def _told(self, path: str, found: fs.FileInfo) -> File:
+        """A file as the storage tells of it. Some S3 lists milliseconds, and says whole seconds of one file (MinIO)."""
+        modified = found.mtime_ns or 0
+        return File(self, path, found.size or 0, modified if self._local else modified // 10**9 * 10**9)
 
     def _paths(self, path: str) -> list[str]:
         return [i.path for i in self._listed(path)]
@@ -307,17 +311,21 @@ def _inside(folder: Path) -> list[Path]:
     return []
 
 
-def _below(folder: Path, within: tuple[Path, ...] = ()) -> Iterator[Path]:
+def _below(folder: Path, seen: set[Path], within: tuple[Path, ...] = ()) -> Iterator[Path]:
     """What is at any depth of a local folder but folders and what a name hides; through links to folders too, but to
-    none that it lies in."""
-    within = (*within, folder.resolve())
-    for path in _inside(folder):
-        if path.name[0] in "._":
-            continue
-        if not path.is_dir():
+    none that it lies in. No folder is `seen` twice, as where `latest` is a link to one beside it."""
+    real = folder.resolve()
+    if real in seen or (folder.is_symlink() and any(place.is_relative_to(real) for place in within)):
+        return
+    seen.add(real)
+    folders = []
+    for path in (path for path in _inside(folder) if path.name[0] not in "._"):
+        if path.is_dir():
+            folders.append(path)
+        else:
             yield path
-        elif not (path.is_symlink() and any(place.is_relative_to(path.resolve()) for place in within)):
-            yield from _below(path, within)
+    for path in sorted(folders, key=lambda path: (path.is_symlink(), path.name)):
+        yield from _below(path, seen, (*within, real))
 
 
 def _s3(options: dict[str, str]) -> fs.S3FileSystem:
@@ -332,6 +340,13 @@ def _s3(options: dict[str, str]) -> fs.S3FileSystem:
         request_timeout=SILENCE,
         retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=ATTEMPTS),
     )
+
+
+def storage_failed(where: str, error: Exception) -> UserError | None:
+    """The error of a disk or of S3; None for one of the bytes."""
+    if isinstance(error, OSError) and error.errno:  # without a number it is what a library says of the bytes
+        return UserError(f"{where}: cannot be read: {os.strerror(error.errno)}", "run it again", Exit.IO)
+    return _remote(where, error)
 
 
 def _remote(where: str, error: Exception) -> UserError | None:
