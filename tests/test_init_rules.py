@@ -214,6 +214,20 @@ def test_without_a_table_of_items_the_events_tell_what_may_be_served(tmp_path: P
     )
 
 
+def test_what_is_served_of_events_alone_is_counted_by_item(tmp_path: Path) -> None:
+    """A person's rule and a guess hold for the same items, in whatever order the rows name these."""
+    price, gone = np.random.default_rng(3).integers(0, 100, ITEMS), np.arange(ITEMS) % 7 == 0
+    item = drawn(0)["item"]
+    state = pl.Series(["deleted" if gone[k] else "live" for k in item])
+    ended, raw, text = made(
+        tmp_path, daily(frame(status=state, price=pl.Series(price[item]))), "--export-items", "price > 50"
+    )
+    assert ended.code == 0 and raw["export"]["items"] == "status = 'live' AND price > 50", ended.err
+    there = (~gone & (price > 50)).sum()
+    assert f"{there / ITEMS:.0%} of the sample's items are served" in text
+    assert f"holds for {there} of {ITEMS} items" in ended.out
+
+
 def test_a_field_of_an_object_of_the_events_is_no_table_beside_them(tmp_path: Path) -> None:
     def write(home: Path) -> None:
         x = drawn(0)

@@ -217,22 +217,30 @@ def ruled(
     inputs then know too which items may be served as the newest day is over."""
     inputs.served.seen_days = rules.seen_days
     if rules.items:
-        inputs.served.asked, named = rules.items, sources_with_clock(rules.items)
-        inputs.unused = [replace(g, why=without_way(g.why)) if g.column in named else g for g in inputs.unused]
-        side, item = inputs.sides.get("items"), roles.item
-        latest = events if side or (at := roles.instants(events.frame)) is None else _newest_first(events, at)
-        of = (side.table, side.key.column) if side else (latest, item.column) if item else None
-        inputs.served.holds = items_to_serve(rules.items, *of, newest, is_of_items=side is not None) if of else None
-        if of is not None and inputs.served.holds is not None:
-            served = _newest_rows(*of).filter(inputs.served.holds)
-            single = [c for c in named if served[c].n_unique() == 1]
-            inputs.leave_out(single, "one value of all items that are served", side="item")
+        _ask(rules.items, events, roles, inputs, newest)
     _without_ended(inputs)
     if rules.where is None:
         return left_out(events, roles, inputs), events
     mine, events = rows_that_count(rules.where, events, roles, inputs.sides)
     _without_constants(events, roles, inputs)
     return [*left_out(events, roles, inputs, mine.condition), mine], events
+
+
+def _ask(condition: str, events: Table, roles: Roles, inputs: Inputs, newest: dt.date | None) -> None:
+    """Tells the inputs which items a person's condition serves. Raises as `items_to_serve`."""
+    inputs.served.asked, named = condition, sources_with_clock(condition)
+    inputs.unused = [replace(g, why=without_way(g.why)) if g.column in named else g for g in inputs.unused]
+    if (side := inputs.sides.get("items")) is not None:
+        table, key = side.table, side.key.column
+    elif roles.item is not None:
+        key = roles.item.column
+        table = _newest_of(events, roles, key)
+    else:
+        return
+    inputs.served.holds = items_to_serve(condition, table, key, newest, is_of_items=side is not None)
+    served = _newest_rows(table, key).filter(inputs.served.holds)
+    single = [c for c in named if served[c].n_unique() == 1]
+    inputs.leave_out(single, "one value of all items that are served", side="item")
 
 
 def _without_ended(inputs: Inputs) -> None:
@@ -277,6 +285,11 @@ def _single(rows: pl.DataFrame) -> list[str]:
     return [s.name for s in rows if len(s) and s.n_unique() == 1]
 
 
-def _newest_first(events: Table, at: pl.Series) -> Table:
-    """The events with the rows of the newest instants first."""
-    return replace(events, frame=events.frame[at.arg_sort(descending=True, nulls_last=True)])
+def _newest_of(events: Table, roles: Roles, key: str) -> Table:
+    """The events with the newest row of each item alone. Items are in the order of their first rows, as the guesses of
+    what was withdrawn have them."""
+    if (at := roles.instants(events.frame)) is None:
+        return events
+    newest = events.frame[at.arg_sort(descending=True, nulls_last=True)].unique(key, keep="first", maintain_order=True)
+    items = events.frame[key].unique(maintain_order=True).to_frame()
+    return replace(events, frame=items.join(newest, on=key, how="left", maintain_order="left", nulls_equal=True))
