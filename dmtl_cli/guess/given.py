@@ -39,7 +39,6 @@ from dmtl_cli.guess.outcomes.tables import ROW, Outcomes, named_after
 from dmtl_cli.guess.reading.rewrites import one_row_an_item
 from dmtl_cli.guess.reading.tables import Table
 from dmtl_cli.guess.sides.beside import with_elements, with_presence
-from dmtl_cli.guess.writing import path_of
 
 _KIND = re.compile(r"COUNT\(CASE WHEN ([^=]+) = '([^']+)' THEN 1 END\) > 0")  # whether there is a row of one kind
 _BOTH = "--conversion: --duration is given too", "one of them tells a good click"
@@ -241,7 +240,7 @@ def with_clicks(table: Table, given: Mapping[str, str]) -> Table:
     name = given["click"]
     try:
         as_read = with_booleans(made, {s.name for s in table.frame if s.dtype == pl.Boolean})
-        rows = Computed("", {name: as_read}).of(table.frame.to_arrow(), [name], path_of(table))
+        rows = Computed("", {name: as_read}).of(table.frame.to_arrow(), [name], table.path)
     except UserError as e:
         said = e.message.rpartition(f".computed.{name}: ")[2]
         raise UserError(f"--click: {said}", e.hint, Exit.USAGE) from None
@@ -298,15 +297,15 @@ def refuse_given(given: Mapping[str, str], events: Table, roles: Roles, every: S
             continue
         if role == "click" and column not in columns and (made := given.get(CLICK_EXPRESSION)):
             absent = next(c for c in sources_of(made) if c not in columns)
-            what = f"--click: {path_of(events)} has no column {absent}"
+            what = f"--click: {events.path} has no column {absent}"
             raise UserError(what, f"it has {', '.join(columns)}", Exit.USAGE)
         if column in events.other:
             what = f"--{role}: {column} is of type {events.other[column]}, which nothing reads"
             raise UserError(what, "name another", Exit.USAGE)
         if column not in columns:
-            there = [path_of(t) for t in every if column in t.frame.columns and path_of(t) != path_of(events)]
+            there = [t.path for t in every if column in t.frame.columns and t.path != events.path]
             which = f", {' and '.join(there)} {'have' if len(there) > 1 else 'has'} one" if there else ""
-            what = f"--{role}: {path_of(events)} has no column {column}{which}"
+            what = f"--{role}: {events.path} has no column {column}{which}"
             raise UserError(what, _which(column, columns), Exit.USAGE)
         if [*given.values()].count(column) > 1:
             raise UserError(f"--{role}: {column} is given twice", "a column has one role", Exit.USAGE)
@@ -335,10 +334,10 @@ def refuse_expression(
     beside = {f"{name}.{column}" for name, column in looked_up(text)}
     absent = [c for c in found if c not in columns and c not in beside]
     if fields := [c for c in columns if absent and f".{absent[0]}." in f".{c}"]:
-        what = f"{option}: {path_of(events)} has no column {absent[0]}, which is an object of {', '.join(fields)}"
+        what = f"{option}: {events.path} has no column {absent[0]}, which is an object of {', '.join(fields)}"
         raise UserError(what, f"such as {absent[0]} IS NOT NULL", Exit.USAGE)
     if absent or not found:
-        what = f"{path_of(events)} has no column {absent[0]}" if absent else f"{text} names no column"
+        what = f"{events.path} has no column {absent[0]}" if absent else f"{text} names no column"
         hint = unquoted(absent[0]) if absent else ""
         sides = [n for n, side in inputs.sides.items() if absent and absent[0] in side.table.frame.columns]
         if sides and not hint:
@@ -346,7 +345,7 @@ def refuse_expression(
         if absent and not hint and (roles.user is None or roles.item is None):
             what = f"{what}, and which ones name the user and the item is not known"
             hint = "kinds of events and other tables are looked for by these: give --user COLUMN and --item COLUMN too"
-        elsewhere = [path_of(table) for table in others if absent and absent[0] in table.frame.columns]
+        elsewhere = [table.path for table in others if absent and absent[0] in table.frame.columns]
         if elsewhere and not hint and roles.user is not None and roles.item is not None:
             what = f"{what}; {elsewhere[0]} has it, and its rows name nothing that the others do"
             ids = f"is the user {roles.user.column}, and the item {roles.item.column}?"
@@ -396,5 +395,5 @@ def _refuse_looked_up(option: str, text: str, events: Table, inputs: Inputs) -> 
             raise UserError(f"{option}: {source}: no table of {name} was found beside the events", hint, Exit.USAGE)
         columns = [*side.table.frame.columns, *side.table.other]
         if column not in columns:
-            what = f"{option}: {path_of(side.table)} has no column {column}{did_you_mean(column, columns)}"
+            what = f"{option}: {side.table.path} has no column {column}{did_you_mean(column, columns)}"
             raise UserError(what, f"it has {', '.join(columns)}", Exit.USAGE)

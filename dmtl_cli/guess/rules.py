@@ -34,7 +34,6 @@ from dmtl_cli.guess.reading.tables import Table
 from dmtl_cli.guess.sides.beside import as_read, made_of, named_beside, said, with_presence
 from dmtl_cli.guess.sides.served import without_way
 from dmtl_cli.guess.sides.side_tables import Side
-from dmtl_cli.guess.writing import path_of
 
 _LEFT = "what --where leaves out"
 _MOSTLY = 0.5  # of what has ended has values that nothing else has
@@ -178,11 +177,11 @@ def items_to_serve(condition: str, table: Table, key: str, newest: dt.date | Non
     if absent := [c for c in named if c not in table.frame.columns]:
         names = table.frame.columns
         lacks = "" if is_of_items else "no table of items was found, and "
-        what = f"{ITEMS}: {lacks}{path_of(table)} has no column {absent[0]}{did_you_mean(absent[0], names)}"
+        what = f"{ITEMS}: {lacks}{table.path} has no column {absent[0]}{did_you_mean(absent[0], names)}"
         raise UserError(what, f"it has {', '.join(names)}", Exit.USAGE)
     rows = _newest_rows(table, key)
     if reads_clock(condition):
-        checked = Checked(rows, path_of(table), 0)
+        checked = Checked(rows, table.path, 0)
         try:
             rows = rows.with_columns([checked.on_clock(c, "UTC") for c in timed_of(condition)])
         except UserError as e:

@@ -69,7 +69,6 @@ from dmtl_cli.guess.reading.whole import by_days, read_whole
 from dmtl_cli.guess.rules import NONE, WHERE, Rules, ruled
 from dmtl_cli.guess.sides.beside import named_beside
 from dmtl_cli.guess.sides.side_tables import days_of_rows
-from dmtl_cli.guess.writing import path_of
 
 _FILES = 8  # of a day that a sample reads: with fewer rows than one may give, all are there
 _NEWEST = 3  # days of which one is to be the last that is marked as finished
@@ -480,7 +479,7 @@ def _warnings(events: Table, roles: Roles, left: Sequence[LeftOut]) -> list[str]
     lines = list[str]()
     if not (events.written.header or events.written.source):
         fix = "write the right ones into data.csv.columns, or lay a file with CREATE TABLE beside the log"
-        lines.append(f"{path_of(events)} has no header: names of its columns are guesses by their place: {fix}")
+        lines.append(f"{events.path} has no header: names of its columns are guesses by their place: {fix}")
     if roles.user is None or roles.item is None or roles.behaviour is not None:
         return lines
     ids = [(g.column, events.frame[g.column].drop_nulls().value_counts(name=":n")) for g in (roles.user, roles.item)]

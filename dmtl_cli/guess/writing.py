@@ -12,7 +12,7 @@ from dmtl_cli.data.log.files.day_files import SUCCESS
 from dmtl_cli.guess.columns import words
 from dmtl_cli.guess.columns.formats import times_unread
 from dmtl_cli.guess.columns.roles import Guess
-from dmtl_cli.guess.columns.sql import comment, quoted, sql_name, where_of
+from dmtl_cli.guess.columns.sql import comment, quoted, scalar, sql_name, where_of
 from dmtl_cli.guess.columns.values import DAYS, free
 from dmtl_cli.guess.columns.zones import AS_SAID, is_naive
 from dmtl_cli.guess.csv_lines import alone, csv_keys, csv_lines, encoded
@@ -20,7 +20,7 @@ from dmtl_cli.guess.exposures.doubts import invalid_rows, unknown_clicks
 from dmtl_cli.guess.exposures.guests import lines_of as guest_lines
 from dmtl_cli.guess.exposures.ids import candidates, times_of
 from dmtl_cli.guess.exposures.labels import GOOD
-from dmtl_cli.guess.feature_lines import feature_lines, indented, joined_lines, scalar
+from dmtl_cli.guess.feature_lines import feature_lines, indented, joined_lines
 from dmtl_cli.guess.features.goals import by_length, goal_lines
 from dmtl_cli.guess.findings.left_out import condition_of
 from dmtl_cli.guess.findings.unclicked import acted
@@ -28,7 +28,7 @@ from dmtl_cli.guess.known import Log, instants_of, timezone_of
 from dmtl_cli.guess.outcomes.state_lines import state_lines
 from dmtl_cli.guess.outcomes.tables import Outcomes
 from dmtl_cli.guess.reading.arrival import BY_TIME
-from dmtl_cli.guess.reading.files import CSV, DELTA, ICEBERG, JSON, PARQUET
+from dmtl_cli.guess.reading.files import CSV, JSON, PARQUET
 from dmtl_cli.guess.reading.rewrites import may_be_shown, one_row_an_item
 from dmtl_cli.guess.reading.tables import Table
 from dmtl_cli.guess.reading.texts import Text
@@ -183,7 +183,7 @@ def _zone(log: Log) -> list[str]:
 def _place(table: Table, events: Table, types: Types) -> list[str]:
     """Where a side table is, in keys of a flow mapping."""
     files = table.files
-    keys = [f"path: {scalar(path_of(table))}"]
+    keys = [f"path: {scalar(table.path)}"]
     if files.partition:
         keys.append(f"partition: {files.partition}")
     if files.form != events.files.form:
@@ -201,22 +201,10 @@ def _exploded(table: Table) -> str:
     return scalar(names[0]) if len(names) == 1 else f"[{', '.join(map(scalar, names))}]"
 
 
-def path_of(table: Table) -> str:
-    """The path that the config names: with days in it, a folder that has nothing else, a pattern or one file."""
-    files = table.files
-    first = files.files[0][0]
-    if files.pattern is not None:
-        return files.pattern
-    if files.partition is not None or files.form in (DELTA, ICEBERG) or len(files.files) > 1:
-        return files.path if files.partition or files.glob is None else files.glob
-    folder = first.rpartition("/")[0]
-    return folder if folder and not files.together else first
-
-
 def _events(log: Log, types: Types) -> list[str]:
     files, roles, lines = log.events.files, log.roles, []
     span = f"  # {_span(files.days)}" if files.days else ""
-    lines.append(f"path: {scalar(path_of(log.events))}{span}")
+    lines.append(f"path: {scalar(log.events.path)}{span}")
     if files.partition:
         lines.append(f"partition: {files.partition}")
     if (late := log.arrival) is not None and late.is_told and not late.is_of_events:

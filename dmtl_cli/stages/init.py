@@ -30,7 +30,7 @@ from dmtl_cli.guess.reading.files import complete_day, usual
 from dmtl_cli.guess.rules import NONE, Rules
 from dmtl_cli.guess.steps import check_of, edits_of, goals_of, is_label, named_again, steps, title_of
 from dmtl_cli.guess.understood import days_of, understood
-from dmtl_cli.guess.writing import path_of, written
+from dmtl_cli.guess.writing import written
 
 _TYPED = 64  # users that may be the example, and characters of their id
 DAY = dt.timedelta(1)
@@ -87,7 +87,7 @@ def init(
     return {
         "config": str(out),
         "root": log.root,
-        "events": path_of(log.events),
+        "events": log.events.path,
         "format": log.events.files.form,
         "day": str(day) if day else None,
         "days": len(log.days),
@@ -111,7 +111,7 @@ def _waiting(log: Log) -> str | None:
         return None
     first = log.day + DAY
     span = f"{first} waits" if first == newest else f"{first} .. {newest} wait"
-    files = f"{span} for {count(one.days_after, 'further day')} of {path_of(one.table)}"
+    files = f"{span} for {count(one.days_after, 'further day')} of {one.table.path}"
     return f"{files} (joined.{one.name}.days_after); to learn of what came by a day's own end, write days_after: 0"
 
 
@@ -119,7 +119,7 @@ def _catalogue(log: Log) -> str | None:
     """What is said where no table has events, and the one that is taken for them has a row an item."""
     if not is_catalogue(log.events.frame, log.roles):
         return None
-    return f"{path_of(log.events)} has a row an item and says nothing of clicks: is the log of events elsewhere?"
+    return f"{log.events.path} has a row an item and says nothing of clicks: is the log of events elsewhere?"
 
 
 def _someone(log: Log) -> str:
@@ -174,7 +174,7 @@ def _broken_beside(log: Log, first: dt.date | None, last: dt.date | None) -> lis
         seen.add(table.files.files)
         days = (first + before * DAY, last + after * DAY) if first and last else None
         if (broken := broken_lines(log.root, table, days)) is not None:
-            out.append(replace(broken, of=path_of(table)))
+            out.append(replace(broken, of=table.path))
     return out
 
 
@@ -188,7 +188,7 @@ def _rows_of_day(log: Log) -> int:
 def _about(log: Log, root: str, check: str, learn: str) -> list[str]:
     files = log.events.files
     size, rows = sum(size for _, size in files.files), len(log.events.frame)
-    of = f"{path_of(log.events)} ({count(len(files.files), 'file')}, {size / 1e6:,.1f} MB)"
+    of = f"{log.events.path} ({count(len(files.files), 'file')}, {size / 1e6:,.1f} MB)"
     return [
         f"Written by {command('init', root)}: guesses from a sample of {rows:,} rows of {of}.",
         "No setting of a model is written: the log decides.",

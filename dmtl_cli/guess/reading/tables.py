@@ -90,6 +90,18 @@ class Table:
         return frame if self.kinds is None else self.kinds.of(frame).drop(self.only_of_others, strict=False)
 
     @property
+    def path(self) -> str:
+        """As the config names it: with days in it, a folder that has nothing else, a pattern or one file."""
+        files = self.files
+        first = files.files[0][0]
+        if files.pattern is not None:
+            return files.pattern
+        if files.partition is not None or files.form in LAKES or len(files.files) > 1:
+            return files.path if files.partition or files.glob is None else files.glob
+        folder = first.rpartition("/")[0]
+        return folder if folder and not files.together else first
+
+    @property
     def has_no_path(self) -> bool:
         """Whether its files lie among those of other tables, and no path means them alone."""
         of = self.files
