@@ -173,6 +173,17 @@ REFUSED: dict[str, tuple[list[str], list[str]]] = {
     "no condition": (["--where", "level + 1"], ["--where: expected true or false of each row, got"]),
     "nothing named": (["--where", "1 = 1"], ["--where: 1 = 1 names no column"]),
     "types": (["--where", "ts > 'a'"], ["--where: "]),
+    "an outcome": (["--where", "watch_seconds > 3"], ["--where: watch_seconds is known only after the item is shown"]),
+    "what a rule makes of it": (
+        ["--click", "clicked = 1", "--where", "clicked_ = true"],
+        ["--where: clicked_ is known only"],
+    ),
+    "good: no condition": (["--conversion", "watch_seconds * 2"], ["--conversion: expected true or false of each row"]),
+    "good: of a table": (
+        ["--conversion", "items.stock + 1"],
+        ["--conversion: expected true or false of each row, got"],
+    ),
+    "good: types": (["--conversion", "plan > 3"], ["--conversion: cannot compare string with numeric type"]),
     "served: no column": (["--export-items", "stok > 3"], ["--export-items: ", "has no column stok", "stock"]),
     "served: no condition": (["--export-items", "stock"], ["--export-items: expected true or false of each row"]),
     "served: a column called today": (["--export-items", "today = 1"], ["names no column", "in double quotes"]),

@@ -23,6 +23,7 @@ from dmtl_cli.config.expressions import (
     unquoted,
     with_quotes,
 )
+from dmtl_cli.data.log.checked.checks import Checked
 from dmtl_cli.data.log.values.computed import Computed
 from dmtl_cli.guess.columns import words
 from dmtl_cli.guess.columns.objects import shortened
@@ -31,16 +32,17 @@ from dmtl_cli.guess.columns.sql import sql_column, with_booleans
 from dmtl_cli.guess.columns.values import free, is_flags, time_unit
 from dmtl_cli.guess.exposures.doubts import percent, unfit
 from dmtl_cli.guess.exposures.graded import graded
-from dmtl_cli.guess.exposures.labels import CLICK_EXPRESSION, CLICK_WHY, EXPRESSION, roles_of
+from dmtl_cli.guess.exposures.labels import CLICK_EXPRESSION, CLICK_WHY, EXPRESSION, GOOD, roles_of
 from dmtl_cli.guess.features.goals import example
 from dmtl_cli.guess.features.inputs import Inputs
 from dmtl_cli.guess.outcomes.asked import by_aggregates, by_rows, refuse_aggregates
 from dmtl_cli.guess.outcomes.tables import ROW, Outcomes, named_after
 from dmtl_cli.guess.reading.rewrites import one_row_an_item
 from dmtl_cli.guess.reading.tables import Table
-from dmtl_cli.guess.sides.beside import with_elements, with_presence
+from dmtl_cli.guess.sides.beside import no_flags, told_by, with_elements, with_presence
 
 _KIND = re.compile(r"COUNT\(CASE WHEN ([^=]+) = '([^']+)' THEN 1 END\) > 0")  # whether there is a row of one kind
+_LABEL = "such as 'scroll >= 75'"
 _BOTH = "--conversion: --duration is given too", "one of them tells a good click"
 
 
@@ -84,7 +86,7 @@ def told_of(given: Mapping[str, str], named: list[Table], later: Sequence[Outcom
         try:
             named_columns = sources_of(text)
         except ValueError as e:
-            raise UserError(f"--{role}: {e}", "such as 'scroll >= 75'", Exit.USAGE) from None
+            raise UserError(f"--{role}: {e}", _LABEL, Exit.USAGE) from None
         if not is_closed(text):
             what = f"--{role}: expected a condition that can stand beside others, got {text!r}"
             raise UserError(what, "leave out comments and AS", Exit.USAGE)
@@ -246,8 +248,7 @@ def with_clicks(table: Table, given: Mapping[str, str]) -> Table:
         raise UserError(f"--click: {said}", e.hint, Exit.USAGE) from None
     values = pl.Series(rows.column(name)).alias(name)
     if not (is_flags(values) or time_unit(values) is not None or values.null_count() == len(values)):
-        what = f"--click: expected true or false of each row, got {values.dtype} by {made}"
-        raise UserError(what, "such as 'dwell_ms > 2000'", Exit.USAGE)
+        raise no_flags("--click", made, values, "such as 'dwell_ms > 2000'")
     return replace(table, frame=table.frame.with_columns(values))
 
 
@@ -336,6 +337,8 @@ def refuse_expression(
     if fields := [c for c in columns if absent and f".{absent[0]}." in f".{c}"]:
         what = f"{option}: {events.path} has no column {absent[0]}, which is an object of {', '.join(fields)}"
         raise UserError(what, f"such as {absent[0]} IS NOT NULL", Exit.USAGE)
+    if absent and (kind := events.other.get(absent[0])) is not None:
+        raise UserError(f"{option}: {absent[0]} is of type {kind}, which nothing reads", "name another", Exit.USAGE)
     if absent or not found:
         what = f"{events.path} has no column {absent[0]}" if absent else f"{text} names no column"
         hint = unquoted(absent[0]) if absent else ""
@@ -356,6 +359,18 @@ def refuse_expression(
         hint = hint or "; ".join(f"{path} is not used: {why}" for path, why in unused)
         raise UserError(f"{option}: {what}", hint or _which(named, columns), Exit.USAGE)
     _refuse_looked_up(option, text, events, inputs)
+
+
+def refuse_label(events: Table, roles: Roles, inputs: Inputs) -> None:
+    """Raises UserError 2 where an expression of --conversion does not fit the types of its columns, or makes other
+    values than a label may have."""
+    text = roles.made_by
+    if text is None or (values := told_by("--conversion", text, events, roles, inputs.sides)) is None:
+        return
+    try:
+        Checked(values.alias(GOOD).to_frame(), events.path, 0).flag(GOOD, nulls=True)
+    except UserError:
+        raise no_flags("--conversion", text, values, _LABEL) from None
 
 
 def below_zero(text: str | None, frame: pl.DataFrame, roles: Roles) -> Iterator[str]:

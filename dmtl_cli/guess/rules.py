@@ -31,7 +31,7 @@ from dmtl_cli.guess.findings.left_out import LeftOut, left_out
 from dmtl_cli.guess.outcomes.tables import Outcomes
 from dmtl_cli.guess.outcomes.waits import DAY, Length
 from dmtl_cli.guess.reading.tables import Table
-from dmtl_cli.guess.sides.beside import as_read, made_of, named_beside, said, with_presence
+from dmtl_cli.guess.sides.beside import as_read, named_beside, no_flags, told_by, with_presence
 from dmtl_cli.guess.sides.served import without_way
 from dmtl_cli.guess.sides.side_tables import Side
 
@@ -129,6 +129,17 @@ class Rules:
         inputs.leave_out(self.outcomes, _AS_SAID)
         inputs.said = [c for c in self.outcomes if c not in events.frame.columns]
 
+    def refuse_late(self, roles: Roles, later: Sequence[Outcomes]) -> None:
+        """Raises UserError 2 where `where` names what is known only after an item is shown. Of a log without clicks a
+        column of its own may say what one is."""
+        late = {c for one in later for c in one.columns}
+        if roles.click is not None:
+            known = (roles.click, roles.duration, roles.conversion, *roles.outcomes)
+            late |= {g.column for g in known if g is not None}
+        if one := next((c for c in sources_of(self.where or "TRUE") if c in late), None):
+            what = f"{WHERE}: {one} is known only after the item is shown: a morning cannot tell such rows from others"
+            raise UserError(what, "--click and --conversion say what came of what was shown", Exit.USAGE)
+
     def refuse_within(self, later: Sequence[Outcomes]) -> None:
         """Raises UserError 2 where `within` is said of no table: of what has no time it says in how many later days'
         files it may lie."""
@@ -199,13 +210,9 @@ def _newest_rows(table: Table, key: str) -> pl.DataFrame:
 
 def _holds(option: str, condition: str, table: Table, roles: Roles, sides: Mapping[str, Side]) -> pl.Series | None:
     """[n] bool, null where a row does not tell it; None as of `made_of`."""
-    try:
-        holds = made_of(condition, table.frame, roles, sides)
-    except UserError as e:
-        raise UserError(f"{option}: {said(e)}", e.hint, Exit.USAGE) from None
+    holds = told_by(option, condition, table, roles, sides)
     if holds is not None and holds.dtype != pl.Boolean:
-        what = f"{option}: expected true or false of each row, got {holds.dtype} by {condition}"
-        raise UserError(what, _SUCH, Exit.USAGE)
+        raise no_flags(option, condition, holds, _SUCH)
     return holds
 
 
@@ -291,4 +298,5 @@ def _newest_of(events: Table, roles: Roles, key: str) -> Table:
         return events
     newest = events.frame[at.arg_sort(descending=True, nulls_last=True)].unique(key, keep="first", maintain_order=True)
     items = events.frame[key].unique(maintain_order=True).to_frame()
-    return replace(events, frame=items.join(newest, on=key, how="left", maintain_order="left", nulls_equal=True))
+    latest = items.join(newest, on=key, how="left", maintain_order="left", nulls_equal=True)
+    return replace(events, frame=latest[events.frame.columns])

@@ -34,6 +34,7 @@ from dmtl_cli.guess.given import (
     of_events,
     refuse_expression,
     refuse_given,
+    refuse_label,
     told_of,
     whole_names,
     with_clicks,
@@ -101,8 +102,10 @@ def understood(root: str, given: Mapping[str, str], lives: str | None, rules: Ru
         inputs.unused = [g for g in inputs.unused if g.column != once.column]
     given, roles, rules = _named_beside(shown.given, roles, rules, events, inputs)
     refuse_expression("--conversion", given.get(EXPRESSION), events, inputs, roles, others)
+    refuse_label(events, roles, inputs)
     rules.leave_out(events, inputs, later, others)
     refuse_expression(WHERE, rules.where, events, inputs, roles, others)
+    rules.refuse_late(roles, later)
     rules.refuse_within(later)
     inputs.other.extend(found.unreadable)
     inputs.told.extend([*_told(shown, roles), *below_zero(given.get(EXPRESSION), events.frame, roles)])
