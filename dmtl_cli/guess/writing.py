@@ -16,9 +16,9 @@ from dmtl_cli.guess.columns.sql import comment, quoted, scalar, sql_name, where_
 from dmtl_cli.guess.columns.values import DAYS, free
 from dmtl_cli.guess.columns.zones import AS_SAID, is_naive
 from dmtl_cli.guess.csv_lines import alone, csv_keys, csv_lines, encoded
-from dmtl_cli.guess.exposures.doubts import invalid_rows, unknown_clicks
+from dmtl_cli.guess.exposures.doubts import from_floats, invalid_rows, unknown_clicks
 from dmtl_cli.guess.exposures.guests import lines_of as guest_lines
-from dmtl_cli.guess.exposures.ids import candidates, times_of
+from dmtl_cli.guess.exposures.ids import candidates, floats_named, times_of
 from dmtl_cli.guess.exposures.labels import GOOD
 from dmtl_cli.guess.feature_lines import feature_lines, indented, joined_lines
 from dmtl_cli.guess.features.goals import by_length, goal_lines
@@ -280,6 +280,9 @@ def _role(log: Log, role: str, todo: str) -> str:
     shown = one_row_an_item(may_be_shown(log.events.frame, left)) if role == "item" else None
     if shown is not None:
         return f"# {role}: COLUMN  # {EDIT}: {comment(shown)}"
+    if (odd := floats_named(log.events.frame, role)) is not None:
+        why = f"{odd.name} is named like one, and has floats ({odd.drop_nulls()[0]}), which are no ids"
+        return f"# {role}: COLUMN  # {EDIT}: {todo}; {comment(why)}: {from_floats(role, odd)}"
     if left:
         return f"# {role}: COLUMN  # {EDIT}: {todo}, or give init --{role} COLUMN: {comment(_few(left))}"
     return f"# {role}: COLUMN  # {EDIT}: {todo}; no column is named like one: {comment(_few(columns))}"

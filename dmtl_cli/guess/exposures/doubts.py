@@ -241,7 +241,7 @@ def unfit(role: str, s: pl.Series) -> tuple[str, str]:
         "duration": "numbers, or 3:45, or 1h 20m",
         "conversion": flags,
     }.get(role, "ids")
-    bad, hint = known, "name another"
+    bad, hint = known, from_floats(role, s) if needed == "ids" and s.dtype.is_float() else "name another"
     if role == "time" and known.dtype == pl.String:
         # most fit, and the column is right: what does not is what is to be known
         bad = _no_times(known)
@@ -264,6 +264,14 @@ def unfit(role: str, s: pl.Series) -> tuple[str, str]:
         bad = known.filter(~known.cast(pl.Float64).is_in([0.0, 1.0]))
     kind = f"{s.dtype}, such as {_short(str(bad.head(1).to_list()[0]))}" if len(bad) else "empty"
     return f"--{role}: expected a column of {needed}, {s.name} is {kind}", hint
+
+
+def from_floats(role: str, s: pl.Series) -> str:
+    """What would help where a column of floats is to be that of a role's ids."""
+    if (s.drop_nulls() % 1 != 0).any():
+        return "name another"
+    made = quoted(f"CAST(CAST({sql_column(s.name)} AS DOUBLE) AS BIGINT)")
+    return f"write integers, or {role}: {role}_key and computed: {{{role}_key: {made}}} in data.events"
 
 
 def _no_times(texts: pl.Series) -> pl.Series:
