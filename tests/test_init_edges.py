@@ -61,17 +61,22 @@ def test_a_day_of_events_or_of_clicks_is_no_state_of_all_days(tmp_path: Path) ->
 # -- names that stand for others ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["*", "^.*$", ""])
-def test_a_name_that_stands_for_other_columns_is_not_used(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "form"), [(n, f) for n in ("*", "^.*$", "") for f in ("json", "parquet", "csv") if n or f != "csv"]
+)
+def test_a_name_that_stands_for_other_columns_is_not_used(tmp_path: Path, name: str, form: str) -> None:
+    """Nor a column without one. What the check of the day reads beside has none of them either."""
+
     def write(home: Path) -> None:
         for day, found in days().items():
-            lines = found.with_columns(pl.Series(name, range(len(found))) % 3).to_dicts()
-            put(home / f"{day}.json", "".join(json.dumps(line) + "\n" for line in lines))
+            more = found.with_columns(pl.Series(name, [str(k % 3) for k in range(len(found))]))
+            getattr(more, {"json": "write_ndjson"}.get(form, f"write_{form}"))(home / f"{day}.{form}")
 
-    ended, raw, _ = made(tmp_path, write)
+    ended, raw, text = made(tmp_path, write)
     assert ended.code == 0, ended.err
     assert raw["data"]["events"]["click"] == "clicked"
     assert not {name, "column_6"} & {*features(raw)}
+    assert f"# {name}: not used: of type whatever it is: it" in text
 
 
 def test_a_time_of_a_change_is_not_that_of_its_row(tmp_path: Path) -> None:

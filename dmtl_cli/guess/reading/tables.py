@@ -35,7 +35,7 @@ from dmtl_cli.guess.reading.files import (
     root_of,
 )
 from dmtl_cli.guess.reading.rows import ALIKE, are_alike, are_of, as_text, first, form_of, hashes_in, head, is_followed
-from dmtl_cli.guess.reading.texts import Text, is_deep, joined, of_elements, plain, settled, timed, unguessed
+from dmtl_cli.guess.reading.texts import Text, guessed, is_deep, joined, of_elements, plain, settled, timed
 
 ROWS, ENOUGH = 200_000, 5_000
 """rows of a sample at most, and at least where there are as many: keys of tables are compared"""
@@ -339,8 +339,7 @@ def _read(root: str, store: Store, files: Files, ddl: Sequence[Declared]) -> Tab
 
 def looked_at(table: Table) -> Table:
     """The table, of whose rows texts are as they stand, with the values and types in which guesses look at them."""
-    text, hidden = table.text, unguessed(table.frame)
-    rows = pl.DataFrame({s.name: s for s in table.frame if s.name not in hidden}) if hidden else table.frame
+    text, (rows, hidden) = table.text, guessed(table.frame)
     refused = {c: why for c, why in table.other.items() if why.startswith(OBJECT)}
     nulls = set[str]()
     if text is None or text.header:  # else places are names
