@@ -64,7 +64,7 @@ from dmtl_cli.guess.reading.exploding import parallel
 from dmtl_cli.guess.reading.files import CSV, JSON, Files, complete_day, usual
 from dmtl_cli.guess.reading.partial import partial_columns
 from dmtl_cli.guess.reading.rows import BYTES, NOT_UTF8
-from dmtl_cli.guess.reading.tables import LAKES, ROWS, Found, Table, tables, with_time
+from dmtl_cli.guess.reading.tables import BRACES, LAKES, ROWS, Found, Table, tables, with_time
 from dmtl_cli.guess.reading.texts import in_seconds
 from dmtl_cli.guess.reading.whole import by_days, read_whole
 from dmtl_cli.guess.rules import NONE, WHERE, Rules, ruled
@@ -214,7 +214,7 @@ def _of_files(found: Found, events: Table, whole: Sequence[Table], inputs: Input
     read = [side.table.files for side in inputs.sides.values()]
     yield from (_of_few(table, files) for table in whole for files in read if _is_part(files, table))
     yield from (f"{c}: {kind}" for c, kind in events.other.items() if kind.startswith(OBJECT))
-    yield from (f"{path}: not used: {why}" for path, why in found.unreadable if NOT_UTF8 in why)
+    yield from (f"{path}: not used: {why}" for path, why in found.unreadable if NOT_UTF8 in why or why == BRACES)
 
 
 def _newest(events: Table, later: Sequence[Outcomes], days: Mapping[dt.date, int]) -> dt.date | None:

@@ -43,6 +43,7 @@ T = TypeVar("T")
 _MOST, _AWAY = 8, 6_000  # files of a sample's day; rows of a file of the first day, and of one between
 _UNTIMED = 0.02  # of the rows lack a time, from which on they were not shown
 _HOLDS = ":holds"
+BRACES = "no path of a config has { or }, which stand for a day there: give it another name"
 LAKES = (DELTA, ICEBERG)
 
 
@@ -220,18 +221,20 @@ def tables(root: str) -> Found:
     root, one = root_of(given := root)
     store = Store(root)
     every, marked = listed_in(store)
-    listed = [f for f in every if one is None or f[0] == one]
+    asked = [f for f in every if one is None or f[0] == one]
+    listed = [(path, size) for path, size in asked if "{" not in path and "}" not in path]
     unnamed = [path for path, size in listed if size and may_be_rows(path)]
     forms = {path: form for path in unnamed if (form := form_of(store.file(path)))}
     found = group(listed, forms, partial(are_alike, store.file), partial(is_followed, store.file))
     ddl = declared_in(store, [path for path, _ in every])
     if not found:
         known = f"no Parquet, CSV, JSON lines, Avro, Delta or Iceberg{' in it' * (not one)}"
-        raise UserError(
-            f"{given}: {known if listed else 'nothing there'}", "name the folder or the file of the log", Exit.NO_INPUT
-        )
+        known = known if listed else f"{asked[0][0]}: {BRACES}" if asked else "nothing there"
+        raise UserError(f"{given}: {known}", "name the folder or the file of the log", Exit.NO_INPUT)
     read: list[Table] = []
-    unreadable: list[tuple[str, str]] = []
+    braced = [path for path, size in asked if (path, size) not in listed]
+    more = f" and {len(braced) - 1} more" if len(braced) > 1 else ""
+    unreadable = [(f"{path}{more}", BRACES) for path in braced[:1]]
     for files in sorted(found, key=lambda f: (-f.bytes, f.path)):
         try:
             table = _read(root, store, files, ddl)
