@@ -92,12 +92,12 @@ def understood(root: str, given: Mapping[str, str], lives: str | None, rules: Ru
     rules = rules.whole(rows)
     shown = _shown(found, rows, given, lives, rules)
     events, roles, later, days, zone = shown.events, shown.roles, shown.later, shown.days, shown.zone
-    whole = [by_days(found.root, table, roles, zone) for table in shown.others]
+    whole = [by_days(table, roles, zone) for table in shown.others]
     others = [table.beside(days) for table in whole]
     once = unique_of(events.frame, roles, later)
     if once is not None and not later and visits_again(events.frame.unique(once.column), roles):
         roles.request = None  # each exposure has an id of its own, and each of its clicks counts
-    inputs = inputs_of(events, roles, others, partial_columns(found.root, events, roles, zone), zone)
+    inputs = inputs_of(events, roles, others, partial_columns(events, roles, zone), zone)
     if once is not None:
         inputs.unused = [g for g in inputs.unused if g.column != once.column]
     given, roles, rules = _named_beside(shown.given, roles, rules, events, inputs)
@@ -121,7 +121,7 @@ def understood(root: str, given: Mapping[str, str], lives: str | None, rules: Ru
     sides = frozenset(n for n, files in cut.items() if day and found.is_marked(files, day))
     sides |= {f"joined.{name}" for name in came}
     told_by = (marked is not None, sides, (), shown.fits, lives, shown.late)
-    return Log(found.root, events, roles, inputs, days, day, told, *told_by, later, left)
+    return Log(events, roles, inputs, days, day, told, *told_by, later, left)
 
 
 @dataclass(frozen=True)
@@ -147,10 +147,10 @@ class _Shown:
 
 def _shown(found: Found, rows: list[Table], given: Mapping[str, str], lives: str | None, rules: Rules) -> _Shown:
     """The table that looks most like events, of all its days, with what came of its rows. Raises as `understood`."""
-    named, apart = _joined(found.root, rows, asked := whole_names(given, rows), rules.within, lives)
+    named, apart = _joined(rows, asked := whole_names(given, rows), rules.within, lives)
     given = told_of(asked, named, [one for later in apart.values() for one in later])
     if rules.click_within is not None:
-        named, apart = _clicks_apart(found.root, named, apart, given, rules.click_within, lives)
+        named, apart = _clicks_apart(named, apart, given, rules.click_within, lives)
     named = [with_clicks(table, given) for table in named]
     likeliest = _likeliest(named, given)
     given = of_events(given, likeliest.frame.columns)
@@ -161,20 +161,18 @@ def _shown(found: Found, rows: list[Table], given: Mapping[str, str], lives: str
     if ids := by_tables(events, others, roles):
         roles = roles_of(events.frame, given, ids)
     events, roles, given = with_grades(events, roles, given, ids)
-    late = arrival(found.root, events, roles, others, lives, asked=rules.by_time)
+    late = arrival(events, roles, others, lives, asked=rules.by_time)
     if late is not None and late.is_of_events:
         events = by_times(events, late.place or "")
     fits = _zone(events, roles, late, lives)
     days, zone = dict(events.files.days), fits.as_read if fits else "UTC"
     if not days and roles.time is not None and roles.time_unit is not None:
         zone = (fits or zone_of(events.frame[roles.time.column], roles.time_unit)).as_read
-        events, later, days = _whole(
-            found.root, events, later, replace(roles, lives=lives), others, given, zone, asked, rules
-        )
+        events, later, days = _whole(events, later, replace(roles, lives=lives), others, given, zone, asked, rules)
         roles = replace(roles_of(events.frame, given, ids), grades=roles.grades)
     living = replace(roles, lives=lives)
     later, lost = (later, []) if events.files.days else by_own_times(later, events, living, others, zone, late)
-    events, roles = of_what_was_seen(found.root, events, roles, later, given, ids)
+    events, roles = of_what_was_seen(events, roles, later, given, ids)
     _settle(roles, events, later, given, zone)
     roles.outcomes.extend(rules.outcomes_of(events, roles))
     later = [replace(one, copies=copies_of(one)) for one in later]
@@ -264,7 +262,6 @@ def _zone(events: Table, roles: Roles, late: Arrival | None, lives: str | None) 
 
 
 def _whole(
-    root: str,
     events: Table,
     later: list[Outcomes],
     roles: Roles,
@@ -282,13 +279,13 @@ def _whole(
     assert roles.time is not None and roles.time_unit is not None
     whole = later[0].table.explode if events.kinds else events.explode  # lists may be of what was shown alone
     every = replace(events, kinds=None, only_of_others=(), explode=whole)
-    every, days = read_whole(root, every, roles.time.column, roles.time_unit, zone)
+    every, days = read_whole(every, roles.time.column, roles.time_unit, zone)
     before, (events, later) = later, again(_timed(every, given), events, later, others, given)
     if later is not before:
-        later = _settled(later, root, events, roles, asked, rules.within)
+        later = _settled(later, events, roles, asked, rules.within)
         if rules.click_within is not None:
             click = click_columns(given, roles_of(with_outcomes(events, later).frame, given), later)
-            later = with_clicks_apart(later, root, events, roles, click, rules.click_within)
+            later = with_clicks_apart(later, events, roles, click, rules.click_within)
     return with_time(with_clicks(with_outcomes(events, later), given), given.get("time")), later, days
 
 
@@ -310,7 +307,7 @@ def _is_stream(table: Table, named: Sequence[Table], given: Mapping[str, str]) -
 
 
 def _joined(
-    root: str, named: list[Table], given: Mapping[str, str], within: Length | None, lives: str | None
+    named: list[Table], given: Mapping[str, str], within: Length | None, lives: str | None
 ) -> tuple[list[Table], dict[tuple[tuple[str, int], ...], list[Outcomes]]]:
     """The tables, those of events with what came of their exposures where that is a table of its own, which is none of
     them then; and such tables by the files of the events. Events have the given users and items, where a table has
@@ -339,7 +336,7 @@ def _joined(
         else:
             events, later = _came_of(table, of(k), found[k], others[k], given)
         if later:
-            later = _settled(later, root, events, of(k), given, within)
+            later = _settled(later, events, of(k), given, within)
             gone = {file for t in (table, *(one.table for one in later)) for file in t.files.files}
             left = [t for t in named if gone.isdisjoint(t.files.files)]
             return [with_outcomes(events, later), *left], {table.files.files: later}
@@ -348,7 +345,6 @@ def _joined(
 
 def _settled(
     later: Sequence[Outcomes],
-    root: str,
     events: Table,
     roles: Roles,
     given: Mapping[str, str],
@@ -356,12 +352,11 @@ def _settled(
 ) -> list[Outcomes]:
     """What came of exposures, with the windows in which it is read and what a person's rules ask of it."""
     later = with_lengths(later, events.frame.columns)
-    later = with_windows(later, root, events, roles, _click(roles, events), within)
-    return with_asked(events, with_days_after(later, root, events, within), given)
+    later = with_windows(later, events, roles, _click(roles, events), within)
+    return with_asked(events, with_days_after(later, events, within), given)
 
 
 def _clicks_apart(
-    root: str,
     named: Sequence[Table],
     apart: Mapping[tuple[tuple[str, int], ...], list[Outcomes]],
     given: Mapping[str, str],
@@ -375,7 +370,7 @@ def _clicks_apart(
             roles = replace(roles_of(table.frame, given), lives=lives)
             click = click_columns(given, roles, later)
             bare = replace(table, frame=table.frame.drop([c for one in later for c in one.columns]))
-            later = with_clicks_apart(later, root, bare, roles, click, within)
+            later = with_clicks_apart(later, bare, roles, click, within)
             table, out[table.files.files] = with_outcomes(bare, later), later
         tables.append(table)
     return tables, out

@@ -84,7 +84,7 @@ def written(log: Log, workspace: str, about: list[str]) -> Written:
 
 def _data(log: Log) -> list[str]:
     files, roles, types = log.events.files, log.roles, types_of(log)
-    lines = [f"root: {scalar(log.root)}"]
+    lines = [f"root: {scalar(log.events.root)}"]
     if files.form != PARQUET:
         lines.append(f"format: {files.form}")
     lines += csv_lines(log.events)

@@ -71,7 +71,7 @@ def init(
     day = log.day
     first, someone, known = _first(log, day), _someone(log), guest(log.roles, log.inputs, log.events.frame)
     time = log.roles.time.column if log.roles.time else None
-    if (broken := broken_lines(log.root, log.events, (first, day) if first and day else None, time)) is not None:
+    if (broken := broken_lines(log.events, (first, day) if first and day else None, time)) is not None:
         log.events = broken.among_nulls(log.events)
     log.broken = [*([broken] if broken else []), *_broken_beside(log, first, day)]
     log.warnings += [line for one in log.broken for line in one.warnings]
@@ -86,7 +86,7 @@ def init(
     _write(out, _marked(config.text), force=force)
     return {
         "config": str(out),
-        "root": log.root,
+        "root": log.events.root,
         "events": log.events.path,
         "format": log.events.files.form,
         "day": str(day) if day else None,
@@ -173,7 +173,7 @@ def _broken_beside(log: Log, first: dt.date | None, last: dt.date | None) -> lis
             continue
         seen.add(table.files.files)
         days = (first + before * DAY, last + after * DAY) if first and last else None
-        if (broken := broken_lines(log.root, table, days)) is not None:
+        if (broken := broken_lines(table, days)) is not None:
             out.append(replace(broken, of=table.path))
     return out
 

@@ -341,9 +341,7 @@ class Broken:
         return out
 
 
-def broken_lines(
-    root: str, table: Table, days: tuple[dt.date, dt.date] | None, time: str | None = None
-) -> Broken | None:
+def broken_lines(table: Table, days: tuple[dt.date, dt.date] | None, time: str | None = None) -> Broken | None:
     """Looks through the files of some days, the newest first, until `BYTES` of rows were seen. None where the table is
     no CSV or JSON.
 
@@ -356,7 +354,7 @@ def broken_lines(
     """
     if table.files.form not in (CSV, JSON):
         return None
-    paths, store = paths_of(table.files, days), Store(root)
+    paths, store = paths_of(table.files, days), Store(table.root)
     lines, rows, size, looked, example, refused, zeros = 0, 0, 0, 0, "", list[str](), dict[str, int]()
     for path in reversed(paths):
         if size >= BYTES:

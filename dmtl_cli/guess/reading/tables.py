@@ -57,6 +57,8 @@ class Table:
     """how it is written, where it is a CSV or JSON lines"""
     day: dt.date | None
     """the newest complete day, of which most rows are, where folders or names have days"""
+    root: str = ""
+    """the folder that its files are below"""
     other: dict[str, str] = field(default_factory=dict)
     """types of the columns that are not in `frame`, as nothing can be guessed of them: see `texts.plain`"""
     pieces: tuple[tuple[dt.date, frozenset[str], int], ...] = ()
@@ -189,8 +191,6 @@ class Table:
 class Found:
     """What lies in a place."""
 
-    root: str
-    """the folder that paths are below"""
     tables: list[Table]
     """the largest first"""
     unreadable: list[tuple[str, str]]
@@ -247,7 +247,7 @@ def tables(root: str) -> Found:
             unreadable.append((files.name, e.message))
     read.sort(key=lambda t: t.files.path)
     largest = sorted(_united(read), key=lambda t: (-t.files.bytes, t.files.path))
-    return Found(root, largest, unreadable, marked)
+    return Found(largest, unreadable, marked)
 
 
 def with_time(table: Table, c: str | None) -> Table:
@@ -314,7 +314,7 @@ def _read(root: str, store: Store, files: Files, ddl: Sequence[Declared]) -> Tab
     if files.form in (DELTA, ICEBERG):
         live = lake.delta_files if files.form == DELTA else lake.iceberg_files
         read = first((rows.frame for file in live(root, store, files.path) for rows in file.rows()), ROWS)
-        return looked_at(Table(files, read, None, None))
+        return looked_at(Table(files, read, None, None, root))
     day = complete_day(files.days)
     text: Text | None = None
     frames: list[tuple[dt.date | None, pl.DataFrame]] = []
@@ -336,7 +336,7 @@ def _read(root: str, store: Store, files: Files, ddl: Sequence[Declared]) -> Tab
         raise missing
     hashes = hashes_in(frame for _, frame in frames)
     rows = joined([as_text(frame, hashes) for _, frame in frames])
-    table = looked_at(Table(files, rows, text, day, hashes=hashes))
+    table = looked_at(Table(files, rows, text, day, root, hashes=hashes))
     return replace(table, pieces=_pieces([(of, len(frame)) for of, frame in frames], table.frame))
 
 
@@ -434,9 +434,9 @@ def filled(frame: pl.DataFrame) -> frozenset[str]:
     return frozenset(s.name for s in frame if s.null_count() < len(s))
 
 
-def rows_of_day(root: str, table: Table, day: dt.date, rows: int) -> pl.DataFrame:
+def rows_of_day(table: Table, day: dt.date, rows: int) -> pl.DataFrame:
     """The first rows of some files of a day, as guesses look at them. Raises what `tables` does."""
-    store, paths = Store(root), spread([f for f, _ in table.files.files if table.files.day_of(f) == day], _MOST)
+    store, paths = Store(table.root), spread([f for f, _ in table.files.files if table.files.day_of(f) == day], _MOST)
     found = [as_text(head(store.file(path), rows, table.text)[0], table.hashes) for path in paths]
     frame = joined(found)
     frame = frame.rename(dict(zip(frame.columns, table.names or (), strict=False)))
