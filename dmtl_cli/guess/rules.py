@@ -62,6 +62,8 @@ class Rules:
     """how long after what was shown a row of its user and item is of it: `data.events.joined.TABLE.within`"""
     click_within: Length | None = None
     """the same of what tells a click, where it is another"""
+    lives: str | None = None
+    """the zone of the users, by which days are cut"""
 
     @staticmethod
     def of(
@@ -72,6 +74,7 @@ class Rules:
         *,
         by_time: bool = False,
         seen_days: int | None = None,
+        lives: str | None = None,
     ) -> Rules:
         """Rules as a person types them, before a log is read. Raises UserError 2 where one is none."""
         items = None if items is None else with_clock(items)
@@ -83,7 +86,7 @@ class Rules:
             hint = "such as 30m, 24h or 2d, or 30m,24h of clicks and of all else"
             raise UserError(f"{WITHIN}: {e}", hint, Exit.USAGE) from None
         length, of_clicks = lengths[-1] if lengths else None, lengths[0] if len(lengths) > 1 else None
-        rules = Rules(where, items, later, seen_days, by_time, length, of_clicks)
+        rules = Rules(where, items, later, seen_days, by_time, length, of_clicks, lives)
         for option, text in ((WHERE, rules.where), (ITEMS, rules.items)):
             if text is None:
                 continue

@@ -42,7 +42,6 @@ def init(
     out: Path,
     given: Mapping[str, str],
     *,
-    lives: str | None = None,
     rules: Rules = NONE,
     force: bool = False,
 ) -> dict[str, Any]:
@@ -51,7 +50,6 @@ def init(
     Args:
         root: a folder or a file; local or s3://.
         given: columns of user, item, click, duration or conversion that are not to be guessed.
-        lives: the time zone of the users, by which days are cut.
         rules: which rows count and which items may be served, beside what is guessed.
         force: whether to write over a file that a person may have edited.
 
@@ -67,7 +65,7 @@ def init(
         if not _is_as_written(out, root):
             raise _exists(out)
         force, before = True, out.read_text(encoding="utf-8")
-    log = understood(root, given, lives, rules)
+    log = understood(root, given, rules)
     day = log.day
     first, someone, known = _first(log, day), _someone(log), guest(log.roles, log.inputs, log.events.frame)
     time = log.roles.time.column if log.roles.time else None
