@@ -19,7 +19,7 @@ from dmtl_cli.guess.columns.objects import OBJECT
 from dmtl_cli.guess.columns.roles import Roles
 from dmtl_cli.guess.columns.values import DAYS, local_days
 from dmtl_cli.guess.columns.zones import Zone, of_users, zone_of
-from dmtl_cli.guess.exposures.doubts import crowd, invalid_rows, no_item, nobody, null_ids, sessions, warnings
+from dmtl_cli.guess.exposures.doubts import Ids, crowd, invalid_rows, no_item, nobody, null_ids, sessions, warnings
 from dmtl_cli.guess.exposures.ids import fits_events, is_catalogue, visits_again, with_names
 from dmtl_cli.guess.exposures.labels import EXPRESSION, roles_of
 from dmtl_cli.guess.exposures.listed import is_listed
@@ -464,31 +464,27 @@ def _warnings(events: Table, roles: Roles, left: Sequence[LeftOut]) -> list[str]
         lines.append(f"{events.path} has no header: names of its columns are guesses by their place: {fix}")
     if roles.user is None or roles.item is None or roles.behaviour is not None:
         return lines
-    ids = [(g.column, events.frame[g.column].drop_nulls().value_counts(name=":n")) for g in (roles.user, roles.item)]
-    users, items = (len(counts) for _, counts in ids)
+    user, item = (Ids.of(events.frame[g.column]) for g in (roles.user, roles.item))
     click = roles.click.column if roles.click else None
     text = events.files.form in (CSV, JSON)
     dropped = invalid_rows(events.frame, roles, ()) is not None  # as is then written
-    lines += [line for c, counts in ids for line in null_ids(c, counts[c], counts[":n"], text=text, dropped=dropped)]
-    (user, _), (item, _) = ids
-    (people, n), (goods, m) = ((counts[c], counts[":n"]) for c, counts in ids)
+    lines += [line for ids in (user, item) for line in null_ids(ids, text=text, dropped=dropped)]
     asked = condition_of(events, roles, left)
     where = None if asked is None else asked[0]
-    lines += crowd(user, people, n, kept=True, where=where)
-    (people, n), (goods, m) = (_without(left, *of) for of in ((people, n), (goods, m)))
-    lines += nobody(user, people, n, where=where) + no_item(item, goods, m, user, people, n, where=where)
-    told = warnings(user, item, users, items, len(events.frame), click)
+    lines += crowd(user, kept=True, where=where)
+    people, goods = (_without(left, ids) for ids in (user, item))
+    lines += nobody(people, where=where) + no_item(goods, people, where=where)
+    told = warnings(user.column, item.column, len(user.ids), len(item.ids), len(events.frame), click)
     if click is None and roles.conversion is not None and words.by_name(roles.conversion.column, words.CLICK):
         c = roles.conversion.column
         told[-1] = f"{told[-1]}, and {c} is what a good one is: if {c} is the click, leave --conversion {c} out"
     return [*told, *lines]
 
 
-def _without(left: Sequence[LeftOut], ids: pl.Series, rows: pl.Series) -> tuple[pl.Series, pl.Series]:
-    """Ids and the rows of each, without those that are left out."""
-    gone = [one.id for one in left if one.column == ids.name and one.id is not None]
-    there = ~ids.cast(pl.String).is_in(gone)
-    return ids.filter(there), rows.filter(there)
+def _without(left: Sequence[LeftOut], of: Ids) -> Ids:
+    """Ids without those that are left out."""
+    there = ~of.ids.cast(pl.String).is_in([one.id for one in left if one.column == of.column and one.id is not None])
+    return Ids(of.column, of.ids.filter(there), of.rows.filter(there))
 
 
 def _sessions(events: Table, roles: Roles, days: Mapping[dt.date, int], newest: dt.date | None, zone: str) -> list[str]:
