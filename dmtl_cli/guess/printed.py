@@ -36,7 +36,7 @@ _KEYS = ("user", "item", "time", "click", "duration", "conversion", "request", "
 """roles that the config has as keys of these names"""
 
 
-def told_roles(log: Log, now: str, before: str = "") -> list[dict[str, Any]]:
+def told_roles(log: Log, now: str, before: str) -> list[dict[str, Any]]:
     """What was guessed, a line each, and whether it was before; of a list of columns what is new or gone.
 
     Args:

@@ -230,7 +230,7 @@ def _events(log: Log, types: Types) -> list[str]:
         if role == "user" and log.inputs.guests is not None:
             lines += map(comment, guest_lines(log.inputs.guests, log.events.frame.columns))
     if roles.time is not None:
-        lines.append(_line(log, "time", roles.time))
+        lines.append(_line("time", roles.time))
     else:
         told = times_unread(log.events.frame, text=files.form in (CSV, JSON))
         unread = f" ({comment(told)})" if told else ""
@@ -239,7 +239,7 @@ def _events(log: Log, types: Types) -> list[str]:
     pairs = {one.key: one.computed[0] for one in log.later if one.computed}
     once = dict.fromkeys(one.key for one in log.later if one.once)
     lines += [f"unique: {key}  # of a user and item one exposure a day: what follows names none" for key in once]
-    lines += [_line(log, "unique", log.once)] if log.once is not None else []
+    lines += [_line("unique", log.once)] if log.once is not None else []
     lines += _labels(log)
     made = pairs | roles.made | {name: sql_name(one.column) for name, one in log.inputs.shown.items()}
     computed = ", ".join(f"{c}: {quoted(text)}" for c, text in made.items())
@@ -248,7 +248,7 @@ def _events(log: Log, types: Types) -> list[str]:
     if (why := invalid_rows(log.events.frame, roles, log.broken)) is not None:
         lines.append(f"invalid_rows: drop  # {comment(why)}: such rows are left out")
     if roles.request is not None:
-        lines.append(_line(log, "request", roles.request))
+        lines.append(_line("request", roles.request))
     else:
         lines.append("# request: COLUMN  # no column looks like a request (one served list)")
     return lines + joined_lines(log.later, lambda one: _place_of(log, one, types)) + _later(log)
@@ -275,7 +275,7 @@ def _span(days: tuple[tuple[dt.date, int], ...]) -> str:
 def _role(log: Log, role: str, todo: str) -> str:
     guess = getattr(log.roles, role)
     if guess is not None:
-        return _line(log, role, guess)
+        return _line(role, guess)
     columns, left = log.events.frame.columns, candidates(log.events.frame, log.roles)
     shown = one_row_an_item(may_be_shown(log.events.frame, left)) if role == "item" else None
     if shown is not None:
@@ -314,7 +314,7 @@ def _labels(log: Log) -> list[str]:
         return ["# click: COLUMN", f"# conversion: COLUMN  # {EDIT}: {comment(todo)}"]
     lines, states = [], [] if roles.made_by else state_lines(log.events.frame, roles, log.later)
     if roles.click is not None:
-        lines.append(_line(log, "click", roles.click))
+        lines.append(_line("click", roles.click))
         s = log.events.frame[roles.click.column]
         lines += [f"null_click: no_click  # {comment(why)}"] if (why := unknown_clicks(s)) else []
     else:
@@ -323,12 +323,12 @@ def _labels(log: Log) -> list[str]:
             none += f"; it may be (init --click COLUMN, or 'EXPRESSION'): {comment(flags)}"
         lines.append(f"# click: COLUMN  # {none}")
     if roles.duration is not None:
-        lines.append(_line(log, "duration", roles.duration))
+        lines.append(_line("duration", roles.duration))
         if roles.unit == "ms":
             lines.append("duration_unit: ms")
     elif roles.conversion is not None:
         if roles.made_by is None:
-            lines.append(_line(log, "conversion", roles.conversion))
+            lines.append(_line("conversion", roles.conversion))
         else:
             lines.append(f"conversion: {roles.conversion.column}  # as --conversion says")
     else:
@@ -352,6 +352,6 @@ def _later(log: Log) -> list[str]:
     return lines
 
 
-def _line(log: Log, role: str, guess: Guess) -> str:
+def _line(role: str, guess: Guess) -> str:
     others = f"; or {', '.join(guess.others[:3])}" if guess.others else ""
     return f"{role}: {scalar(guess.column)}  # {comment(guess.why + others)}"

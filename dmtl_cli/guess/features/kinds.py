@@ -254,7 +254,7 @@ def _made_of(
 
 
 def _of_events(
-    c: str, events: Table, roles: Roles, times: Mapping[str, str], days: pl.Series | None, known: str | None = None
+    c: str, events: Table, roles: Roles, times: Mapping[str, str], days: pl.Series | None, known: str | None
 ) -> Input | Guess:
     """A column of the events as a feature, or why it is none: a context of codes that never come back is none.
 

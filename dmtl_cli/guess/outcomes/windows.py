@@ -123,7 +123,7 @@ def _waiting(one: Outcomes, days: int) -> Outcomes:
     return replace(one, wait=wait, why=one.why.replace(one.wait.said, wait.said))
 
 
-def with_days_after(found: Sequence[Outcomes], events: Table, within: Length | None = None) -> list[Outcomes]:
+def with_days_after(found: Sequence[Outcomes], events: Table, within: Length | None) -> list[Outcomes]:
     """The tables of days whose rows name what was shown, each with the number of later days' files in which a tenth of
     what came of a day lies, at least, three at most: mails are read on the next day. Where a person says a window of a
     day or more a fiftieth is enough, within these days. Arguments as of `with_windows`."""

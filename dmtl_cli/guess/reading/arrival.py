@@ -88,9 +88,7 @@ def is_late(other: int, rows: int) -> bool:
     return other > max(_OFF * rows, _LEAST)
 
 
-def arrival(
-    events: Table, roles: Roles, others: Sequence[Table], lives: str | None, *, asked: bool = False
-) -> Arrival | None:
+def arrival(events: Table, roles: Roles, others: Sequence[Table], lives: str | None, *, asked: bool) -> Arrival | None:
     """None where days do not lie in names, or no column has times with a clock.
 
     Args:
