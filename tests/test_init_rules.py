@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 import shlex
 from pathlib import Path
@@ -237,6 +238,24 @@ def test_what_is_served_of_events_alone_is_counted_by_item(tmp_path: Path) -> No
     there = (~gone & (price > 50)).sum()
     assert f"{there / ITEMS:.0%} of the sample's items are served" in text
     assert f"holds for {there} of {ITEMS} items" in ended.out
+
+
+def test_of_a_single_day_too_the_sample_is_no_table(tmp_path: Path) -> None:
+    def write(home: Path) -> None:
+        price = pl.Series(drawn(0)["item"] % 7)
+        frame(price=price).filter(pl.Series(_days()) == DAY).write_csv(home / f"events_{DAY}.csv")
+
+    ended, _, text = made(tmp_path, write, "--export-items", "price > 2")
+    assert ended.code == 0 and "of the sample's items are served" in text, ended.err
+
+
+@pytest.mark.parametrize("rule", ["--where", "--click", "--conversion"])
+def test_a_column_of_a_type_that_nothing_reads_is_called_so(tmp_path: Path, rule: str) -> None:
+    home = tmp_path / "log"
+    home.mkdir()
+    daily(frame(took=pl.Series([dt.timedelta(seconds=3)] * len(frame()))))(home)
+    ended = dmtl("init", home, "-o", tmp_path / "mine.yaml", rule, "took > 3")
+    assert ended.code == 2 and f"{rule}: took is of type Duration(time_unit='us'), which nothing reads" in ended.err
 
 
 def test_a_field_of_an_object_of_the_events_is_no_table_beside_them(tmp_path: Path) -> None:

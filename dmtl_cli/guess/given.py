@@ -24,11 +24,10 @@ from dmtl_cli.config.expressions import (
     with_quotes,
 )
 from dmtl_cli.data.log.checked.checks import Checked
-from dmtl_cli.data.log.values.computed import Computed
 from dmtl_cli.guess.columns import words
 from dmtl_cli.guess.columns.objects import shortened
 from dmtl_cli.guess.columns.roles import Guess, Roles
-from dmtl_cli.guess.columns.sql import sql_column, with_booleans
+from dmtl_cli.guess.columns.sql import sql_column
 from dmtl_cli.guess.columns.values import free, is_flags, time_unit
 from dmtl_cli.guess.exposures.doubts import percent, unfit
 from dmtl_cli.guess.exposures.graded import graded
@@ -239,17 +238,11 @@ def with_clicks(table: Table, given: Mapping[str, str]) -> Table:
     made = given.get(CLICK_EXPRESSION)
     if made is None or not {*sources_of(made)} <= {*table.frame.columns}:
         return table
-    name = given["click"]
-    try:
-        as_read = with_booleans(made, {s.name for s in table.frame if s.dtype == pl.Boolean})
-        rows = Computed("", {name: as_read}).of(table.frame.to_arrow(), [name], table.path)
-    except UserError as e:
-        said = e.message.rpartition(f".computed.{name}: ")[2]
-        raise UserError(f"--click: {said}", e.hint, Exit.USAGE) from None
-    values = pl.Series(rows.column(name)).alias(name)
+    values = told_by("--click", made, table, Roles(), {})
+    assert values is not None, "the table has all that it names"
     if not (is_flags(values) or time_unit(values) is not None or values.null_count() == len(values)):
         raise no_flags("--click", made, values, "such as 'dwell_ms > 2000'")
-    return replace(table, frame=table.frame.with_columns(values))
+    return replace(table, frame=table.frame.with_columns(values.alias(given["click"])))
 
 
 def with_grades(
@@ -298,11 +291,10 @@ def refuse_given(given: Mapping[str, str], events: Table, roles: Roles, every: S
             continue
         if role == "click" and column not in columns and (made := given.get(CLICK_EXPRESSION)):
             absent = next(c for c in sources_of(made) if c not in columns)
+            _refuse_unread("--click", absent, events)
             what = f"--click: {events.path} has no column {absent}"
             raise UserError(what, f"it has {', '.join(columns)}", Exit.USAGE)
-        if column in events.other:
-            what = f"--{role}: {column} is of type {events.other[column]}, which nothing reads"
-            raise UserError(what, "name another", Exit.USAGE)
+        _refuse_unread(f"--{role}", column, events)
         if column not in columns:
             there = [t.path for t in every if column in t.frame.columns and t.path != events.path]
             which = f", {' and '.join(there)} {'have' if len(there) > 1 else 'has'} one" if there else ""
@@ -337,8 +329,8 @@ def refuse_expression(
     if fields := [c for c in columns if absent and f".{absent[0]}." in f".{c}"]:
         what = f"{option}: {events.path} has no column {absent[0]}, which is an object of {', '.join(fields)}"
         raise UserError(what, f"such as {absent[0]} IS NOT NULL", Exit.USAGE)
-    if absent and (kind := events.other.get(absent[0])) is not None:
-        raise UserError(f"{option}: {absent[0]} is of type {kind}, which nothing reads", "name another", Exit.USAGE)
+    if absent:
+        _refuse_unread(option, absent[0], events)
     if absent or not found:
         what = f"{events.path} has no column {absent[0]}" if absent else f"{text} names no column"
         hint = unquoted(absent[0]) if absent else ""
@@ -398,6 +390,12 @@ def _which(column: str, columns: Sequence[str]) -> str:
     """The columns that may be meant: those of that last name, else all."""
     ends = [c for c in columns if column and c.endswith(f".{column}")]
     return f"write one of {', '.join(ends)}" if ends else f"it has {', '.join(columns)}"
+
+
+def _refuse_unread(option: str, column: str, events: Table) -> None:
+    """Raises UserError 2 where a column of the events is of a type that nothing reads."""
+    if (kind := events.other.get(column)) is not None:
+        raise UserError(f"{option}: {column} is of type {kind}, which nothing reads", "name another", Exit.USAGE)
 
 
 def _refuse_looked_up(option: str, text: str, events: Table, inputs: Inputs) -> None:

@@ -242,7 +242,7 @@ def _ask(condition: str, events: Table, roles: Roles, inputs: Inputs, newest: dt
     if (side := inputs.sides.get("items")) is not None:
         table, key = side.table, side.key.column
     elif roles.item is not None:
-        key = roles.item.column
+        key, inputs.served.whose = roles.item.column, "sample"
         table = _newest_of(events, roles, key)
     else:
         return
