@@ -194,6 +194,12 @@ REFUSED: dict[str, tuple[list[str], list[str]]] = {
 }
 
 
+def test_a_column_that_is_guessed_to_be_an_outcome_may_be_none(tmp_path: Path) -> None:
+    line = refused(tmp_path, "--where", "level > 3", "--outcomes", "level")
+    assert "--where: level is known only after the item is shown" in line and "write where by hand" in line
+    assert "by hand" not in refused(tmp_path, "--where", "watch_seconds > 3")
+
+
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_cannot_be_is_refused_before_anything_is_written(name: str, tmp_path: Path) -> None:
     options, expected = REFUSED[name]

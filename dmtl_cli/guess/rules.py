@@ -141,7 +141,10 @@ class Rules:
             late |= {g.column for g in known if g is not None}
         if one := next((c for c in sources_of(self.where or "TRUE") if c in late), None):
             what = f"{WHERE}: {one} is known only after the item is shown: a morning cannot tell such rows from others"
-            raise UserError(what, "--click and --conversion say what came of what was shown", Exit.USAGE)
+            hint = "--click and --conversion say what came of what was shown"
+            if one in {g.column for g in roles.outcomes}:  # a guess, which may be wrong
+                hint += "; was it known before? leave the option out, take it from outcomes and write where by hand"
+            raise UserError(what, hint, Exit.USAGE)
 
     def refuse_within(self, later: Sequence[Outcomes]) -> None:
         """Raises UserError 2 where `within` is said of no table: of what has no time it says in how many later days'
