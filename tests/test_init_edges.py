@@ -61,17 +61,44 @@ def test_a_day_of_events_or_of_clicks_is_no_state_of_all_days(tmp_path: Path) ->
 # -- names that stand for others ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["*", "^.*$", ""])
-def test_a_name_that_stands_for_other_columns_is_not_used(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "form"), [(n, f) for n in ("*", "^.*$", "") for f in ("json", "parquet", "csv") if n or f != "csv"]
+)
+def test_a_name_that_stands_for_other_columns_is_not_used(tmp_path: Path, name: str, form: str) -> None:
+    """Nor a column without one. What the check of the day reads beside has none of them either."""
+
     def write(home: Path) -> None:
         for day, found in days().items():
-            lines = found.with_columns(pl.Series(name, range(len(found))) % 3).to_dicts()
-            put(home / f"{day}.json", "".join(json.dumps(line) + "\n" for line in lines))
+            more = found.with_columns(pl.Series(name, [str(k % 3) for k in range(len(found))]))
+            getattr(more, {"json": "write_ndjson"}.get(form, f"write_{form}"))(home / f"{day}.{form}")
 
-    ended, raw, _ = made(tmp_path, write)
+    ended, raw, text = made(tmp_path, write)
     assert ended.code == 0, ended.err
     assert raw["data"]["events"]["click"] == "clicked"
     assert not {name, "column_6"} & {*features(raw)}
+    assert f"# {name}: not used: of type whatever it is: it" in text
+
+
+@pytest.mark.parametrize("name", ["{x}", "{day}", "a}"])
+def test_files_that_no_path_can_name_are_told(tmp_path: Path, name: str) -> None:
+    """Beside others they are not used; alone there is nothing to read."""
+
+    def write(home: Path) -> None:
+        for day, found in days().items():
+            put(home / f"shown_{day}.csv", found.write_csv())
+            put(home / f"{name}/shown_{day}.csv", found.write_csv())
+
+    ended, raw, text = made(tmp_path, write)
+    assert ended.code == 0, ended.err
+    assert raw["data"]["events"]["path"] == "shown_{day}.csv"
+    assert f"{name}/shown_2026-01-01.csv and 2 more: not used: no path of a config has {{ or }}" in text
+    assert f"WARNING: {name}/shown_2026-01-01.csv and 2 more: not used" in " ".join(ended.out.split())
+    alone = dmtl("init", tmp_path / "log" / name, "-o", tmp_path / "other.yaml")
+    assert alone.code == 0, "a root may have any name"
+    for file in (tmp_path / "log").glob("*.csv"):
+        file.unlink()
+    ended = dmtl("init", tmp_path / "log", "-o", tmp_path / "mine.yaml", "--force")
+    assert ended.code == 66 and "no path of a config has { or }, which stand for a day there" in ended.err
 
 
 def test_a_time_of_a_change_is_not_that_of_its_row(tmp_path: Path) -> None:

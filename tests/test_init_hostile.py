@@ -17,7 +17,7 @@ from worlds import dmtl
 from dmtl_cli.guess.columns.ends import says_end
 from dmtl_cli.guess.columns.objects import opened
 from dmtl_cli.guess.columns.roles import Roles
-from dmtl_cli.guess.feature_lines import scalar
+from dmtl_cli.guess.columns.sql import scalar
 from dmtl_cli.guess.features.units import as_number
 from dmtl_cli.guess.reading.files import Files, paths_of
 from dmtl_cli.guess.reading.tables import Table, tables

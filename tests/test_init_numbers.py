@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 import unseen
-from initiated import features, made
+from initiated import daily, features, frame, made
+from worlds import dmtl
 
 from dmtl_cli.guess.columns.values import has_days, is_measured
 from dmtl_cli.guess.features.kinds import kind_of, refusal
@@ -174,3 +176,32 @@ def test_an_exponent_alone_is_no_number(texts: list[str], number: bool) -> None:
     assert made.dtype == (pl.Float64 if number else pl.String) and made.drop_nulls().len() == len(
         [t for t in texts if t]
     )
+
+
+@pytest.mark.parametrize("form", ["parquet", "csv"])
+def test_floats_that_are_named_like_ids_are_told(tmp_path: Path, form: str) -> None:
+    """With what makes ids of those that are whole: `check` reads it."""
+    x = unseen.drawn(0)
+    rows = frame().with_columns(pl.col("item_id").cast(pl.Float64))
+
+    def write(home: Path) -> None:
+        days = pl.Series(unseen.days_of(x))
+        for day in days.unique():
+            getattr(rows.filter(days == day), f"write_{form}")(home / f"events_{day}.{form}")
+
+    ended, _, text = made(tmp_path, write)
+    said = "name the column of the item's id; item_id is named like one, and has floats (38.0), which are no ids: write"
+    assert ended.code == 78 and said in ended.err, ended.err
+    refused = dmtl("init", tmp_path / "log", "-o", tmp_path / "mine.yaml", "--item", "item_id", "--force")
+    assert (
+        refused.code == 2 and "item_id is Float64, such as 38.0; write integers, or item: item_key and" in refused.err
+    )
+    keys = re.search(r"# item: .* or (item: item_key) and (computed: .*) in data.events\n", text)
+    assert keys is not None
+    (tmp_path / "mine.yaml").write_text(text.replace(keys[0], f"{keys[1]}\n    {keys[2]}\n"))
+    assert dmtl("check", "--config", tmp_path / "mine.yaml", "--day", "2026-03-03").code == 0
+
+
+def test_floats_with_fractions_are_no_ids(tmp_path: Path) -> None:
+    ended, _, _ = made(tmp_path, daily(frame().with_columns(pl.col("item_id") + 0.5)))
+    assert ended.code == 78 and "item_id is named like one, and has floats (38.5), which are no ids: name" in ended.err

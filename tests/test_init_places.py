@@ -112,7 +112,7 @@ def test_days_and_samples_are_of_the_whole_log(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr("dmtl_cli.guess.reading.tables.ROWS", 1_600)
     (table,) = tables(str(tmp_path)).tables
     name = "ts" if "ts" in table.frame.columns else table.frame.columns[-1]
-    whole, days = read_whole(str(tmp_path), table, name, "s", "UTC")
+    whole, days = read_whole(table, name, "s", "UTC")
     assert days == exact_days(at)
     sampled = local_days(whole.frame[name], "s", "UTC").unique().to_list()
     assert {*sampled} == {*days}, "every day has a place in the sample"

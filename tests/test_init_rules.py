@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 import shlex
 from pathlib import Path
@@ -173,6 +174,17 @@ REFUSED: dict[str, tuple[list[str], list[str]]] = {
     "no condition": (["--where", "level + 1"], ["--where: expected true or false of each row, got"]),
     "nothing named": (["--where", "1 = 1"], ["--where: 1 = 1 names no column"]),
     "types": (["--where", "ts > 'a'"], ["--where: "]),
+    "an outcome": (["--where", "watch_seconds > 3"], ["--where: watch_seconds is known only after the item is shown"]),
+    "what a rule makes of it": (
+        ["--click", "clicked = 1", "--where", "clicked_ = true"],
+        ["--where: clicked_ is known only"],
+    ),
+    "good: no condition": (["--conversion", "watch_seconds * 2"], ["--conversion: expected true or false of each row"]),
+    "good: of a table": (
+        ["--conversion", "items.stock + 1"],
+        ["--conversion: expected true or false of each row, got"],
+    ),
+    "good: types": (["--conversion", "plan > 3"], ["--conversion: cannot compare string with numeric type"]),
     "served: no column": (["--export-items", "stok > 3"], ["--export-items: ", "has no column stok", "stock"]),
     "served: no condition": (["--export-items", "stock"], ["--export-items: expected true or false of each row"]),
     "served: a column called today": (["--export-items", "today = 1"], ["names no column", "in double quotes"]),
@@ -180,6 +192,12 @@ REFUSED: dict[str, tuple[list[str], list[str]]] = {
     "a moment": (["--where", "ts > now()"], ["--where: expected an expression of a row alone, which now is not"]),
     "served: no expression": (["--export-items", "stock >"], ["--export-items: expected an SQL expression"]),
 }
+
+
+def test_a_column_that_is_guessed_to_be_an_outcome_may_be_none(tmp_path: Path) -> None:
+    line = refused(tmp_path, "--where", "level > 3", "--outcomes", "level")
+    assert "--where: level is known only after the item is shown" in line and "write where by hand" in line
+    assert "by hand" not in refused(tmp_path, "--where", "watch_seconds > 3")
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -212,6 +230,38 @@ def test_without_a_table_of_items_the_events_tell_what_may_be_served(tmp_path: P
     assert "no table of items was found, and events_{day}.csv has no column stock" in refused(
         tmp_path, "--export-items", "stock > 3"
     )
+
+
+def test_what_is_served_of_events_alone_is_counted_by_item(tmp_path: Path) -> None:
+    """A person's rule and a guess hold for the same items, in whatever order the rows name these."""
+    price, gone = np.random.default_rng(3).integers(0, 100, ITEMS), np.arange(ITEMS) % 7 == 0
+    item = drawn(0)["item"]
+    state = pl.Series(["deleted" if gone[k] else "live" for k in item])
+    ended, raw, text = made(
+        tmp_path, daily(frame(status=state, price=pl.Series(price[item]))), "--export-items", "price > 50"
+    )
+    assert ended.code == 0 and raw["export"]["items"] == "status = 'live' AND price > 50", ended.err
+    there = (~gone & (price > 50)).sum()
+    assert f"{there / ITEMS:.0%} of the sample's items are served" in text
+    assert f"holds for {there} of {ITEMS} items" in ended.out
+
+
+def test_of_a_single_day_too_the_sample_is_no_table(tmp_path: Path) -> None:
+    def write(home: Path) -> None:
+        price = pl.Series(drawn(0)["item"] % 7)
+        frame(price=price).filter(pl.Series(_days()) == DAY).write_csv(home / f"events_{DAY}.csv")
+
+    ended, _, text = made(tmp_path, write, "--export-items", "price > 2")
+    assert ended.code == 0 and "of the sample's items are served" in text, ended.err
+
+
+@pytest.mark.parametrize("rule", ["--where", "--click", "--conversion"])
+def test_a_column_of_a_type_that_nothing_reads_is_called_so(tmp_path: Path, rule: str) -> None:
+    home = tmp_path / "log"
+    home.mkdir()
+    daily(frame(took=pl.Series([dt.timedelta(seconds=3)] * len(frame()))))(home)
+    ended = dmtl("init", home, "-o", tmp_path / "mine.yaml", rule, "took > 3")
+    assert ended.code == 2 and f"{rule}: took is of type Duration(time_unit='us'), which nothing reads" in ended.err
 
 
 def test_a_field_of_an_object_of_the_events_is_no_table_beside_them(tmp_path: Path) -> None:

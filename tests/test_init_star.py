@@ -13,7 +13,7 @@ import yaml
 from initiated import Made, features, made
 
 from dmtl_cli.config.data import Events
-from dmtl_cli.guess.exposures.doubts import no_item, nobody, warnings
+from dmtl_cli.guess.exposures.doubts import Ids, no_item, nobody, warnings
 
 USERS, ITEMS, ROWS = 400, 300, 6_000
 FIRST = dt.datetime(2026, 3, 2, 9)
@@ -120,18 +120,19 @@ def test_users_and_items_that_stand_for_none_are_left_out_by_one_condition(tmp_p
 
 
 def test_check_tells_of_both_in_one_condition() -> None:
-    users, items = pl.Series([-1, 5, 6]), pl.Series([-1, 8, 9])
-    (line,) = no_item("dish", items, pl.Series([1, 4, 4]), "cook", users, pl.Series([2, 3, 4]), where="a OR b")
+    users = Ids("cook", pl.Series([-1, 5, 6]), pl.Series([2, 3, 4]))
+    items = Ids("dish", pl.Series([-1, 8, 9]), pl.Series([1, 4, 4]))
+    (line,) = no_item(items, users, where="a OR b")
     both = yaml.safe_load(line.rpartition("with all such users and items: ")[2])
     assert both == "(a OR b) AND COALESCE(cook <> -1, TRUE) AND COALESCE(dish <> -1, TRUE)"
 
 
 def test_zero_is_none_where_no_other_id_is_as_short() -> None:
     ids, rows = pl.Series([0, *range(1_000, 1_200)]), pl.Series([3] * 201)
-    assert [line.split(",")[0] for line in nobody("uid", ids, rows)] == ["uid: '0'"]
-    assert nobody("uid", pl.Series([0, *range(1, 201)]), rows) == [], "the first of all"
-    assert nobody("uid", ids.head(50), rows.head(50)) == [], "of few ids it may be so by chance"
-    (line,) = no_item("sku", ids.cast(pl.String), rows, "uid", pl.Series(["u1"]), pl.Series([1]))
+    assert [line.split(",")[0] for line in nobody(Ids("uid", ids, rows))] == ["uid: '0'"]
+    assert nobody(Ids("uid", pl.Series([0, *range(1, 201)]), rows)) == [], "the first of all"
+    assert nobody(Ids("uid", ids.head(50), rows.head(50))) == [], "of few ids it may be so by chance"
+    (line,) = no_item(Ids("sku", ids.cast(pl.String), rows), Ids("uid", pl.Series(["u1"]), pl.Series([1])))
     assert line.endswith("set data.events.where: \"COALESCE(sku <> '0', TRUE)\", which leaves such rows out"), (
         "no such user"
     )

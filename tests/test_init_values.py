@@ -17,7 +17,7 @@ from worlds import dmtl
 
 from dmtl_cli.data.log.values.computed import Computed
 from dmtl_cli.guess.columns import words
-from dmtl_cli.guess.exposures.doubts import null_ids
+from dmtl_cli.guess.exposures.doubts import Ids, null_ids
 from dmtl_cli.guess.feature_lines import feature_name
 from dmtl_cli.guess.features.units import as_number, with_units
 from dmtl_cli.guess.reading.texts import Text, as_named, one_words, typed
@@ -134,7 +134,7 @@ def test_a_word_that_is_doubted_as_an_id_is_none_beside_numbers(tmp_path: Path, 
     assert ended.code == 0, ended.err
     assert raw["data"]["types"]["user_age"] == "int64" and "user_age" in features(raw)
     assert (raw["data"]["csv"] if form == "csv" else raw["data"])["null_values"] == [word]
-    (told,) = null_ids("user_id", pl.Series(["u1", word, "NULLO"]), pl.Series([5, 2, 1]), text=True)
+    (told,) = null_ids(Ids("user_id", pl.Series(["u1", word, "NULLO"]), pl.Series([5, 2, 1])), text=True)
     assert told.startswith(f"user_id: {word!r}, in 2 rows, is an id")
 
 

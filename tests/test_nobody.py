@@ -14,13 +14,13 @@ from worlds import dmtl
 
 from dmtl_cli.config.data import Events
 from dmtl_cli.config.expressions import sources_of
-from dmtl_cli.guess.exposures.doubts import crowd, nobody, null_ids
+from dmtl_cli.guess.exposures.doubts import Ids, crowd, nobody, null_ids
 
 LOOKS = "looks like nobody: if it stands for guests"
 
 
 def told(ids: list[str] | list[int], rows: list[int]) -> list[str]:
-    return nobody("uid", pl.Series(ids), pl.Series(rows))
+    return nobody(Ids("uid", pl.Series(ids), pl.Series(rows)))
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_integers_and_names_that_only_look_alike() -> None:
 
 def test_one_id_with_far_more_rows_than_any_other() -> None:
     def told(ids: list[str], rows: list[int], *, kept: bool = False) -> list[str]:
-        return crowd("uid", pl.Series(ids), pl.Series(rows), kept=kept)
+        return crowd(Ids("uid", pl.Series(ids), pl.Series(rows)), kept=kept)
 
     users, rows = [f"u{k}" for k in range(400)], [10] * 400
     assert told(users, rows) == []
@@ -87,16 +87,16 @@ def test_an_empty_id_that_is_left_out_is_not_doubted(tmp_path: Path) -> None:
     ended, raw, text = made(tmp_path, lambda home: parquet(home, ""))
     assert ended.code == 0 and raw["data"]["events"]["invalid_rows"] == "drop", ended.err
     assert "is an id: if it means none" not in ended.out + text
-    ids, rows = pl.Series(["", "NULL"]), pl.Series([2, 3])
-    assert len(null_ids("uid", ids, rows, text=False)) == 2
-    (line,) = null_ids("uid", ids, rows, text=False, dropped=True)
+    ids = Ids("uid", pl.Series(["", "NULL"]), pl.Series([2, 3]))
+    assert len(null_ids(ids, text=False)) == 2
+    (line,) = null_ids(ids, text=False, dropped=True)
     assert line.startswith("uid: 'NULL'")
 
 
 @pytest.mark.parametrize("user", ["user", "user.id", "uid", "order"])
 def test_what_leaves_them_out_is_read(user: str) -> None:
     """A word of SQL and a name with a point stand in quotes, and these within those of YAML."""
-    (line,) = nobody(user, pl.Series(["u1", "guest", "u2"]), pl.Series([6, 3, 1]))
+    (line,) = nobody(Ids(user, pl.Series(["u1", "guest", "u2"]), pl.Series([6, 3, 1])))
     (said,) = re.findall(r"data\.events\.(where: .*), which leaves such rows out", line)
     events = Events.model_validate({"duration": "seconds"} | yaml.safe_load(said))
     assert events.where is not None and sources_of(events.where) == [user]

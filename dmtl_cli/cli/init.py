@@ -68,8 +68,9 @@ def init(
 
     given = {"user": user, "item": item, "time": time, "click": click, "duration": duration, "conversion": conversion}
     named = {role: column for role, column in given.items() if column is not None}
-    rules = Rules.of(where, export_items, within, outcomes, by_time=by_time, seen_days=seen_days)
-    found = init(log, out, named, lives=_zone(timezone), rules=rules, force=force)
+    lives = _zone(timezone)
+    rules = Rules.of(where, export_items, within, outcomes, by_time=by_time, seen_days=seen_days, lives=lives)
+    found = init(log, out, named, rules=rules, force=force)
     complete = found["day"] is not None and not found["edits"]
     found["check"], refused = _checked(out, found["day"], lives=timezone is not None) if complete else (None, None)
     if refused is not None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from dmtl_cli.data.log.formats.text_rows import separator_of
-from dmtl_cli.guess.columns.sql import comment, quoted
-from dmtl_cli.guess.feature_lines import scalar
+from dmtl_cli.guess.columns.sql import comment, quoted, scalar
 from dmtl_cli.guess.reading.files import CSV
 from dmtl_cli.guess.reading.tables import Table
 from dmtl_cli.guess.reading.texts import Text

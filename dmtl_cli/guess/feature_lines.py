@@ -9,14 +9,13 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any
 
 import polars as pl
-import yaml
 
 from dmtl_cli.config.automatic import automatic, name_of
 from dmtl_cli.config.data import Events
 from dmtl_cli.config.features import Feature
 from dmtl_cli.guess.columns import words
 from dmtl_cli.guess.columns.roles import Guess, Roles
-from dmtl_cli.guess.columns.sql import comment, quoted
+from dmtl_cli.guess.columns.sql import comment, flow, quoted, scalar
 from dmtl_cli.guess.features.inputs import Input, Inputs
 from dmtl_cli.guess.features.requests import UNSERVED
 from dmtl_cli.guess.features.telling import QUESTION
@@ -223,35 +222,9 @@ def unique(name: str, names: Set[str], side: str) -> str:
     return name
 
 
-def scalar(value: Any) -> str:
-    """A value that is itself in a block and in a flow of YAML."""
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if value in ("|", ";", ",", "\t") or (isinstance(value, str) and _is_number(value)):
-        return quoted(value)
-    style = '"' if isinstance(value, str) and not value.isprintable() else None  # else a name of two lines has two here
-    text = yaml.safe_dump([value], default_flow_style=True, default_style=style, allow_unicode=True, width=10**9)
-    return text.strip()[1:-1]
-
-
-def _is_number(text: str) -> bool:
-    """Whether a reader of YAML may take it for one: 1e3, 1_0, .5, nan."""
-    try:
-        float(text)
-    except ValueError:
-        return re.fullmatch("[0-9][0-9_.]*", text) is not None
-    return True
-
-
 def indented(lines: list[str]) -> list[str]:
     """Lines of a block below a key."""
     return [f"  {line}" for line in lines]
-
-
-def flow(keys: dict[str, Any]) -> str:
-    """A flow mapping, with those in it."""
-    inner = ", ".join(f"{k}: {flow(v) if isinstance(v, dict) else scalar(v)}" for k, v in keys.items())
-    return f"{{{inner}}}"
 
 
 def _is_state(c: str, text: str) -> bool:

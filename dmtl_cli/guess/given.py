@@ -23,25 +23,25 @@ from dmtl_cli.config.expressions import (
     unquoted,
     with_quotes,
 )
-from dmtl_cli.data.log.values.computed import Computed
+from dmtl_cli.data.log.checked.checks import Checked
 from dmtl_cli.guess.columns import words
 from dmtl_cli.guess.columns.objects import shortened
 from dmtl_cli.guess.columns.roles import Guess, Roles
-from dmtl_cli.guess.columns.sql import sql_column, with_booleans
+from dmtl_cli.guess.columns.sql import sql_column
 from dmtl_cli.guess.columns.values import free, is_flags, time_unit
 from dmtl_cli.guess.exposures.doubts import percent, unfit
 from dmtl_cli.guess.exposures.graded import graded
-from dmtl_cli.guess.exposures.labels import CLICK_EXPRESSION, CLICK_WHY, EXPRESSION, roles_of
+from dmtl_cli.guess.exposures.labels import CLICK_EXPRESSION, CLICK_WHY, EXPRESSION, GOOD, roles_of
 from dmtl_cli.guess.features.goals import example
 from dmtl_cli.guess.features.inputs import Inputs
 from dmtl_cli.guess.outcomes.asked import by_aggregates, by_rows, refuse_aggregates
 from dmtl_cli.guess.outcomes.tables import ROW, Outcomes, named_after
 from dmtl_cli.guess.reading.rewrites import one_row_an_item
 from dmtl_cli.guess.reading.tables import Table
-from dmtl_cli.guess.sides.beside import with_elements, with_presence
-from dmtl_cli.guess.writing import path_of
+from dmtl_cli.guess.sides.beside import no_flags, told_by, with_elements, with_presence
 
 _KIND = re.compile(r"COUNT\(CASE WHEN ([^=]+) = '([^']+)' THEN 1 END\) > 0")  # whether there is a row of one kind
+_LABEL = "such as 'scroll >= 75'"
 _BOTH = "--conversion: --duration is given too", "one of them tells a good click"
 
 
@@ -85,7 +85,7 @@ def told_of(given: Mapping[str, str], named: list[Table], later: Sequence[Outcom
         try:
             named_columns = sources_of(text)
         except ValueError as e:
-            raise UserError(f"--{role}: {e}", "such as 'scroll >= 75'", Exit.USAGE) from None
+            raise UserError(f"--{role}: {e}", _LABEL, Exit.USAGE) from None
         if not is_closed(text):
             what = f"--{role}: expected a condition that can stand beside others, got {text!r}"
             raise UserError(what, "leave out comments and AS", Exit.USAGE)
@@ -238,18 +238,11 @@ def with_clicks(table: Table, given: Mapping[str, str]) -> Table:
     made = given.get(CLICK_EXPRESSION)
     if made is None or not {*sources_of(made)} <= {*table.frame.columns}:
         return table
-    name = given["click"]
-    try:
-        as_read = with_booleans(made, {s.name for s in table.frame if s.dtype == pl.Boolean})
-        rows = Computed("", {name: as_read}).of(table.frame.to_arrow(), [name], path_of(table))
-    except UserError as e:
-        said = e.message.rpartition(f".computed.{name}: ")[2]
-        raise UserError(f"--click: {said}", e.hint, Exit.USAGE) from None
-    values = pl.Series(rows.column(name)).alias(name)
+    values = told_by("--click", made, table, Roles(), {})
+    assert values is not None, "the table has all that it names"
     if not (is_flags(values) or time_unit(values) is not None or values.null_count() == len(values)):
-        what = f"--click: expected true or false of each row, got {values.dtype} by {made}"
-        raise UserError(what, "such as 'dwell_ms > 2000'", Exit.USAGE)
-    return replace(table, frame=table.frame.with_columns(values))
+        raise no_flags("--click", made, values, "such as 'dwell_ms > 2000'")
+    return replace(table, frame=table.frame.with_columns(values.alias(given["click"])))
 
 
 def with_grades(
@@ -298,15 +291,14 @@ def refuse_given(given: Mapping[str, str], events: Table, roles: Roles, every: S
             continue
         if role == "click" and column not in columns and (made := given.get(CLICK_EXPRESSION)):
             absent = next(c for c in sources_of(made) if c not in columns)
-            what = f"--click: {path_of(events)} has no column {absent}"
+            _refuse_unread("--click", absent, events)
+            what = f"--click: {events.path} has no column {absent}"
             raise UserError(what, f"it has {', '.join(columns)}", Exit.USAGE)
-        if column in events.other:
-            what = f"--{role}: {column} is of type {events.other[column]}, which nothing reads"
-            raise UserError(what, "name another", Exit.USAGE)
+        _refuse_unread(f"--{role}", column, events)
         if column not in columns:
-            there = [path_of(t) for t in every if column in t.frame.columns and path_of(t) != path_of(events)]
+            there = [t.path for t in every if column in t.frame.columns and t.path != events.path]
             which = f", {' and '.join(there)} {'have' if len(there) > 1 else 'has'} one" if there else ""
-            what = f"--{role}: {path_of(events)} has no column {column}{which}"
+            what = f"--{role}: {events.path} has no column {column}{which}"
             raise UserError(what, _which(column, columns), Exit.USAGE)
         if [*given.values()].count(column) > 1:
             raise UserError(f"--{role}: {column} is given twice", "a column has one role", Exit.USAGE)
@@ -335,10 +327,12 @@ def refuse_expression(
     beside = {f"{name}.{column}" for name, column in looked_up(text)}
     absent = [c for c in found if c not in columns and c not in beside]
     if fields := [c for c in columns if absent and f".{absent[0]}." in f".{c}"]:
-        what = f"{option}: {path_of(events)} has no column {absent[0]}, which is an object of {', '.join(fields)}"
+        what = f"{option}: {events.path} has no column {absent[0]}, which is an object of {', '.join(fields)}"
         raise UserError(what, f"such as {absent[0]} IS NOT NULL", Exit.USAGE)
+    if absent:
+        _refuse_unread(option, absent[0], events)
     if absent or not found:
-        what = f"{path_of(events)} has no column {absent[0]}" if absent else f"{text} names no column"
+        what = f"{events.path} has no column {absent[0]}" if absent else f"{text} names no column"
         hint = unquoted(absent[0]) if absent else ""
         sides = [n for n, side in inputs.sides.items() if absent and absent[0] in side.table.frame.columns]
         if sides and not hint:
@@ -346,7 +340,7 @@ def refuse_expression(
         if absent and not hint and (roles.user is None or roles.item is None):
             what = f"{what}, and which ones name the user and the item is not known"
             hint = "kinds of events and other tables are looked for by these: give --user COLUMN and --item COLUMN too"
-        elsewhere = [path_of(table) for table in others if absent and absent[0] in table.frame.columns]
+        elsewhere = [table.path for table in others if absent and absent[0] in table.frame.columns]
         if elsewhere and not hint and roles.user is not None and roles.item is not None:
             what = f"{what}; {elsewhere[0]} has it, and its rows name nothing that the others do"
             ids = f"is the user {roles.user.column}, and the item {roles.item.column}?"
@@ -357,6 +351,18 @@ def refuse_expression(
         hint = hint or "; ".join(f"{path} is not used: {why}" for path, why in unused)
         raise UserError(f"{option}: {what}", hint or _which(named, columns), Exit.USAGE)
     _refuse_looked_up(option, text, events, inputs)
+
+
+def refuse_label(events: Table, roles: Roles, inputs: Inputs) -> None:
+    """Raises UserError 2 where an expression of --conversion does not fit the types of its columns, or makes other
+    values than a label may have."""
+    text = roles.made_by
+    if text is None or (values := told_by("--conversion", text, events, roles, inputs.sides)) is None:
+        return
+    try:
+        Checked(values.alias(GOOD).to_frame(), events.path, 0).flag(GOOD, nulls=True)
+    except UserError:
+        raise no_flags("--conversion", text, values, _LABEL) from None
 
 
 def below_zero(text: str | None, frame: pl.DataFrame, roles: Roles) -> Iterator[str]:
@@ -386,6 +392,12 @@ def _which(column: str, columns: Sequence[str]) -> str:
     return f"write one of {', '.join(ends)}" if ends else f"it has {', '.join(columns)}"
 
 
+def _refuse_unread(option: str, column: str, events: Table) -> None:
+    """Raises UserError 2 where a column of the events is of a type that nothing reads."""
+    if (kind := events.other.get(column)) is not None:
+        raise UserError(f"{option}: {column} is of type {kind}, which nothing reads", "name another", Exit.USAGE)
+
+
 def _refuse_looked_up(option: str, text: str, events: Table, inputs: Inputs) -> None:
     for name, column in looked_up(text):
         source, side = f"{name}.{column}", inputs.sides.get(name)
@@ -396,5 +408,5 @@ def _refuse_looked_up(option: str, text: str, events: Table, inputs: Inputs) -> 
             raise UserError(f"{option}: {source}: no table of {name} was found beside the events", hint, Exit.USAGE)
         columns = [*side.table.frame.columns, *side.table.other]
         if column not in columns:
-            what = f"{option}: {path_of(side.table)} has no column {column}{did_you_mean(column, columns)}"
+            what = f"{option}: {side.table.path} has no column {column}{did_you_mean(column, columns)}"
             raise UserError(what, f"it has {', '.join(columns)}", Exit.USAGE)

@@ -25,7 +25,6 @@ from dmtl_cli.guess.reading.tables import Table
 class Log:
     """What is known of a log."""
 
-    root: str
     events: Table
     roles: Roles
     inputs: Inputs

@@ -11,13 +11,12 @@ from typing import Any
 import yaml
 
 from dmtl_cli.guess.columns.roles import Guess
-from dmtl_cli.guess.columns.sql import comment, quoted
+from dmtl_cli.guess.columns.sql import comment, quoted, scalar
 from dmtl_cli.guess.columns.words import count
-from dmtl_cli.guess.feature_lines import scalar, unwritten
+from dmtl_cli.guess.feature_lines import unwritten
 from dmtl_cli.guess.features.inputs import Input
 from dmtl_cli.guess.known import Log, timezone_of
 from dmtl_cli.guess.sides.side_tables import Side
-from dmtl_cli.guess.writing import path_of
 
 _NUMBER = re.compile(r"(?<![\w'.])\d[\d,.]*%?(?![\w'])")
 _HOLDS = re.compile(r"^export\.items: .*: holds for ([\d,]+) of ([\d,]+) items")
@@ -37,7 +36,7 @@ _KEYS = ("user", "item", "time", "click", "duration", "conversion", "request", "
 """roles that the config has as keys of these names"""
 
 
-def told_roles(log: Log, now: str, before: str = "") -> list[dict[str, Any]]:
+def told_roles(log: Log, now: str, before: str) -> list[dict[str, Any]]:
     """What was guessed, a line each, and whether it was before; of a list of columns what is new or gone.
 
     Args:
@@ -47,8 +46,8 @@ def told_roles(log: Log, now: str, before: str = "") -> list[dict[str, Any]]:
     then, mine = _lists(before), _lists(now)
     named = [(role, g) for role, g in log.roles.named.items() if role != "seen"]  # a warning says what is left out
     sides = log.inputs.sides.items()
-    named += [("joined", Guess(path_of(one.table), one.why)) for one in log.later]
-    named += [(f"{name} table", Guess(path_of(side.table), _about_side(side))) for name, side in sides]
+    named += [("joined", Guess(one.table.path, one.why)) for one in log.later]
+    named += [(f"{name} table", Guess(side.table.path, _about_side(side))) for name, side in sides]
     if log.once is not None:
         named.append(("unique", log.once))
     served, items = log.inputs.served.condition, log.inputs.sides.get("items")
@@ -63,7 +62,7 @@ def told_roles(log: Log, now: str, before: str = "") -> list[dict[str, Any]]:
         named.append(("served", Guess("by items.until", items.until.why + again)))
     if log.roles.click is None and log.roles.perhaps_clicks:
         named.append(("click", Guess("every row", f"or --click with one of: {log.roles.perhaps_clicks}")))
-    named += [("a side table?", Guess(path_of(side.table), side.key.why)) for side in log.inputs.perhaps]
+    named += [("a side table?", Guess(side.table.path, side.key.why)) for side in log.inputs.perhaps]
     if (zone := timezone_of(log)) is not None:
         at = sum(role in ("user", "item", "time") for role, _ in named)
         named.insert(at, ("timezone", Guess(zone.name, zone.why)))

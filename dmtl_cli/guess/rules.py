@@ -31,10 +31,9 @@ from dmtl_cli.guess.findings.left_out import LeftOut, left_out
 from dmtl_cli.guess.outcomes.tables import Outcomes
 from dmtl_cli.guess.outcomes.waits import DAY, Length
 from dmtl_cli.guess.reading.tables import Table
-from dmtl_cli.guess.sides.beside import as_read, made_of, named_beside, said, with_presence
+from dmtl_cli.guess.sides.beside import as_read, named_beside, no_flags, told_by, with_presence
 from dmtl_cli.guess.sides.served import without_way
 from dmtl_cli.guess.sides.side_tables import Side
-from dmtl_cli.guess.writing import path_of
 
 _LEFT = "what --where leaves out"
 _MOSTLY = 0.5  # of what has ended has values that nothing else has
@@ -63,6 +62,8 @@ class Rules:
     """how long after what was shown a row of its user and item is of it: `data.events.joined.TABLE.within`"""
     click_within: Length | None = None
     """the same of what tells a click, where it is another"""
+    lives: str | None = None
+    """the zone of the users, by which days are cut"""
 
     @staticmethod
     def of(
@@ -73,6 +74,7 @@ class Rules:
         *,
         by_time: bool = False,
         seen_days: int | None = None,
+        lives: str | None = None,
     ) -> Rules:
         """Rules as a person types them, before a log is read. Raises UserError 2 where one is none."""
         items = None if items is None else with_clock(items)
@@ -84,7 +86,7 @@ class Rules:
             hint = "such as 30m, 24h or 2d, or 30m,24h of clicks and of all else"
             raise UserError(f"{WITHIN}: {e}", hint, Exit.USAGE) from None
         length, of_clicks = lengths[-1] if lengths else None, lengths[0] if len(lengths) > 1 else None
-        rules = Rules(where, items, later, seen_days, by_time, length, of_clicks)
+        rules = Rules(where, items, later, seen_days, by_time, length, of_clicks, lives)
         for option, text in ((WHERE, rules.where), (ITEMS, rules.items)):
             if text is None:
                 continue
@@ -129,6 +131,20 @@ class Rules:
             raise UserError(what, f"it is one of {', '.join(dict.fromkeys(known))}", Exit.USAGE)
         inputs.leave_out(self.outcomes, _AS_SAID)
         inputs.said = [c for c in self.outcomes if c not in events.frame.columns]
+
+    def refuse_late(self, roles: Roles, later: Sequence[Outcomes]) -> None:
+        """Raises UserError 2 where `where` names what is known only after an item is shown. Of a log without clicks a
+        column of its own may say what one is."""
+        late = {c for one in later for c in one.columns}
+        if roles.click is not None:
+            known = (roles.click, roles.duration, roles.conversion, *roles.outcomes)
+            late |= {g.column for g in known if g is not None}
+        if one := next((c for c in sources_of(self.where or "TRUE") if c in late), None):
+            what = f"{WHERE}: {one} is known only after the item is shown: a morning cannot tell such rows from others"
+            hint = "--click and --conversion say what came of what was shown"
+            if one in {g.column for g in roles.outcomes}:  # a guess, which may be wrong
+                hint += "; was it known before? leave the option out, take it from outcomes and write where by hand"
+            raise UserError(what, hint, Exit.USAGE)
 
     def refuse_within(self, later: Sequence[Outcomes]) -> None:
         """Raises UserError 2 where `within` is said of no table: of what has no time it says in how many later days'
@@ -178,11 +194,11 @@ def items_to_serve(condition: str, table: Table, key: str, newest: dt.date | Non
     if absent := [c for c in named if c not in table.frame.columns]:
         names = table.frame.columns
         lacks = "" if is_of_items else "no table of items was found, and "
-        what = f"{ITEMS}: {lacks}{path_of(table)} has no column {absent[0]}{did_you_mean(absent[0], names)}"
+        what = f"{ITEMS}: {lacks}{table.path} has no column {absent[0]}{did_you_mean(absent[0], names)}"
         raise UserError(what, f"it has {', '.join(names)}", Exit.USAGE)
     rows = _newest_rows(table, key)
     if reads_clock(condition):
-        checked = Checked(rows, path_of(table), 0)
+        checked = Checked(rows, table.path, 0)
         try:
             rows = rows.with_columns([checked.on_clock(c, "UTC") for c in timed_of(condition)])
         except UserError as e:
@@ -200,13 +216,9 @@ def _newest_rows(table: Table, key: str) -> pl.DataFrame:
 
 def _holds(option: str, condition: str, table: Table, roles: Roles, sides: Mapping[str, Side]) -> pl.Series | None:
     """[n] bool, null where a row does not tell it; None as of `made_of`."""
-    try:
-        holds = made_of(condition, table.frame, roles, sides)
-    except UserError as e:
-        raise UserError(f"{option}: {said(e)}", e.hint, Exit.USAGE) from None
+    holds = told_by(option, condition, table, roles, sides)
     if holds is not None and holds.dtype != pl.Boolean:
-        what = f"{option}: expected true or false of each row, got {holds.dtype} by {condition}"
-        raise UserError(what, _SUCH, Exit.USAGE)
+        raise no_flags(option, condition, holds, _SUCH)
     return holds
 
 
@@ -217,22 +229,30 @@ def ruled(
     inputs then know too which items may be served as the newest day is over."""
     inputs.served.seen_days = rules.seen_days
     if rules.items:
-        inputs.served.asked, named = rules.items, sources_with_clock(rules.items)
-        inputs.unused = [replace(g, why=without_way(g.why)) if g.column in named else g for g in inputs.unused]
-        side, item = inputs.sides.get("items"), roles.item
-        latest = events if side or (at := roles.instants(events.frame)) is None else _newest_first(events, at)
-        of = (side.table, side.key.column) if side else (latest, item.column) if item else None
-        inputs.served.holds = items_to_serve(rules.items, *of, newest, is_of_items=side is not None) if of else None
-        if of is not None and inputs.served.holds is not None:
-            served = _newest_rows(*of).filter(inputs.served.holds)
-            single = [c for c in named if served[c].n_unique() == 1]
-            inputs.leave_out(single, "one value of all items that are served", side="item")
+        _ask(rules.items, events, roles, inputs, newest)
     _without_ended(inputs)
     if rules.where is None:
         return left_out(events, roles, inputs), events
     mine, events = rows_that_count(rules.where, events, roles, inputs.sides)
     _without_constants(events, roles, inputs)
     return [*left_out(events, roles, inputs, mine.condition), mine], events
+
+
+def _ask(condition: str, events: Table, roles: Roles, inputs: Inputs, newest: dt.date | None) -> None:
+    """Tells the inputs which items a person's condition serves. Raises as `items_to_serve`."""
+    inputs.served.asked, named = condition, sources_with_clock(condition)
+    inputs.unused = [replace(g, why=without_way(g.why)) if g.column in named else g for g in inputs.unused]
+    if (side := inputs.sides.get("items")) is not None:
+        table, key = side.table, side.key.column
+    elif roles.item is not None:
+        key, inputs.served.whose = roles.item.column, "sample"
+        table = _newest_of(events, roles, key)
+    else:
+        return
+    inputs.served.holds = items_to_serve(condition, table, key, newest, is_of_items=side is not None)
+    served = _newest_rows(table, key).filter(inputs.served.holds)
+    single = [c for c in named if served[c].n_unique() == 1]
+    inputs.leave_out(single, "one value of all items that are served", side="item")
 
 
 def _without_ended(inputs: Inputs) -> None:
@@ -277,6 +297,12 @@ def _single(rows: pl.DataFrame) -> list[str]:
     return [s.name for s in rows if len(s) and s.n_unique() == 1]
 
 
-def _newest_first(events: Table, at: pl.Series) -> Table:
-    """The events with the rows of the newest instants first."""
-    return replace(events, frame=events.frame[at.arg_sort(descending=True, nulls_last=True)])
+def _newest_of(events: Table, roles: Roles, key: str) -> Table:
+    """The events with the newest row of each item alone. Items are in the order of their first rows, as the guesses of
+    what was withdrawn have them."""
+    if (at := roles.instants(events.frame)) is None:
+        return events
+    newest = events.frame[at.arg_sort(descending=True, nulls_last=True)].unique(key, keep="first", maintain_order=True)
+    items = events.frame[key].unique(maintain_order=True).to_frame()
+    latest = items.join(newest, on=key, how="left", maintain_order="left", nulls_equal=True)
+    return replace(events, frame=latest[events.frame.columns])

@@ -23,7 +23,7 @@ from dmtl_cli.guess.outcomes.state_lines import state_lines
 from dmtl_cli.guess.outcomes.tables import ROW
 from dmtl_cli.guess.reading.arrival import BY_TIME
 from dmtl_cli.guess.reading.rewrites import LOOKS, NEEDED
-from dmtl_cli.guess.rules import NONE, Rules
+from dmtl_cli.guess.rules import Rules
 
 _OWN, _LOOKED = 0.4, 1_000  # texts of items are names from this share of distinct ones on; how many are counted
 _TITLES = 2  # distinct ones, at least
@@ -107,7 +107,7 @@ def check_of(config: Path, day: dt.date | str | None) -> str:
     return command("check", "--config", config, "--day", day or _DAY)
 
 
-def named_again(log: Log, root: str, out: Path, given: Mapping[str, str], rules: Rules = NONE) -> str | None:
+def named_again(log: Log, root: str, out: Path, given: Mapping[str, str], rules: Rules) -> str | None:
     """The command that names a user and an item where none was guessed, with those that are likeliest, or, where these
     are known, the one rule of a good click that is offered, else a place for it; None where nothing can be named."""
     roles = log.roles

@@ -14,9 +14,9 @@ from dmtl_cli.config.table import OBJECT, TEXT
 from dmtl_cli.data.log.values.types import LISTS
 from dmtl_cli.guess.columns.objects import is_field
 from dmtl_cli.guess.columns.roles import Roles
+from dmtl_cli.guess.columns.sql import scalar
 from dmtl_cli.guess.columns.values import is_flags, time_unit
 from dmtl_cli.guess.exposures.marks import Mark
-from dmtl_cli.guess.feature_lines import scalar
 from dmtl_cli.guess.known import Log
 from dmtl_cli.guess.reading.files import CSV, JSON
 from dmtl_cli.guess.reading.tables import Table

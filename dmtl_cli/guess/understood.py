@@ -19,7 +19,7 @@ from dmtl_cli.guess.columns.objects import OBJECT
 from dmtl_cli.guess.columns.roles import Roles
 from dmtl_cli.guess.columns.values import DAYS, local_days
 from dmtl_cli.guess.columns.zones import Zone, of_users, zone_of
-from dmtl_cli.guess.exposures.doubts import crowd, invalid_rows, no_item, nobody, null_ids, sessions, warnings
+from dmtl_cli.guess.exposures.doubts import Ids, crowd, invalid_rows, no_item, nobody, null_ids, sessions, warnings
 from dmtl_cli.guess.exposures.ids import fits_events, is_catalogue, visits_again, with_names
 from dmtl_cli.guess.exposures.labels import EXPRESSION, roles_of
 from dmtl_cli.guess.exposures.listed import is_listed
@@ -34,6 +34,7 @@ from dmtl_cli.guess.given import (
     of_events,
     refuse_expression,
     refuse_given,
+    refuse_label,
     told_of,
     whole_names,
     with_clicks,
@@ -56,33 +57,30 @@ from dmtl_cli.guess.outcomes.tables import (
     tell_made,
     with_outcomes,
 )
-from dmtl_cli.guess.outcomes.waits import Length
 from dmtl_cli.guess.outcomes.windows import with_clicks_apart, with_days_after, with_windows
 from dmtl_cli.guess.reading.arrival import BY_TIME, Arrival, arrival, by_times
 from dmtl_cli.guess.reading.exploding import parallel
 from dmtl_cli.guess.reading.files import CSV, JSON, Files, complete_day, usual
 from dmtl_cli.guess.reading.partial import partial_columns
 from dmtl_cli.guess.reading.rows import BYTES, NOT_UTF8
-from dmtl_cli.guess.reading.tables import LAKES, ROWS, Found, Table, tables, with_time
+from dmtl_cli.guess.reading.tables import BRACES, LAKES, ROWS, Found, Table, tables, with_time
 from dmtl_cli.guess.reading.texts import in_seconds
 from dmtl_cli.guess.reading.whole import by_days, read_whole
-from dmtl_cli.guess.rules import NONE, WHERE, Rules, ruled
+from dmtl_cli.guess.rules import WHERE, Rules, ruled
 from dmtl_cli.guess.sides.beside import named_beside
 from dmtl_cli.guess.sides.side_tables import days_of_rows
-from dmtl_cli.guess.writing import path_of
 
 _FILES = 8  # of a day that a sample reads: with fewer rows than one may give, all are there
 _NEWEST = 3  # days of which one is to be the last that is marked as finished
 
 
-def understood(root: str, given: Mapping[str, str], lives: str | None, rules: Rules = NONE) -> Log:
+def understood(root: str, given: Mapping[str, str], rules: Rules) -> Log:
     """The tables below a root, the one that looks most like events and what lies beside it.
 
     Args:
         root: a folder or a file; local or s3://.
         given: columns of user, item, click, duration or conversion that are not to be guessed.
-        lives: the time zone of the users, by which days are cut.
-        rules: which rows count and which items may be served, beside what is guessed.
+        rules: what a person says beside these.
 
     Raises:
         UserError: 2 no table has a given column; 66 nothing of a known format is there; 65 a file is damaged.
@@ -90,20 +88,22 @@ def understood(root: str, given: Mapping[str, str], lives: str | None, rules: Ru
     found = tables(root)
     rows = _of_rows(found.tables, given)
     rules = rules.whole(rows)
-    shown = _shown(found, rows, given, lives, rules)
+    shown = _shown(found, rows, given, rules)
     events, roles, later, days, zone = shown.events, shown.roles, shown.later, shown.days, shown.zone
-    whole = [by_days(found.root, table, roles, zone) for table in shown.others]
+    whole = [by_days(table, roles, zone) for table in shown.others]
     others = [table.beside(days) for table in whole]
     once = unique_of(events.frame, roles, later)
     if once is not None and not later and visits_again(events.frame.unique(once.column), roles):
         roles.request = None  # each exposure has an id of its own, and each of its clicks counts
-    inputs = inputs_of(events, roles, others, partial_columns(found.root, events, roles, zone), zone)
+    inputs = inputs_of(events, roles, others, partial_columns(events, roles, zone), zone)
     if once is not None:
         inputs.unused = [g for g in inputs.unused if g.column != once.column]
     given, roles, rules = _named_beside(shown.given, roles, rules, events, inputs)
     refuse_expression("--conversion", given.get(EXPRESSION), events, inputs, roles, others)
+    refuse_label(events, roles, inputs)
     rules.leave_out(events, inputs, later, others)
     refuse_expression(WHERE, rules.where, events, inputs, roles, others)
+    rules.refuse_late(roles, later)
     rules.refuse_within(later)
     inputs.other.extend(found.unreadable)
     inputs.told.extend([*_told(shown, roles), *below_zero(given.get(EXPRESSION), events.frame, roles)])
@@ -118,8 +118,8 @@ def understood(root: str, given: Mapping[str, str], lives: str | None, rules: Ru
     cut = {n: side.table.files for n, side in inputs.sides.items() if side.table.files.form not in LAKES}
     sides = frozenset(n for n, files in cut.items() if day and found.is_marked(files, day))
     sides |= {f"joined.{name}" for name in came}
-    told_by = (marked is not None, sides, (), shown.fits, lives, shown.late)
-    return Log(found.root, events, roles, inputs, days, day, told, *told_by, later, left)
+    told_by = (marked is not None, sides, (), shown.fits, rules.lives, shown.late)
+    return Log(events, roles, inputs, days, day, told, *told_by, later, left)
 
 
 @dataclass(frozen=True)
@@ -143,12 +143,12 @@ class _Shown:
     given: Mapping[str, str]
 
 
-def _shown(found: Found, rows: list[Table], given: Mapping[str, str], lives: str | None, rules: Rules) -> _Shown:
+def _shown(found: Found, rows: list[Table], given: Mapping[str, str], rules: Rules) -> _Shown:
     """The table that looks most like events, of all its days, with what came of its rows. Raises as `understood`."""
-    named, apart = _joined(found.root, rows, asked := whole_names(given, rows), rules.within, lives)
+    named, apart = _joined(rows, asked := whole_names(given, rows), rules)
     given = told_of(asked, named, [one for later in apart.values() for one in later])
     if rules.click_within is not None:
-        named, apart = _clicks_apart(found.root, named, apart, given, rules.click_within, lives)
+        named, apart = _clicks_apart(named, apart, given, rules)
     named = [with_clicks(table, given) for table in named]
     likeliest = _likeliest(named, given)
     given = of_events(given, likeliest.frame.columns)
@@ -159,20 +159,23 @@ def _shown(found: Found, rows: list[Table], given: Mapping[str, str], lives: str
     if ids := by_tables(events, others, roles):
         roles = roles_of(events.frame, given, ids)
     events, roles, given = with_grades(events, roles, given, ids)
-    late = arrival(found.root, events, roles, others, lives, asked=rules.by_time)
+    late = arrival(events, roles, others, rules.lives, asked=rules.by_time)
     if late is not None and late.is_of_events:
         events = by_times(events, late.place or "")
-    fits = _zone(events, roles, late, lives)
+    fits = _zone(events, roles, late, rules.lives)
     days, zone = dict(events.files.days), fits.as_read if fits else "UTC"
     if not days and roles.time is not None and roles.time_unit is not None:
         zone = (fits or zone_of(events.frame[roles.time.column], roles.time_unit)).as_read
-        events, later, days = _whole(
-            found.root, events, later, replace(roles, lives=lives), others, given, zone, asked, rules
-        )
+        every, days = _every(events, later, roles, zone)
+        before, (events, later) = later, again(_timed(every, given), events, later, others, given)
+        if later is not before:
+            later = _settled(later, events, replace(roles, lives=rules.lives), asked, rules)
+            later = _apart(later, events, given, rules)
+        events = with_time(with_clicks(with_outcomes(events, later), given), given.get("time"))
         roles = replace(roles_of(events.frame, given, ids), grades=roles.grades)
-    living = replace(roles, lives=lives)
+    living = replace(roles, lives=rules.lives)
     later, lost = (later, []) if events.files.days else by_own_times(later, events, living, others, zone, late)
-    events, roles = of_what_was_seen(found.root, events, roles, later, given, ids)
+    events, roles = of_what_was_seen(events, roles, later, given, ids)
     _settle(roles, events, later, given, zone)
     roles.outcomes.extend(rules.outcomes_of(events, roles))
     later = [replace(one, copies=copies_of(one)) for one in later]
@@ -212,7 +215,7 @@ def _of_files(found: Found, events: Table, whole: Sequence[Table], inputs: Input
     read = [side.table.files for side in inputs.sides.values()]
     yield from (_of_few(table, files) for table in whole for files in read if _is_part(files, table))
     yield from (f"{c}: {kind}" for c, kind in events.other.items() if kind.startswith(OBJECT))
-    yield from (f"{path}: not used: {why}" for path, why in found.unreadable if NOT_UTF8 in why)
+    yield from (f"{path}: not used: {why}" for path, why in found.unreadable if NOT_UTF8 in why or why == BRACES)
 
 
 def _newest(events: Table, later: Sequence[Outcomes], days: Mapping[dt.date, int]) -> dt.date | None:
@@ -261,33 +264,12 @@ def _zone(events: Table, roles: Roles, late: Arrival | None, lives: str | None) 
     return late.zone if late and not late.of_several else None
 
 
-def _whole(
-    root: str,
-    events: Table,
-    later: list[Outcomes],
-    roles: Roles,
-    others: list[Table],
-    given: Mapping[str, str],
-    zone: str,
-    asked: Mapping[str, str],
-    rules: Rules,
-) -> tuple[Table, list[Outcomes], dict[dt.date, int]]:
-    """The same of files of which each has all days: a sample of all rows, and how many each day has.
-
-    Args:
-        given: what a person gives, as `told_of` has it; `asked`: before.
-    """
+def _every(events: Table, later: Sequence[Outcomes], roles: Roles, zone: str) -> tuple[Table, dict[dt.date, int]]:
+    """A sample of all rows of files of which each has all days, and how many each day has."""
     assert roles.time is not None and roles.time_unit is not None
     whole = later[0].table.explode if events.kinds else events.explode  # lists may be of what was shown alone
     every = replace(events, kinds=None, only_of_others=(), explode=whole)
-    every, days = read_whole(root, every, roles.time.column, roles.time_unit, zone)
-    before, (events, later) = later, again(_timed(every, given), events, later, others, given)
-    if later is not before:
-        later = _settled(later, root, events, roles, asked, rules.within)
-        if rules.click_within is not None:
-            click = click_columns(given, roles_of(with_outcomes(events, later).frame, given), later)
-            later = with_clicks_apart(later, root, events, roles, click, rules.click_within)
-    return with_time(with_clicks(with_outcomes(events, later), given), given.get("time")), later, days
+    return read_whole(every, roles.time.column, roles.time_unit, zone)
 
 
 def _settle(roles: Roles, events: Table, later: Sequence[Outcomes], given: Mapping[str, str], zone: str) -> None:
@@ -308,7 +290,7 @@ def _is_stream(table: Table, named: Sequence[Table], given: Mapping[str, str]) -
 
 
 def _joined(
-    root: str, named: list[Table], given: Mapping[str, str], within: Length | None, lives: str | None
+    named: list[Table], given: Mapping[str, str], rules: Rules
 ) -> tuple[list[Table], dict[tuple[tuple[str, int], ...], list[Outcomes]]]:
     """The tables, those of events with what came of their exposures where that is a table of its own, which is none of
     them then; and such tables by the files of the events. Events have the given users and items, where a table has
@@ -317,7 +299,7 @@ def _joined(
     @cache
     def of(k: int) -> Roles:
         roles = roles_beside(named[k], [other for other in named if other is not named[k]], given)
-        return replace(roles, lives=lives)
+        return replace(roles, lives=rules.lives)
 
     ids = {c for role, c in given.items() if role in ("user", "item")}
     told = [len(ids.intersection(table.frame.columns)) for table in named]
@@ -337,7 +319,7 @@ def _joined(
         else:
             events, later = _came_of(table, of(k), found[k], others[k], given)
         if later:
-            later = _settled(later, root, events, of(k), given, within)
+            later = _settled(later, events, of(k), given, rules)
             gone = {file for t in (table, *(one.table for one in later)) for file in t.files.files}
             left = [t for t in named if gone.isdisjoint(t.files.files)]
             return [with_outcomes(events, later), *left], {table.files.files: later}
@@ -345,38 +327,37 @@ def _joined(
 
 
 def _settled(
-    later: Sequence[Outcomes],
-    root: str,
-    events: Table,
-    roles: Roles,
-    given: Mapping[str, str],
-    within: Length | None,
+    later: Sequence[Outcomes], events: Table, roles: Roles, given: Mapping[str, str], rules: Rules
 ) -> list[Outcomes]:
     """What came of exposures, with the windows in which it is read and what a person's rules ask of it."""
     later = with_lengths(later, events.frame.columns)
-    later = with_windows(later, root, events, roles, _click(roles, events), within)
-    return with_asked(events, with_days_after(later, root, events, within), given)
+    later = with_windows(later, events, roles, _click(roles, events), rules.within)
+    return with_asked(events, with_days_after(later, events, rules.within), given)
 
 
 def _clicks_apart(
-    root: str,
     named: Sequence[Table],
     apart: Mapping[tuple[tuple[str, int], ...], list[Outcomes]],
     given: Mapping[str, str],
-    within: Length,
-    lives: str | None,
+    rules: Rules,
 ) -> tuple[list[Table], dict[tuple[tuple[str, int], ...], list[Outcomes]]]:
     """What `_joined` returns, with clicks in a window of their own. Raises as `click_columns`."""
     tables, out = list[Table](), dict(apart)
     for table in named:
         if later := apart.get(table.files.files):
-            roles = replace(roles_of(table.frame, given), lives=lives)
-            click = click_columns(given, roles, later)
             bare = replace(table, frame=table.frame.drop([c for one in later for c in one.columns]))
-            later = with_clicks_apart(later, root, bare, roles, click, within)
+            later = _apart(later, bare, given, rules)
             table, out[table.files.files] = with_outcomes(bare, later), later
         tables.append(table)
     return tables, out
+
+
+def _apart(later: list[Outcomes], events: Table, given: Mapping[str, str], rules: Rules) -> list[Outcomes]:
+    """What came of exposures, with clicks in the window of their own that a person says."""
+    if rules.click_within is None:
+        return later
+    roles = replace(roles_of(with_outcomes(events, later).frame, given), lives=rules.lives)
+    return with_clicks_apart(later, events, roles, click_columns(given, roles, later), rules.click_within)
 
 
 def _came(
@@ -480,34 +461,30 @@ def _warnings(events: Table, roles: Roles, left: Sequence[LeftOut]) -> list[str]
     lines = list[str]()
     if not (events.written.header or events.written.source):
         fix = "write the right ones into data.csv.columns, or lay a file with CREATE TABLE beside the log"
-        lines.append(f"{path_of(events)} has no header: names of its columns are guesses by their place: {fix}")
+        lines.append(f"{events.path} has no header: names of its columns are guesses by their place: {fix}")
     if roles.user is None or roles.item is None or roles.behaviour is not None:
         return lines
-    ids = [(g.column, events.frame[g.column].drop_nulls().value_counts(name=":n")) for g in (roles.user, roles.item)]
-    users, items = (len(counts) for _, counts in ids)
+    user, item = (Ids.of(events.frame[g.column]) for g in (roles.user, roles.item))
     click = roles.click.column if roles.click else None
     text = events.files.form in (CSV, JSON)
     dropped = invalid_rows(events.frame, roles, ()) is not None  # as is then written
-    lines += [line for c, counts in ids for line in null_ids(c, counts[c], counts[":n"], text=text, dropped=dropped)]
-    (user, _), (item, _) = ids
-    (people, n), (goods, m) = ((counts[c], counts[":n"]) for c, counts in ids)
+    lines += [line for ids in (user, item) for line in null_ids(ids, text=text, dropped=dropped)]
     asked = condition_of(events, roles, left)
     where = None if asked is None else asked[0]
-    lines += crowd(user, people, n, kept=True, where=where)
-    (people, n), (goods, m) = (_without(left, *of) for of in ((people, n), (goods, m)))
-    lines += nobody(user, people, n, where=where) + no_item(item, goods, m, user, people, n, where=where)
-    told = warnings(user, item, users, items, len(events.frame), click)
+    lines += crowd(user, kept=True, where=where)
+    people, goods = (_without(left, ids) for ids in (user, item))
+    lines += nobody(people, where=where) + no_item(goods, people, where=where)
+    told = warnings(user.column, item.column, len(user.ids), len(item.ids), len(events.frame), click)
     if click is None and roles.conversion is not None and words.by_name(roles.conversion.column, words.CLICK):
         c = roles.conversion.column
         told[-1] = f"{told[-1]}, and {c} is what a good one is: if {c} is the click, leave --conversion {c} out"
     return [*told, *lines]
 
 
-def _without(left: Sequence[LeftOut], ids: pl.Series, rows: pl.Series) -> tuple[pl.Series, pl.Series]:
-    """Ids and the rows of each, without those that are left out."""
-    gone = [one.id for one in left if one.column == ids.name and one.id is not None]
-    there = ~ids.cast(pl.String).is_in(gone)
-    return ids.filter(there), rows.filter(there)
+def _without(left: Sequence[LeftOut], of: Ids) -> Ids:
+    """Ids without those that are left out."""
+    there = ~of.ids.cast(pl.String).is_in([one.id for one in left if one.column == of.column and one.id is not None])
+    return Ids(of.column, of.ids.filter(there), of.rows.filter(there))
 
 
 def _sessions(events: Table, roles: Roles, days: Mapping[dt.date, int], newest: dt.date | None, zone: str) -> list[str]:

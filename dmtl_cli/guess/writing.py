@@ -12,15 +12,15 @@ from dmtl_cli.data.log.files.day_files import SUCCESS
 from dmtl_cli.guess.columns import words
 from dmtl_cli.guess.columns.formats import times_unread
 from dmtl_cli.guess.columns.roles import Guess
-from dmtl_cli.guess.columns.sql import comment, quoted, sql_name, where_of
+from dmtl_cli.guess.columns.sql import comment, quoted, scalar, sql_name, where_of
 from dmtl_cli.guess.columns.values import DAYS, free
 from dmtl_cli.guess.columns.zones import AS_SAID, is_naive
 from dmtl_cli.guess.csv_lines import alone, csv_keys, csv_lines, encoded
-from dmtl_cli.guess.exposures.doubts import invalid_rows, unknown_clicks
+from dmtl_cli.guess.exposures.doubts import from_floats, invalid_rows, unknown_clicks
 from dmtl_cli.guess.exposures.guests import lines_of as guest_lines
-from dmtl_cli.guess.exposures.ids import candidates, times_of
+from dmtl_cli.guess.exposures.ids import candidates, floats_named, times_of
 from dmtl_cli.guess.exposures.labels import GOOD
-from dmtl_cli.guess.feature_lines import feature_lines, indented, joined_lines, scalar
+from dmtl_cli.guess.feature_lines import feature_lines, indented, joined_lines
 from dmtl_cli.guess.features.goals import by_length, goal_lines
 from dmtl_cli.guess.findings.left_out import condition_of
 from dmtl_cli.guess.findings.unclicked import acted
@@ -28,7 +28,7 @@ from dmtl_cli.guess.known import Log, instants_of, timezone_of
 from dmtl_cli.guess.outcomes.state_lines import state_lines
 from dmtl_cli.guess.outcomes.tables import Outcomes
 from dmtl_cli.guess.reading.arrival import BY_TIME
-from dmtl_cli.guess.reading.files import CSV, DELTA, ICEBERG, JSON, PARQUET
+from dmtl_cli.guess.reading.files import CSV, JSON, PARQUET
 from dmtl_cli.guess.reading.rewrites import may_be_shown, one_row_an_item
 from dmtl_cli.guess.reading.tables import Table
 from dmtl_cli.guess.reading.texts import Text
@@ -84,7 +84,7 @@ def written(log: Log, workspace: str, about: list[str]) -> Written:
 
 def _data(log: Log) -> list[str]:
     files, roles, types = log.events.files, log.roles, types_of(log)
-    lines = [f"root: {scalar(log.root)}"]
+    lines = [f"root: {scalar(log.events.root)}"]
     if files.form != PARQUET:
         lines.append(f"format: {files.form}")
     lines += csv_lines(log.events)
@@ -183,7 +183,7 @@ def _zone(log: Log) -> list[str]:
 def _place(table: Table, events: Table, types: Types) -> list[str]:
     """Where a side table is, in keys of a flow mapping."""
     files = table.files
-    keys = [f"path: {scalar(path_of(table))}"]
+    keys = [f"path: {scalar(table.path)}"]
     if files.partition:
         keys.append(f"partition: {files.partition}")
     if files.form != events.files.form:
@@ -201,22 +201,10 @@ def _exploded(table: Table) -> str:
     return scalar(names[0]) if len(names) == 1 else f"[{', '.join(map(scalar, names))}]"
 
 
-def path_of(table: Table) -> str:
-    """The path that the config names: with days in it, a folder that has nothing else, a pattern or one file."""
-    files = table.files
-    first = files.files[0][0]
-    if files.pattern is not None:
-        return files.pattern
-    if files.partition is not None or files.form in (DELTA, ICEBERG) or len(files.files) > 1:
-        return files.path if files.partition or files.glob is None else files.glob
-    folder = first.rpartition("/")[0]
-    return folder if folder and not files.together else first
-
-
 def _events(log: Log, types: Types) -> list[str]:
     files, roles, lines = log.events.files, log.roles, []
     span = f"  # {_span(files.days)}" if files.days else ""
-    lines.append(f"path: {scalar(path_of(log.events))}{span}")
+    lines.append(f"path: {scalar(log.events.path)}{span}")
     if files.partition:
         lines.append(f"partition: {files.partition}")
     if (late := log.arrival) is not None and late.is_told and not late.is_of_events:
@@ -242,7 +230,7 @@ def _events(log: Log, types: Types) -> list[str]:
         if role == "user" and log.inputs.guests is not None:
             lines += map(comment, guest_lines(log.inputs.guests, log.events.frame.columns))
     if roles.time is not None:
-        lines.append(_line(log, "time", roles.time))
+        lines.append(_line("time", roles.time))
     else:
         told = times_unread(log.events.frame, text=files.form in (CSV, JSON))
         unread = f" ({comment(told)})" if told else ""
@@ -251,7 +239,7 @@ def _events(log: Log, types: Types) -> list[str]:
     pairs = {one.key: one.computed[0] for one in log.later if one.computed}
     once = dict.fromkeys(one.key for one in log.later if one.once)
     lines += [f"unique: {key}  # of a user and item one exposure a day: what follows names none" for key in once]
-    lines += [_line(log, "unique", log.once)] if log.once is not None else []
+    lines += [_line("unique", log.once)] if log.once is not None else []
     lines += _labels(log)
     made = pairs | roles.made | {name: sql_name(one.column) for name, one in log.inputs.shown.items()}
     computed = ", ".join(f"{c}: {quoted(text)}" for c, text in made.items())
@@ -260,7 +248,7 @@ def _events(log: Log, types: Types) -> list[str]:
     if (why := invalid_rows(log.events.frame, roles, log.broken)) is not None:
         lines.append(f"invalid_rows: drop  # {comment(why)}: such rows are left out")
     if roles.request is not None:
-        lines.append(_line(log, "request", roles.request))
+        lines.append(_line("request", roles.request))
     else:
         lines.append("# request: COLUMN  # no column looks like a request (one served list)")
     return lines + joined_lines(log.later, lambda one: _place_of(log, one, types)) + _later(log)
@@ -287,11 +275,14 @@ def _span(days: tuple[tuple[dt.date, int], ...]) -> str:
 def _role(log: Log, role: str, todo: str) -> str:
     guess = getattr(log.roles, role)
     if guess is not None:
-        return _line(log, role, guess)
+        return _line(role, guess)
     columns, left = log.events.frame.columns, candidates(log.events.frame, log.roles)
     shown = one_row_an_item(may_be_shown(log.events.frame, left)) if role == "item" else None
     if shown is not None:
         return f"# {role}: COLUMN  # {EDIT}: {comment(shown)}"
+    if (odd := floats_named(log.events.frame, role)) is not None:
+        why = f"{odd.name} is named like one, and has floats ({odd.drop_nulls()[0]}), which are no ids"
+        return f"# {role}: COLUMN  # {EDIT}: {todo}; {comment(why)}: {from_floats(role, odd)}"
     if left:
         return f"# {role}: COLUMN  # {EDIT}: {todo}, or give init --{role} COLUMN: {comment(_few(left))}"
     return f"# {role}: COLUMN  # {EDIT}: {todo}; no column is named like one: {comment(_few(columns))}"
@@ -323,7 +314,7 @@ def _labels(log: Log) -> list[str]:
         return ["# click: COLUMN", f"# conversion: COLUMN  # {EDIT}: {comment(todo)}"]
     lines, states = [], [] if roles.made_by else state_lines(log.events.frame, roles, log.later)
     if roles.click is not None:
-        lines.append(_line(log, "click", roles.click))
+        lines.append(_line("click", roles.click))
         s = log.events.frame[roles.click.column]
         lines += [f"null_click: no_click  # {comment(why)}"] if (why := unknown_clicks(s)) else []
     else:
@@ -332,12 +323,12 @@ def _labels(log: Log) -> list[str]:
             none += f"; it may be (init --click COLUMN, or 'EXPRESSION'): {comment(flags)}"
         lines.append(f"# click: COLUMN  # {none}")
     if roles.duration is not None:
-        lines.append(_line(log, "duration", roles.duration))
+        lines.append(_line("duration", roles.duration))
         if roles.unit == "ms":
             lines.append("duration_unit: ms")
     elif roles.conversion is not None:
         if roles.made_by is None:
-            lines.append(_line(log, "conversion", roles.conversion))
+            lines.append(_line("conversion", roles.conversion))
         else:
             lines.append(f"conversion: {roles.conversion.column}  # as --conversion says")
     else:
@@ -361,6 +352,6 @@ def _later(log: Log) -> list[str]:
     return lines
 
 
-def _line(log: Log, role: str, guess: Guess) -> str:
+def _line(role: str, guess: Guess) -> str:
     others = f"; or {', '.join(guess.others[:3])}" if guess.others else ""
     return f"{role}: {scalar(guess.column)}  # {comment(guess.why + others)}"

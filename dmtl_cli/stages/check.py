@@ -30,7 +30,7 @@ from dmtl_cli.data.log.reader import NOT_ASKED, REPEATED, Log
 from dmtl_cli.data.log.served import chosen
 from dmtl_cli.data.profile.stored import Profile
 from dmtl_cli.guess.columns.values import ONE
-from dmtl_cli.guess.exposures.doubts import crowd, no_item, nobody, null_ids, sessions, warnings
+from dmtl_cli.guess.exposures.doubts import Ids, crowd, no_item, nobody, null_ids, sessions, warnings
 from dmtl_cli.guess.findings import memory
 from dmtl_cli.guess.findings.joined import joined_rows
 from dmtl_cli.guess.findings.programs import programs_told
@@ -130,12 +130,10 @@ def _warnings(config: Config, day: Day) -> list[str]:
     text = config.data.format_of(events) in ("csv", "json")
     dropped = events.invalid_rows == "drop"
     whole = ((events.user, day.users, day.user_events), (events.item, day.items, day.item_events))
-    found = [(column, table[ID].filter(pl.Series(n > 0)), pl.Series(n[n > 0])) for column, table, n in whole]
-    for column, ids, rows in found:
-        out += null_ids(column, ids, rows, text=text, dropped=dropped)
-    user, item = found
-    where = events.where
-    out += nobody(*user, where=where) + crowd(*user, where=where) + no_item(*item, *user, where=where)
+    found = [Ids(column, table[ID].filter(pl.Series(n > 0)), pl.Series(n[n > 0])) for column, table, n in whole]
+    out += [line for ids in found for line in null_ids(ids, text=text, dropped=dropped)]
+    (user, item), where = found, events.where
+    out += nobody(user, where=where) + crowd(user, where=where) + no_item(item, user, where=where)
     out += programs_told(config, [day])
     if (share := repeated / max(1.0, repeated + day.facts["clicks"])) > 0.5:
         what = f"{share:.0%} of clicks repeat an earlier one of the same user, item and request"

@@ -30,7 +30,7 @@ from dmtl_cli.guess.reading.files import complete_day, usual
 from dmtl_cli.guess.rules import NONE, Rules
 from dmtl_cli.guess.steps import check_of, edits_of, goals_of, is_label, named_again, steps, title_of
 from dmtl_cli.guess.understood import days_of, understood
-from dmtl_cli.guess.writing import path_of, written
+from dmtl_cli.guess.writing import written
 
 _TYPED = 64  # users that may be the example, and characters of their id
 DAY = dt.timedelta(1)
@@ -42,7 +42,6 @@ def init(
     out: Path,
     given: Mapping[str, str],
     *,
-    lives: str | None = None,
     rules: Rules = NONE,
     force: bool = False,
 ) -> dict[str, Any]:
@@ -51,7 +50,6 @@ def init(
     Args:
         root: a folder or a file; local or s3://.
         given: columns of user, item, click, duration or conversion that are not to be guessed.
-        lives: the time zone of the users, by which days are cut.
         rules: which rows count and which items may be served, beside what is guessed.
         force: whether to write over a file that a person may have edited.
 
@@ -67,11 +65,11 @@ def init(
         if not _is_as_written(out, root):
             raise _exists(out)
         force, before = True, out.read_text(encoding="utf-8")
-    log = understood(root, given, lives, rules)
+    log = understood(root, given, rules)
     day = log.day
     first, someone, known = _first(log, day), _someone(log), guest(log.roles, log.inputs, log.events.frame)
     time = log.roles.time.column if log.roles.time else None
-    if (broken := broken_lines(log.root, log.events, (first, day) if first and day else None, time)) is not None:
+    if (broken := broken_lines(log.events, (first, day) if first and day else None, time)) is not None:
         log.events = broken.among_nulls(log.events)
     log.broken = [*([broken] if broken else []), *_broken_beside(log, first, day)]
     log.warnings += [line for one in log.broken for line in one.warnings]
@@ -86,8 +84,8 @@ def init(
     _write(out, _marked(config.text), force=force)
     return {
         "config": str(out),
-        "root": log.root,
-        "events": path_of(log.events),
+        "root": log.events.root,
+        "events": log.events.path,
         "format": log.events.files.form,
         "day": str(day) if day else None,
         "days": len(log.days),
@@ -111,7 +109,7 @@ def _waiting(log: Log) -> str | None:
         return None
     first = log.day + DAY
     span = f"{first} waits" if first == newest else f"{first} .. {newest} wait"
-    files = f"{span} for {count(one.days_after, 'further day')} of {path_of(one.table)}"
+    files = f"{span} for {count(one.days_after, 'further day')} of {one.table.path}"
     return f"{files} (joined.{one.name}.days_after); to learn of what came by a day's own end, write days_after: 0"
 
 
@@ -119,7 +117,7 @@ def _catalogue(log: Log) -> str | None:
     """What is said where no table has events, and the one that is taken for them has a row an item."""
     if not is_catalogue(log.events.frame, log.roles):
         return None
-    return f"{path_of(log.events)} has a row an item and says nothing of clicks: is the log of events elsewhere?"
+    return f"{log.events.path} has a row an item and says nothing of clicks: is the log of events elsewhere?"
 
 
 def _someone(log: Log) -> str:
@@ -173,8 +171,8 @@ def _broken_beside(log: Log, first: dt.date | None, last: dt.date | None) -> lis
             continue
         seen.add(table.files.files)
         days = (first + before * DAY, last + after * DAY) if first and last else None
-        if (broken := broken_lines(log.root, table, days)) is not None:
-            out.append(replace(broken, of=path_of(table)))
+        if (broken := broken_lines(table, days)) is not None:
+            out.append(replace(broken, of=table.path))
     return out
 
 
@@ -188,7 +186,7 @@ def _rows_of_day(log: Log) -> int:
 def _about(log: Log, root: str, check: str, learn: str) -> list[str]:
     files = log.events.files
     size, rows = sum(size for _, size in files.files), len(log.events.frame)
-    of = f"{path_of(log.events)} ({count(len(files.files), 'file')}, {size / 1e6:,.1f} MB)"
+    of = f"{log.events.path} ({count(len(files.files), 'file')}, {size / 1e6:,.1f} MB)"
     return [
         f"Written by {command('init', root)}: guesses from a sample of {rows:,} rows of {of}.",
         "No setting of a model is written: the log decides.",

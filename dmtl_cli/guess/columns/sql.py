@@ -6,8 +6,10 @@ import json
 import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
+import yaml
 
 from dmtl_cli.config.expressions import TABLES, sources_of
 from dmtl_cli.data.log.values.types import YES_OR_NO
@@ -153,3 +155,29 @@ def comment(text: str) -> str:
 def quoted(text: str) -> str:
     """Text as Python, JSON and YAML write it, whatever it says."""
     return json.dumps(text, ensure_ascii=False)
+
+
+def scalar(value: Any) -> str:
+    """A value that is itself in a block and in a flow of YAML."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if value in ("|", ";", ",", "\t") or (isinstance(value, str) and _is_number(value)):
+        return quoted(value)
+    style = '"' if isinstance(value, str) and not value.isprintable() else None  # else a name of two lines has two here
+    text = yaml.safe_dump([value], default_flow_style=True, default_style=style, allow_unicode=True, width=10**9)
+    return text.strip()[1:-1]
+
+
+def _is_number(text: str) -> bool:
+    """Whether a reader of YAML may take it for one: 1e3, 1_0, .5, nan."""
+    try:
+        float(text)
+    except ValueError:
+        return re.fullmatch("[0-9][0-9_.]*", text) is not None
+    return True
+
+
+def flow(keys: dict[str, Any]) -> str:
+    """A flow mapping, with those in it."""
+    inner = ", ".join(f"{k}: {flow(v) if isinstance(v, dict) else scalar(v)}" for k, v in keys.items())
+    return f"{{{inner}}}"

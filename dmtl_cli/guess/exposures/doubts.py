@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import polars as pl
 
@@ -36,6 +37,20 @@ BYTES = 256 << 20
 """of rows that are looked through"""
 
 
+class Ids(NamedTuple):
+    """The distinct ids of a column, and the rows of each."""
+
+    column: str
+    ids: pl.Series
+    rows: pl.Series
+
+    @staticmethod
+    def of(column: pl.Series) -> Ids:
+        """Those of rows, but for rows without one."""
+        counts = column.drop_nulls().value_counts(name=":n")
+        return Ids(column.name, counts[column.name], counts[":n"])
+
+
 def warnings(user: str, item: str, users: int, items: int, rows: int, clicks: str | None) -> list[str]:
     """A line each.
 
@@ -57,57 +72,49 @@ def warnings(user: str, item: str, users: int, items: int, rows: int, clicks: st
     return out
 
 
-def null_ids(column: str, ids: pl.Series, rows: pl.Series, *, text: bool, dropped: bool = False) -> list[str]:
+def null_ids(of: Ids, *, text: bool, dropped: bool = False) -> list[str]:
     """A line for each id that is a word for none: see `words.NONE`.
 
     Args:
-        ids: distinct ids of a column.
-        rows: of each.
         text: whether the log is CSV or JSON.
         dropped: whether rows without an id are left out, and so those of an empty text.
     """
-    if ids.dtype != pl.String:
+    if of.ids.dtype != pl.String:
         return []
     none = words.NONE[1:] if dropped else words.NONE
-    found = pl.DataFrame([ids.alias("id"), rows.alias("rows")]).filter(pl.col("id").is_in(none)).sort("id")
+    found = pl.DataFrame({"id": of.ids, "rows": of.rows}).filter(pl.col("id").is_in(none)).sort("id")
     fix = _null(text=text)
     drop = "data.events.invalid_rows: drop leaves rows without an id out"
-    return [f"{column}: {word!r}, in {n:,} rows, is an id: if it means none, {fix}; {drop}" for word, n in found.rows()]
+    seen = "is an id: if it means none"
+    return [f"{of.column}: {word!r}, in {n:,} rows, {seen}, {fix}; {drop}" for word, n in found.rows()]
 
 
-def nameless(column: str, ids: pl.Series, rows: pl.Series) -> list[tuple[str, int, str]]:
+def nameless(of: Ids) -> list[tuple[str, int, str]]:
     """(id, its rows, the condition of the other rows) of each id of a column that looks like nobody, or like no item:
     zeros, -1, 0 where no other id is short, a word such as guest or unknown, as the row of a dimension table is that
-    stands for what is not in it; those with most rows first.
-
-    Args:
-        ids: distinct ids of the column.
-        rows: of each.
-    """
-    found = _counted(ids, rows)
-    return [(word, n, _other_than(column, word, ids)) for word, n in found.filter(_is_none(found["id"])).rows()]
+    stands for what is not in it; those with most rows first."""
+    found = _counted(of)
+    return [(word, n, _other_than(of, word)) for word, n in found.filter(_is_none(found["id"])).rows()]
 
 
-def nobody(user: str, ids: pl.Series, rows: pl.Series, *, where: str | None = None) -> list[str]:
+def nobody(users: Ids, *, where: str | None = None) -> list[str]:
     """A line for each user that looks like nobody (see `nameless`), where the config asks for `where` already."""
-    total = int(_counted(ids, rows)["rows"].sum())
+    total = int(_counted(users)["rows"].sum())
     seen = "looks like nobody: if it stands for guests"
     return [
-        f"{user}: {word!r}, in {n:,} rows ({n / total:.1%}), {seen}, {_without(others, where)}"
-        for word, n, others in nameless(user, ids, rows)
+        f"{users.column}: {word!r}, in {n:,} rows ({n / total:.1%}), {seen}, {_without(others, where)}"
+        for word, n, others in nameless(users)
     ]
 
 
-def crowd(user: str, ids: pl.Series, rows: pl.Series, *, kept: bool = False, where: str | None = None) -> list[str]:
+def crowd(users: Ids, *, kept: bool = False, where: str | None = None) -> list[str]:
     """A line where one user has far more rows than any other, as many under one id have.
 
     Args:
-        ids: distinct ids of the column of users.
-        rows: of each.
         kept: whether the line is written where it is kept and shared, and so names no id that may be a person's.
         where: that of the config.
     """
-    found = _counted(ids, rows)
+    found = _counted(users)
     people, total = found.filter(~_is_none(found["id"])), int(found["rows"].sum())
     if len(people) < USERS:
         return []
@@ -116,42 +123,28 @@ def crowd(user: str, ids: pl.Series, rows: pl.Series, *, kept: bool = False, whe
         return []
     times = f"{most / second:.1f} times as many as the next"
     who = "one id" if kept else repr(people["id"][0])
-    seen = f"{user}: {who} alone has {most:,} rows ({most / total:.1%}), {times}: is it one person?"
-    return [f"{seen} If it is guests under one id, or a program, {_without(_other_than(user, 'ID', ids), where)}"]
+    seen = f"{users.column}: {who} alone has {most:,} rows ({most / total:.1%}), {times}: is it one person?"
+    return [f"{seen} If it is guests under one id, or a program, {_without(_other_than(users, 'ID'), where)}"]
 
 
-def no_item(
-    item: str,
-    ids: pl.Series,
-    rows: pl.Series,
-    user: str,
-    users: pl.Series,
-    user_rows: pl.Series,
-    *,
-    where: str | None = None,
-) -> list[str]:
+def no_item(items: Ids, users: Ids, *, where: str | None = None) -> list[str]:
     """A line for each item that looks like none (see `nameless`), with what leaves such users out too, where there are
-    any, since `where` is one condition.
-
-    Args:
-        ids: distinct ids of the column of items, as `users` of that of users.
-        rows: of each.
-        where: that of the config.
-    """
-    total, lines = int(_counted(ids, rows)["rows"].sum()), list[str]()
-    named = nameless(item, ids, rows)
-    others = [condition for _, _, condition in nameless(user, users, user_rows)]
+    any, since `where`, that of the config, is one condition."""
+    total, lines = int(_counted(items)["rows"].sum()), list[str]()
+    named = nameless(items)
+    others = [condition for _, _, condition in nameless(users)]
     mine = [condition for _, _, condition in named]
     for word, n, condition in named:
-        seen = f"{item}: {word!r}, in {n:,} rows ({n / total:.1%}), looks like no item: if it stands for an unknown one"
+        seen = f"{items.column}: {word!r}, in {n:,} rows ({n / total:.1%}), looks like no item"
+        seen = f"{seen}: if it stands for an unknown one"
         all_of = f"; with all such users and items: {quoted(both(where, ' AND '.join([*others, *mine])))}"
         lines.append(f"{seen}, {_without(condition, where)}{all_of if others else ''}")
     return lines
 
 
-def _counted(ids: pl.Series, rows: pl.Series) -> pl.DataFrame:
+def _counted(of: Ids) -> pl.DataFrame:
     """[id as text, rows], those with most first; without the words for none."""
-    found = pl.DataFrame([ids.cast(pl.String).alias("id"), rows.cast(pl.Int64).alias("rows")]).drop_nulls()
+    found = pl.DataFrame({"id": of.ids.cast(pl.String), "rows": of.rows.cast(pl.Int64)}).drop_nulls()
     return found.filter(~pl.col("id").is_in(words.NONE)).sort("rows", "id", descending=[True, False])
 
 
@@ -164,9 +157,9 @@ def _is_none(ids: pl.Series) -> pl.Series:
     return named
 
 
-def _other_than(column: str, one: str, ids: pl.Series) -> str:
+def _other_than(of: Ids, one: str) -> str:
     """The condition of rows with another id, or with none: those are counted as invalid, and not as asked for."""
-    return f"COALESCE({sql_column(column)} <> {sql_text(one) if ids.dtype == pl.String else one}, TRUE)"
+    return f"COALESCE({sql_column(of.column)} <> {sql_text(one) if of.ids.dtype == pl.String else one}, TRUE)"
 
 
 def _without(condition: str, where: str | None) -> str:
@@ -241,7 +234,7 @@ def unfit(role: str, s: pl.Series) -> tuple[str, str]:
         "duration": "numbers, or 3:45, or 1h 20m",
         "conversion": flags,
     }.get(role, "ids")
-    bad, hint = known, "name another"
+    bad, hint = known, from_floats(role, s) if needed == "ids" and s.dtype.is_float() else "name another"
     if role == "time" and known.dtype == pl.String:
         # most fit, and the column is right: what does not is what is to be known
         bad = _no_times(known)
@@ -264,6 +257,14 @@ def unfit(role: str, s: pl.Series) -> tuple[str, str]:
         bad = known.filter(~known.cast(pl.Float64).is_in([0.0, 1.0]))
     kind = f"{s.dtype}, such as {_short(str(bad.head(1).to_list()[0]))}" if len(bad) else "empty"
     return f"--{role}: expected a column of {needed}, {s.name} is {kind}", hint
+
+
+def from_floats(role: str, s: pl.Series) -> str:
+    """What would help where a column of floats is to be that of a role's ids."""
+    if (s.drop_nulls() % 1 != 0).any():
+        return "name another"
+    made = quoted(f"CAST(CAST({sql_column(s.name)} AS DOUBLE) AS BIGINT)")
+    return f"write integers, or {role}: {role}_key and computed: {{{role}_key: {made}}} in data.events"
 
 
 def _no_times(texts: pl.Series) -> pl.Series:
@@ -333,9 +334,7 @@ class Broken:
         return out
 
 
-def broken_lines(
-    root: str, table: Table, days: tuple[dt.date, dt.date] | None, time: str | None = None
-) -> Broken | None:
+def broken_lines(table: Table, days: tuple[dt.date, dt.date] | None, time: str | None = None) -> Broken | None:
     """Looks through the files of some days, the newest first, until `BYTES` of rows were seen. None where the table is
     no CSV or JSON.
 
@@ -348,7 +347,7 @@ def broken_lines(
     """
     if table.files.form not in (CSV, JSON):
         return None
-    paths, store = paths_of(table.files, days), Store(root)
+    paths, store = paths_of(table.files, days), Store(table.root)
     lines, rows, size, looked, example, refused, zeros = 0, 0, 0, 0, "", list[str](), dict[str, int]()
     for path in reversed(paths):
         if size >= BYTES:

@@ -169,6 +169,12 @@ def candidates(frame: pl.DataFrame, roles: Roles) -> list[str]:
     return sorted((c for c, n in count.items() if FEW < n < _OWN * len(frame)), key=rank)
 
 
+def floats_named(frame: pl.DataFrame, role: str) -> pl.Series | None:
+    """The column of floats, which are no ids, that is surely named like the user or the item."""
+    patterns = words.USER if role == "user" else words.ITEM
+    return next((s for s in frame if s.dtype.is_float() and s.count() and _is_surely(s.name, patterns)), None)
+
+
 def is_quantity(s: pl.Series) -> bool:
     """Whether integers are numbers by their name or as many are 0, as durations are, and no ids."""
     named = words.says(s.name, words.NUMBER) or words.says(s.name, words.RATIO) or words.by_name(s.name, words.DURATION)

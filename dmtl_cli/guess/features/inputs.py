@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -83,7 +83,7 @@ class Inputs(Beside):
         side: str,
         total: Callable[[pl.Series], str | None] | None,
         shown: states.Shown | None,
-        yes: Sequence[str] = (),
+        yes: tuple[str, ...],
     ) -> None:
         """The same of a column of a side table, which may know what came later.
 
@@ -94,7 +94,7 @@ class Inputs(Beside):
             yes: texts that stand for the values that are true; none: they are no texts.
         """
         gone = states.withdrawn(s, lambda: None if total is None else shown)
-        gone = None if gone is None else replace(gone, yes=tuple(yes))
+        gone = None if gone is None else replace(gone, yes=yes)
         if side == "item":
             self.served.add(s, gone, shown)
         if gone is not None and total is not None:

@@ -82,7 +82,7 @@ def inputs_of(events: Table, roles: Roles, others: list[Table], partial: Mapping
         return found
     days = days_of_rows(events, roles, zone)
     newest = None if days is None else cast(dt.date | None, days.max())
-    whole = judged(events.frame, roles, found.sides)
+    whole = judged(events, roles, found.sides)
     for name, beside in found.sides.items():
         key = beside.key.column
         frame = beside.table.frame.unique(key, keep="first", maintain_order=True)  # the newest day is first
@@ -170,7 +170,7 @@ def _add_own(events: Table, roles: Roles, found: Inputs, partial: Mapping[str, s
         elif c not in roles.taken and (c not in taken or is_another(c, found.used[:begin], events, roles, days)):
             side = found.shown[c].side if c in found.shown else None
             found.add(Guess(c, offered[c]) if c in offered else _of_events(c, events, roles, times, days, side))
-    whole = judged(frame, roles, found.sides)
+    whole = judged(events, roles, found.sides)
     for side in whose:
         key = getattr(roles, side).column
         first = frame.unique(key, keep="first", maintain_order=True)
@@ -254,7 +254,7 @@ def _made_of(
 
 
 def _of_events(
-    c: str, events: Table, roles: Roles, times: Mapping[str, str], days: pl.Series | None, known: str | None = None
+    c: str, events: Table, roles: Roles, times: Mapping[str, str], days: pl.Series | None, known: str | None
 ) -> Input | Guess:
     """A column of the events as a feature, or why it is none: a context of codes that never come back is none.
 

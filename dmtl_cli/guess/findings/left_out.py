@@ -13,7 +13,7 @@ from dmtl_cli.config.expressions import sources_of
 from dmtl_cli.guess.columns.roles import Guess, Roles
 from dmtl_cli.guess.columns.sql import sql_column, where_of
 from dmtl_cli.guess.columns.values import mean
-from dmtl_cli.guess.exposures.doubts import both, nameless
+from dmtl_cli.guess.exposures.doubts import Ids, both, nameless
 from dmtl_cli.guess.exposures.marks import Mark, mark_of, way_to_leave_out
 from dmtl_cli.guess.features.inputs import Inputs
 from dmtl_cli.guess.outcomes.seen import undone
@@ -79,8 +79,7 @@ def left_out(events: Table, roles: Roles, inputs: Inputs, rule: str | None = Non
 
 
 def _nameless(frame: pl.DataFrame, of: Guess, role: str) -> Iterator[LeftOut]:
-    counts = frame[of.column].drop_nulls().value_counts(name=":n")
-    for word, n, condition in nameless(of.column, counts[of.column], counts[":n"]):
+    for word, n, condition in nameless(Ids.of(frame[of.column])):
         if n <= _MOST * len(frame):
             what = f"{of.column} {word!r}, which looks like no {role} ({n / len(frame):.1%} of rows)"
             yield LeftOut(condition, what, of.column, word)

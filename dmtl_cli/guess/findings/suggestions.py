@@ -66,7 +66,7 @@ _ROWS, _FIRST = 20_000, 2_000  # of an unused column or another day's users, and
 
 
 def suggestions(
-    config: Config, log: Log, day: Day, schema: Schema, embeddings: Mapping[str, int], *, lives: bool = False
+    config: Config, log: Log, day: Day, schema: Schema, embeddings: Mapping[str, int], *, lives: bool
 ) -> list[str]:
     """All that is found, in the order in which one would mend it.
 

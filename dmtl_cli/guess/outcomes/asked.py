@@ -253,7 +253,7 @@ def _is_made_of(text: str, columns: Collection[str]) -> bool:
 
 
 def without_rows(
-    rule: str | None, events: pl.DataFrame, later: Iterable[Outcomes], clicked: pl.Series | None = None
+    rule: str | None, events: pl.DataFrame, later: Iterable[Outcomes], clicked: pl.Series | None
 ) -> str | None:
     """A person's rule of a good click, so that it is false where the tables that it names have no row of the exposure
     and it would be unknown; and where it is unknown of most clicks, as nothing stands where nothing was bought, or a

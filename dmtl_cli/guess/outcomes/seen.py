@@ -25,7 +25,6 @@ _LEFT = "the card was not seen, and is no exposure"
 
 
 def of_what_was_seen(
-    root: str,
     events: Table,
     roles: Roles,
     later: Sequence[Outcomes],
@@ -39,7 +38,7 @@ def of_what_was_seen(
         later: tables of what came of exposures, whose columns tell no row of the events from another.
         given, ids: as `roles_of` takes them.
     """
-    if (found := _flag(root, events, roles, {c for one in later for c in one.columns})) is None:
+    if (found := _flag(events, roles, {c for one in later for c in one.columns})) is None:
         return events, roles
     column, flag = found
     seen = Guess(column, f"{flag.why}: {_LEFT}")
@@ -64,7 +63,7 @@ def undone(events: Table) -> str:
     return f"to read such rows too, set data.events.where: {kinds}"
 
 
-def _flag(root: str, events: Table, roles: Roles, joined: set[str]) -> tuple[str, Needed] | None:
+def _flag(events: Table, roles: Roles, joined: set[str]) -> tuple[str, Needed] | None:
     """Of the flags that say in view, and without which there is no click, that of most rows."""
     clicked, frame = roles.clicked(events.frame), events.frame
     if clicked is None or roles.user is None or roles.item is None or roles.behaviour is not None:
@@ -78,13 +77,13 @@ def _flag(root: str, events: Table, roles: Roles, joined: set[str]) -> tuple[str
         of["day"] = days
     found = {c: flag for c, flag in found.items() if not is_of_ids(frame[c], of, ["item"], ["item", "day"])}
     if found:
-        some = partial_columns(root, events, roles, "UTC")  # days without it would be refused
+        some = partial_columns(events, roles, "UTC")  # days without it would be refused
         found = {c: flag for c, flag in found.items() if c not in some}
-        found = {c: flag for c, flag in found.items() if _is_set_each_day(root, events, of.get("day"), flag)}
+        found = {c: flag for c, flag in found.items() if _is_set_each_day(events, of.get("day"), flag)}
     return max(found.items(), key=lambda one: share(one[1].rows), default=None)
 
 
-def _is_set_each_day(root: str, events: Table, days: pl.Series | None, flag: Needed) -> bool:
+def _is_set_each_day(events: Table, days: pl.Series | None, flag: Needed) -> bool:
     """Whether a flag is set in some of the first rows of each day, as far as they are read: a day of which no row is
     left would be refused."""
     if not events.files.days:
@@ -94,7 +93,7 @@ def _is_set_each_day(root: str, events: Table, days: pl.Series | None, flag: Nee
     there = [day for day, _ in events.files.days]
     sampled = {day for day, _, _ in events.pieces}
     for day in spread([day for day in there if day not in sampled and day <= max(sampled, default=day)], _DAYS):
-        if (frame := rows_of(root, events, day)) is None:
+        if (frame := rows_of(events, day)) is None:
             continue
         with suppress(pl.exceptions.PolarsError):  # of another type, as files of text have it
             if not frame.select(pl.sql_expr(flag.condition).any())[0, 0] and len(frame) >= FEW:

@@ -71,13 +71,12 @@ class _Waits:
 
 
 def with_windows(
-    found: Sequence[Outcomes], root: str, events: Table, roles: Roles, click: str | None, within: Length | None
+    found: Sequence[Outcomes], events: Table, roles: Roles, click: str | None, within: Length | None
 ) -> list[Outcomes]:
     """The tables, each that waits with the window that its rows tell, as far as they do, or a person: theirs is of rows
     of a user and an item, and where there are none, of those that name what was shown.
 
     Args:
-        root: where the log lies.
         events: what was shown.
         click: its column of clicks, where it has one.
         within: the window, where a person says it.
@@ -85,11 +84,11 @@ def with_windows(
     if within is not None and not any(one.wait for one in found):
         ways = {(one.through or "").partition(".")[0] for one in found}
         found = [one if one.name in ways else _with_own(one, events, roles, within) for one in found]
-    return [replace(one, **_told(one, root, events, click, within, roles.lives)) if one.wait else one for one in found]  # type: ignore[arg-type]
+    return [replace(one, **_told(one, events, click, within, roles.lives)) if one.wait else one for one in found]  # type: ignore[arg-type]
 
 
 def with_clicks_apart(
-    found: Sequence[Outcomes], root: str, events: Table, roles: Roles, click: Collection[str], within: Length
+    found: Sequence[Outcomes], events: Table, roles: Roles, click: Collection[str], within: Length
 ) -> list[Outcomes]:
     """The tables, with what tells a click within a window of its own: a table of nothing else has that one, of another
     the click is read by a further one of the same rows.
@@ -111,7 +110,7 @@ def with_clicks_apart(
             why = f"what tells a click, of the same rows, {wait.said}"
             alone = replace(alone, name=free("clicks", names), left=(), good=(), states={}, why=why)
             out.append(replace(one, columns=rest, good=tuple(g for g in one.good if g[1] not in mine)))
-        (made,) = with_windows([alone], root, events, roles, None, within)
+        (made,) = with_windows([alone], events, roles, None, within)
         waits = min(one.days_after, within.days) if rest and made.wait and made.wait.beyond else 0
         out.append(_waiting(made, waits) if waits else made)  # as a day waits for these files anyway
     return out
@@ -124,13 +123,11 @@ def _waiting(one: Outcomes, days: int) -> Outcomes:
     return replace(one, wait=wait, why=one.why.replace(one.wait.said, wait.said))
 
 
-def with_days_after(
-    found: Sequence[Outcomes], root: str, events: Table, within: Length | None = None
-) -> list[Outcomes]:
+def with_days_after(found: Sequence[Outcomes], events: Table, within: Length | None) -> list[Outcomes]:
     """The tables of days whose rows name what was shown, each with the number of later days' files in which a tenth of
     what came of a day lies, at least, three at most: mails are read on the next day. Where a person says a window of a
     day or more a fiftieth is enough, within these days. Arguments as of `with_windows`."""
-    out, read = dict[str, Outcomes](), _Days(root, sorted(_days(events)[:_WEEK]))
+    out, read = dict[str, Outcomes](), _Days(sorted(_days(events)[:_WEEK]))
     least, days = (_SOME, within.days) if within and within.hours >= DAY else (_LATER, _AFTER)
     for one in found:
         made = _over_days(one, read, events, out, least, days) if one.wait is None else one
@@ -157,7 +154,6 @@ def _with_own(one: Outcomes, events: Table, roles: Roles, within: Length) -> Out
 class _Days:
     """Rows of whole days, those of files that several tables have read once."""
 
-    root: str
     days: list[dt.date]
     known: dict[tuple[object, ...], pl.DataFrame] = field(default_factory=dict)
 
@@ -171,7 +167,7 @@ class _Days:
             if not 0 < len(sizes) <= _FILES or sum(sizes) > _BYTES:
                 return None
             if key not in self.known:
-                self.known[key] = rows_of_day(self.root, every, day, _ROWS)
+                self.known[key] = rows_of_day(every, day, _ROWS)
             rows = table.asked(self.known[key])
             if len(self.known[key]) >= _ROWS or not {*columns} <= {*rows.columns}:
                 return None
@@ -234,12 +230,12 @@ def _lags(one: Outcomes, read: _Days, events: Table, column: str | None) -> npt.
 
 
 def _told(
-    one: Outcomes, root: str, events: Table, click: str | None, within: Length | None, lives: str | None
+    one: Outcomes, events: Table, click: str | None, within: Length | None, lives: str | None
 ) -> dict[str, object]:
     assert one.wait is not None
     wait = one.wait if within is None else replace(one.wait, hours=within.hours, given=within)
     with suppress(UserError):  # a file of another day that cannot be read
-        if (within or len(_named(one)) == 2) and (both := _both(one, root, events, click, lives)) is not None:
+        if (within or len(_named(one)) == 2) and (both := _both(one, events, click, lives)) is not None:
             of = replace(one, wait=wait)
             wait = _chosen(of, *both, "clicked" if click else "shown") if within is None else _given(of, *both, events)
     return {"wait": wait, "why": one.why.replace(one.wait.said, wait.said)}
@@ -302,13 +298,13 @@ def _window(wait: Wait, waits: _Waits) -> Wait:
 
 
 def _both(
-    one: Outcomes, root: str, events: Table, click: str | None, lives: str | None
+    one: Outcomes, events: Table, click: str | None, lives: str | None
 ) -> tuple[pl.DataFrame, pl.DataFrame] | None:
     """What was shown, or clicked, and the rows, each with when it was; None where these cannot be read whole."""
     assert one.wait is not None
     named, key = _named(one), _keys(one)[0]
     days, mine = _days(events), [*sources_of(key), one.wait.shown[0], *([click] if click else [])]
-    shown, rows = _read(root, events, days, mine), _read(root, one.table, days, [*named, one.wait.came[0]])
+    shown, rows = _read(events, days, mine), _read(one.table, days, [*named, one.wait.came[0]])
     if shown is None or rows is None:
         return None
     shown = shown.filter(clicks(shown[click])) if click else shown
@@ -375,7 +371,7 @@ def _days(events: Table) -> list[dt.date]:
     return out
 
 
-def _read(root: str, table: Table, days: Sequence[dt.date], columns: Sequence[str]) -> pl.DataFrame | None:
+def _read(table: Table, days: Sequence[dt.date], columns: Sequence[str]) -> pl.DataFrame | None:
     """These columns of the rows of some days, with the day of their files, or of all where files have no days; None
     where not all rows are read, or those of other days are of other types."""
     of, known = table.files, table.frame.select([*dict.fromkeys(columns)])
@@ -386,7 +382,7 @@ def _read(root: str, table: Table, days: Sequence[dt.date], columns: Sequence[st
     there = [day for day in days if files[day]]
     if len(there) < 2 or max(files[day] for day in there) > _FILES:
         return None
-    parts = [rows_of_day(root, table, day, _ROWS) for day in there]
+    parts = [rows_of_day(table, day, _ROWS) for day in there]
     if any(len(part) >= _ROWS or not {*columns} <= {*part.columns} for part in parts):
         return None
     parts = [part.select(known.columns) for part in parts]

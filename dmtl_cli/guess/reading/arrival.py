@@ -88,9 +88,7 @@ def is_late(other: int, rows: int) -> bool:
     return other > max(_OFF * rows, _LEAST)
 
 
-def arrival(
-    root: str, events: Table, roles: Roles, others: Sequence[Table], lives: str | None, *, asked: bool = False
-) -> Arrival | None:
+def arrival(events: Table, roles: Roles, others: Sequence[Table], lives: str | None, *, asked: bool) -> Arrival | None:
     """None where days do not lie in names, or no column has times with a clock.
 
     Args:
@@ -101,7 +99,7 @@ def arrival(
     Raises:
         UserError: 2 it is asked and cannot be; else what `tables` raises.
     """
-    found = _arrival(root, events, roles, others, lives)
+    found = _arrival(events, roles, others, lives)
     if not asked or (found is None and not events.files.days):  # a column tells the day as it is
         return found
     if events.files.form in LAKES:
@@ -116,7 +114,7 @@ def arrival(
     return replace(found, asked=True)
 
 
-def _arrival(root: str, events: Table, roles: Roles, others: Sequence[Table], lives: str | None) -> Arrival | None:
+def _arrival(events: Table, roles: Roles, others: Sequence[Table], lives: str | None) -> Arrival | None:
     if not events.pieces or events.files.form in LAKES or roles.time is None or roles.time_unit is None:
         return None
     rows = _timed(roles, [(day, events.of_day(day)) for day, _, _ in events.pieces])
@@ -124,7 +122,7 @@ def _arrival(root: str, events: Table, roles: Roles, others: Sequence[Table], li
         return None
     there = {day for day, _ in usual(events.files.days)}
     few = [day for day, _ in events.files.days if day not in there]
-    late = _timed(roles, [(day, _some(root, events, day)) for day in sorted({*few[:_ENDS], *few[-_ENDS:]})])
+    late = _timed(roles, [(day, _some(events, day)) for day in sorted({*few[:_ENDS], *few[-_ENDS:]})])
     zone, lags = _lags(pl.concat([rows, late]))
     other, every = (int((some != 0).sum()) for some in (lags.head(len(rows)), lags))
     later = lags.filter((lags > 0) & (lags <= _LATE))
@@ -142,10 +140,10 @@ def _arrival(root: str, events: Table, roles: Roles, others: Sequence[Table], li
     return replace(found, zone=zone, moved=int((off != 0).sum()), begun=int((off > 0).sum()))
 
 
-def _some(root: str, events: Table, day: dt.date) -> pl.DataFrame | None:
+def _some(events: Table, day: dt.date) -> pl.DataFrame | None:
     """Rows of a day of which there are few; None where they cannot be read, which a run of the day says."""
     with suppress(UserError):
-        return rows_of_day(root, events, day, _ROWS)
+        return rows_of_day(events, day, _ROWS)
     return None
 
 

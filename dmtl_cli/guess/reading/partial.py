@@ -21,7 +21,7 @@ _ROWS = 2_000  # first ones of a file
 _OFTEN = 0.1  # of the rows have a value where a column is not just rarely filled
 
 
-def partial_columns(root: str, events: Table, roles: Roles, zone: str) -> dict[str, str]:
+def partial_columns(events: Table, roles: Roles, zone: str) -> dict[str, str]:
     """Which days have a column, where the first or the newest complete one lacks it. Raises what `tables` does.
 
     Args:
@@ -29,7 +29,7 @@ def partial_columns(root: str, events: Table, roles: Roles, zone: str) -> dict[s
     """
     often = [c for c in events.frame.columns if share(events.frame[c].is_not_null()) >= _OFTEN]
     if events.files.days:
-        return _by_names(root, events, often)
+        return _by_names(events, often)
     if (days := roles.days(events.frame, zone)) is None:
         return {}
     counts = days.drop_nulls().value_counts(name=":n")
@@ -48,7 +48,7 @@ def partial_columns(root: str, events: Table, roles: Roles, zone: str) -> dict[s
     return out
 
 
-def _by_names(root: str, events: Table, often: list[str]) -> dict[str, str]:
+def _by_names(events: Table, often: list[str]) -> dict[str, str]:
     """By the samples of the first and the newest complete day, then by the first rows of days between them."""
     if len(events.pieces) < 2 or events.pieces[0][2] < FEW:
         return {}
@@ -59,14 +59,14 @@ def _by_names(root: str, events: Table, often: list[str]) -> dict[str, str]:
     for c in often:
         if (c in early) == (c in late):
             continue
-        high = turn(days, partial(_has, root, events, c, known))
+        high = turn(days, partial(_has, events, c, known))
         out[c] = f"from {days[high]} on only" if c in late else f"until {days[high - 1]} only"
     return out
 
 
-def _has(root: str, events: Table, column: str, known: dict[dt.date, frozenset[str]], day: dt.date) -> bool:
+def _has(events: Table, column: str, known: dict[dt.date, frozenset[str]], day: dt.date) -> bool:
     if day not in known:
-        known[day] = frozenset[str]().union(*map(filled, _firsts(root, events, day)))
+        known[day] = frozenset[str]().union(*map(filled, _firsts(events, day)))
     return column in known[day]
 
 
@@ -80,13 +80,13 @@ def turn(days: Sequence[dt.date], has: Callable[[dt.date], bool]) -> int:
     return high
 
 
-def rows_of(root: str, table: Table, day: dt.date) -> pl.DataFrame | None:
+def rows_of(table: Table, day: dt.date) -> pl.DataFrame | None:
     """The first rows of a day's files; None where there are none. Raises what `tables` does."""
-    found = [frame for frame in _firsts(root, table, day) if len(frame)]
+    found = [frame for frame in _firsts(table, day) if len(frame)]
     return pl.concat(found, how="diagonal_relaxed") if found else None
 
 
-def _firsts(root: str, table: Table, day: dt.date) -> Iterator[pl.DataFrame]:
-    store, paths = Store(root), spread([f for f, _ in table.files.files if table.files.day_of(f) == day], 2)
+def _firsts(table: Table, day: dt.date) -> Iterator[pl.DataFrame]:
+    store, paths = Store(table.root), spread([f for f, _ in table.files.files if table.files.day_of(f) == day], 2)
     read = (first_values(store.file(path), _ROWS, table.text) for path in paths)
     return (opened(frame, table.objects, table.files.name, words.DATABASES)[0] for frame in read)

@@ -24,7 +24,7 @@ from dmtl_cli.guess.columns.values import FEW, is_id, share, time_unit
 from dmtl_cli.guess.reading.ddl import Declared, likeliest
 from dmtl_cli.guess.reading.encodings import candidates, encoding_of, example
 from dmtl_cli.guess.reading.files import AVRO, CSV, JSON, PARQUET, format_of
-from dmtl_cli.guess.reading.texts import NUMBER, Text, as_typed, joined
+from dmtl_cli.guess.reading.texts import NUMBER, Text, as_typed, guessed, joined
 
 ALIKE = 0.8
 """of the columns are those of another table, which are then files of the same one"""
@@ -168,6 +168,7 @@ def _names_others(s: pl.Series) -> bool:
 def first_values(file: File, rows: int, text: Text | None = None) -> pl.DataFrame:
     """The first rows of a file with texts of a CSV as what they are: see `head`."""
     frame, text = head(file, rows, text)
+    frame = guessed(frame)[0]
     return as_typed(frame, text)[0] if text and form_of(file) == CSV else frame
 
 
@@ -372,6 +373,7 @@ def of_group(file: File, group: int | None, rows: int) -> pl.DataFrame:
             raise file.refusal(e, "damaged Parquet") from None
         frame = pl.from_arrow(pa.Table.from_batches(batches, parquet.schema_arrow))
     assert isinstance(frame, pl.DataFrame)
+    frame.columns = parquet.schema_arrow.names  # polars gives a name to a column without one
     return frame.head(rows)
 
 

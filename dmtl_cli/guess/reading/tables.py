@@ -35,7 +35,7 @@ from dmtl_cli.guess.reading.files import (
     root_of,
 )
 from dmtl_cli.guess.reading.rows import ALIKE, are_alike, are_of, as_text, first, form_of, hashes_in, head, is_followed
-from dmtl_cli.guess.reading.texts import Text, is_deep, joined, of_elements, plain, settled, timed, unguessed
+from dmtl_cli.guess.reading.texts import Text, guessed, is_deep, joined, of_elements, plain, settled, timed
 
 ROWS, ENOUGH = 200_000, 5_000
 """rows of a sample at most, and at least where there are as many: keys of tables are compared"""
@@ -43,6 +43,7 @@ T = TypeVar("T")
 _MOST, _AWAY = 8, 6_000  # files of a sample's day; rows of a file of the first day, and of one between
 _UNTIMED = 0.02  # of the rows lack a time, from which on they were not shown
 _HOLDS = ":holds"
+BRACES = "no path of a config has { or }, which stand for a day there: give it another name"
 LAKES = (DELTA, ICEBERG)
 
 
@@ -56,6 +57,8 @@ class Table:
     """how it is written, where it is a CSV or JSON lines"""
     day: dt.date | None
     """the newest complete day, of which most rows are, where folders or names have days"""
+    root: str = ""
+    """the folder that its files are below"""
     other: dict[str, str] = field(default_factory=dict)
     """types of the columns that are not in `frame`, as nothing can be guessed of them: see `texts.plain`"""
     pieces: tuple[tuple[dt.date, frozenset[str], int], ...] = ()
@@ -88,6 +91,18 @@ class Table:
     def asked(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Of rows of the files those that it has."""
         return frame if self.kinds is None else self.kinds.of(frame).drop(self.only_of_others, strict=False)
+
+    @property
+    def path(self) -> str:
+        """As the config names it: with days in it, a folder that has nothing else, a pattern or one file."""
+        files = self.files
+        first = files.files[0][0]
+        if files.pattern is not None:
+            return files.pattern
+        if files.partition is not None or files.form in LAKES or len(files.files) > 1:
+            return files.path if files.partition or files.glob is None else files.glob
+        folder = first.rpartition("/")[0]
+        return folder if folder and not files.together else first
 
     @property
     def has_no_path(self) -> bool:
@@ -176,8 +191,6 @@ class Table:
 class Found:
     """What lies in a place."""
 
-    root: str
-    """the folder that paths are below"""
     tables: list[Table]
     """the largest first"""
     unreadable: list[tuple[str, str]]
@@ -208,18 +221,20 @@ def tables(root: str) -> Found:
     root, one = root_of(given := root)
     store = Store(root)
     every, marked = listed_in(store)
-    listed = [f for f in every if one is None or f[0] == one]
+    asked = [f for f in every if one is None or f[0] == one]
+    listed = [(path, size) for path, size in asked if "{" not in path and "}" not in path]
     unnamed = [path for path, size in listed if size and may_be_rows(path)]
     forms = {path: form for path in unnamed if (form := form_of(store.file(path)))}
     found = group(listed, forms, partial(are_alike, store.file), partial(is_followed, store.file))
     ddl = declared_in(store, [path for path, _ in every])
     if not found:
         known = f"no Parquet, CSV, JSON lines, Avro, Delta or Iceberg{' in it' * (not one)}"
-        raise UserError(
-            f"{given}: {known if listed else 'nothing there'}", "name the folder or the file of the log", Exit.NO_INPUT
-        )
+        known = known if listed else f"{asked[0][0]}: {BRACES}" if asked else "nothing there"
+        raise UserError(f"{given}: {known}", "name the folder or the file of the log", Exit.NO_INPUT)
     read: list[Table] = []
-    unreadable: list[tuple[str, str]] = []
+    braced = [path for path, size in asked if (path, size) not in listed]
+    more = f" and {len(braced) - 1} more" if len(braced) > 1 else ""
+    unreadable = [(f"{path}{more}", BRACES) for path in braced[:1]]
     for files in sorted(found, key=lambda f: (-f.bytes, f.path)):
         try:
             table = _read(root, store, files, ddl)
@@ -232,7 +247,7 @@ def tables(root: str) -> Found:
             unreadable.append((files.name, e.message))
     read.sort(key=lambda t: t.files.path)
     largest = sorted(_united(read), key=lambda t: (-t.files.bytes, t.files.path))
-    return Found(root, largest, unreadable, marked)
+    return Found(largest, unreadable, marked)
 
 
 def with_time(table: Table, c: str | None) -> Table:
@@ -299,7 +314,7 @@ def _read(root: str, store: Store, files: Files, ddl: Sequence[Declared]) -> Tab
     if files.form in (DELTA, ICEBERG):
         live = lake.delta_files if files.form == DELTA else lake.iceberg_files
         read = first((rows.frame for file in live(root, store, files.path) for rows in file.rows()), ROWS)
-        return looked_at(Table(files, read, None, None))
+        return looked_at(Table(files, read, None, None, root))
     day = complete_day(files.days)
     text: Text | None = None
     frames: list[tuple[dt.date | None, pl.DataFrame]] = []
@@ -321,14 +336,13 @@ def _read(root: str, store: Store, files: Files, ddl: Sequence[Declared]) -> Tab
         raise missing
     hashes = hashes_in(frame for _, frame in frames)
     rows = joined([as_text(frame, hashes) for _, frame in frames])
-    table = looked_at(Table(files, rows, text, day, hashes=hashes))
+    table = looked_at(Table(files, rows, text, day, root, hashes=hashes))
     return replace(table, pieces=_pieces([(of, len(frame)) for of, frame in frames], table.frame))
 
 
 def looked_at(table: Table) -> Table:
     """The table, of whose rows texts are as they stand, with the values and types in which guesses look at them."""
-    text, hidden = table.text, unguessed(table.frame)
-    rows = pl.DataFrame({s.name: s for s in table.frame if s.name not in hidden}) if hidden else table.frame
+    text, (rows, hidden) = table.text, guessed(table.frame)
     refused = {c: why for c, why in table.other.items() if why.startswith(OBJECT)}
     nulls = set[str]()
     if text is None or text.header:  # else places are names
@@ -420,9 +434,9 @@ def filled(frame: pl.DataFrame) -> frozenset[str]:
     return frozenset(s.name for s in frame if s.null_count() < len(s))
 
 
-def rows_of_day(root: str, table: Table, day: dt.date, rows: int) -> pl.DataFrame:
+def rows_of_day(table: Table, day: dt.date, rows: int) -> pl.DataFrame:
     """The first rows of some files of a day, as guesses look at them. Raises what `tables` does."""
-    store, paths = Store(root), spread([f for f, _ in table.files.files if table.files.day_of(f) == day], _MOST)
+    store, paths = Store(table.root), spread([f for f, _ in table.files.files if table.files.day_of(f) == day], _MOST)
     found = [as_text(head(store.file(path), rows, table.text)[0], table.hashes) for path in paths]
     frame = joined(found)
     frame = frame.rename(dict(zip(frame.columns, table.names or (), strict=False)))

@@ -26,6 +26,7 @@ _INTEGER = r"^-?(0|[1-9][0-9]{0,17})$"
 NUMBER = r"^-?((0|[1-9][0-9]*)(\.[0-9]+)?|\.[0-9]+)([eE][+-]?[0-9]+)?$"
 _TRIED = 100  # texts that are tried before all are
 _DIGITS = 5  # that a code has at least
+_PATTERN = re.compile(r"\*|\^.*\$", re.DOTALL)  # names that polars takes for those of other columns
 _SINGLE = (
     pl.Boolean, pl.String, pl.Date, pl.Float32, pl.Float64,
     pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64,
@@ -318,12 +319,13 @@ def plain(frame: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, str]]:
     return pl.DataFrame(kept), others
 
 
-def unguessed(frame: pl.DataFrame) -> dict[str, str]:
-    """Columns of which nothing is guessed by their names, and what they are: names that polars takes for those of other
-    columns, and what became of a changed row, which is no part of it."""
-    why = "whatever it is: its name stands for other columns"
-    found = {c: why for c in frame.columns if re.fullmatch(r"\*?|\^.*\$", c)}
-    return found | ({OP: "text: what became of a row, as Debezium tells it"} if OP in frame.columns else {})
+def guessed(frame: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, str]]:
+    """The columns of which something is guessed by their names, and what the others are: those without a name, or with
+    one that polars takes for those of other columns, and what became of a changed row, which is no part of it."""
+    found = {"": "whatever it is: it has no name"} if "" in frame.columns else {}
+    found |= {c: "whatever it is: its name stands for other columns" for c in frame.columns if _PATTERN.fullmatch(c)}
+    found |= {OP: "text: what became of a row, as Debezium tells it"} if OP in frame.columns else {}
+    return pl.DataFrame({s.name: s for s in frame if s.name not in found}) if found else frame, found
 
 
 def in_seconds(frame: pl.DataFrame, columns: Iterable[str]) -> pl.DataFrame:

@@ -29,7 +29,7 @@ _NAME = re.compile("[A-Za-z_][A-Za-z0-9_]*")  # that data.users.partition takes
 _Piece = Callable[[int], pl.DataFrame]  # at most so many rows of one place
 
 
-def read_whole(root: str, table: Table, time: str, unit: str, zone: str) -> tuple[Table, dict[dt.date, int]]:
+def read_whole(table: Table, time: str, unit: str, zone: str) -> tuple[Table, dict[dt.date, int]]:
     """The table with rows of up to 16 places, and the rows of each day.
 
     One pass: of Parquet only the column of times is read beside the sample, of others every row.
@@ -42,7 +42,7 @@ def read_whole(root: str, table: Table, time: str, unit: str, zone: str) -> tupl
     """
     sampled, days, formats = _Sample(), dict[dt.date, int](), table.written.formats
     of_groups = table.files.form == PARQUET and not is_field(time, table.objects)
-    for times, piece in (_parquet if of_groups else _rows)(root, table, time):
+    for times, piece in (_parquet if of_groups else _rows)(table, time):
         if times is not None:
             known = _days(times, unit, zone, formats.get(time)).drop_nulls()
             for day, rows in known.value_counts(name=":n").iter_rows():
@@ -70,7 +70,7 @@ def _days(times: pl.Series, unit: str, zone: str, kind: str | None) -> pl.Series
     return local_days(times, unit, zone)
 
 
-def by_days(root: str, table: Table, roles: Roles, zone: str) -> Table:
+def by_days(table: Table, roles: Roles, zone: str) -> Table:
     """A Delta or Iceberg table in which a column of days tells the rows of a user or an item apart, as one of days; any
     other table as it is. Days hold the number of their rows in place of bytes. Raises what `read_whole` does.
 
@@ -82,7 +82,7 @@ def by_days(root: str, table: Table, roles: Roles, zone: str) -> Table:
     unit = None if column is None else time_unit(table.frame[column])
     if column is None or unit is None:
         return table
-    found, days = read_whole(root, table, column, unit, zone)
+    found, days = read_whole(table, column, unit, zone)
     day = local_days(found.frame[column], unit, zone).alias(_DAY)
     frame = found.frame.with_columns(day).drop_nulls(_DAY).sort(_DAY, descending=True, maintain_order=True)
     pieces = [
@@ -129,14 +129,14 @@ class _Sample:
             self._spread, self._each = self._spread[:-1:2], 2 * self._each
 
 
-def _rows(root: str, table: Table, time: str) -> Iterator[tuple[pl.Series | None, _Piece]]:
+def _rows(table: Table, time: str) -> Iterator[tuple[pl.Series | None, _Piece]]:
     """(times, rows) of each part of files of which all columns are read at once."""
-    store, files = Store(root), table.files
+    store, files = Store(table.root), table.files
     if files.form == PARQUET:
         frames = (rows.frame for path, _ in files.files for rows in lake.batches(store.file(path)))
     elif files.form in LAKES:
         live = lake.delta_files if files.form == DELTA else lake.iceberg_files
-        frames = (rows.frame for file in live(root, store, files.path) for rows in file.rows())
+        frames = (rows.frame for file in live(table.root, store, files.path) for rows in file.rows())
     else:
         names = table.names
         frames = (part for path, _ in files.files for part in parts(store.file(path), table.written, names))
@@ -145,9 +145,9 @@ def _rows(root: str, table: Table, time: str) -> Iterator[tuple[pl.Series | None
         yield whole[time] if time in whole.columns else None, frame.head
 
 
-def _parquet(root: str, table: Table, time: str) -> Iterator[tuple[pl.Series | None, _Piece]]:
+def _parquet(table: Table, time: str) -> Iterator[tuple[pl.Series | None, _Piece]]:
     """(times, first rows) of each row group. Rows are read where the sample takes them."""
-    store = Store(root)
+    store = Store(table.root)
     for path, _ in table.files.files:
         file = store.file(path)
         with file.open() as parquet:

@@ -9,7 +9,7 @@ from functools import partial
 
 import polars as pl
 
-from dmtl_cli.config.errors import UserError
+from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.expressions import as_own, looked_up, renamed, sources_of, with_quotes
 from dmtl_cli.data.log.values.computed import Computed
 from dmtl_cli.guess.columns.objects import shortened
@@ -139,14 +139,14 @@ def _named(text: str, events: pl.DataFrame, sides: Mapping[str, Side]) -> str:
     return whole
 
 
-def made_of(text: str, events: pl.DataFrame, roles: Roles, sides: Mapping[str, Side]) -> pl.Series | None:
+def made_of(text: str, events: Table, roles: Roles, sides: Mapping[str, Side]) -> pl.Series | None:
     """[n] what an expression makes of each row, null where one does not tell it; None where it names a column beside
     them that no sample has, as one of a type that nothing reads. A row of a table beside them is the newest of its id.
 
     Raises:
         UserError: 65 it does not fit the types of the columns.
     """
-    whole, named = events, set[str]()
+    whole, named = events.frame, set[str]()
     for name, column in looked_up(text):
         named.add(f"{name}.{column}")
         if f"{name}.{column}" in whole.columns:  # a field of an object of the events
@@ -158,21 +158,31 @@ def made_of(text: str, events: pl.DataFrame, roles: Roles, sides: Mapping[str, S
         beside = beside.select(pl.col(side.key.column).alias(key.column), pl.col(column).alias(f"{name}.{column}"))
         whole = whole.join(beside, on=key.column, how="left", maintain_order="left")
     text = with_booleans(as_own(text, named), {s.name for s in whole if s.dtype == pl.Boolean})
-    return pl.Series(Computed("", {_MADE: text}).of(whole.to_arrow(), [_MADE], "").column(_MADE))
+    file = events.files.files[0][0]  # whose name says whether types are of its own
+    return pl.Series(Computed("", {_MADE: text}).of(whole.to_arrow(), [_MADE], file).column(_MADE))
 
 
-def said(error: UserError) -> str:
-    """What is wrong with the expression, of an error that `made_of` raises."""
-    return error.message.rpartition(f".computed.{_MADE}: ")[2]
+def told_by(option: str, text: str, events: Table, roles: Roles, sides: Mapping[str, Side]) -> pl.Series | None:
+    """What `made_of` makes of an option's expression. Raises UserError 2 where that raises 65."""
+    try:
+        return made_of(text, events, roles, sides)
+    except UserError as e:
+        what = e.message.rpartition(f".computed.{_MADE}: ")[2]
+        raise UserError(f"{option}: {what}", e.hint, Exit.USAGE) from None
 
 
-def judged(events: pl.DataFrame, roles: Roles, sides: Mapping[str, Side]) -> pl.DataFrame:
+def no_flags(option: str, text: str, values: pl.Series, hint: str) -> UserError:
+    """What is said of an option's expression that makes other values than true and false."""
+    return UserError(f"{option}: expected true or false of each row, got {values.dtype} by {text}", hint, Exit.USAGE)
+
+
+def judged(events: Table, roles: Roles, sides: Mapping[str, Side]) -> pl.DataFrame:
     """The events with the column of good clicks that a person's rule makes; as they are where it cannot be made."""
     good, text = roles.conversion, roles.made_by
-    if good is None or text is None or good.column in events.columns:
-        return events
+    if good is None or text is None or good.column in events.frame.columns:
+        return events.frame
     with suppress(UserError):  # which is said of the rule, where it is looked at
         made = made_of(text, events, roles, sides)
         if made is not None and made.dtype == pl.Boolean:
-            return events.with_columns(made.cast(pl.Int64).alias(good.column))
-    return events
+            return events.frame.with_columns(made.cast(pl.Int64).alias(good.column))
+    return events.frame

@@ -73,7 +73,7 @@ def written_late(times: Mapping[str, pl.Series], at: pl.Series) -> tuple[str, dt
     return max(late.items(), key=lambda one: one[1]) if late else None
 
 
-def clocks(frame: pl.DataFrame, zone: str = "UTC") -> dict[str, pl.Series]:
+def clocks(frame: pl.DataFrame, zone: str) -> dict[str, pl.Series]:
     """The instants of a table's columns of times; a day without a clock does not say when in it a table was written.
 
     Args:
