@@ -98,15 +98,15 @@ def test_a_line_of_too_many_objects_within_each_other(tmp_path: Path) -> None:
         text = json.dumps({"said": r"]}\\" * 300 + "[{" * 300 + '"'})
         return good[0][:-1] + ', "x": ' + '{"a": ' * inner + text + "}" * inner + "}"
 
-    put(made := project(tmp_path, "json", invalid_rows="drop"), "json", [*good, nested(198)])
+    put(made := project(tmp_path, "json", invalid_rows="drop"), "json", [*good, nested(98)])
     found = made.call("check", "--day", DAY, "--json").json
     assert found["rows"] == 13 and "left_out" not in found
-    put(made, "json", [*good, nested(199)])
+    put(made, "json", [*good, nested(99)])
     found = made.call("check", "--day", DAY, "--json").json
     assert (found["left_out"], found["rows"]) == ({"line": 1}, 12)
     put(made, "json", [*good, nested(990)])
     ended = made.call("check", "--day", DAY, "--set", "data.events.invalid_rows=refuse")
-    said = "2026-01-01.json: line 13: expected a JSON object: more than 200 objects and lists within each other"
+    said = "2026-01-01.json: line 13: expected a JSON object: more than 100 objects and lists within each other"
     assert ended.code == 65 and said in ended.err and DROP in ended.err, ended.err
 
 
