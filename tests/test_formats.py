@@ -93,6 +93,18 @@ def test_days_of_one_table_are_those_of_parquet(tmp_path: Path, kind: str) -> No
         assert_same(one, other)
 
 
+def test_an_index_as_pandas_writes_it_is_no_column(tmp_path: Path) -> None:
+    """A first name that is none (here in quotes, as R writes it); the rows of a file without it are the same."""
+    days = []
+    for name, made in (("plain", frame(1)), ("indexed", frame(1).with_row_index(""))):
+        path = write(made, tmp_path, name, "csv")
+        log = Log(data(tmp_path, "csv", path=path, date_column="time"), FEATURES, timed=True, converted=tmp_path / "c")
+        (scratch := tmp_path / f"{name}.scratch").mkdir()
+        days.append(read(log, 1, scratch))
+    assert (tmp_path / path).read_text().startswith('"",')
+    assert_same(*days)
+
+
 LAYOUTS: dict[str, tuple[dict[str, str], Callable[[dt.date, str], list[str]]]] = {
     "hive": ({"partition": "dt"}, lambda d, kind: [f"events/dt={d}/part.{kind}"]),
     "hive, compact": ({}, lambda d, kind: [f"events/day={d:%Y%m%d}/a/part.{kind}"]),

@@ -15,6 +15,7 @@ import yaml
 from initiated import config_of, features, made
 from worlds import dmtl
 
+from dmtl_cli.guess.reading.rows import dialect
 from dmtl_cli.stages import init as init_stage
 from dmtl_cli.synth.generate import generate
 
@@ -51,6 +52,26 @@ def test_a_csv_without_a_header(tmp_path: Path) -> None:
     assert data["events"]["duration"] == "rating" and raw["labels"] == {"long_read": 3}, "4 and 5 are good: 60%"
     assert raw["features"] == "auto"
     assert config_of(tmp_path).data.events.click is None
+
+
+def test_a_csv_with_an_index_as_pandas_writes_it(tmp_path: Path) -> None:
+    """The first column has no name: the same is found as without it."""
+
+    def indexed(home: Path) -> None:
+        unseen.chinese(home)
+        for file in home.glob("*.csv"):
+            head, *lines = file.read_text().splitlines()
+            file.write_text("".join(f"{line}\n" for line in [f",{head}", *(f"{k},{x}" for k, x in enumerate(lines))]))
+
+    (_, plain, _), (_, found, _) = made(tmp_path / "plain", unseen.chinese), made(tmp_path / "indexed", indexed)
+    for raw in (plain, found):
+        del raw["data"]["root"], raw["workspace"]
+    assert found == plain
+
+
+def test_the_first_line_of_a_csv_without_a_header_may_begin_with_nothing() -> None:
+    assert not dialect(b",i3,u\nu1,i1,v\nu2,i2,w\n").header
+    assert dialect(b",item,user\n0,i1,v\n1,i2,w\n").header and not dialect(b"x,,user\n0,i1,v\n1,i2,w\n").header
 
 
 def test_nested_json_lines_in_dated_files(tmp_path: Path) -> None:

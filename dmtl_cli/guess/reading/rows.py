@@ -253,7 +253,8 @@ def _width(file: File, text: Text) -> int:
 def dialect(content: bytes, *, quoted: bool = True) -> Text:
     """Separator and header of a CSV, by its first lines.
 
-    A header has no number and no value of another line where the other lines have numbers.
+    A header has no number and no value of another line where the other lines have numbers. Its first name may be none,
+    where the others are numbers: pandas writes its index so.
     """
     lines = [line for line in content.decode("utf-8-sig", "replace").splitlines()[:50] if line.strip()]
     separator = max(_SEPARATORS, key=lambda s: (_even(lines, s, quoted), _even(lines, s, quoted, 0.5), s == ","))
@@ -263,7 +264,8 @@ def dialect(content: bytes, *, quoted: bool = True) -> Text:
             separator, quoted = signs, False
     first, *rest = list(_cells(lines, separator, quoted)) or [[]]
     numbers = any(_is_number(cell) or cell.strip().isdecimal() for cell in first)  # 0002844 too
-    distinct = len({cell.strip() for cell in first}) == len(first) and all(cell.strip() for cell in first)
+    indexed = len(first) > 1 and not first[0] and all(row[0].isdecimal() for row in rest if row)
+    distinct = len({cell.strip() for cell in first}) == len(first) and all(cell.strip() for cell in first[indexed:])
     repeated = any(cell in {row[k] for row in rest if k < len(row)} for k, cell in enumerate(first))
     return Text(separator, distinct and not numbers and not repeated, quoted)
 

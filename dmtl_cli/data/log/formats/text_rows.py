@@ -130,7 +130,7 @@ def csv_rows(
             raise
         if invalid != "drop":
             raise UserError(e.message, f"{e.hint}; or {DROP}" if invalid else e.hint) from None
-        none = pl.DataFrame(schema=dict.fromkeys(names, pl.String()))
+        none = pl.DataFrame(schema=dict.fromkeys(filter(None, names), pl.String()))
         yield Rows(typed(none, ()), (), (Lost(0, e.message),))
 
 
@@ -215,7 +215,8 @@ def unfinished(file: File) -> UserError:
 
 
 def _names(file: File, head: bytes, separator: str, options: Csv) -> list[str]:
-    """The names of the columns. Raises UserError 65 where one is missing or there twice."""
+    """The names of the columns, the first of which may be none: that of the index which pandas writes. Raises UserError
+    65 where another is missing or one is there twice."""
     hint = "correct its first line, or give data.csv.columns where it has no names"
     text = head.decode().rstrip("\r\n")
     quote, escape = options.quote_char, options.escape_char
@@ -232,7 +233,7 @@ def _names(file: File, head: bytes, separator: str, options: Csv) -> list[str]:
             raise UserError(f"{file}: row 1: {e}", hint) from None
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise UserError(f"{file}: column {twice[0]!r} appears more than once", hint)
-    if not all(names):
+    if not all(names[1:] or names):
         raise UserError(f"{file}: row 1: expected names of columns, got {text[:80]!r}", hint)
     return names
 
@@ -240,8 +241,9 @@ def _names(file: File, head: bytes, separator: str, options: Csv) -> list[str]:
 def _table(
     file: File, text: bytes, names: list[str], number: int, separator: str, options: Csv, ragged: _Ragged
 ) -> pa.Table:
+    named = [name for name in names if name]
     if not text:
-        return pa.table({name: pa.array([], pa.string()) for name in names})
+        return pa.table({name: pa.array([], pa.string()) for name in named})
     quote, escape = options.quote_char, options.escape_char
     if len(separator) > 1:  # of which Arrow takes one
         text, separator = text.replace(separator.encode(), b"\x1f"), "\x1f"
@@ -261,7 +263,8 @@ def _table(
                 invalid_row_handler=ragged,
             ),
             arrow_csv.ConvertOptions(
-                column_types=dict.fromkeys(names, pa.string()),
+                column_types=dict.fromkeys(named, pa.string()),
+                include_columns=named,
                 null_values=["", *options.null_values],
                 strings_can_be_null=True,
                 quoted_strings_can_be_null=False,
