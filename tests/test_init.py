@@ -69,6 +69,18 @@ def test_a_csv_with_an_index_as_pandas_writes_it(tmp_path: Path) -> None:
     assert found == plain
 
 
+@pytest.mark.parametrize("name", ["__index_level_0__", "Unnamed: 0"])
+def test_an_index_that_pandas_has_named_is_no_feature(tmp_path: Path, name: str) -> None:
+    def indexed(home: Path) -> None:
+        unseen.chinese(home)
+        for file in home.glob("*.csv"):
+            pl.read_csv(file, infer_schema=False).with_row_index(name).write_csv(file)
+
+    _, raw, text = made(tmp_path, indexed)
+    assert f"# {name}: not used: an index of rows, as pandas writes it" in text
+    assert "价格" in features(raw) and not any("ndex" in one or "Unnamed" in one for one in features(raw))
+
+
 def test_the_first_line_of_a_csv_without_a_header_may_begin_with_nothing() -> None:
     assert not dialect(b",i3,u\nu1,i1,v\nu2,i2,w\n").header
     assert dialect(b",item,user\n0,i1,v\n1,i2,w\n").header and not dialect(b"x,,user\n0,i1,v\n1,i2,w\n").header

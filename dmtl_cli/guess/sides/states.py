@@ -100,6 +100,7 @@ _TEST = (
     r"|(^| )(variant\w*|wariant|varyant|varijanta|вариант|gruppe|grupo|grupa|groupe|gruppo|groep) ab$"
     r"|(^| )ab (variant\w+|wariant|varyant|varijanta|вариант|gruppe|grupo|grupa|groupe|gruppo|groep)$"
 )
+_INDEX = re.compile(r"__index_level_\d+__|Unnamed: \d+(\.\d+)*")  # as pandas calls what had no name
 _AGENT = r"(^| )(user agent|useragent|ua)( string)?$"
 
 
@@ -383,13 +384,15 @@ def is_of_test(s: pl.Series) -> str | None:
 
 def says_nothing(s: pl.Series) -> str | None:
     """Why a column is neither of a user nor of an item, whatever varies with it: the group of a test, a program's name
-    with its version."""
+    with its version, an index of rows."""
     if (why := is_of_test(s)) is not None:
         return f"{why}: it ends with the test"
     if _says(s.name, words.DAY_KEY):
         return "the key of a day: no other day has it"
     if _says(s.name, _AGENT):
         return "a program's name with its version, which each release changes"
+    if _INDEX.fullmatch(s.name) and s.dtype.is_integer():
+        return "an index of rows, as pandas writes it"
     return None
 
 
