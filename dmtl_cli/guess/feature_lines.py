@@ -65,10 +65,10 @@ def feature_lines(roles: Roles, inputs: Inputs) -> list[str]:
 
 
 def _unused(columns: Sequence[Guess]) -> list[str]:
-    """A comment for each reason, with all columns of it."""
-    by: dict[str, list[str]] = {}
+    """A comment for each reason, with all columns of it, those of several tables once."""
+    by: dict[str, dict[str, None]] = {}
     for g in columns:
-        by.setdefault(comment(g.why), []).append(comment(g.column))
+        by.setdefault(comment(g.why), {})[comment(g.column)] = None
     return [f"# {', '.join(names)}: not used: {why}" for why, names in by.items()]
 
 

@@ -237,7 +237,7 @@ def _made_of(
     if (mark := mark_of(s, side if own else None, of or events)) is not None:
         return mark
     items = events.frame[roles.item.column] if roles.item and side == "user" else None
-    if (refused := refusal(s, own, c in times, items) or states.says_nothing(s)) is not None:
+    if (refused := states.says_nothing(s) or refusal(s, own, c in times, items)) is not None:
         return Guess(c, refused)
     if c in (of or events).written.clocks:
         kind, options, why = of_lengths(s.drop_nulls())
