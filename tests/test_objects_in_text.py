@@ -59,7 +59,7 @@ def test_lists_of_objects_and_of_values() -> None:
         ("7", "row 3, column p: expected a JSON object or list, got '7'"),
         ('{"x": 1} {"x": 2}', "row 3, column p: expected a JSON object"),
         ('{"x": 1}, "y": 2', "row 3, column p: expected a JSON object: Extra data"),
-        ("[" * 201 + "]" * 201, "row 3, column p: expected a JSON object: more than 200 objects and lists within each"),
+        ("[" * 101 + "]" * 101, "row 3, column p: expected a JSON object: more than 100 objects and lists within each"),
         ('{"x": NaN}', "row 3, column p: expected a JSON object: NaN is no JSON"),
         ('{"x": 123456789012345678901}', "column p.x, from line 2 on: an integer beyond int64"),
     ],
