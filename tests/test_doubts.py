@@ -112,24 +112,32 @@ def test_a_teacher_below_its_regression_is_told_where_it_matters() -> None:
 def test_what_is_served_beside_the_best_list() -> None:
     found = {"popularity.read.recall@50": 0.05, "read_popularity.read.recall@50": 0.08}
     errors = {"read_popularity.read.recall@50.ahead_of_student.se": 0.005}  # over the same users
-    (line,) = below_lists(found | errors | {"student.read.recall@50": 0.0745}, day(1), 50)
+    (line,) = below_lists(found | errors | {"student.read.recall@50": 0.0745}, day(1), 50, "reads")
     assert "Recall@50 of reads of what student 2026-01-01 serves, .074, is below .080 of read_popularity" in line
     (line,) = below_lists(found | errors | {"student.read.recall@50": 0.0745}, day(1), 50, "good clicks")
     assert line.startswith("Recall@50 of good clicks of what student 2026-01-01 serves, .074, is below")
-    assert below_lists(found | errors | {"student.read.recall@50": 0.0755}, day(1), 50) == [], "within .005"
-    assert below_lists(found, day(1), 50) == below_lists({"student.read.recall@50": 0.1}, day(1), 50) == []
+    assert below_lists(found | errors | {"student.read.recall@50": 0.0755}, day(1), 50, "reads") == [], "within .005"
+    assert (
+        below_lists(found, day(1), 50, "reads")
+        == below_lists({"student.read.recall@50": 0.1}, day(1), 50, "reads")
+        == []
+    )
 
 
 def test_far_fewer_clicks_than_the_best_list() -> None:
     found = {"popularity.click.recall@50": 0.3, "exposure_rate.click.recall@50": 0.2, "student.read.recall@50": 0.28}
     found |= {"read_popularity.read.recall@50": 0.26}
-    (line,) = far_from_clicks(found | {"student.click.recall@50": 0.15}, day(1), 50)
+    (line,) = far_from_clicks(found | {"student.click.recall@50": 0.15}, day(1), 50, "reads")
     assert line == (
         "Recall@50 of clicks of what student 2026-01-01 serves is .150, 50% of the .300 of popularity: it is made for "
         "reads, not for clicks; of reads it is .280, beside .260 of read_popularity"
     )
-    assert far_from_clicks(found | {"student.click.recall@50": 0.21}, day(1), 50) == [], "more than two thirds"
-    assert far_from_clicks(found, day(1), 50) == far_from_clicks({"student.click.recall@50": 0.0}, day(1), 50) == []
+    assert far_from_clicks(found | {"student.click.recall@50": 0.21}, day(1), 50, "reads") == [], "more than two thirds"
+    assert (
+        far_from_clicks(found, day(1), 50, "reads")
+        == far_from_clicks({"student.click.recall@50": 0.0}, day(1), 50, "reads")
+        == []
+    )
 
 
 def served(places: npt.NDArray[np.int64], items: int) -> Retrieved:

@@ -34,7 +34,7 @@ def below_regression(numbers: Mapping[str, float], tasks: Tasks, teacher: dt.dat
     return lines
 
 
-def below_lists(numbers: Mapping[str, float], student: dt.date, k: int, reads: str = "reads") -> list[str]:
+def below_lists(numbers: Mapping[str, float], student: dt.date, k: int, reads: str) -> list[str]:
     """A line where what is served finds less of what is read than the best list that is the same for all users, by more
     than the standard error of the difference over the same users.
 
@@ -53,7 +53,7 @@ def below_lists(numbers: Mapping[str, float], student: dt.date, k: int, reads: s
     return [f"{what}, one list for all users: it needs more rows or days, or the log has little that tells users apart"]
 
 
-def far_from_clicks(numbers: Mapping[str, float], student: dt.date, k: int, reads: str = "reads") -> list[str]:
+def far_from_clicks(numbers: Mapping[str, float], student: dt.date, k: int, reads: str) -> list[str]:
     """A line where what is served, which is not `below_lists`, finds less than two thirds of what the best list finds
     of clicks: it is made to be read, and a person who looks at clicks should know it. Takes what `below_lists` takes.
     """
@@ -62,8 +62,8 @@ def far_from_clicks(numbers: Mapping[str, float], student: dt.date, k: int, read
     if own is None or own >= CLICKS_LEFT * most:
         return []
     share = f"{_short(own)}, {own / most:.0%} of the {_short(most)} of {best}"
-    what = f"Recall@{k} of clicks of what student {student} serves is {share}"
-    what = f"{what}: it is made for {reads}, not for clicks"
+    served = f"Recall@{k} of clicks of what student {student} serves is {share}"
+    what = f"{served}: it is made for {reads}, not for clicks"
     read, (list_, other) = numbers.get(f"student.{found}"), _best(numbers, found)
     if read is None or not list_:
         return [what]

@@ -222,19 +222,19 @@ def tables(root: str) -> Found:
     store = Store(root)
     every, marked = listed_in(store)
     asked = [f for f in every if one is None or f[0] == one]
-    listed = [(path, size) for path, size in asked if "{" not in path and "}" not in path]
+    braced = {path: BRACES for path, _ in asked if "{" in path or "}" in path}
+    listed = [file for file in asked if file[0] not in braced]
     unnamed = [path for path, size in listed if size and may_be_rows(path)]
     forms = {path: form for path in unnamed if (form := form_of(store.file(path)))}
     found = group(listed, forms, partial(are_alike, store.file), partial(is_followed, store.file))
     ddl = declared_in(store, [path for path, _ in every])
     if not found:
         known = f"no Parquet, CSV, JSON lines, Avro, Delta or Iceberg{' in it' * (not one)}"
-        known = known if listed else f"{asked[0][0]}: {BRACES}" if asked else "nothing there"
+        known = known if listed else f"{next(iter(braced))}: {BRACES}" if braced else "nothing there"
         raise UserError(f"{given}: {known}", "name the folder or the file of the log", Exit.NO_INPUT)
     read: list[Table] = []
-    braced = [path for path, size in asked if (path, size) not in listed]
     more = f" and {len(braced) - 1} more" if len(braced) > 1 else ""
-    unreadable = [(f"{path}{more}", BRACES) for path in braced[:1]]
+    unreadable = [(f"{path}{more}", why) for path, why in [*braced.items()][:1]]
     for files in sorted(found, key=lambda f: (-f.bytes, f.path)):
         try:
             table = _read(root, store, files, ddl)
