@@ -21,11 +21,13 @@ from test_kappa_auto import facts
 from test_models import random_side
 from worlds import DAYS, Project
 
+from dmtl_cli.config.features import Feature
+from dmtl_cli.config.profile import FromProfile
 from dmtl_cli.config.student import Exposure
 from dmtl_cli.student import stacking
 from dmtl_cli.student.doubts import spread
 from dmtl_cli.student.export.towers import Shown, towers_of, write_towers
-from dmtl_cli.student.stacking import Choices, Weights
+from dmtl_cli.student.stacking import Choices, Weights, listed
 
 NAMES = ("reads", "age")
 
@@ -70,8 +72,8 @@ def test_slope_and_curvature_are_those_of_the_likelihood(seed: int, weights: lis
 
 
 def test_it_finds_the_weights_that_made_the_reads() -> None:
-    true = [0.4, 0.8, 0.5, -0.3]
-    found = Weights.unmeasured(NAMES).after(choices(1, true, users=200, items=60, reads=20_000))
+    true, prior = [0.4, 0.8, 0.5, -0.3], Weights.unmeasured(NAMES)
+    found = prior.after(prior, choices(1, true, users=200, items=60, reads=20_000))
     np.testing.assert_allclose(found.mean, true, atol=0.04)
     assert found.share == pytest.approx(found.mean[0] / found.mean[1]) and found.reads == 20_000
     over = found.over({"reads": 2, "age": 0}, 4)
@@ -83,25 +85,43 @@ def test_it_is_where_the_prior_and_the_reads_agree() -> None:
     """The slope of the logarithm of the posterior is 0 there, and a few reads move it little."""
     prior = Weights.unmeasured(NAMES)
     of = choices(2, [0.0, 2.0, 1.0, 1.0], reads=60)
-    found = prior.after(of)
+    found = prior.after(prior, of)
     pull = prior.precision @ (found.mean - prior.mean)
     np.testing.assert_allclose(stacking._likelihood(of, found.mean)[1], pull, atol=0.01)
-    few = prior.after(choices(2, [0.0, 2.0, 1.0, 1.0], reads=1))
+    few = prior.after(prior, choices(2, [0.0, 2.0, 1.0, 1.0], reads=1))
     assert np.abs(few.mean - prior.mean).max() < 0.15 < np.abs(found.mean - prior.mean).max()
+
+
+def count(name: str, event: str, half_life: float | None, **other: Any) -> Feature:
+    of = FromProfile(count=event, half_life_days=half_life)
+    return Feature(**{"name": name, "side": "item", "kind": "numeric", "transform": "log1p", "profile": of} | other)
+
+
+def test_before_any_day_items_are_read_by_what_a_list_goes_by() -> None:
+    """By the counts nearest to a day of exposures and a week of reads; by nothing that is not on their scale."""
+    counts = [count(f"{event}s_{days}d", event, days) for event in ("exposure", "read", "click") for days in (0, 1, 7)]
+    assert listed(counts) == ["exposures_1d", "reads_7d"]
+    assert listed([count("b", "read", None), count("a", "read", 60), count("c", "exposure", None)]) == ["c", "a"]
+    clicks = [f for f in counts if f.name.startswith("click")]
+    users, raw = count("u", "read", 7, side="user"), count("r", "read", 7, transform=None)
+    rate = FromProfile(rate="read", of="exposure", half_life_days=7)
+    assert listed([*clicks, users, raw, count("x", "read", 7, profile=rate)]) == []
+    prior = Weights.unmeasured(["age", "exposures_1d", "reads_1d", "reads_7d"], listed(counts))
+    assert prior.mean.tolist() == [1, 1, 0, 0.5, 0, 0.5] and prior.reads == 0
 
 
 def test_days_add_up_and_fade() -> None:
     """Two days tell more than one; days without a read lead back to where nothing is known."""
     true = [0.3, 1.2, 0.6, -0.2]
-    prior = Weights.unmeasured(NAMES)
-    one = prior.after(choices(3, true, reads=300))
-    two = one.after(choices(4, true, reads=300))
+    prior = Weights.unmeasured(NAMES, ["reads"])
+    one = prior.after(prior, choices(3, true, reads=300))
+    two = one.after(prior, choices(4, true, reads=300))
     assert (np.diag(two.precision) > np.diag(one.precision)).all() and two.reads == 600
     assert np.abs(two.mean - true).sum() < np.abs(prior.mean - true).sum() / 2
     none = choices(5, true, reads=0)
     gone = two
     for _ in range(200):
-        gone = gone.after(none)
+        gone = gone.after(prior, none)
     np.testing.assert_allclose(gone.mean, prior.mean, atol=1e-4)
     np.testing.assert_allclose(gone.precision, prior.precision, atol=1e-2)
 
@@ -119,17 +139,19 @@ def test_weights_that_are_no_numbers_are_not_taken_over() -> None:
     of = choices(7, [1.0, 1.0, 0.0, 0.0])
     broken = of._replace(numbers=np.full_like(of.numbers, np.inf))
     with np.errstate(all="ignore"):
-        assert np.array_equal(prior.after(broken).mean, prior.mean)
+        assert np.array_equal(prior.after(prior, broken).mean, prior.mean)
 
 
 def test_no_part_counts_for_nothing_or_less() -> None:
     """A served score is the exposure's by a over b: neither is 0 or negative, however the reads lie."""
-    found = Weights.unmeasured(()).after(choices(8, [-3.0, -3.0], reads=3000))
+    prior = Weights.unmeasured(())
+    found = prior.after(prior, choices(8, [-3.0, -3.0], reads=3000))
     assert found.mean.max() < 0 and found.share == 1.0 and found.over({}, 0) is None
 
 
 def test_weights_are_stored_as_they_are() -> None:
-    found = Weights.unmeasured(NAMES).after(choices(9, [1.0, 1.0, 0.3, 0.0]))
+    prior = Weights.unmeasured(NAMES)
+    found = prior.after(prior, choices(9, [1.0, 1.0, 0.3, 0.0]))
     again = Weights.of(json.loads(json.dumps(found.described())))
     assert again.features == found.features and again.reads == found.reads
     assert np.array_equal(again.mean, found.mean) and np.array_equal(again.precision, found.precision)
@@ -143,7 +165,7 @@ def test_newton_climbs_however_far_the_numbers_lie() -> None:
         tails = np.clip(rng.standard_t(1.2, (50, 1)) + 0.1 * rng.normal(size=(50, 2)), -10, 10).astype(np.float32)
         of = of._replace(numbers=tails, item=rng.choice(50, 400, p=np.exp(tails[:, 0]) / np.exp(tails[:, 0]).sum()))
         prior = Weights.unmeasured(NAMES)
-        found = prior.after(of)
+        found = prior.after(prior, of)
         pull = prior.precision @ (found.mean - prior.mean)
         np.testing.assert_allclose(stacking._likelihood(of, found.mean)[1], pull, atol=0.05)
         assert (np.linalg.eigvalsh(found.precision) > 0).all()
@@ -156,7 +178,8 @@ def test_an_estimate_does_not_depend_on_threads() -> None:
     again = again._replace(
         exposure=(of.exposure[0], of.exposure[1][::-1].copy()), preference=(of.preference[0], of.preference[1][::-1])
     )
-    one, other = Weights.unmeasured(NAMES).after(of), Weights.unmeasured(NAMES).after(again)
+    prior = Weights.unmeasured(NAMES)
+    one, other = prior.after(prior, of), prior.after(prior, again)
     assert np.array_equal(one.mean, other.mean) and np.abs(one.precision - other.precision).max() <= 2e-6
 
 
@@ -219,7 +242,7 @@ def test_a_chain_learns_its_weights_day_by_day(chain: Project, log: Path) -> Non
     """Each from the export of the morning and what was clicked on its day; the first has nothing to learn from."""
     first = facts(chain, 1)["fitted"]
     assert first["reads"] == 0 and first["mean"] == [1.0, 1.0, 0.0]
-    weights = Weights.of(first)
+    weights, prior = Weights.of(first), Weights.unmeasured(["kind"])
     for day in (2, 3):
         before, found = exported(chain, day - 1), facts(chain, day)["fitted"]
         rows = pl.read_parquet(log / f"events/day={DAYS[day - 1]}/a.parquet", hive_partitioning=False)
@@ -235,7 +258,7 @@ def test_a_chain_learns_its_weights_day_by_day(chain: Project, log: Path) -> Non
             pairs["user_id"].to_numpy(),
             np.array([by_id[i] for i in pairs["item_id"]]),
         )
-        weights = weights.after(of)
+        weights = weights.after(prior, of)
         assert found["features"] == ["kind"] and found["reads"] == weights.reads > 100
         np.testing.assert_allclose(found["mean"], weights.mean, rtol=1e-3, atol=1e-3)
         weights = Weights.of(found)
@@ -337,6 +360,32 @@ def test_spread_is_of_what_was_learned(chain: Project) -> None:
         }
         assert {k: manifest["metrics"][f"spread.{k}"] for k in wanted} == pytest.approx(wanted, rel=1e-3)
         assert spread(users) < wanted["user.exposure"]
+
+
+def test_a_chain_begins_with_what_a_list_goes_by(tmp_path: Path) -> None:
+    """What its first export serves orders items by their count too, before the next day tells more."""
+    log = a_log(tmp_path / "log", 3)
+    for file in log.glob("events/*/a.parquet"):
+        frame = pl.read_parquet(file, hive_partitioning=False)
+        frame.with_columns(read_seconds=1.0 + pl.int_range(pl.len()) % 7).write_parquet(file)
+    project = a_project(tmp_path / "chain", log)
+    of = {"count": "exposure", "half_life_days": 1}
+    project.config["features"].append(
+        {"name": "shown", "side": "item", "kind": "numeric", "profile": of, "transform": "log1p"}
+    )
+    project.write()
+    for day in (1, 2, 3):
+        project.done("build-profile", day)
+        if day > 1:  # nothing is known before the first
+            project.done("train-student", day)
+    export, first, second = exported(project, 2), facts(project, 2)["fitted"], facts(project, 3)["fitted"]
+    assert (first["features"], first["mean"], first["reads"]) == (["shown"], [1.0, 1.0, 0.5], 0)
+    user = export.vectors(pl.DataFrame({"group": [0]}), "user")
+    block, items = export.blocks["exposure"], export.items[1]
+    shown = export.encoder.encode(export.item_features, "item").floats[:, 0]
+    added = user[0, block.stop - 1] * items[:, block.stop - 1]
+    np.testing.assert_allclose(added, export.kappa * 0.5 * shown, rtol=1e-4, atol=1e-5)
+    assert np.ptp(shown) > 0.5 and second["reads"] > 100 and second["mean"][2] != 0.5
 
 
 def test_numbers_need_not_be_there(log: Path, tmp_path: Path) -> None:

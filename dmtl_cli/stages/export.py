@@ -34,7 +34,7 @@ from dmtl_cli.student.export.read_back import read_back
 from dmtl_cli.student.export.towers import Shown, block_vectors, vectors
 from dmtl_cli.student.gates import of_vectors
 from dmtl_cli.student.kappa import UNMEASURED, best, curve
-from dmtl_cli.student.stacking import ITEMS, USERS, Choices, Weights
+from dmtl_cli.student.stacking import ITEMS, USERS, Choices, Weights, listed
 from dmtl_cli.tune.carried import tuned
 
 Ints = npt.NDArray[np.int64]
@@ -275,7 +275,7 @@ def _shown(
         return shown, facts
     columns, floats = encoder.numeric_columns("item"), encoder.layout("item").floats
     threshold = student.facts["threshold_seconds"]
-    weights = Weights.unmeasured(sorted(columns))
+    weights = Weights.unmeasured(sorted(columns), listed(log.features))
     if earlier:
         weights = _fitted(run, day, log, earlier, weights, threshold, publication)
         facts |= {"weighed": earlier[1].as_parent()}
@@ -288,7 +288,7 @@ def _fitted(
     day: dt.date,
     log: Days,
     earlier: Parent,
-    weights: Weights,
+    prior: Weights,
     threshold: float | None,
     publication: Publication,
 ) -> Weights:
@@ -297,24 +297,23 @@ def _fitted(
 
     Args:
         earlier: the export.
-        weights: where nothing has told any.
+        prior: where nothing has told any.
         threshold: above which a read is a long read; where nothing tells what one is, clicks are explained.
     """
     folder, manifest = earlier
     Encoder.stored(folder, log.features)  # refuses the features of another config
     export, facts = Export(folder), manifest.facts.get("fitted")
     before = Weights.of(facts) if facts else None
-    if before and before.features == weights.features:
-        weights = before
+    weights = before if before and before.features == prior.features else prior
     days = (day - manifest.day).days
-    without = bool(weights.features) and not export.item_features.columns  # of an earlier version
+    without = bool(prior.features) and not export.item_features.columns  # of an earlier version
     if "exposure" not in export.blocks or without:
-        return weights.after(None, days)
+        return weights.after(prior, None, days)
     read, events = log.read(day, publication.tmp), run.config.data.events
     exam = Exam.draw(read, threshold, run.config.tasks, events.click is not None, _READERS)
     label = "read" if threshold is not None or events.conversion is not None else "click"
-    choices = _choices(export, exam, label, weights.features, before)
-    return weights.after(choices, days)
+    choices = _choices(export, exam, label, prior.features, before)
+    return weights.after(prior, choices, days)
 
 
 def _choices(export: Export, exam: Exam, label: str, features: Sequence[str], before: Weights | None) -> Choices:

@@ -9,21 +9,26 @@ with x the exposure block, t the preference and f the item's own numbers (its co
 morning. On the scale of the preference what is shown is thus (a x + w . f) / b. This is stacked regression (Wolpert,
 Neural Networks 1992; Breiman, Machine Learning 1996) with days for folds, each predicted before it is learned
 (progressive validation: Blum, Kalai and Langford, COLT 1999). The estimate is Bayesian with a Gaussian prior, Laplace's
-approximation carrying what one export told to the next; older ones fade. Of a large catalogue the logit has some items
-alone, chosen by what was known that morning, which leaves the estimate consistent (McFadden, Modelling the choice of
-residential location, 1978). The reads of a user count as if they did not depend on each other.
+approximation carrying what one export told to the next; older ones fade. Before any has told, items are expected to be
+read by what a list of them goes by too: how often they were shown lately, and read. Of a large catalogue the logit has
+some items alone, chosen by what was known that morning, which leaves the estimate consistent (McFadden, Modelling the
+choice of residential location, 1978). The reads of a user count as if they did not depend on each other.
 
 Towers that learn a few thousand rows a day know less of what is popular, or new, than counts do.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
+from dmtl_cli.config.features import Feature
+from dmtl_cli.config.profile import EXPOSURE, READ
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
@@ -32,7 +37,10 @@ Ints = npt.NDArray[np.int64]
 USERS, ITEMS = 500, 8_192
 """whose reads are looked at, and items of which they read one, at most: a second or two"""
 _OF_PARTS, _OF_NUMBERS = 20.0, 80.0
-"""precisions of the prior: of a and b around 1, of w around 0"""
+"""precisions of the prior: of a and b around 1, of w around 0 or, of what a list goes by, _LISTED"""
+_LISTED = 0.5
+_SHOWN_FOR, _READ_FOR = 1.0, 7.0
+"""half-lives, in days, of what a list counts: reads are few, and a day tells little of an item's"""
 _KEPT = 0.9
 """of what was told, from one day to the next: half of it in 6.6 days"""
 _LEAST = 0.05
@@ -73,10 +81,15 @@ class Weights:
     """that have been seen"""
 
     @staticmethod
-    def unmeasured(features: Sequence[str]) -> Weights:
-        """Before any day has told anything: x, as it was learned."""
+    def unmeasured(features: Sequence[str], listed: Sequence[str] = ()) -> Weights:
+        """Before any day has told anything: x, as it was learned, and what a list goes by.
+
+        Args:
+            listed: as of `listed`, each among `features`.
+        """
+        mean = [1.0, 1.0] + [_LISTED if name in listed else 0.0 for name in features]
         precision = [_OF_PARTS] * 2 + [_OF_NUMBERS] * len(features)
-        return Weights(tuple(features), np.array([1.0, 1.0] + [0.0] * len(features)), np.diag(precision))
+        return Weights(tuple(features), np.array(mean), np.diag(precision))
 
     @property
     def share(self) -> float:
@@ -96,14 +109,15 @@ class Weights:
         out[[columns[name] for name in self.features]] = self.mean[2:] / max(self.mean[1], _LEAST)
         return out
 
-    def after(self, choices: Choices | None, days: int = 1) -> Weights:
+    def after(self, prior: Weights, choices: Choices | None, days: int = 1) -> Weights:
         """What reads tell besides.
 
         Args:
+            prior: as of `unmeasured`, of the same features; the estimate fades towards it.
             choices: None: nothing is known of any.
-            days: since what this estimate knows; it fades towards the prior.
+            days: since what this estimate knows.
         """
-        prior, kept = Weights.unmeasured(self.features), _KEPT**days
+        kept = _KEPT**days
         precision = kept * self.precision + (1 - kept) * prior.precision
         shift = kept * self.precision @ self.mean + (1 - kept) * prior.precision @ prior.mean
         before: Doubles = np.linalg.solve(precision, shift).astype(np.float64)
@@ -128,6 +142,18 @@ class Weights:
         """What `described` gave."""
         mean, precision = np.array(described["mean"]), np.array(described["precision"])
         return Weights(tuple(described["features"]), mean, precision, described["reads"])
+
+
+def listed(features: Iterable[Feature]) -> list[str]:
+    """Names of what a list of items goes by: of its counts of exposures and of reads, on the scale of their logarithm,
+    the one each whose half-life is nearest to a list's."""
+    counts = {f.name: f.profile for f in features if f.side == "item" and f.transform == "log1p" and f.profile}
+    found = list[str]()
+    for event, days in ((EXPOSURE, _SHOWN_FOR), (READ, _READ_FOR)):
+        half_lives = {name: of.half_life_days for name, of in counts.items() if of.count == event}
+        apart = {name: math.inf if h is None else abs(h - days) for name, h in half_lives.items()}
+        found += [min(apart, key=apart.__getitem__)] if apart else []
+    return found
 
 
 def _parts(choices: Choices) -> tuple[Floats, ...]:
