@@ -107,7 +107,7 @@ def test_before_any_day_items_are_read_by_what_a_list_goes_by() -> None:
     rate = FromProfile(rate="read", of="exposure", half_life_days=7)
     assert listed([*clicks, users, raw, count("x", "read", 7, profile=rate)]) == []
     prior = Weights.unmeasured(["age", "exposures_1d", "reads_1d", "reads_7d"], listed(counts))
-    assert prior.mean.tolist() == [1, 1, 0, 0.5, 0, 0.5] and prior.reads == 0
+    assert prior.mean.tolist() == [1, 1, 0, 0.25, 0, 0.25] and prior.reads == 0
 
 
 def test_days_add_up_and_fade() -> None:
@@ -348,8 +348,9 @@ def test_the_export_before_a_kept_day_is_kept(log: Path, tmp_path: Path) -> None
     assert all(project.done("export", day)["up_to_date"] for day in (3, 4))
 
 
-def test_spread_is_of_what_was_learned(chain: Project) -> None:
-    """A column that is the same for all users would make them look alike."""
+def test_spread_and_length_are_of_what_was_learned(chain: Project) -> None:
+    """A column that is the same for all users would make them look alike, and weights that fall or rise from one day to
+    the next would look as if the student had diverged."""
     for day in (1, 3):
         export = exported(chain, day)
         manifest = json.loads((export.folder / "manifest.json").read_text())
@@ -359,6 +360,11 @@ def test_spread_is_of_what_was_learned(chain: Project) -> None:
             "item.exposure": spread(export.items[1][:, : users.shape[1] - 1]),
         }
         assert {k: manifest["metrics"][f"spread.{k}"] for k in wanted} == pytest.approx(wanted, rel=1e-3)
+        weight = export.kappa * Weights.of(manifest["facts"]["fitted"]).share
+        liked = export.part(export.vectors(export.user_features, "user"), "preference")
+        length = np.linalg.norm(np.concatenate([users[:, :-1] / weight, liked], 1), axis=1).mean()
+        (found,) = (gate["value"] for gate in manifest["gates"] if gate["name"] == "export.norm.user")
+        assert found == pytest.approx(length, rel=1e-3) and (day == 1 or abs(weight - export.kappa) > 0.1)
         assert spread(users) < wanted["user.exposure"]
 
 
@@ -379,13 +385,13 @@ def test_a_chain_begins_with_what_a_list_goes_by(tmp_path: Path) -> None:
         if day > 1:  # nothing is known before the first
             project.done("train-student", day)
     export, first, second = exported(project, 2), facts(project, 2)["fitted"], facts(project, 3)["fitted"]
-    assert (first["features"], first["mean"], first["reads"]) == (["shown"], [1.0, 1.0, 0.5], 0)
+    assert (first["features"], first["mean"], first["reads"]) == (["shown"], [1.0, 1.0, 0.25], 0)
     user = export.vectors(pl.DataFrame({"group": [0]}), "user")
     block, items = export.blocks["exposure"], export.items[1]
     shown = export.encoder.encode(export.item_features, "item").floats[:, 0]
     added = user[0, block.stop - 1] * items[:, block.stop - 1]
-    np.testing.assert_allclose(added, export.kappa * 0.5 * shown, rtol=1e-4, atol=1e-5)
-    assert np.ptp(shown) > 0.5 and second["reads"] > 100 and second["mean"][2] != 0.5
+    np.testing.assert_allclose(added, export.kappa * 0.25 * shown, rtol=1e-4, atol=1e-5)
+    assert np.ptp(shown) > 0.5 and second["reads"] > 100 and second["mean"][2] != 0.25
 
 
 def test_numbers_need_not_be_there(log: Path, tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ LIMITS: Mapping[str, tuple[Limit, str]] = {
     "export.over_popularity": (Limit(least=0.1), "Recall@K on the day over that of the day's most popular items"),
     "export.index_recall": (Limit(least=0.95), "Recall@K of the index against exact search, of the day's users"),
     "export.spread": (Limit(least=0.001), "1 less the share of one direction in a side's vectors"),
-    "export.norm": (Limit(ratio=10), "mean length of a side's vectors"),
+    "export.norm": (Limit(ratio=10), "mean length of a side's vectors, as learned"),
     "export.unknown_items": (
         Limit(most=0.99, shift=0.3),
         "share of items that no id tells apart: served by content alone; `.chosen` of those of a condition",

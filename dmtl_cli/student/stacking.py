@@ -36,9 +36,9 @@ Ints = npt.NDArray[np.int64]
 
 USERS, ITEMS = 500, 8_192
 """whose reads are looked at, and items of which they read one, at most: a second or two"""
-_OF_PARTS, _OF_NUMBERS = 20.0, 80.0
+_OF_PARTS, _OF_NUMBERS = 5.0, 80.0
 """precisions of the prior: of a and b around 1, of w around 0 or, of what a list goes by, _LISTED"""
-_LISTED = 0.5
+_LISTED = 0.25
 _SHOWN_FOR, _READ_FOR = 1.0, 7.0
 """half-lives, in days, of what a list counts: reads are few, and a day tells little of an item's"""
 _KEPT = 0.9

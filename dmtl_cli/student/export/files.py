@@ -43,9 +43,9 @@ class Catalogue(NamedTuple):
     unknown_share: float
     """of them, those served by content alone"""
     spread: dict[str, float]
-    """`doubts.spread` of some served vectors by `<side>.<block>`"""
+    """`doubts.spread` of some vectors by `<side>.<block>`"""
     norm: dict[str, float]
-    """mean length of some served vectors by side"""
+    """mean length of some vectors by side, as they were learned: without kappa and the weights of what is shown"""
     towers: dict[str, Served]
     facts: dict[str, Any]
     """as `score_facts` says"""
@@ -100,12 +100,17 @@ def write_export(
     if "exposure" in blocks and shown.numbers is not None:  # whose last column is one number of all users
         blocks = blocks | {"exposure": [0, blocks["exposure"][1] - 1]}
     some = {"user": vectors(towers["user"], encoder.encode(_some(day.users), "user")), "item": exact[_places(served)]}
-    spreads = {
-        f"{side}.{name}": spread(made[:, slice(*span)]) for side, made in some.items() for name, span in blocks.items()
-    }
-    norms = {s: float(np.linalg.norm(v.astype(np.float64), axis=1).mean()) if len(v) else 0.0 for s, v in some.items()}
+    learned = {side: {name: made[:, slice(*at)] for name, at in blocks.items()} for side, made in some.items()}
+    if "exposure" in blocks:  # which counts for more or less from day to day, as reads tell
+        learned["user"]["exposure"] = learned["user"]["exposure"] / np.float32(shown.kappa * shown.share)
+    spreads = {f"{side}.{name}": spread(part) for side, parts in learned.items() for name, part in parts.items()}
+    norms = {side: _mean_length(np.concatenate([*parts.values()], 1)) for side, parts in learned.items()}
     kept = write_index(folder, settings, some["user"], exact, as_stored, key, k)
     return Catalogue(len(items), _oov_share(encoder, items), spreads, norms, towers, facts, served, as_stored, kept)
+
+
+def _mean_length(vectors: Floats) -> float:
+    return float(np.linalg.norm(vectors.astype(np.float64), axis=1).mean()) if len(vectors) else 0.0
 
 
 def write_items(folder: Path, ids: pl.Series, made: Floats, numbers: Numbers = "float32", key: str = "") -> Floats:
