@@ -395,6 +395,8 @@ def test_labels_that_are_known_where_every_row_is_a_click(tmp_path: Path) -> Non
     made.done("evaluate", 2)
     (line,) = (x for x in doubted(made, "evaluation", 2) if "may be the label" in x)
     assert line.startswith("the AUC of cvr on a day that was not learned is 1.000 (")
+    newest = json.loads(made.call("status", "--json").out)["newest"]
+    assert [x["stage"] for x in newest if " AUC good click " in x["line"]] == ["evaluation"], newest
 
 
 def test_too_good_needs_rows_of_both_kinds() -> None:

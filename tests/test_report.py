@@ -10,6 +10,7 @@ import shutil
 import struct
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,16 @@ import pytest
 from chains import Chain, age, day
 from worlds import BASE, DAYS, Project, dmtl
 
+from dmtl_cli.config.reading import load_config
 from dmtl_cli.evaluate.curves import histogram, reliability
 from dmtl_cli.report import blocks, library, writing
 from dmtl_cli.report.day import _pcoc_tile
-from dmtl_cli.report.page import held_in
+from dmtl_cli.report.facts import gather
+from dmtl_cli.report.index import held_of, index_sections
+from dmtl_cli.report.page import held_in, render
+from dmtl_cli.report.words import READ
 from dmtl_cli.runs.progress import RunLog
+from dmtl_cli.runs.workspace import Workspace
 from dmtl_cli.synth.generate import generate
 
 pytest.importorskip("vl_convert")
@@ -99,6 +105,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
         titles = [f"{HOSTILE} {k}" if k % 2 else f"A film of number {k}" for k in range(len(items))]
         items.with_columns(pl.Series("title", titles)).write_parquet(file)
     config = json.loads(json.dumps(BASE)) | {"gates": {"quality": True, "errors": 50}}
+    read = {"name": "read_before", "side": "user", "kind": "sequence", "embedding_name": "item_id"}
+    config["features"].append(read | {"profile": {"history": "read"}})
     made = Project.create(home, home / "log", config=config)
     ended = made.call("backfill", "--from", DAYS[0], "--to", DAYS[2])
     assert (ended.code, ended.err) == (0, "")
@@ -214,6 +222,65 @@ def test_what_is_drawn_names_nobody_and_adds_up(project: Project) -> None:
     assert pcoc == pytest.approx(manifest["metrics"]["teacher.ctr.pcoc"], rel=1e-3)
     assert found["overlap"]["student_teacher"] <= 1 and "user" not in {*found} and "fresh" not in found["overlap"]
     assert 0 < found["overlap"]["popularity"] <= 1
+
+
+# -- a good click that is no read --------------------------------------------------------------------------------------
+
+WORDS = {  # on a page of a log with a duration, and with a column of good clicks, of which a click is the first
+    "AUC, read": "AUC, good click",
+    "GAUC, click and read": "GAUC, good click",
+    "AUC, read of clicks": "AUC, good given a click",
+    "PCOC of the teacher, click and read": "PCOC of the teacher, good click",
+    "held-out AUC, read of clicks": "held-out AUC, good given a click",
+    "Recall@50, read": "Recall@50, good click",
+    "Recall@50 on its own day, read": "Recall@50 on its own day, good click",
+    ">recent reads<": ">recent good clicks<",
+    '"recent reads"': '"recent good clicks"',
+    "read rate of clicks": "share of clicks that are good",
+    "click and read: teacher: scores of rows read": "good click: teacher: scores of rows good",
+    "</svg>not read": "</svg>not good",
+    '"name":"read of clicks"': '"name":"good given a click"',
+    "read, up to that day": "good click, up to that day",
+}
+WORDS_OF_INDEX = {
+    "AUC read": "AUC good click",
+    "Recall@50 read": "Recall@50 good click",
+    "Recall@50, read": "Recall@50, good click",
+    ">recent reads<": ">recent good clicks<",
+}
+
+
+def pages_of(project: Project, role: str) -> tuple[str, str]:
+    """The newest day's page and the index of it, were the second label of this role of the log."""
+    ws, on = Workspace(project.ws), dt.date.fromisoformat(DAYS[2])
+    facts = gather(ws, on)
+    made = [replace(m, config=m.config | {"data": {"events": {role: "bought"}}}) for m in facts.runs]
+    facts = replace(facts, runs=made)
+    page = render("t", "s", writing._sections(facts, ws, load_config(project.file, [])), "", [], held_of(facts))
+    before = dt.timedelta(days=1)
+    found = {on: held_of(facts), on - before: {"k": 50}}  # the other one is of an earlier version
+    return page, render("t", "s", index_sections(found), "", [])
+
+
+def test_a_page_has_the_words_of_its_log(project: Project) -> None:
+    """A good click of a column may be a purchase. Metrics and gates have their names all the same."""
+    for k, role in enumerate(("duration", "conversion")):
+        page, index = pages_of(project, role)
+        for text, pairs in ((page, WORDS), (index, WORDS_OF_INDEX)):
+            missing = [pair[k] for pair in pairs.items() if pair[k] not in text]
+            wrong = [pair[1 - k] for pair in pairs.items() if pair[1 - k] in text]
+            assert not missing and not wrong, (role, missing, wrong)
+        assert "export.recall.read" in page and "read.recall@50" in page
+    said = re.sub(r"<script>.*?</script>|<footer>.*?</footer>", "", page + index, flags=re.DOTALL)
+    left = re.findall(r"(?<![.\w])[Rr]eads?(?![.\w]| seconds).{,60}", said)  # a log without a duration has no seconds
+    assert left == []
+
+
+def test_a_day_without_a_run_has_the_words_of_the_days_before(project: Project) -> None:
+    facts = gather(Workspace(project.ws), dt.date.fromisoformat(DAYS[2]))
+    assert facts.words.label == replace(facts, runs=[]).words.label == "read"
+    before = {s: replace(m, config={"data": {"events": {"conversion": "x"}}}) for s, m in facts.yesterday.items()}
+    assert replace(facts, runs=[], yesterday=before).words.label == "good click"
 
 
 # -- in a browser ------------------------------------------------------------------------------------------------------
@@ -354,7 +421,7 @@ def test_forget_takes_all_pages(project: Project, tmp_path: Path) -> None:
 
 
 def test_the_mark_of_a_pcoc_is_that_of_its_number() -> None:
-    tiles = [_pcoc_tile([("ctr", ctr), ("ctcvr", both)]) for ctr, both in ((1.02, 1.3), (1.2, 1.0), (1.0, 1.05))]
+    tiles = [_pcoc_tile([("ctr", ctr), ("ctcvr", both)], READ) for ctr, both in ((1.02, 1.3), (1.2, 1.0), (1.0, 1.05))]
     assert [tile.state for tile in tiles] == ["", "note", "good"]
     assert [tile.beside for tile in tiles] == [
         ["click and read 1.300, more than .1 from 1"], ["click and read 1.000"], ["click and read 1.050"],

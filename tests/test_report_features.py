@@ -20,6 +20,7 @@ from dmtl_cli.report.day import _quality_tiles, cost
 from dmtl_cli.report.facts import Facts, Numbers, gather
 from dmtl_cli.report.features import Drift, drifts, psi
 from dmtl_cli.report.page import render
+from dmtl_cli.report.words import READ
 from dmtl_cli.report.writing import _sections
 from dmtl_cli.runs.workspace import Workspace
 from dmtl_cli.synth.generate import generate
@@ -230,9 +231,9 @@ def test_days_of_other_edges_are_not_compared(project: Project) -> None:
 def test_the_headline_has_the_best_list() -> None:
     found = {"student": 0.3, "read_popularity": 0.1, "popularity": 0.2, "exposure_rate": 0.4}
     named = {f"evaluation:{name}.read.recall@50": value for name, value in found.items()}
-    (tile,) = _quality_tiles(Numbers(dt.date(2026, 1, 2), named, {}, {}), 50)
+    (tile,) = _quality_tiles(Numbers(dt.date(2026, 1, 2), named, {}, {}), 50, READ)
     assert any("exposure rate" in line and ".4" in line for line in tile.beside) and tile.state == "note"
     (tile,) = _quality_tiles(
-        Numbers(dt.date(2026, 1, 2), {k: v for k, v in named.items() if "rate" not in k}, {}, {}), 50
+        Numbers(dt.date(2026, 1, 2), {k: v for k, v in named.items() if "rate" not in k}, {}, {}), 50, READ
     )
     assert tile.state == "good"

@@ -175,6 +175,37 @@ def test_a_good_click_of_a_column_is_not_called_a_read() -> None:
     assert "as what else was a good click is not in the export; of clicks, not the aim" in line and "read" not in line
 
 
+@pytest.mark.parametrize(
+    ("stage", "fields", "expected"),
+    [
+        (
+            "teacher",
+            {"metrics": {"held_out.ctr.auc": 0.7712, "held_out.cvr.auc": 0.743, "held_out.like.auc": 1.0}},
+            "AUC click .771 {} .743 like 1.000",
+        ),
+        (
+            "scores",
+            {"gates": [{"name": f"scores.p50.{task}", "value": 0.0} for task in ("ctr", "cvr")]},
+            "median P click .500 {} .500",
+        ),
+        (
+            "export",
+            {"gates": [{"name": f"export.recall.{label}", "value": 0.5} for label in ("click", "read")]},
+            "recall@50 of its own day click .500 {} .500",
+        ),
+        (
+            "evaluation",
+            {"metrics": {"teacher.ctr.auc": 0.66, "teacher.cvr.auc": 0.7}},
+            "teacher AUC click .660 {} .700",
+        ),
+    ],
+)
+def test_each_stage_has_the_words_of_its_log(stage: str, fields: dict[str, Any], expected: str) -> None:
+    for role, word in (("conversion", "good click"), ("duration", "read")):
+        line = said.line(a_manifest(stage, config={"data": {"events": {role: "x"}}}, **fields))
+        assert expected.format(word) in line
+
+
 @pytest.mark.parametrize(("most", "told"), [(0.45, True), (0.95, False), (None, False)])
 def test_what_could_not_be_found_is_said(most: float | None, told: bool) -> None:
     """As on a day whose items were withdrawn since, or are new: no list of what is served finds them either."""

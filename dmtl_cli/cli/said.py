@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dmtl_cli.config.commands import of_config
 from dmtl_cli.config.errors import UserError, printable
-from dmtl_cli.config.evaluate import TOPK, k_of, reads_of
+from dmtl_cli.config.evaluate import TOPK, k_of, read_of, reads_of
 from dmtl_cli.evaluate.verdict import verdict
 from dmtl_cli.runs.manifest import MANIFEST, Manifest
 from dmtl_cli.runs.progress import RunLog
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from dmtl_cli.runs.run import Result
 
 DAYS = 3  # of which `status` shows numbers
-_LABELS = {"ctr": "click", "cvr": "read"}  # as a person calls what a task predicts; others by their name
 LISTS = ("popularity", "read_popularity", "exposure_rate")  # as evaluate/lists.py, which imports torch, names them
 _DONE = {"clicks": "clicked", "reads": "read", "good clicks": "a good click"}
 _SOURCES = {"exposed": "shown", "negative": "drawn", "candidate": "retrieved"}
@@ -158,10 +157,10 @@ def _tune(m: Manifest) -> list[str]:
 
 
 def _teacher(m: Manifest) -> list[str]:
-    """AUC and PCOC of held-out rows; of a read given a click."""
+    """AUC and PCOC of held-out rows; of a read, or good click, given a click."""
     tasks = [name.split(".")[1] for name in m.metrics if name.startswith("held_out.") and name.count(".") == 2]
-    labels = _LABELS | {task: task for task in sorted({*tasks} - {*_LABELS})}
-    aucs = _listed(m.metrics, "held_out.{}.auc", labels)
+    known = _tasks(m)
+    aucs = _listed(m.metrics, "held_out.{}.auc", known | {task: task for task in sorted({*tasks} - {*known})})
     pcoc = _gates(m).get("teacher.pcoc.ctr")
     return [f"AUC {aucs}", f"PCOC {pcoc:.2f}" if pcoc is not None else ""] if aucs else _loss(m)
 
@@ -169,7 +168,7 @@ def _teacher(m: Manifest) -> list[str]:
 def _scores(m: Manifest) -> list[str]:
     counts = [f"{m.rows[kind]:,} {word}" for kind, word in _SOURCES.items() if m.rows.get(kind)]
     medians = {name: 1 / (1 + math.exp(-x)) for name, x in _gates(m).items() if name.startswith("scores.p50.")}
-    middle = _listed(medians, "scores.p50.{}", _LABELS)
+    middle = _listed(medians, "scores.p50.{}", _tasks(m))
     return [_by(m), f"median P {middle}" if middle else "", ", ".join(counts)]
 
 
@@ -181,7 +180,7 @@ def _student(m: Manifest) -> list[str]:
 def _export(m: Manifest) -> list[str]:
     k, kappa = m.config.get("k", TOPK[0]), m.facts.get("kappa")
     named = "export.recall.{}" if k == TOPK[0] else f"export.recall.{{}}@{k}"
-    found = _listed(_gates(m), named, {"click": "click", "read": "read"})
+    found = _listed(_gates(m), named, {"click": "click", "read": read_of(m.config)})
     return [
         f"recall@{k} of its own day {found}" if found else "",
         f"kappa {kappa:g}" if kappa else "",
@@ -200,7 +199,7 @@ def _evaluation(m: Manifest, *, aim_alone: bool = False) -> list[str]:
     bound = "max_users" if taken == m.config.get("evaluate", {}).get("max_users") else "share"
     sampled = told and taken < there and not aim_alone  # its error says what that costs
     users = f"a sample of {taken:,} of {there:,} users (evaluate.{bound})" if sampled else ""
-    aucs = _listed(m.metrics, "teacher.{}.auc", _LABELS)
+    aucs = _listed(m.metrics, "teacher.{}.auc", _tasks(m))
     return ["; ".join(filter(None, [told, *others_told, users])), f"teacher AUC {aucs}" if aucs else ""]
 
 
@@ -279,6 +278,11 @@ _NUMBERS: dict[str, Callable[[Manifest], list[str]]] = {
 
 
 # -- words -------------------------------------------------------------------------------------------------------------
+
+
+def _tasks(m: Manifest) -> dict[str, str]:
+    """As a person calls what a task predicts; others by their name."""
+    return {"ctr": "click", "cvr": read_of(m.config)}
 
 
 def _work(m: Manifest, seconds: float | None) -> str:

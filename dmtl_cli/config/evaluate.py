@@ -41,9 +41,14 @@ class Evaluate(Section):
         return self.topk[0]
 
 
+def read_of(config: Mapping[str, Any]) -> str:
+    """A log's second label, as a person calls it: a read where a duration tells it."""
+    return "good click" if config.get("data", {}).get("events", {}).get("conversion") else "read"
+
+
 def reads_of(config: Mapping[str, Any]) -> str:
-    """What a log's second label counts, as a person calls it: reads where a duration tells them."""
-    return "good clicks" if config.get("data", {}).get("events", {}).get("conversion") else "reads"
+    """What a log's second label counts, see `read_of`."""
+    return f"{read_of(config)}s"
 
 
 def k_of(config: Mapping[str, Any]) -> int:

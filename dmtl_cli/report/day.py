@@ -25,14 +25,10 @@ from dmtl_cli.report.charts import bars, trend
 from dmtl_cli.report.facts import SHOWN, Facts, Numbers
 from dmtl_cli.report.features import drifts
 from dmtl_cli.report.style import STYLES
+from dmtl_cli.report.words import Words
 from dmtl_cli.runs.differences import config_changes
 
-TASKS = {"ctr": "click", "cvr": "read of clicks", "ctcvr": "click and read"}
-_LISTS = {
-    "read_popularity": "recent reads",
-    "popularity": "popularity",
-    "exposure_rate": "exposure rate",
-}
+_LISTS = ("read_popularity", "popularity", "exposure_rate")
 _FLOWS = (
     ("inputs.rows", "rows", number),
     ("inputs.users", "users", number),
@@ -40,7 +36,7 @@ _FLOWS = (
     ("inputs.new_share.users", "new users", share),
     ("inputs.new_share.items", "new items", share),
     ("inputs.click_rate", "click rate", share),
-    ("inputs.conversion_rate.cvr", "read rate of clicks", share),
+    ("inputs.conversion_rate.cvr", "{rate}", share),  # of `Words`
     ("inputs.duration.mean", "mean seconds of a click", number),
 )
 _JUDGED = ("teacher.auc", "teacher.next_auc", "teacher.pcoc", "export.recall", "export.over_popularity", "student.kd")
@@ -48,7 +44,12 @@ _JUDGED = ("teacher.auc", "teacher.next_auc", "teacher.pcoc", "export.recall", "
 
 def headline(facts: Facts) -> Section:
     """What a person judges the day by."""
-    tiles = [_served_tile(facts), _gates_tile(facts), *_quality_tiles(facts.today, facts.k), *_amount_tiles(facts)]
+    tiles = [
+        _served_tile(facts),
+        _gates_tile(facts),
+        *_quality_tiles(facts.today, facts.k, facts.words),
+        *_amount_tiles(facts),
+    ]
     return Section("headline", "Headline", "", [Tiles(tiles)])
 
 
@@ -77,9 +78,9 @@ def _gates_tile(facts: Facts) -> Tile:
     return Tile("gates", f"{len(gates)} passed", ["all of them"], "good")
 
 
-def _quality_tiles(today: Numbers, k: int) -> Iterator[Tile]:
+def _quality_tiles(today: Numbers, k: int, words: Words) -> Iterator[Tile]:
     """What the evaluation says of the models that were ready before the day."""
-    for label, word in (("ctr", "click"), ("ctcvr", "read"), ("cvr", "read of clicks")):
+    for label, word in (("ctr", "click"), ("ctcvr", words.label), ("cvr", words.of("cvr"))):
         auc = today.metric("evaluation", f"teacher.{label}.auc")
         if auc is None or (label == "cvr" and today.metric("evaluation", "teacher.ctcvr.auc") is not None):
             continue
@@ -89,26 +90,26 @@ def _quality_tiles(today: Numbers, k: int) -> Iterator[Tile]:
     pcoc = {label: today.metric("evaluation", f"teacher.{label}.pcoc") for label in ("ctr", "ctcvr", "cvr")}
     known = [(label, value) for label, value in pcoc.items() if value is not None]
     if known:
-        yield _pcoc_tile(known)
+        yield _pcoc_tile(known, words)
     for label in ("read", "click"):
         found = today.metric("evaluation", f"student.{label}.recall@{k}")
         if found is not None:
-            lists = {w: today.metric("evaluation", f"{n}.{label}.recall@{k}") for n, w in _LISTS.items()}
-            beside = [f"{word} {number(value)}" for word, value in lists.items() if value is not None]
+            lists = {name: today.metric("evaluation", f"{name}.{label}.recall@{k}") for name in _LISTS}
+            beside = [f"{words.model(name)} {number(value)}" for name, value in lists.items() if value is not None]
             best = max((value for value in lists.values() if value is not None), default=None)
-            yield Tile(f"Recall@{k}, {label}", number(found), beside, _beside(found, best))
+            yield Tile(f"Recall@{k}, {words.of(label)}", number(found), beside, _beside(found, best))
 
 
-def _pcoc_tile(known: Sequence[tuple[str, float]]) -> Tile:
+def _pcoc_tile(known: Sequence[tuple[str, float]], words: Words) -> Tile:
     """The mark is that of the first label; what is far from 1 of the others says so itself."""
     (label, first), *rest = known
     near = [abs(value - 1) < 0.1 for _, value in known]
     state: State = "note" if not near[0] else "good" if all(near) else ""
     lines = [
-        f"{TASKS[name]} {number(value)}{'' if is_near else ', more than .1 from 1'}"
+        f"{words.of(name)} {number(value)}{'' if is_near else ', more than .1 from 1'}"
         for (name, value), is_near in zip(rest, near[1:], strict=True)
     ]
-    return Tile(f"PCOC, {TASKS[label]}", number(first), lines, state)
+    return Tile(f"PCOC, {words.of(label)}", number(first), lines, state)
 
 
 def _beside(value: float, other: float | None) -> State:
@@ -142,7 +143,11 @@ def flow(facts: Facts) -> Section:
         for name, word, show in _FLOWS
         if (
             chart := trend(
-                word, days, {name: [n.gate(name) for n in facts.days]}, limits=_limits(facts, name), show=show
+                word.format(rate=facts.words.rate),
+                days,
+                {name: [n.gate(name) for n in facts.days]},
+                limits=_limits(facts, name),
+                show=show,
             )
         )
     ]
@@ -157,9 +162,9 @@ def metrics(facts: Facts) -> Section:
     """What was measured on each day, and what its gates judged."""
     measured = [*_measured(facts)]
     names = sorted({n for d in facts.days for n in d.gates if n.startswith(_JUDGED)}, key=_judged_order)
-    days = [n.day for n in facts.days]
+    days, words = [n.day for n in facts.days], facts.words
     judged = [
-        trend(_gate_words(name), days, {name: [n.gate(name) for n in facts.days]}, limits=_limits(facts, name))
+        trend(_gate_words(name, words), days, {name: [n.gate(name) for n in facts.days]}, limits=_limits(facts, name))
         for name in names
     ]
     lead = (
@@ -171,12 +176,12 @@ def metrics(facts: Facts) -> Section:
 def _measured(facts: Facts) -> Iterator[Chart | None]:
     models = ("teacher", "student.preference", "regression")
     for label in ("ctr", "ctcvr", "cvr"):
-        yield _models(facts, f"AUC, {TASKS[label]}", models, f"{label}.auc")
-    pcoc = {TASKS[label]: _series(facts, f"teacher.{label}.pcoc") for label in ("ctr", "cvr", "ctcvr")}
+        yield _models(facts, f"AUC, {facts.words.of(label)}", models, f"{label}.auc")
+    pcoc = {facts.words.of(label): _series(facts, f"teacher.{label}.pcoc") for label in ("ctr", "cvr", "ctcvr")}
     for word, values in pcoc.items():
         yield trend(f"PCOC of the teacher, {word}", [n.day for n in facts.days], {word: values}, rule=1.0)
     for metric, word in (
-        ("read.recall", "Recall@{}, read"),
+        ("read.recall", f"Recall@{{}}, {facts.words.label}"),
         ("click.recall", "Recall@{}, click"),
         ("time_recall", "Recall@{} of read seconds"),
         ("coverage", "Coverage@{} of the catalogue"),
@@ -185,7 +190,8 @@ def _measured(facts: Facts) -> Iterator[Chart | None]:
 
 
 def _models(facts: Facts, title: str, models: Sequence[str], metric: str) -> Chart | None:
-    return trend(title, [n.day for n in facts.days], {m: _series(facts, f"{m}.{metric}") for m in models})
+    series = {facts.words.style(m): _series(facts, f"{m}.{metric}") for m in models}
+    return trend(title, [n.day for n in facts.days], series)
 
 
 def _series(facts: Facts, name: str) -> list[float | None]:
@@ -201,11 +207,11 @@ def _judged_order(name: str) -> tuple[int, str]:
     return next(k for k, begin in enumerate(_JUDGED) if name.startswith(begin)), name
 
 
-def _gate_words(name: str) -> str:
+def _gate_words(name: str, words: Words) -> str:
     begin = next(b for b in _JUDGED if name.startswith(b))
     rest, _, at = name.removeprefix(begin).strip(".").partition("@")
     k = at or TOPK[0]  # of another K a gate's name ends with it
-    words = {
+    measures = {
         "teacher.auc": "held-out AUC",
         "teacher.next_auc": "AUC before learning",
         "teacher.pcoc": "held-out PCOC",
@@ -213,7 +219,7 @@ def _gate_words(name: str) -> str:
         "export.over_popularity": f"Recall@{k} over popularity's",
         "student.kd": "KD loss over a constant's",
     }
-    return f"{words[begin]}, {TASKS.get(rest, rest)}" if rest else words[begin]
+    return f"{measures[begin]}, {words.of(rest)}" if rest else measures[begin]
 
 
 def _side(charts: Iterable[Chart | None]) -> list[Charts]:
@@ -368,5 +374,5 @@ def every_metric(facts: Facts) -> Section | None:
         [name, *(f"{found[m]:.4g}" if m in found else "–" for m in models)] for name, found in sorted(by_name.items())
     ]
     lead = "All that the evaluation measured of a model; docs/metrics.md says what each is."
-    head = ["metric", *(STYLES[m][0] for m in models)]
+    head = ["metric", *map(facts.words.model, models)]
     return Section("all", "All metrics", lead, [Table(head, rows, folded=f"{len(rows)} metrics")])

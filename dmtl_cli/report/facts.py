@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from dmtl_cli.config.errors import Exit, UserError
-from dmtl_cli.config.evaluate import TOPK, k_of
+from dmtl_cli.config.evaluate import TOPK, k_of, read_of
+from dmtl_cli.report.words import WORDS, Words
 from dmtl_cli.runs.contents import CURVES, read_json, there
 from dmtl_cli.runs.manifest import MANIFEST, Manifest
 from dmtl_cli.runs.progress import RunLog
@@ -79,6 +80,12 @@ class Facts:
         """Retrieved items of which the page tells: as the day's evaluation has it, else the one before."""
         evaluation = self.run("evaluation") or self.yesterday.get("evaluation")
         return TOPK[0] if evaluation is None else k_of(evaluation.config)
+
+    @property
+    def words(self) -> Words:
+        """As the log of the day's runs, else of those before, has its second label."""
+        made = next(iter([*self.runs, *self.yesterday.values()]), None)
+        return WORDS[read_of({} if made is None else made.config)]
 
     def run(self, stage: str) -> Manifest | None:
         """The run of a stage; of scores that of the day's own teacher."""

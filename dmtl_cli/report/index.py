@@ -13,13 +13,14 @@ from dmtl_cli.report.blocks import Cell, Charts, Section, Table, duration, numbe
 from dmtl_cli.report.charts import trend
 from dmtl_cli.report.facts import Facts
 from dmtl_cli.report.page import held_in
+from dmtl_cli.report.words import READ, WORDS, Words
 
 _METRICS = (
     ("AUC click", "teacher.ctr.auc"),
-    ("AUC read", "teacher.ctcvr.auc"),
+    ("AUC {label}", "teacher.ctcvr.auc"),
     ("PCOC click", "teacher.ctr.pcoc"),
-    ("Recall@{} read", "student.read.recall@{}"),
-    ("recent reads", "read_popularity.read.recall@{}"),
+    ("Recall@{k} {label}", "student.read.recall@{k}"),
+    ("{recent}", "read_popularity.read.recall@{k}"),
 )
 """what the table shows, and the name of each metric at a K"""
 
@@ -31,7 +32,8 @@ def held_of(facts: Facts) -> dict[str, Any]:
     took = [facts.took[m.run_id]["seconds"] for m in facts.runs if m.run_id in facts.took]
     return {
         "k": facts.k,
-        "metrics": {n: facts.today.metric("evaluation", n) for _, name in _METRICS for n in [name.format(facts.k)]},
+        "label": facts.words.label,
+        "metrics": {n: facts.today.metric("evaluation", n) for _, name in _METRICS for n in [name.format(k=facts.k)]},
         "rows": rows,
         "gates": len(gates),
         "failed": max(sum(not gate.get("passed") for gate in gates), len(facts.refused)),
@@ -54,14 +56,17 @@ def pages(folder: Path) -> dict[dt.date, Mapping[str, Any]]:
 
 
 def index_sections(found: Mapping[dt.date, Mapping[str, Any]]) -> Sequence[Section]:
-    """Trends, then the table, the newest day first; recall at the K of the newest page, of days that have it."""
+    """Trends, then the table, the newest day first; in the words of the newest page and with recall at its K,
+    of days that have it."""
     days = sorted(found)
-    k = found[days[-1]].get("k", TOPK[0]) if days else TOPK[0]
-    named = [(word.format(k), name.format(k)) for word, name in _METRICS]
+    newest = found[days[-1]] if days else {}
+    k, words = newest.get("k", TOPK[0]), WORDS.get(newest.get("label", ""), READ)
+    said = {"k": k, "label": words.label, "recent": words.model("read_popularity")}
+    named = [(word.format(**said), name.format(k=k)) for word, name in _METRICS]
     charts = [
         trend("rows", days, {"rows": [found[d].get("rows") for d in days]}) if days else None,
-        *(_trend(days, found, word, [name]) for word, name in named[:3]),
-        _trend(days, found, f"Recall@{k}, read", [name for _, name in named[3:]]) if days else None,
+        *(_trend(days, found, word, [name], words) for word, name in named[:3]),
+        _trend(days, found, f"Recall@{k}, {words.label}", [name for _, name in named[3:]], words) if days else None,
         trend("time", days, {"time": [found[d].get("seconds") for d in days]}, show=duration) if days else None,
     ]
     head = ["day", "gates", "rows", *(word for word, _ in named), "time", "warnings"]
@@ -74,9 +79,14 @@ def index_sections(found: Mapping[dt.date, Mapping[str, Any]]) -> Sequence[Secti
 
 
 def _trend(
-    days: Sequence[dt.date], found: Mapping[dt.date, Mapping[str, Any]], title: str, names: Sequence[str]
+    days: Sequence[dt.date],
+    found: Mapping[dt.date, Mapping[str, Any]],
+    title: str,
+    names: Sequence[str],
+    words: Words,
 ) -> Any:
-    series = {name.partition(".")[0]: [found[d].get("metrics", {}).get(name) for d in days] for name in names}
+    models = {name: words.style(name.partition(".")[0]) for name in names}
+    series = {model: [found[d].get("metrics", {}).get(name) for d in days] for name, model in models.items()}
     return trend(title, days, series) if days else None
 
 

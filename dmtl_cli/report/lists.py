@@ -91,7 +91,7 @@ def _histories(facts: Facts, ws: Workspace, config: Config, users: pl.Series) ->
     if folder is None or not features:
         return {}
     found = Profile.open(folder).features("user", users, features, facts.day)
-    words = {f.name: f"{f.profile.history}, up to that day" for f in features if f.profile}
+    words = {f.name: f"{facts.words.of(f.profile.history or '')}, up to that day" for f in features if f.profile}
     lists = {
         words[name]: [(items or [])[-_HISTORY:][::-1] for items in found[name].to_list()] for name in found.columns
     }

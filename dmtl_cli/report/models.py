@@ -9,9 +9,8 @@ from typing import Any
 
 from dmtl_cli.report import charts
 from dmtl_cli.report.blocks import Cell, Chart, Charts, Section, Table, number, share
-from dmtl_cli.report.day import TASKS
 from dmtl_cli.report.facts import Facts
-from dmtl_cli.report.style import STYLES
+from dmtl_cli.report.words import TASKS, Words
 
 _ABSENT = "The day's evaluation stored nothing to draw: there was none, or an earlier version made it."
 _RETRIEVED = ("student", "student.preference", "teacher", "read_popularity", "popularity", "clicked")
@@ -27,13 +26,13 @@ _DISTILLED = (
 def calibration(facts: Facts) -> Section:
     """Reliability curves, and PCOC of every model that predicts a probability."""
     curves = (facts.curves or {}).get("reliability", {})
-    drawn = [charts.reliability(TASKS.get(label, label), found) for label, found in sorted(curves.items(), key=_task)]
-    today, rows = facts.today, []
+    drawn = [charts.reliability(facts.words.of(label), found) for label, found in sorted(curves.items(), key=_task)]
+    today, words, rows = facts.today, facts.words, []
     for label in sorted({*TASKS, *curves}, key=lambda x: _task((x, None))):
         for model in ("teacher", "regression", "student.preference"):
             named = {m: today.metric("evaluation", f"{model}.{label}.{m}") for m in ("pcoc", "ne", "logloss", "auc")}
             if named["pcoc"] is not None:
-                rows.append([TASKS.get(label, label), STYLES[model][0], *map(number, named.values())])
+                rows.append([words.of(label), words.model(model), *map(number, named.values())])
     lead = (
         "Observed over predicted rate of tenths of the rows, with two standard errors; "
         "the dashed diagonal is a calibrated model."
@@ -47,10 +46,13 @@ def calibration(facts: Facts) -> Section:
 def scores(facts: Facts) -> Section | None:
     """Histograms of scores by label; None where the evaluation has none."""
     found = (facts.curves or {}).get("histograms", {})
-    words = {"ctr": ("clicked", "not clicked"), "cvr": ("read", "not read"), "ctcvr": ("read", "not read")}
+    words = facts.words
+    rows_with = {"ctr": ("clicked", "not clicked"), "cvr": words.has, "ctcvr": words.has}
     drawn = [
         charts.histogram(
-            f"{TASKS.get(label, label)}: {STYLES[model][0]}", by_model[model], words.get(label, (label, f"not {label}"))
+            f"{words.of(label)}: {words.model(model)}",
+            by_model[model],
+            rows_with.get(label, (label, f"not {label}")),
         )
         for label, by_model in sorted(found.items(), key=_task)
         for model in ("teacher", "student")
@@ -61,8 +63,7 @@ def scores(facts: Facts) -> Section | None:
 
 
 def _task(entry: tuple[str, Any]) -> tuple[int, str]:
-    order = list(TASKS)
-    return (order.index(entry[0]) if entry[0] in order else len(order)), entry[0]
+    return (TASKS.index(entry[0]) if entry[0] in TASKS else len(TASKS)), entry[0]
 
 
 COVERAGE = (
@@ -73,7 +74,7 @@ COVERAGE = (
 
 def distillation(facts: Facts) -> Section:
     """Teacher and student side by side."""
-    days, today, k = [n.day for n in facts.days], facts.today, facts.k
+    days, today, k, words = [n.day for n in facts.days], facts.today, facts.k, facts.words
     drawn = [
         charts.trend(word.format(k), days, {name.format(k): [n.metric(stage, name.format(k)) for n in facts.days]})
         for stage, name, word in _DISTILLED
@@ -82,10 +83,10 @@ def distillation(facts: Facts) -> Section:
     models = ("teacher", "student_teacher", "student", "student.preference")
     for metric, word in (
         ("ctr.auc", "AUC, click"),
-        ("ctcvr.auc", "AUC, click and read"),
-        ("ctcvr.gauc", "GAUC, click and read"),
+        ("ctcvr.auc", f"AUC, {words.of('ctcvr')}"),
+        ("ctcvr.gauc", f"GAUC, {words.of('ctcvr')}"),
         (f"click.recall@{k}", f"Recall@{k}, click"),
-        (f"read.recall@{k}", f"Recall@{k}, read"),
+        (f"read.recall@{k}", f"Recall@{k}, {words.label}"),
         (f"time_recall@{k}", f"Recall@{k} of read seconds"),
         (f"coverage@{k}", f"Coverage@{k}"),
     ):
@@ -94,7 +95,7 @@ def distillation(facts: Facts) -> Section:
             rows.append([word, *map(number, values)])
     blocks: list[Charts | Table] = [Charts(kept)] if (kept := [c for c in drawn if c]) else []
     if rows:
-        blocks.append(Table(["on this day", *(STYLES[m][0] for m in models)], rows))
+        blocks.append(Table(["on this day", *map(words.model, models)], rows))
     lead = (
         "How closely the student follows the teacher it learned from, and what each is worth."
         if blocks
@@ -106,10 +107,11 @@ def distillation(facts: Facts) -> Section:
 def retrieved(facts: Facts) -> Section | None:
     """Popularity, age and coverage of what is retrieved, and how much of it lists have too; None without evaluation."""
     curves: Mapping[str, Any] = facts.curves or {}
+    today, words, rows = facts.today, facts.words, []
     blocks: list[Charts | Table] = []
     drawn: list[Chart] = []
     if "popularity" in curves:
-        shares = _shares(curves["popularity"])
+        shares = _shares(curves["popularity"], words)
         labels = ["top 10%", *(f"{10 * k}%" for k in range(2, 11)), "new", "gone"]
         drawn.append(
             charts.groups(
@@ -119,12 +121,14 @@ def retrieved(facts: Facts) -> Section | None:
     if "age" in curves:
         drawn.append(
             charts.groups(
-                "How old they are", _age_labels(curves["age_from"]), _shares(curves["age"]), "days since first seen"
+                "How old they are",
+                _age_labels(curves["age_from"]),
+                _shares(curves["age"], words),
+                "days since first seen",
             )
         )
     if drawn:
         blocks.append(Charts(drawn))
-    today, rows = facts.today, []
     for model in (
         "student",
         "student.preference",
@@ -137,7 +141,7 @@ def retrieved(facts: Facts) -> Section | None:
         values = [today.metric("evaluation", f"{model}.{m}@{facts.k}") for m in ("coverage", "gini")]
         if values[0] is not None:
             rows.append(
-                [STYLES[model][0], share(values[0]), number(values[1]), share(curves.get("overlap", {}).get(model))]
+                [words.model(model), share(values[0]), number(values[1]), share(curves.get("overlap", {}).get(model))]
             )
     if rows:
         blocks.append(Table([f"top {facts.k} of", "coverage", "Gini", "of the student's too"], rows))
@@ -145,8 +149,8 @@ def retrieved(facts: Facts) -> Section | None:
     return Section("retrieved", "What is retrieved", lead, blocks) if blocks else None
 
 
-def _shares(found: Mapping[str, Sequence[float]]) -> dict[str, Sequence[float]]:
-    return {name: found[name] for name in _RETRIEVED if name in found}
+def _shares(found: Mapping[str, Sequence[float]], words: Words) -> dict[str, Sequence[float]]:
+    return {words.style(name): found[name] for name in _RETRIEVED if name in found}
 
 
 def _age_labels(starts: Sequence[int]) -> list[str]:
@@ -165,8 +169,8 @@ def experts(facts: Facts) -> Section:
     names = {n.split(".")[1]: v for n, v in found.items()}
     if not names or run is None:
         return Section("experts", "Experts", "The teacher has no gates, or none was trained.")
-    used = {TASKS.get(task, task): math.exp(v) for task, v in sorted(names.items(), key=_task)}
-    largest = {TASKS.get(task, task): run.metrics.get(f"gate.{task}.max", 0.0) for task in names}
+    used = {facts.words.of(task): math.exp(v) for task, v in sorted(names.items(), key=_task)}
+    largest = {facts.words.of(task): run.metrics.get(f"gate.{task}.max", 0.0) for task in names}
     count = run.config.get("teacher", {}).get("num_experts")
     drawn = [
         charts.bars("experts in use", used, number, most=float(count or max(used.values()))),

@@ -11,6 +11,7 @@ STYLES = {  # of models, everywhere the same: name, colour, shape, dash
     "student.preference": ("student, preference", "var(--amber)", "triangle-up", []),
     "regression": ("regression", "var(--green)", "diamond", [6, 3]),
     "read_popularity": ("recent reads", "var(--soft)", "triangle-down", [2, 3]),
+    "good_click_popularity": ("recent good clicks", "var(--soft)", "triangle-down", [2, 3]),  # as `Words` calls it
     "popularity": ("popularity", "var(--soft)", "cross", [6, 3]),
     "exposure_rate": ("exposure rate", "var(--soft)", "diamond", [1, 3]),
     "clicked": ("clicked that day", "var(--green)", "circle", [6, 3]),
