@@ -25,7 +25,7 @@ from dmtl_cli.config.tasks import Tasks
 from dmtl_cli.data.log.checked.day import ID, Day
 from dmtl_cli.data.rows import Rows
 from dmtl_cli.evaluate import budget
-from dmtl_cli.evaluate.budget import TEACHERS, Bounds, Pace, operations
+from dmtl_cli.evaluate.budget import TEACHERS, Bounds, Loop, Pace, operations
 from dmtl_cli.evaluate.exam import Exam, draw_users
 from dmtl_cli.evaluate.on_catalogue import on_catalogue, retrieve
 from dmtl_cli.evaluate.on_rows import on_rows, score_rows
@@ -110,6 +110,35 @@ def test_more_share_and_more_rows_measure_more() -> None:
     assert slow.bounds(day, Evaluate()).few < PACE.bounds(day, Evaluate()).few
     dearer = replace(PACE, event=4_000.0)
     assert dearer.bounds(day, Evaluate()).few > PACE.bounds(day, Evaluate()).few, "a day that costs more"
+
+
+def test_steps_are_work_too() -> None:
+    """A small log learns in small batches, where a step costs more than its rows: so more of its day is measured."""
+    loop = Loop(rows=6.0, passes=2.0, batch_size=None)
+    assert loop.steps(10_000) == 2 * 60_000 / 256 and loop._replace(batch_size=1_000).steps(10_000) == 120
+    assert loop.steps(100) == 2 * 600 / 64 and loop.steps(10_000_000) == 2 * 60_000_000 / 4_096
+    day = sized(15_000, 8_000, 5_000)
+    stepping = replace(PACE, loops=(loop, Loop(1.0, 3.0, None)))
+    steps = loop.steps(15_000) + 3 * 15_000 / 64
+    work = budget._STAGES + 15_000 * PACE.event + 13_000 * budget._ENTITY + steps * budget._STEP
+    assert 0.8 * work / 4 < cost(stepping.bounds(day, Evaluate()), day) <= work / 4
+    assert stepping.bounds(day, Evaluate()).users > 1.5 * PACE.bounds(day, Evaluate()).users
+
+
+def test_loops_are_those_of_the_config(project: Project) -> None:
+    sets = [
+        "teacher.epochs=2",
+        "teacher.batch_size=128",
+        "teacher.window_days=3",
+        "student.epochs=5",
+        "student.exposure.epochs=4",
+    ]
+    pace = Pace.of(load_config(project.file, sets))
+    negatives = load_config(project.file, sets).scores.negatives
+    teacher, preference, exposure = pace.loops
+    assert teacher == (3, 2, 128) and preference == (2 * (1 + negatives), 5, 512) and exposure == (1, 4, None)
+    assert len(Pace.of(load_config(project.file, [*sets[:4], "student.exposure.kappa=0"])).loops) == 2
+    assert pace.described()["loops"] == [[3, 2, 128], [2 * (1 + negatives), 5, 512], [1, 4, None]]
 
 
 def test_a_small_day_is_measured_whole() -> None:
@@ -306,7 +335,7 @@ def test_a_second_setting_of_a_teacher_scores_nothing_again(project: Project, mo
 @given(st.integers(0, 2**32 - 1), st.integers(1, 7), st.booleans())
 def test_the_best_of_many_are_those_of_a_sort(seed: int, k: int, ties: bool) -> None:
     rng = np.random.default_rng(seed)
-    scores = rng.standard_normal((3, 8 * k * 16 + int(rng.integers(0, 200)))).astype(np.float32)
+    scores = rng.standard_normal((3, 2 * k * 16 + int(rng.integers(0, 200)))).astype(np.float32)
     if ties:
         scores = np.round(scores)
     scores[1, rng.random(scores.shape[1]) < 0.99] = -np.inf

@@ -10,6 +10,11 @@ from dmtl_cli.config.section import Name, Positive, Rate, Section, Share
 STEPS = 256  # of an epoch
 
 
+def rows_a_step(rows: float) -> int:
+    """Batch size, where none is given, of an epoch of that many rows: a small log must not be a handful of steps."""
+    return 1 << min(12, max(6, round(math.log2(max(1, rows) / STEPS))))
+
+
 class Training(Section):
     batch_size: Positive | None = None
     """rows per step; default the power of two from 64 to 4096 that makes an epoch nearest to 256 steps; a teacher's is
@@ -41,5 +46,5 @@ class Training(Section):
         return self.embedding_learning_rate or default
 
     def rows_a_step(self, rows: int) -> int:
-        """Batch size for an epoch of that many rows: a small log must not be a handful of steps."""
-        return self.batch_size or 1 << min(12, max(6, round(math.log2(max(1, rows) / STEPS))))
+        """Batch size of an epoch of that many rows."""
+        return self.batch_size or rows_a_step(rows)

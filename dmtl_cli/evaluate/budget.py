@@ -7,13 +7,14 @@ below.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
 
 from dmtl_cli.config.evaluate import Evaluate
 from dmtl_cli.config.schema import Config
+from dmtl_cli.config.training import rows_a_step
 from dmtl_cli.data.log.checked.day import Day
 from dmtl_cli.teacher.build import build_network
 
@@ -28,6 +29,7 @@ _PAIR = 0.8  # of a pair beside that: blended, calibrated
 _SCORED = 2.5  # of a stored score beside the pair: encoded, matched, written
 _LEARNED = 37.0  # of a row that a teacher learns beside its products: encoded, embeddings, optimizer, regression
 _TAUGHT = 10.0  # of a row that a student learns
+_STEP = 3_000.0  # of a step of a training beside its rows: Python, small products
 _ENTITY = 60.0  # of a user or an item: read, encoded by each stage, exported
 _STAGES = 2.5e6  # of a day of no rows: imports, checks, files
 # and of what an evaluation does
@@ -55,6 +57,21 @@ def most(day: Day, settings: Evaluate) -> Bounds:
     return Bounds(min(1.0, settings.max_rows / max(1, len(day))), settings.max_users, settings.teacher_users)
 
 
+class Loop(NamedTuple):
+    """A training of the rows of a day."""
+
+    rows: float
+    """that a pass has for an event of the day"""
+    passes: float
+    batch_size: int | None
+    """None: by the rows"""
+
+    def steps(self, events: int) -> float:
+        """Of a day of so many events."""
+        rows = self.rows * events
+        return self.passes * rows / (self.batch_size or rows_a_step(rows))
+
+
 @dataclass(frozen=True)
 class Pace:
     """What the work of one day's stages costs by a config. One pace holds for all that a comparison measures, so that
@@ -66,6 +83,8 @@ class Pace:
     """of an event, in all stages but evaluation"""
     candidates: int
     """retrieved and scored for a user of the day, in all dumps"""
+    loops: tuple[Loop, ...] = ()
+    """that learn the day"""
 
     @staticmethod
     def of(config: Config) -> Pace:
@@ -75,12 +94,21 @@ class Pace:
         dumps = 2 if student.distill.min_age_days else 1
         each = 1 + scores.negatives * scores.stratify
         learned = teacher.epochs * teacher.window_days * (3 * pair + _LEARNED)
-        taught = student.epochs * (dumps * (1 + scores.negatives) if student.distill.w_kd else 1) * _TAUGHT
-        return Pace(pair, learned + dumps * each * (pair + _SCORED) + taught, dumps * scores.candidates)
+        pairs = dumps * (1 + scores.negatives) if student.distill.w_kd else 1
+        loops = [
+            Loop(teacher.window_days, teacher.epochs, teacher.batch_size),
+            Loop(pairs, student.epochs, student.batch_size),
+        ]
+        if student.exposure.kappa:
+            shown = student.exposure_block
+            loops.append(Loop(1, shown.epochs, shown.batch_size))
+        event = learned + dumps * each * (pair + _SCORED) + student.epochs * pairs * _TAUGHT
+        return Pace(pair, event, dumps * scores.candidates, tuple(loops))
 
-    def described(self) -> dict[str, float]:
+    def described(self) -> dict[str, Any]:
         """As a run's key names it."""
-        return {name: round(value, 3) for name, value in asdict(self).items()}
+        numbers = {"pair": self.pair, "event": self.event, "candidates": self.candidates}
+        return {name: round(value, 3) for name, value in numbers.items()} | {"loops": [list(x) for x in self.loops]}
 
     def bounds(self, day: Day, settings: Evaluate) -> Bounds:
         """What of a day can be measured within the share of its work that `settings` allows, and within their limits.
@@ -105,6 +133,7 @@ class Pace:
         """Nominal microseconds for rows and retrieval."""
         entities = len(day.users) + len(day.items)
         work = _STAGES + len(day) * self.event + entities * _ENTITY + active * self.candidates * (self.pair + _SCORED)
+        work += _STEP * sum(loop.steps(len(day)) for loop in self.loops)
         return work * share / (1 - share) - _EVALUATION - entities * _ENCODED
 
 

@@ -67,7 +67,7 @@ def best_k(scores: npt.NDArray[Any], k: int) -> npt.NDArray[np.int64]:
     k = min(k, scores.shape[1])
     if not k:
         return np.zeros((len(scores), 0), np.int64)
-    if scores.shape[1] >= 8 * k * _BLOCK:
+    if scores.shape[1] >= 2 * k * _BLOCK:
         return _best_of_many(scores, k)
     part = np.argpartition(-scores, k - 1, axis=1)[:, :k]
     least = np.take_along_axis(scores, part[:, k - 1 :], 1)
