@@ -248,7 +248,7 @@ def test_it_ends_with_whether_what_is_served_is_better(compared: tuple[Project, 
     words = {"read_popularity": "reads with a half-life of a day", "popularity": "yesterday's clicks"}
     number, spread = (f"{abs(x):.3f}".removeprefix("0") for x in (np.mean(seeds), error))
     said = f"{'-' if np.mean(seeds) < 0 else '+'}{number} ±{spread} recall@50 of reads: {verdict}"
-    list_ = f"{best}, {words.get(best, 'exposures x read rate')}"
+    list_ = f"{best}, {words.get(best, 'exposures x rate of reads')}"
     assert out.splitlines()[-1] == f"served - best list ({list_}): {said}"
     table = (Path(project.call("path", "compare").out.strip()) / "table.md").read_text()
     assert out.splitlines()[-1] in table.splitlines()
@@ -271,7 +271,8 @@ def test_what_is_said_of_a_difference() -> None:
     assert said([0.011], [0.006]) == list_ + "+.011 ±.006 recall@20 of reads: no difference beyond twice its error"
     # three seeds: errors over users .006, whose mean square stays, and over seeds .03 / sqrt(3)
     assert "+.040 ±.018 recall@20 of reads: better" in said([0.01, 0.04, 0.07], [0.006] * 3)
-    assert said([0.021], [0.006], reads="good clicks").endswith("+.021 ±.006 recall@20 of good clicks: better")
+    of_column = said([0.021], [0.006], reads="good clicks")
+    assert of_column == list_.replace("reads", "good clicks") + "+.021 ±.006 recall@20 of good clicks: better"
     assert said([0.021], [0.006], "click") == list_ + "+.021 ±.006 recall@20 of clicks: better"
     alone = Table()
     alone.add("popularity", "read.recall@50", 0.1)

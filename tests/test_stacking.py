@@ -108,6 +108,7 @@ def test_before_any_day_items_are_read_by_what_a_list_goes_by() -> None:
     assert listed([*clicks, users, raw, count("x", "read", 7, profile=rate)]) == []
     prior = Weights.unmeasured(["age", "exposures_1d", "reads_1d", "reads_7d"], listed(counts))
     assert prior.mean.tolist() == [1, 1, 0, 0.25, 0, 0.25] and prior.reads == 0
+    assert np.array_equal(prior.precision, np.diag([5, 5, 80, 80, 80, 80])), "as docs/method.md says"
 
 
 def test_days_add_up_and_fade() -> None:

@@ -298,13 +298,22 @@ def log_of(home: Path, days: list[dict[str, Any]]) -> Path:
 
 
 def decided(
-    home: Path, days: list[dict[str, Any]], day: int = 1, student: dict[str, Any] | None = None, **teacher: Any
+    home: Path,
+    days: list[dict[str, Any]],
+    day: int = 1,
+    student: dict[str, Any] | None = None,
+    read: tuple[str, str] = ("duration", "read_seconds"),
+    **teacher: Any,
 ) -> dict[str, Any]:
-    """The manifest of trials on a log of ids alone, all keys but some written; without a student those of teachers."""
+    """The manifest of trials on a log of ids alone, all keys but some written; without a student those of teachers.
+
+    Args:
+        read: role and column of what tells the second label.
+    """
     config = copy.deepcopy(BASE)
     config["auto"] = {"budget": 8}
     names = ("path", "partition", "user", "item", "click")
-    events = {k: v for k, v in BASE["data"]["events"].items() if k in names} | {"duration": "read_seconds"}
+    events = {k: v for k, v in BASE["data"]["events"].items() if k in names} | dict([read])
     config["data"] = {"events": events}
     ids = [("user_id", "user"), ("item_id", "item"), *([("kind", "item")] if "kind" in days[0] else [])]
     config["features"] = [{"name": n, "side": s, "kind": "categorical", "min_count": 1} for n, s in ids]
@@ -347,13 +356,18 @@ def test_a_log_of_ids_seen_once_or_twice_wants_a_slow_table(tmp_path: Path) -> N
     assert made["facts"]["chosen"]["teacher.embedding_learning_rate"] < 0.05
 
 
-def test_a_late_part_without_a_click_decides_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("read", "words"), [(("duration", "read_seconds"), "reads"), (("conversion", "bought"), "good clicks")]
+)
+def test_a_late_part_without_a_click_decides_nothing(tmp_path: Path, read: tuple[str, str], words: str) -> None:
     rng = np.random.default_rng(1)
     days = [columns(rng, 50, 40, 300, lambda u, i, p=p: p) for p in (0.5, 0.5, 0.0)]
-    facts = decided(tmp_path, days, 3, epochs=None)["facts"]
+    days = [day | {"bought": day["read_seconds"] > 30} for day in days]
+    facts = decided(tmp_path, days, 3, read=read, epochs=None)["facts"]
     assert facts["chosen"] == {} and facts["tried"] == []
     (warning,) = facts["warnings"]
-    assert f"the late part of {DAYS[0]} .. {DAYS[2]} has no clicks" in warning and "dmtl tune" in warning
+    assert f"the late part of {DAYS[0]} .. {DAYS[2]} has no clicks, or no {words}, to measure" in warning
+    assert "dmtl tune" in warning
 
 
 def test_trials_that_diverge_in_their_last_step_are_not_taken(tmp_path: Path) -> None:

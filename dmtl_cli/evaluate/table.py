@@ -31,8 +31,8 @@ OWN_TEACHER = ".teacher"
 
 _OF_LISTS = {
     POPULARITY: "yesterday's clicks",
-    READ_POPULARITY: "reads with a half-life of a day",
-    EXPOSURE_RATE: "exposures x read rate",
+    READ_POPULARITY: "{reads} with a half-life of a day",
+    EXPOSURE_RATE: "exposures x rate of {reads}",
 }
 
 
@@ -49,13 +49,15 @@ class Ahead(NamedTuple):
     """recall@K of what is served less the list's"""
     error: float
     """its standard error"""
+    reads: str
+    """as of `Table`"""
 
     def line(self) -> str:
         """`served - best list (popularity, yesterday's clicks): +.021 ±.006 recall@50 of reads: better`."""
         found = verdict(self.by, self.error) or "no difference beyond twice its error"
         by, error = (f"{abs(x):.3f}".removeprefix("0") for x in (self.by, self.error))
         sign = "-" if self.by < 0 else "+"
-        what = f"served - best list ({self.best}, {_OF_LISTS[self.best]})"
+        what = f"served - best list ({self.best}, {_OF_LISTS[self.best].format(reads=self.reads)})"
         return f"{what}: {sign}{by} ±{error} recall@{self.k} of {self.counted}: {found}"
 
     def metrics(self) -> dict[str, float]:
@@ -190,7 +192,8 @@ class Table:
             of_users = float(np.mean(np.square(errors)))
             of_seeds = float(np.var(values, ddof=1)) / len(values) if len(values) > 1 else 0.0
             counted = self.reads if label == "read" else "clicks"
-            return Ahead(best, label, counted, self.k, -float(np.mean(values)), math.sqrt(of_users + of_seeds))
+            by, error = -float(np.mean(values)), math.sqrt(of_users + of_seeds)
+            return Ahead(best, label, counted, self.k, by, error, self.reads)
         return None
 
     def means(self) -> dict[str, float]:

@@ -63,7 +63,8 @@ def top_k(
 
 
 def best_k(scores: npt.NDArray[Any], k: int) -> npt.NDArray[np.int64]:
-    """Columns [U, k] of the k largest values of each row [U, I], best first; ties go to the smaller column."""
+    """Columns [U, k] of the k largest values of each row [U, I], best first; ties go to the smaller column.
+    None is NaN."""
     k = min(k, scores.shape[1])
     if not k:
         return np.zeros((len(scores), 0), np.int64)

@@ -304,16 +304,15 @@ def _fitted(
     Encoder.stored(folder, log.features)  # refuses the features of another config
     export, facts = Export(folder), manifest.facts.get("fitted")
     before = Weights.of(facts) if facts else None
-    weights = before if before and before.features == prior.features else prior
-    days = (day - manifest.day).days
     without = bool(prior.features) and not export.item_features.columns  # of an earlier version
     if "exposure" not in export.blocks or without:
-        return weights.after(prior, None, days)
+        return prior
     read, events = log.read(day, publication.tmp), run.config.data.events
     exam = Exam.draw(read, threshold, run.config.tasks, events.click is not None, _READERS)
     label = "read" if threshold is not None or events.conversion is not None else "click"
     choices = _choices(export, exam, label, prior.features, before)
-    return weights.after(prior, choices, days)
+    weights = before if before and before.features == prior.features else prior
+    return weights.after(prior, choices, (day - manifest.day).days)
 
 
 def _choices(export: Export, exam: Exam, label: str, features: Sequence[str], before: Weights | None) -> Choices:

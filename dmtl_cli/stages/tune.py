@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 
 from dmtl_cli.config.errors import Exit, UserError
+from dmtl_cli.config.evaluate import reads_of
 from dmtl_cli.data.days import Days
 from dmtl_cli.data.threshold import long_read_threshold
 from dmtl_cli.runs.artifact import Publication
@@ -91,12 +92,12 @@ def _tune(
             if run.config.student.distill.w_kd:
                 _students(replace(run, config=rounds.best), teachers, rounds, window, progress)
     facts = {"chosen": rounds.choice, "tried": rounds.tried, "measured_on": cut.by, "days": [str(d) for d in days]}
-    doubts = [] if measurable else [_nothing_to_measure(days)]
+    doubts = [] if measurable else [_nothing_to_measure(days, reads_of(run.sections()))]
     return Draft({"window": window, "learned": progress.rows}, {}, facts, warnings=doubts)
 
 
-def _nothing_to_measure(days: list[dt.date]) -> str:
-    what = f"the late part of {span(days)} has no clicks, or no long reads, to measure trials by"
+def _nothing_to_measure(days: list[dt.date], reads: str) -> str:
+    what = f"the late part of {span(days)} has no clicks, or no {reads}, to measure trials by"
     return f"{what}, or the early part no rows: every key has its default; dmtl tune of a later day tries again"
 
 

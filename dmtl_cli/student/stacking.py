@@ -109,12 +109,11 @@ class Weights:
         out[[columns[name] for name in self.features]] = self.mean[2:] / max(self.mean[1], _LEAST)
         return out
 
-    def after(self, prior: Weights, choices: Choices | None, days: int = 1) -> Weights:
+    def after(self, prior: Weights, choices: Choices, days: int = 1) -> Weights:
         """What reads tell besides.
 
         Args:
             prior: as of `unmeasured`, of the same features; the estimate fades towards it.
-            choices: None: nothing is known of any.
             days: since what this estimate knows.
         """
         kept = _KEPT**days
@@ -122,7 +121,7 @@ class Weights:
         shift = kept * self.precision @ self.mean + (1 - kept) * prior.precision @ prior.mean
         before: Doubles = np.linalg.solve(precision, shift).astype(np.float64)
         faded = Weights(self.features, before, precision, self.reads)._rounded()
-        if choices is None or not len(choices.user) or not all(np.isfinite(part).all() for part in _parts(choices)):
+        if not len(choices.user) or not all(np.isfinite(part).all() for part in _parts(choices)):
             return faded
         mean, told = _most_likely(choices, before, precision)
         if not (np.isfinite(told).all() and (np.linalg.eigvalsh(told) > 0).all()):
