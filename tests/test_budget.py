@@ -115,11 +115,13 @@ def test_more_share_and_more_rows_measure_more() -> None:
 def test_steps_are_work_too() -> None:
     """A small log learns in small batches, where a step costs more than its rows: so more of its day is measured."""
     loop = Loop(rows=6.0, passes=2.0, batch_size=None)
-    assert loop.steps(10_000) == 2 * 60_000 / 256 and loop._replace(batch_size=1_000).steps(10_000) == 120
-    assert loop.steps(100) == 2 * 600 / 64 and loop.steps(10_000_000) == 2 * 60_000_000 / 4_096
+    assert loop.steps(10_000) == pytest.approx(2 * 60_000 * (1 / 256 - 1 / 4_096))
+    assert loop._replace(batch_size=1_000).steps(10_000) == pytest.approx(2 * 60_000 * (1 / 1_000 - 1 / 4_096))
+    assert loop.steps(100) == pytest.approx(2 * 600 * (1 / 64 - 1 / 4_096))
+    assert loop.steps(10_000_000) == loop._replace(batch_size=8_192).steps(10) == 0
     day = sized(15_000, 8_000, 5_000)
     stepping = replace(PACE, loops=(loop, Loop(1.0, 3.0, None)))
-    steps = loop.steps(15_000) + 3 * 15_000 / 64
+    steps = 2 * 90_000 * (1 / 256 - 1 / 4_096) + 3 * 15_000 * (1 / 64 - 1 / 4_096)
     work = budget._STAGES + 15_000 * PACE.event + 13_000 * budget._ENTITY + steps * budget._STEP
     assert 0.8 * work / 4 < cost(stepping.bounds(day, Evaluate()), day) <= work / 4
     assert stepping.bounds(day, Evaluate()).users > 1.5 * PACE.bounds(day, Evaluate()).users

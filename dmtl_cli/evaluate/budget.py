@@ -29,7 +29,7 @@ _PAIR = 0.8  # of a pair beside that: blended, calibrated
 _SCORED = 2.5  # of a stored score beside the pair: encoded, matched, written
 _LEARNED = 37.0  # of a row that a teacher learns beside its products: encoded, embeddings, optimizer, regression
 _TAUGHT = 10.0  # of a row that a student learns
-_STEP = 3_000.0  # of a step of a training beside its rows: Python, small products
+_STEP, _ROWS = 6_000.0, 4_096  # of a step of a training beside its rows, which are reckoned in steps of so many
 _ENTITY = 60.0  # of a user or an item: read, encoded by each stage, exported
 _STAGES = 2.5e6  # of a day of no rows: imports, checks, files
 # and of what an evaluation does
@@ -67,9 +67,9 @@ class Loop(NamedTuple):
     """None: by the rows"""
 
     def steps(self, events: int) -> float:
-        """Of a day of so many events."""
+        """Of a day of so many events, beyond those that its rows would make in steps of 4,096."""
         rows = self.rows * events
-        return self.passes * rows / (self.batch_size or rows_a_step(rows))
+        return self.passes * max(0.0, rows / (self.batch_size or rows_a_step(rows)) - rows / _ROWS)
 
 
 @dataclass(frozen=True)

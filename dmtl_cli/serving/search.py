@@ -80,7 +80,7 @@ def best_k(scores: npt.NDArray[Any], k: int) -> npt.NDArray[np.int64]:
 
 
 def _best_of_many(scores: npt.NDArray[Any], k: int) -> npt.NDArray[np.int64]:
-    """`best_k` of many columns, some ten times as fast: k blocks of a row have a score of at least the k-th largest of
+    """`best_k` of many columns, 2 to 10 times as fast: k blocks of a row have a score of at least the k-th largest of
     the blocks' largest, so no smaller one is among the best. All rows at once, as threads wait for each other in many
     small calls."""
     users, items = scores.shape
