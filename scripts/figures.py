@@ -145,7 +145,7 @@ def draw_curve(axes: Any, by_name: dict[str, list[str]], kappas: list[str]) -> N
     right, high = [x.mean for x, _ in line.values()], [y.mean for _, y in line.values()]
     axes.plot(right, high, color=RED, linewidth=1, marker=".", zorder=1, label="student by kappa")
     for kappa, (x, y) in line.items():
-        beside = (7, -12) if kappa else (-42, 6)
+        beside = (-46, 5) if kappa else (18, -14)
         axes.annotate(f"kappa {kappa:g}", (x.mean, y.mean), textcoords="offset points", xytext=beside, fontsize=8)
 
 
