@@ -64,6 +64,11 @@ def run(command: str, folder: Path, capfd: pytest.CaptureFixture[str]) -> str:
     return out
 
 
+def has_a_chain(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """What a reader of README has before what is tested: here too where another worker ran the test that makes it."""
+    run("dmtl backfill --config mylog.yaml --from 2026-01-01 --to 2026-01-03", here, capfd)
+
+
 def test_the_stages_one_by_one(here: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(here)
     new, plan = (b for b in blocks("sh") if "dmtl check" in b)
@@ -101,6 +106,7 @@ def test_a_config_of_ones_own(here: Path, capfd: pytest.CaptureFixture[str], mon
 
 def test_which_method(here: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(here)
+    has_a_chain(here, capfd)
     (compare,) = [b for b in blocks("sh") if "--settings try.yaml" in b]
     table = run(compare, here, capfd)
     for row in ("student", "student.preference", "long_read_only", "joint", "listwise_too", "labels_too"):
@@ -116,7 +122,9 @@ def test_which_method(here: Path, capfd: pytest.CaptureFixture[str], monkeypatch
     load_config("mylog.yaml", [*fused[1::2], "student.distill.losses=[{target: pfused}]", "scores.candidates=100"])
 
 
-def test_serving(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_serving(here: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(here)
+    has_a_chain(here, capfd)
     (code,) = blocks("python")
     code += "\nprint(vectors.shape, len(item_ids), new_vectors.shape)\nimport sys; assert 'torch' not in sys.modules"
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=here, capture_output=True, text=True)
