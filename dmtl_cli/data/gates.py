@@ -7,7 +7,6 @@ The checks of TFX Data Validation (Breck et al., MLSys 2019) and the unit tests 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,8 +16,6 @@ from dmtl_cli.config.features import Feature
 from dmtl_cli.data.log.checked.day import Block, Day, Ints
 from dmtl_cli.data.profile.update import Updated
 from dmtl_cli.runs.gates import Measure
-
-Array = npt.NDArray[Any]
 
 _WIDEST = 8.0
 """a mean and a quantile of seconds are known to an eighth at least, else a day of few clicks could have any unit"""

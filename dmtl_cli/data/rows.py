@@ -42,6 +42,11 @@ class Rows(Generic[L]):
     def __len__(self) -> int:
         return len(self.user)
 
+    @property
+    def events(self) -> pl.DataFrame:
+        """Their features; where they have no event one column without a name, as a slice of no columns has no rows."""
+        return pl.DataFrame({"": np.zeros(len(self))}) if self.features is None else self.features
+
     def take(self, rows: Array | slice) -> Rows[L]:
         return Rows(
             _taken(self.user, rows),

@@ -37,7 +37,7 @@ from dmtl_cli.stages.run import ALL, Stages, learn_day
 from dmtl_cli.stages.train_joint import train_joint
 from dmtl_cli.tune.carried import STAGE as TUNE
 from dmtl_cli.tune.carried import tuned
-from dmtl_cli.tune.table import word
+from dmtl_cli.tune.table import span, word
 
 Holding = Callable[[Workspace], AbstractContextManager[None]]
 
@@ -279,10 +279,9 @@ def _publish(run: Run, measured: list[dt.date], seeds: list[int], table: Table) 
     drawn = can_draw()
     if not drawn:
         run.log.say(f"no figure: matplotlib is not installed; {install('matplotlib')} to have one")
-    days = f"{measured[0]} .. {measured[-1]}" if len(measured) > 1 else f"{measured[0]}"
     spread = "±standard error over users"
     spread = f"(largest less smallest seed), of one seed {spread}" if len(seeds) > 1 else spread
-    head = f"Measured on {days}, seeds {', '.join(map(str, seeds))}: means {spread}."
+    head = f"Measured on {span(measured)}, seeds {', '.join(map(str, seeds))}: means {spread}."
     if (decided := _decided(run, measured[-1])) is not None:
         head += f"\n\n{decided}"
 

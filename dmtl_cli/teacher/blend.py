@@ -25,8 +25,6 @@ import numpy.typing as npt
 from dmtl_cli.scores.calibration import fitted_loss
 from dmtl_cli.teacher.labels import HeldOut
 
-Floats = npt.NDArray[np.float64]
-
 SHARES = tuple(k / 10 for k in range(11))
 """of the regression, that are tried"""
 GIVEN_BACK = (0.0, 0.25, 0.5, 0.75, 1.0)

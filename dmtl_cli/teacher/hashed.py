@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 import torch
 
 from dmtl_cli.data.features.encoder import Encoder
@@ -24,12 +23,11 @@ from dmtl_cli.data.log.values.hashing import blake2b64, splitmix64
 from dmtl_cli.data.rows import Rows
 from dmtl_cli.nn.batches import Tables
 from dmtl_cli.nn.kernels.distinct import distinct_of
-from dmtl_cli.teacher.conjunctions import Conjunction, Paired, values_of
+from dmtl_cli.teacher.conjunctions import Cells, Conjunction, Paired, values_of
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
-Cells = tuple[Ints, Ints, Floats]
 
 _BITS = 20
 SLOTS = 1 << _BITS
@@ -243,7 +241,7 @@ def paired_values(
 
 def event_cells(encoder: Encoder, rows: Rows[Any]) -> Sparse:
     """What changes with the event: its context, and event-level features of its user."""
-    features = rows.features if rows.features is not None else pl.DataFrame({"": np.zeros(len(rows))})
+    features = rows.events
     context = Sparse.of(encoder, encoder.encode(features, "context"), "context")
     return context.beside(Sparse.of(encoder, encoder.encode(features, "user", True), "user", True))
 

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 import torch
 
 from dmtl_cli.config.data import Events
@@ -92,7 +91,7 @@ def _sample(encoder: Encoder, window: Window) -> _Sample | None:
 
 def _sides(encoder: Encoder, day: Day, rows: Rows[Any]) -> dict[str, Encoded]:
     """Each row's user with the features of the event, its item and its context."""
-    event = rows.features if rows.features is not None else pl.DataFrame({"": np.zeros(len(rows))})
+    event = rows.events
     of_user = [event[f.name] for f in encoder.features_of_side("user", True)]
     frames = {"user": day.users[rows.user].with_columns(of_user), "item": day.items[rows.item], "context": event}
     sides = {side: encoder.encode(frame, side) for side, frame in frames.items()}
