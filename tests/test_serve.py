@@ -632,14 +632,6 @@ def test_a_file_that_makes_polars_panic_is_broken(home: Path, tmp_path: Path, mo
         read_users(file, pl.Int64(), [])
 
 
-def test_an_export_of_an_earlier_version_has_no_attributes(tmp_path: Path) -> None:
-    folder = shutil.copytree(FROZEN / "plain" / (FROZEN / "plain" / "LATEST").read_text().strip(), tmp_path / "export")
-    (folder / "items.parquet").unlink()
-    export = Export(folder)
-    assert export.item_features.shape == (len(export.items[0]), 0)
-    assert Attributes(export.items[0], export.item_features).frame.columns == ["item_id"]
-
-
 def test_items_are_stored_without_vectors(home: Path, tmp_path: Path) -> None:
     export = Export.open(home)
     assert export.item_features.equals(ITEMS.select("category", "item_id", "price", "tags"))

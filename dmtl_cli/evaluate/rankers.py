@@ -128,11 +128,6 @@ class RegressionRanker:
         self.calibrated = facts["calibrated"] and facts["sampling"]["samples"] == "exposed"
         """whether it learned rows as they were shown; drawn ones would shift its probabilities"""
 
-    @staticmethod
-    def is_beside(parent: Parent) -> bool:
-        """Whether a teacher has one: those of earlier versions have none."""
-        return (parent[0] / FOLDER).is_dir()
-
     @cached_property
     def on_day(self) -> OnDay:
         return self._on_day(context=True)

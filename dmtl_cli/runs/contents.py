@@ -121,10 +121,10 @@ class _Joint(_Threshold):
 class _Teacher(_Joint, _Finish):
     calibrated: bool
     sampling: _Sampling
-    no_context: _Finish | None = None
+    no_context: _Finish
 
     def model_post_init(self, _: Any) -> None:
-        for finish in (self, self.no_context or self):
+        for finish in (self, self.no_context):
             for name, by_task in (("calibration", finish.calibration), ("blend", finish.blend or self.tasks)):
                 if missing := sorted(set(self.tasks) ^ set(by_task)):
                     raise ValueError(f"{name}: expected the tasks {', '.join(self.tasks)}, {missing[0]} differs")

@@ -14,14 +14,14 @@ from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.features.layout import Encoded
 from dmtl_cli.runs.contents import decoding, read_json
-from dmtl_cli.serving.files import ITEMS, StoredUsers, clicked_of, input_names, open_tower, read_items, read_users
+from dmtl_cli.serving.files import StoredUsers, clicked_of, input_names, open_tower, read_items, read_users
 from dmtl_cli.serving.given import Values, frame_of, of_somebody_new
 from dmtl_cli.serving.ids import typed_ids
 from dmtl_cli.serving.index import Index
 from dmtl_cli.serving.opening import UNSEEN, check_described, check_files, find, key_of
 from dmtl_cli.serving.places import Places
 from dmtl_cli.serving.search import Floats, Ints, Pairs, top_k
-from dmtl_cli.serving.vectors import MAPPED, MappedVectors, read_ids, read_table
+from dmtl_cli.serving.vectors import MAPPED, MappedVectors, read_ids
 
 _BLOCK = 8_192  # rows computed at a time
 _FETCHED = 1_024  # items that an index is asked for at most; above, all are compared
@@ -46,7 +46,7 @@ class Export:
         self.described = read_json(folder / "features.json")
         with decoding(folder / "features.json"):
             check_described(self.described, self.encoder)
-        self._mapped = MappedVectors(folder) if (folder / MAPPED).is_file() else None
+        self._mapped = MappedVectors(folder)
         self._sessions: dict[str, Any] = {}
         for side in () if lazily else ("user", "item"):
             self._session(side)
@@ -78,8 +78,7 @@ class Export:
 
     def _session(self, side: str) -> Any:
         if side not in self._sessions:
-            width = self._mapped.width if self._mapped else None
-            rows = self.described["embedding_rows"]
+            rows, width = self.described["embedding_rows"], self._mapped.width
             self._sessions[side] = open_tower(self.folder, side, self.encoder.layout(side), rows, width)
         return self._sessions[side]
 
@@ -105,12 +104,8 @@ class Export:
     @cached_property
     def items(self) -> tuple[pl.Series, Floats]:
         """(item ids [I], vectors [I, d]) as served; float32 vectors are mapped, others become float32."""
-        if self._mapped is None:
-            ids, found = read_table(self.folder, self._ids("item"))
-        else:
-            ids = read_ids(self.folder, self._ids("item"), self._mapped.rows)
-            found = self._mapped.read().floats()
-        return ids, found
+        ids = read_ids(self.folder, self._ids("item"), self._mapped.rows)
+        return ids, self._mapped.read().floats()
 
     @cached_property
     def _index(self) -> Index | None:
@@ -123,13 +118,8 @@ class Export:
 
     @cached_property
     def item_features(self) -> pl.DataFrame:
-        """[I] raw features of `items` by feature name, but for those of kind vector; no column in an export of an
-        earlier version.
-        """
-        ids = self.items[0]
-        if not (self.folder / ITEMS).is_file():
-            return pl.DataFrame(height=len(ids))
-        return raw_features(read_items(self.folder, ids))
+        """[I] raw features of `items` by feature name, but for those of kind vector."""
+        return raw_features(read_items(self.folder, self.items[0]))
 
     @cached_property
     def users(self) -> pl.DataFrame:

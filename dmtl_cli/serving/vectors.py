@@ -174,24 +174,6 @@ def read_ids(folder: Path, kind: pl.DataType, rows: int) -> pl.Series:
         return ids["item_id"]
 
 
-def read_table(folder: Path, kind: pl.DataType) -> tuple[pl.Series, Floats]:
-    """(item ids [I], vectors [I, d]) of the table alone, as exports of earlier versions have them.
-
-    Raises:
-        UserError: 65 other columns, no item, one twice.
-    """
-    path = folder / TABLE
-    with decoding(path):
-        frame = pl.read_parquet(path, use_pyarrow=False)
-        check_ids(frame, "item_id", kind)
-        numbers = frame.schema["vector"]
-        if not isinstance(numbers, pl.Array) or numbers.inner != pl.Float32 or frame["vector"].null_count():
-            raise ValueError(f"vector: expected lists of one length of float32, got {numbers}")
-        if not len(frame):
-            raise ValueError("it has no item")
-        return frame["item_id"], np.ascontiguousarray(frame["vector"].to_numpy())
-
-
 def check_ids(frame: pl.DataFrame, name: str, kind: pl.DataType) -> None:
     """Raises ValueError or KeyError unless ids are of their type, distinct and not null."""
     ids = frame[name]

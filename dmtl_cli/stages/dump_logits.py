@@ -27,7 +27,7 @@ from dmtl_cli.scores.reader import Reader
 from dmtl_cli.scores.strata import spread
 from dmtl_cli.scores.writer import Chunks, Writer
 from dmtl_cli.teacher.candidates import candidates
-from dmtl_cli.teacher.frozen import FrozenTeacher, Scorer, without_context
+from dmtl_cli.teacher.frozen import FrozenTeacher, Scorer
 from dmtl_cli.tune.carried import tuned
 
 Ints = npt.NDArray[np.int64]
@@ -147,6 +147,6 @@ def _candidates(run: Run, day: Day, scorer: Scorer, active: Ints, retriever: Par
 def _facts(run: Run, teacher: Manifest) -> dict[str, object]:
     config = run.config.scores
     facts = {k: teacher.facts[k] for k in ("threshold_seconds", "calibrated", "sampling")}
-    facts["calibration"] = without_context(teacher.facts)["calibration"]
+    facts["calibration"] = teacher.facts["no_context"]["calibration"]
     draws = {name: getattr(config, name) for name in ("negatives", "stratify", "alpha", "candidates")}
     return facts | {"teacher": teacher.as_parent(), "draws": draws, "fusion": config.fusion}

@@ -249,8 +249,7 @@ def _rankers(run: Run, exam: Exam, models: _Models, *, beside: bool) -> dict[str
     offered: pl.Series | None = None
     if beside:
         rankers["teacher"] = teacher = TeacherRanker(models.teacher, day, run)
-        if RegressionRanker.is_beside(models.teacher):
-            rankers[REGRESSION] = RegressionRanker(models.teacher, teacher)
+        rankers[REGRESSION] = RegressionRanker(models.teacher, teacher)
         lists = impersonal(models.profile[1], before(day.day), exposures=exam.exposures) if models.profile else {}
     if models.student:
         rankers["student"] = student = StudentRanker(models.student, day, run)

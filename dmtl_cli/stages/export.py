@@ -304,8 +304,7 @@ def _fitted(
     Encoder.stored(folder, log.features)  # refuses the features of another config
     export, facts = Export(folder), manifest.facts.get("fitted")
     before = Weights.of(facts) if facts else None
-    without = bool(prior.features) and not export.item_features.columns  # of an earlier version
-    if "exposure" not in export.blocks or without:
+    if "exposure" not in export.blocks:
         return prior
     read, events = log.read(day, publication.tmp), run.config.data.events
     exam = Exam.draw(read, threshold, run.config.tasks, events.click is not None, _READERS)

@@ -124,9 +124,6 @@ def _files(ws: Workspace, oldest: dt.date, keep_days: int) -> Iterator[_Waste]:
         days = [day for text in re.findall(r"\d{4}-\d\d-\d\d", path.name) if (day := folder_day(text))]
         if _age(path) > old and all(day < oldest for day in days):
             yield _Waste(ws, path, f"a refusal of more than {keep_days} days ago")
-    for path in sorted((ws.root / "locks").glob("*.lock")):
-        if path.name != "chain.lock":
-            yield _Waste(ws, path, "a lock that no version uses any more")
 
 
 def _conversions(ws: Workspace, first: dt.date) -> Iterator[_Waste]:

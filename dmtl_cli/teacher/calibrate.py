@@ -18,7 +18,7 @@ from dmtl_cli.runs.run import Parent, Run
 from dmtl_cli.scores import calibration
 from dmtl_cli.scores.calibration import Calibration
 from dmtl_cli.teacher.blend import Blend
-from dmtl_cli.teacher.frozen import Scorer, without_context
+from dmtl_cli.teacher.frozen import Scorer
 from dmtl_cli.teacher.hashed import has_event_features
 from dmtl_cli.teacher.labels import HeldOut
 from dmtl_cli.teacher.model import Teacher
@@ -83,7 +83,7 @@ def finish(run: Run, publication: Publication, trained: Trained) -> Finished:
     hidden = (held_out_logits(run, trained, context=False), *regressions[1]) if event else shown
     earlier: dict[str, Any] = trained.before[1].facts if trained.before else {}
     both, facts = _calibrated(run, *shown, earlier)
-    _, without = _calibrated(run, *hidden, without_context(earlier))
+    _, without = _calibrated(run, *hidden, earlier.get("no_context", {}))
     return Finished(*shown[:2], both, facts | {"no_context": without, "conjunctions": together})
 
 
@@ -96,11 +96,10 @@ def _regressions(
     folder = trained.before[0] / FOLDER if trained.before else None
 
     def learned() -> tuple[list[_Regressed], list[list[str]]]:
-        warm = folder if folder and folder.is_dir() else None
         models = [
-            Regression.read(warm, tasks, context=x) if warm else Regression.new(tasks, context=x) for x in contexts
+            Regression.read(folder, tasks, context=x) if folder else Regression.new(tasks, context=x) for x in contexts
         ]
-        rows_of = window.new_rows if warm else window.rows
+        rows_of = window.new_rows if folder else window.rows
         rows = rows_of(run.config.teacher, run.rng("regression", publication.day))
         learn(models, trained.encoder, trained.tables, rows, max(len(day.items) for day in window.days))
         for model in models:

@@ -58,13 +58,6 @@ class Finish:
         return Finish(calibration, (regression, Blend.from_dict(shares)))
 
 
-def without_context(facts: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Of a teacher's facts `blend` and `calibration` of pairs without a context; in teachers of earlier versions they
-    are those of all pairs."""
-    found: Mapping[str, Any] = facts.get("no_context", facts)
-    return found
-
-
 class FrozenTeacher:
     """A published teacher: its encoder, its network, and what becomes of the logits of pairs in their context and of
     pairs without one.
@@ -85,7 +78,7 @@ class FrozenTeacher:
         self.model.to(device).eval().net.fold()
         self.device = device
         self.in_context = Finish.stored(folder, manifest.facts, self.tasks, context=True)
-        hidden, reads_it = without_context(manifest.facts), not has_event_features(self.encoder)
+        hidden, reads_it = manifest.facts["no_context"], not has_event_features(self.encoder)
         self.no_context = Finish.stored(folder, hidden, self.tasks, context=reads_it)
 
     def on(self, day: Day) -> Scorer:

@@ -205,8 +205,7 @@ class Regression:
         file = folder / _FILES[context]
         with decoding(file):
             with safe_open(file, "np") as opened:
-                about = {name: json.loads(text) for name, text in (opened.metadata() or {}).items()}
-            about = about.get(_ABOUT, about)  # an earlier dmtl wrote a key each
+                about = json.loads((opened.metadata() or {}).get(_ABOUT, "{}"))
             conjunctions = tuple(Conjunction(*each) for each in about.get("conjunctions", ()))
             priors = {label: tuple(map(float, each)) for label, each in about.get("priors", {}).items()}
             if any(len(each) != len(conjunctions) for each in priors.values()) or bool(priors) != bool(conjunctions):
