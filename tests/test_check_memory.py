@@ -13,8 +13,8 @@ import polars as pl
 from worlds import DAYS, Project
 
 from dmtl_cli.data.log.values import sizes
-from dmtl_cli.guess.findings import memory
-from dmtl_cli.guess.findings.memory import Side, Sizes
+from dmtl_cli.tune import memory
+from dmtl_cli.tune.memory import Side, Sizes
 
 _BETWEEN = """
 import os, subprocess, sys

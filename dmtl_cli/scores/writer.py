@@ -21,7 +21,8 @@ from dmtl_cli.data.log.values.spool import SpoolWriter
 from dmtl_cli.scores.columns import SOURCES
 from dmtl_cli.scores.groups import pair_groups, user_groups
 
-_PART = 2_000_000  # rows sorted in memory at a time
+SORTED = 2_000_000  # rows sorted in memory at a time
+AT_ONCE = 1 << 20  # pairs scored at a time: 60 MB
 _SORTED = sorted(SOURCES)
 _RANKED_BY = score_of(with_click(READ))
 _LOGIT = logit_column("")  # what the names of logit columns end with
@@ -75,7 +76,7 @@ class Writer:
 
     def finish(self, folder: Path) -> None:
         """Writes part-*.parquet."""
-        parts = max(1, -(-self.chunks.rows // _PART))
+        parts = max(1, -(-self.chunks.rows // SORTED))
         sample = np.sort(np.concatenate(self.chunks.sample)) if self.chunks.sample else np.zeros(0, np.int64)
         cuts = np.unique(sample[np.arange(1, parts) * len(sample) // parts]) if len(sample) else sample
         for k, frame in enumerate(self._parts(cuts)):

@@ -31,7 +31,6 @@ from dmtl_cli.data.log.served import chosen
 from dmtl_cli.data.profile.stored import Profile
 from dmtl_cli.guess.columns.values import ONE
 from dmtl_cli.guess.exposures.doubts import Ids, crowd, no_item, nobody, null_ids, sessions, warnings
-from dmtl_cli.guess.findings import memory
 from dmtl_cli.guess.findings.joined import joined_rows
 from dmtl_cli.guess.findings.programs import programs_told
 from dmtl_cli.guess.findings.repeats import repeated_ids
@@ -44,7 +43,7 @@ from dmtl_cli.student.exportable import refuse_unexportable
 from dmtl_cli.teacher.build import build_teacher
 from dmtl_cli.teacher.doubts import MOST_ROWS
 from dmtl_cli.teacher.rows import rows_per_epoch
-from dmtl_cli.tune import plan
+from dmtl_cli.tune import memory, plan
 
 _BLOCKS = 32  # blocks of the day whose durations are described
 _NEARLY_ALL = 0.9  # of the rows are clicks

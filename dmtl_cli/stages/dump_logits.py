@@ -25,7 +25,7 @@ from dmtl_cli.scores.columns import column_names, score_columns
 from dmtl_cli.scores.gates import audit
 from dmtl_cli.scores.reader import Reader
 from dmtl_cli.scores.strata import spread
-from dmtl_cli.scores.writer import Chunks, Writer
+from dmtl_cli.scores.writer import AT_ONCE, Chunks, Writer
 from dmtl_cli.teacher.candidates import candidates
 from dmtl_cli.teacher.frozen import FrozenTeacher, Scorer
 from dmtl_cli.tune.carried import tuned
@@ -37,8 +37,6 @@ Scored = tuple[str, Rows[None], Ints | None, npt.NDArray[np.float32]]
 """the same and logits [n, T]"""
 Draw = tuple[Ints, npt.NDArray[np.bool_]]
 """an item for each row of a block, and whether it is valid"""
-
-_AT_ONCE = 1 << 20  # pairs: 60 MB
 
 
 def dump_logits(run: Run, day: dt.date, teacher_day: dt.date | None = None) -> Result:
@@ -107,7 +105,7 @@ def _events(run: Run, day: Day, teacher: FrozenTeacher, scorer: Scorer, rng: np.
         if config.stratify == 1:
             drawn = (pairs(block.user, item).take(np.flatnonzero(valid)) for item, valid in draws)
             waiting += [("negative", rows, None) for rows in drawn]
-        if sum(len(rows) for _, rows, _ in waiting) >= _AT_ONCE:
+        if sum(len(rows) for _, rows, _ in waiting) >= AT_ONCE:
             yield from _scored(waiting, scorer, config.batch_size)
             waiting = []
         if config.stratify > 1:

@@ -32,7 +32,7 @@ from dmtl_cli.teacher.model import SideOutput, Teacher, batch_logits
 from dmtl_cli.teacher.regression import FOLDER, OnDay, Regression
 
 _ITEMS = 4_096  # of a catalogue at a time: below 32 MiB a tensor, above which malloc returns every page
-_KEPT_BYTES = 1 << 29
+KEPT_BYTES = 1 << 29
 
 
 Beside = tuple[Regression, Blend]
@@ -104,7 +104,7 @@ class Scorer:
         day: Day,
         device: torch.device,
         ranks: Ranks = ALONE,
-        kept_bytes: int = _KEPT_BYTES,
+        kept_bytes: int = KEPT_BYTES,
         beside: tuple[Beside | None, Beside | None] = (None, None),
         tables: Tables | None = None,
     ) -> None:

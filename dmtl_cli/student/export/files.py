@@ -33,7 +33,7 @@ from dmtl_cli.student.export.towers import Served, Shown, towers_of, vectors, wr
 FLOAT32 = Export(index="exact")
 """what is written where a config has no say: vectors as the tower makes them"""
 _GROUP = 8_192  # rows in a row group
-_SPREAD = 4_096  # users, and items, whose vectors are compared: enough for two digits
+SPREAD = 4_096  # users, and items, whose vectors are compared: enough for two digits
 
 
 class Catalogue(NamedTuple):
@@ -210,8 +210,8 @@ def _lists(days: Sequence[pl.DataFrame], clicked: pl.DataFrame | None = None) ->
 
 
 def _places(rows: pl.DataFrame) -> npt.NDArray[np.int64]:
-    """At most _SPREAD places, evenly in a table sorted by id."""
-    return np.linspace(0, len(rows) - 1, min(len(rows), _SPREAD)).astype(np.int64)
+    """At most SPREAD places, evenly in a table sorted by id."""
+    return np.linspace(0, len(rows) - 1, min(len(rows), SPREAD)).astype(np.int64)
 
 
 def _some(rows: pl.DataFrame) -> pl.DataFrame:

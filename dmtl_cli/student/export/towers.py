@@ -28,7 +28,7 @@ from dmtl_cli.student.export import onnx_file, pt2_file
 from dmtl_cli.student.export.program import record
 from dmtl_cli.student.kappa import BlockVectors
 
-_BLOCK = 65_536  # rows computed at a time
+BLOCK = 65_536  # rows computed at a time
 
 
 class Tower(nn.Module):
@@ -203,7 +203,7 @@ def write_towers(folder: Path, towers: dict[str, Served], key: str = "") -> None
 def vectors(tower: Served, encoded: Encoded) -> np.ndarray[Any, np.dtype[np.float32]]:
     """The vectors [N, d] of N encoded rows."""
     out = []
-    for start in range(0, len(encoded), _BLOCK):
-        part = encoded.take(np.arange(start, min(start + _BLOCK, len(encoded))))
+    for start in range(0, len(encoded), BLOCK):
+        part = encoded.take(np.arange(start, min(start + BLOCK, len(encoded))))
         out.append(tower(*arguments(part, tower.layout)).numpy())
     return np.concatenate(out)

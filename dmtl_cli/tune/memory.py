@@ -5,19 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dmtl_cli.data.log.values import sizes
+from dmtl_cli.scores.writer import AT_ONCE, SORTED
+from dmtl_cli.student.export.files import SPREAD
+from dmtl_cli.student.export.towers import BLOCK
+from dmtl_cli.teacher.frozen import KEPT_BYTES
+from dmtl_cli.teacher.regression import BATCH
 
 IMPORTS = 560_000_000
 """of a run of next to nothing: Python with torch, Polars, pyarrow, onnx and onnxruntime, and what these allocate"""
-KEPT = 1 << 29
-"""bytes of the day's items that a scoring teacher keeps"""
 _FLOAT, _ID, _ROW = 4, 4, 60  # bytes of a number, of an encoded id, of an event in the spool
-_SORTED = 2_000_000  # score rows that are sorted at a time
-_AT_ONCE = 1 << 20  # pairs that a dump scores at a time
-_TOWER = 65_536  # rows of a tower at a time
-_LEARNED = 1 << 18  # rows that the regression learns at once
 _CELL = 80  # bytes of each of their features: slot and value, squared and compact, as they are sorted and learned
 _RATED = 300  # bytes of a row that an evaluation measures
-_SHOWN = 4_096  # users whose vectors an export makes
 _HELD = 1.1  # what an allocator holds of what was given back
 
 
@@ -102,28 +100,28 @@ def _teacher(s: Sizes) -> int:
 
 def _regression(s: Sizes) -> int:
     """A batch of rows as the cells of its users and items."""
-    rows = min(s.rows, _LEARNED)
+    rows = min(s.rows, BATCH)
     return sum(min(rows, side.rows) * (side.places + side.floats) for side in (s.user, s.item)) * _CELL
 
 
 def _scorer(s: Sizes) -> int:
     """A published teacher and the outputs of the day's items."""
     items = s.item.rows * s.outputs * _FLOAT
-    return s.embeddings * s.wide * _FLOAT + (items if items <= KEPT else 0)
+    return s.embeddings * s.wide * _FLOAT + (items if items <= KEPT_BYTES else 0)
 
 
 def _dump(s: Sizes) -> int:
     """Pairs with their scores, and a batch of them in the teacher; or scores as they are sorted."""
-    pairs = min(s.scores, _AT_ONCE)
+    pairs = min(s.scores, AT_ONCE)
     batch = min(pairs, s.scored) * s.outputs * _FLOAT * 3
-    return _scorer(s) + max(pairs * 120 + batch, min(s.scores, _SORTED) * 150)
+    return _scorer(s) + max(pairs * 120 + batch, min(s.scores, SORTED) * 150)
 
 
 def _evaluation(s: Sizes) -> int:
     """Two teachers, of which each scores the whole catalogue, beside the student's vectors of all users and items as
     they are made, put in their places, and with another kappa; and what each model says of each row, with its order."""
     items = s.item.rows * s.outputs * _FLOAT
-    teachers = 2 * s.embeddings * s.wide * _FLOAT + (2 * items if items <= KEPT else items)
+    teachers = 2 * s.embeddings * s.wide * _FLOAT + (2 * items if items <= KEPT_BYTES else items)
     return teachers + (s.user.rows + s.item.rows) * s.vector * _FLOAT * 3 + s.rows * _RATED
 
 
@@ -137,7 +135,7 @@ def _export(s: Sizes) -> int:
     """The student, its towers' copies, a tower as it is written (a message, and its bytes), a block of vectors, and the
     users' table as it is joined and sorted."""
     served = s.embeddings * (s.preference + s.exposure) * _FLOAT
-    vectors = (min(s.user.rows, _SHOWN) + s.item.rows) * s.vector * _FLOAT * 2
+    vectors = (min(s.user.rows, SPREAD) + s.item.rows) * s.vector * _FLOAT * 2
     tables = 2 * (s.user.table + s.item.table)
     return 2 * served + 3 * served // 2 + vectors + tables + max(_block(s, side) for side in (s.user, s.item))
 
@@ -146,4 +144,4 @@ def _block(s: Sizes, side: Side) -> int:
     """Rows of a tower: their places as int64, what these fetch, its input (joined, then normal), and its layers."""
     width = max(s.preference, s.exposure)
     row = side.places * (width * _FLOAT + 16) + side.columns * width * _FLOAT * 2 + s.hidden * _FLOAT * 2
-    return min(side.rows, _TOWER) * row
+    return min(side.rows, BLOCK) * row
