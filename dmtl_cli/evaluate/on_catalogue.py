@@ -144,7 +144,7 @@ def for_few(exam: Exam, top: Retrieved) -> Ints:
     return top.items if top.who is exam.few else top.items[exam.few]
 
 
-def over_kappa(exam: Exam, student: StudentRanker, truth: Truth | None, log: RunLog = SILENT) -> dict[str, float]:
+def over_kappa(exam: Exam, student: StudentRanker, truth: Truth | None, log: RunLog) -> dict[str, float]:
     """What a student of two blocks retrieves by other weights of exposure, and its own; of one block nothing.
 
     Returns:

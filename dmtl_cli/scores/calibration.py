@@ -102,12 +102,11 @@ def fit(
     y: Array,
     weight: Array | None = None,
     prior: Calibration | None = None,
-    decay: float = DECAY,
     weak: Matrix = WEAK,
 ) -> Calibration:
     """The most probable slope and intercept (Platt scaling under a Gaussian prior, by Newton's method).
 
-    The prior's mean is the previous estimate. Its precision is decay * previous + (1 - decay) * the weak one's: a chain
+    The prior's mean is the previous estimate. Its precision is DECAY * previous + (1 - DECAY) * the weak one's: a chain
     of small days never knows less than a first fit. Without a previous estimate the prior is the weak one. A slope
     below MIN_SLOPE is set to it and the intercept fitted with it.
 
@@ -134,7 +133,7 @@ def fit(
     mean = np.array([before.slope, before.intercept])
     if not 0 < (w * y).sum() < w.sum():
         return Calibration(before.slope, before.intercept, before.precision)
-    precision = decay * np.array(before.precision) + (1 - decay) * np.array(weak)
+    precision = DECAY * np.array(before.precision) + (1 - DECAY) * np.array(weak)
 
     theta, hessian = _newton(x, y, w, mean, precision, mean, np.array([True, True]))
     if theta[0] < MIN_SLOPE:

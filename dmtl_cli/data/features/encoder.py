@@ -59,8 +59,8 @@ class Encoder:
         chosen = [k for k in self.kinds if k.feature.side == side and per_event in (None, k.feature.per_event)]
         return sorted(chosen, key=lambda kind: kind.feature.per_event)
 
-    def layout(self, side: str, per_event: bool | None = None) -> Layout:
-        return Layout.from_parts([kind.part for kind in self._kinds_of_side(side, per_event)])
+    def layout(self, side: str) -> Layout:
+        return Layout.from_parts([kind.part for kind in self._kinds_of_side(side)])
 
     def numeric_columns(self, side: str) -> dict[str, int]:
         """By name of the features that are a number as it is, where it is among the floats of its side."""
