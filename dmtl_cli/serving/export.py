@@ -24,7 +24,6 @@ from dmtl_cli.serving.search import Floats, Ints, Pairs, top_k
 from dmtl_cli.serving.vectors import MAPPED, MappedVectors, read_ids
 
 _BLOCK = 8_192  # rows computed at a time
-_FETCHED = 1_024  # items that an index is asked for at most; above, all are compared
 
 
 class Export:
@@ -293,8 +292,9 @@ class Export:
         """Rows of `items` [n, k] and dot products [n, k] of vectors of users [n, d], best first, ties by row; -1 and
         -inf behind the last where fewer are left.
 
-        By the export's index, where it has one and faiss is installed: it is asked for as many more as a user excludes.
-        With `among`, or where many are excluded, all items are compared.
+        By the export's index, where it has one and faiss is installed: it is asked for as many more as a user excludes,
+        and looks deeper for them. All items are compared with `among`, for a user who excludes many, and for one who
+        would get fewer than k of it. Nothing of a user's list depends on who else is asked for.
 
         Args:
             exclude: as of `recommend_rows`.
@@ -302,26 +302,30 @@ class Export:
             among: as of `recommend_rows`.
         """
         items = self.items[1]
+        k = min(k, len(items))
         without = np.zeros(0, np.int64) if without is None else without
-        barred = self._barred(exclude) if exclude is not None else None
-        most = len(without) + (int(np.bincount(barred.user).max(initial=0)) if barred is not None else 0)
-        if among is not None or self._index is None or k + most > _FETCHED:
+        barred = self._barred(exclude) if exclude is not None else Pairs(without[:0], without[:0])
+        rows, dots = np.full((len(users), k), -1), np.full((len(users), k), -np.inf, np.float32)
+        if self._index is not None and among is None:
+            reach = self._index.reach(k + len(without) + np.bincount(barred.user, minlength=len(users)))
+            taken = barred.user * len(items) + barred.item
+            for each in {*reach.tolist()} - {0}:
+                some = np.flatnonzero(reach == each)
+                found, scores = self._index.search(users[some], each)
+                if len(taken):
+                    found, scores = _allowed(found, scores, np.isin(some[:, None] * len(items) + found, taken))
+                if len(without):
+                    found, scores = _allowed(found, scores, np.isin(found, without))
+                rows[some], dots[some] = found[:, :k], scores[:, :k]
+        short = np.flatnonzero((rows < 0).any(1))
+        if len(short):
             if len(without):
                 among = np.ones(len(items), np.bool_) if among is None else among.copy()
                 among[without] = False
+            mine = barred if len(short) == len(users) else barred.among(short)
             with decoding(self.folder / MAPPED):
-                return top_k(users, items, k, barred, among)
-        k = min(k, len(items))
-        rows, dots = self._index.search(users, min(k + most, len(items)))
-        if most:
-            out = np.isin(rows, without)
-            if barred is not None:
-                keys = barred.user * len(items) + barred.item
-                out |= np.isin(np.arange(len(users))[:, None] * len(items) + rows, keys) & (rows >= 0)
-            rows, dots = np.where(out, -1, rows), np.where(out, np.float32(-np.inf), dots)
-            order = np.argsort(rows < 0, axis=1, kind="stable")
-            rows, dots = np.take_along_axis(rows, order, 1), np.take_along_axis(dots, order, 1)
-        return rows[:, :k], dots[:, :k]
+                rows[short], dots[short] = top_k(users[short], items, k, mine, among)
+        return rows, dots
 
     def _barred(self, exclude: pl.Series) -> Pairs:
         """Users' rows and the rows of the items that they exclude; ids that are no item are left out."""
@@ -379,6 +383,13 @@ class Export:
         except ValueError as e:
             raise UserError(f"--user: {e}", code=Exit.USAGE) from None
         return self.stored_users.among(ids)
+
+
+def _allowed(rows: Ints, dots: Floats, out: npt.NDArray[np.bool_]) -> tuple[Ints, Floats]:
+    """Without those that are out, what is left [n, K] in its order; -1 and -inf behind the last."""
+    rows, dots = np.where(out, -1, rows), np.where(out, np.float32(-np.inf), dots)
+    order = np.argsort(rows < 0, axis=1, kind="stable")
+    return np.take_along_axis(rows, order, 1), np.take_along_axis(dots, order, 1)
 
 
 def raw_features(users: pl.DataFrame) -> pl.DataFrame:

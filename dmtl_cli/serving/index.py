@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
@@ -28,7 +29,10 @@ _LINKS, _BUILD_DEPTH = 32, 100  # of HNSW: M, efConstruction
 _PER_CENTROID = 64  # vectors that IVF learns a centroid from
 _DEPTHS = {"hnsw": (64, 128, 256, 512, 1_024), "ivf": (8, 16, 32, 64, 128, 256)}
 ENOUGH = 0.98
-"""the Recall@K on a day's users at which a search is deep enough"""
+"""the Recall@FIRST on a day's users at which a search is deep enough"""
+FIRST = 50
+_HELD = 64  # up to as many items of a user are found at the depth in the file; for twice as many it is twice that
+_MOST = 1_024  # items that an index is asked for: as far as it was measured
 
 
 def _faiss() -> ModuleType:
@@ -39,7 +43,7 @@ def _faiss() -> ModuleType:
     return module
 
 
-def write(folder: Path, vectors: Floats, kind: Kind, users: Floats, expected: Ints, key: str = "") -> Ints:
+def write(folder: Path, vectors: Floats, kind: Kind, users: Floats, expected: Ints, key: str = "") -> None:
     """Writes index.faiss over vectors [I, d], by inner product; on one thread, so that the same vectors give the same
     bytes.
 
@@ -48,10 +52,7 @@ def write(folder: Path, vectors: Floats, kind: Kind, users: Floats, expected: In
 
     Args:
         users: [U, d]
-        expected: [U, K] the rows that exact search finds.
-
-    Returns:
-        [U, K] the rows that the index finds.
+        expected: [U, FIRST] the rows that exact search finds; fewer columns where there are fewer items.
     """
     faiss = _faiss()
     threads = faiss.omp_get_max_threads()
@@ -70,7 +71,6 @@ def write(folder: Path, vectors: Floats, kind: Kind, users: Floats, expected: In
     finally:
         faiss.omp_set_num_threads(threads)
     append_key(folder / FILE, key)
-    return found
 
 
 def as_long(vectors: Floats) -> Floats:
@@ -120,16 +120,33 @@ class Index:
             found = self._index.ntotal, self._index.d, self._index.metric_type
             if found != (rows, width + 1, faiss.METRIC_INNER_PRODUCT):
                 raise ValueError(f"expected {rows} vectors of {width + 1} numbers by inner product, got {found[:2]}")
+            # deeper than `deepest` it takes longer than to compare all items
+            self._by: Callable[[int], Any]
+            if isinstance(self._index, faiss.IndexHNSW):
+                self._depth, deepest = self._index.hnsw.efSearch, rows // 128
+                self._by = lambda depth: faiss.SearchParametersHNSW(efSearch=depth)
+            else:
+                self._depth, deepest = self._index.nprobe, self._index.nlist // 4
+                self._by = lambda depth: faiss.SearchParametersIVF(nprobe=depth)
+            self._times = max(1, deepest // self._depth)
 
     @staticmethod
     def usable(folder: Path) -> bool:
         """Whether the export has an index and this machine the library."""
         return (folder / FILE).is_file() and has("faiss")
 
+    def reach(self, asked: Ints) -> Ints:
+        """How many items [U] to search for where so many [U] are needed: the next power of two; 0 where all items are
+        better compared. A user's is of their own number alone, so that their list does not depend on others'."""
+        reach = 1 << np.ceil(np.log2(np.maximum(asked, 1))).astype(np.int64)
+        return np.where(reach <= min(_HELD * self._times, _MOST), reach, 0)
+
     def search(self, users: Floats, k: int) -> tuple[Ints, Floats]:
-        """Rows [U, k] and dot products [U, k], best first, ties by row; where fewer were found -1 and -inf."""
+        """Rows [U, k] and dot products [U, k], best first, ties by row; where fewer were found -1 and -inf. Of n times
+        64 items the search is n times as deep as the file says."""
         with decoding(self.path):
-            dots, rows = self._index.search(_with_zero(users), k)
+            by = self._by(self._depth * (k // _HELD)) if k > _HELD else None
+            dots, rows = self._index.search(_with_zero(users), k, params=by)
         dots = np.where(rows < 0, -np.inf, dots).astype(np.float32)
         order = np.lexsort((rows, -dots), axis=1)
         return np.take_along_axis(rows, order, 1), np.take_along_axis(dots, order, 1)

@@ -26,6 +26,11 @@ class Pairs(NamedTuple):
         first, last = np.searchsorted(self.user, [start, stop])
         return Pairs(self.user[first:last] - start, self.item[first:last])
 
+    def among(self, users: Ints) -> Pairs:
+        """Those of some users [m], ascending, counted by their place there."""
+        mine = np.isin(self.user, users)
+        return Pairs(np.searchsorted(users, self.user[mine]), self.item[mine])
+
 
 def top_k(
     users: Floats, items: Floats, k: int, barred: Pairs | None = None, among: npt.NDArray[np.bool_] | None = None

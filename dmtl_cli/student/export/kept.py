@@ -40,7 +40,8 @@ def write_index(
     kind = settings.index_of(len(stored))
     if not len(some) or not len(stored):
         return out
-    lists = top_k(some, stored, k)[0]
+    lists = top_k(some, stored, max(k, index.FIRST))[0]
+    first, lists = lists[:, : index.FIRST], lists[:, :k]
     if settings.vectors != "float32":
         out.metrics[f"vectors.recall@{k}"] = float(index.recall(top_k(some, exact, k)[0], lists).mean())
     if kind == "exact":
@@ -48,7 +49,10 @@ def write_index(
     if not has("faiss"):
         said = f"{len(stored)} items are searched exactly, as faiss is not installed: {install('faiss')}"
         return Kept(out.metrics, [], [f"export.index: auto: {said}, or set export.index: exact"])
-    shares = index.recall(lists, index.write(folder, stored, kind, some, lists, key))
+    index.write(folder, stored, kind, some, first, key)
+    written = index.Index(folder, *stored.shape)
+    reach = int(written.reach(np.array([k]))[0])
+    shares = index.recall(lists, written.search(some, reach)[0][:, :k] if reach else lists)
     out.metrics[f"index.recall@{k}"] = share = float(shares.mean())
     error = float(shares.std(ddof=1)) / math.sqrt(len(shares)) if len(shares) > 1 else 0.0
     hint = "set export.index: exact, or the other kind of index"
