@@ -118,8 +118,21 @@ def understood(root: str, given: Mapping[str, str], rules: Rules) -> Log:
     cut = {n: side.table.files for n, side in inputs.sides.items() if side.table.files.form not in LAKES}
     sides = frozenset(n for n, files in cut.items() if day and found.is_marked(files, day))
     sides |= {f"joined.{name}" for name in came}
-    told_by = (marked is not None, sides, (), shown.fits, rules.lives, shown.late)
-    return Log(events, roles, inputs, days, day, told, *told_by, later, left)
+    return Log(
+        events=events,
+        roles=roles,
+        inputs=inputs,
+        days=days,
+        day=day,
+        warnings=told,
+        marked=marked is not None,
+        sides=sides,
+        zone=shown.fits,
+        lives=rules.lives,
+        arrival=shown.late,
+        later=later,
+        left=left,
+    )
 
 
 @dataclass(frozen=True)
