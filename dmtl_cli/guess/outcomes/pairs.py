@@ -19,6 +19,7 @@ from dmtl_cli.guess.exposures.references import MET, Exposures, exposures_of, is
 from dmtl_cli.guess.outcomes.tables import (
     ALL,
     Outcomes,
+    ids_of,
     named_after,
     of_pairs,
     of_reference,
@@ -47,7 +48,7 @@ _MOST = 0.01  # of the times of what was shown, at each end, may be of a wrong c
 def pairs_of_day(rows: pl.DataFrame, user: str, item: str, roles: Roles) -> pl.Series:
     """The user and item of each row that has both, and its day, where its time tells one."""
     days = roles.days(rows, "UTC")
-    pairs = rows.select(pl.sql_expr(pair_of(user, item)).alias("k"))["k"]
+    pairs = ids_of(rows, pair_of(user, item))
     return (pairs if days is None else pairs + "/" + days.cast(pl.String)).drop_nulls()
 
 
@@ -253,7 +254,7 @@ def _of_pair(table: Table, events: Table, roles: Roles, taken: set[str]) -> Outc
     if not named:
         return None
     rows = table.frame.drop_nulls([*named[0]])
-    ids = [f.select(pl.sql_expr(pair_of(*of)))[:, 0] for f, of in ((events.frame, (user, item)), (rows, named[0]))]
+    ids = [ids_of(f, pair_of(*of)) for f, of in ((events.frame, (user, item)), (rows, named[0]))]
     return of_pairs(table, rows, (user, item), named[0], _met(*ids), taken)
 
 
@@ -363,7 +364,7 @@ def _instants(frame: pl.DataFrame, roles: Roles) -> pl.Series | None:
 
 def _pairs(rows: pl.DataFrame, pair: tuple[str, str]) -> pl.Series:
     """The two ids of each row that has both."""
-    return rows.select(pl.sql_expr(pair_of(*pair)).alias("k"))["k"].drop_nulls()
+    return ids_of(rows, pair_of(*pair)).drop_nulls()
 
 
 def _mixed(rows: pl.DataFrame, item: str) -> pl.DataFrame:

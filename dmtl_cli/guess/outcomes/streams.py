@@ -25,7 +25,7 @@ from dmtl_cli.guess.outcomes.followers import (
 from dmtl_cli.guess.outcomes.keys import by_tables, roles_beside
 from dmtl_cli.guess.outcomes.pairs import of_exposures, pairs_of_day, wait_of, waiting, were_shown
 from dmtl_cli.guess.outcomes.shown import as_events, by_elements
-from dmtl_cli.guess.outcomes.tables import Outcomes, as_written, pair_of, requests_of
+from dmtl_cli.guess.outcomes.tables import Outcomes, as_written, ids_of, pair_of, requests_of
 from dmtl_cli.guess.reading.exploding import elements, parallel
 from dmtl_cli.guess.reading.rewrites import Behaviours, is_click, is_seen, values_of, with_click
 from dmtl_cli.guess.reading.tables import Table
@@ -122,7 +122,7 @@ def _by_id(
         if (keys := keys_of(shown, follow, kind, kinds, roles, least)) is None:
             continue
         key, event_key = keys
-        values = first_kind(values, follow.select(pl.col(key).alias(":k"), kind))
+        values = first_kind(values, follow[key], follow[kind])
         mine = follow.filter(pl.col(kind).is_in(named_kinds(follow[kind], follow[key])))
         taken = {*events.frame.columns, *follow.columns, *files.other}
         made = columns_of(mine, values, later, taken, (key,), files.written.clocks)
@@ -194,10 +194,10 @@ def _by_requests(
         if len(named) < max(FEW, least * len(follows)):
             continue
         pair = pair_of(request, item)
-        shown, told = (frame.select(pl.sql_expr(pair).alias(":k"))[":k"] for frame in (events.frame, named))
+        shown, told = (ids_of(frame, pair) for frame in (events.frame, named))
         if share(told.is_in(shown.drop_nulls().unique().implode())) >= THERE:
             rows = others.drop_nulls([request, item])
-            values = first_kind(values, rows.select(pl.sql_expr(pair).alias(":k"), values.column))
+            values = first_kind(values, ids_of(rows, pair), rows[values.column])
             made = columns_of(rows, values, later, taken, (request, item), files.written.clocks)
             why = f"of the same files, by {request} and {item} of what was shown: {_named(rows[values.column])}"
             one = made.of("later", replace(files, frame=rows), key, key, why, computed=(pair, pair))
@@ -230,10 +230,10 @@ def _by_elements(
         if len(named) < max(FEW, least * len(follows)):
             continue
         pairs = pair_of(request, item), pair_of(c, i)
-        shown, told = (f.select(pl.sql_expr(p).alias(":k"))[":k"] for f, p in zip((frame, named), pairs, strict=True))
+        shown, told = map(ids_of, (frame, named), pairs)
         if share(told.is_in(shown.drop_nulls().unique().implode())) >= THERE:
             rows = follow.drop_nulls([c, i])
-            values = first_kind(values, rows.select(pl.sql_expr(pairs[1]).alias(":k"), values.column))
+            values = first_kind(values, ids_of(rows, pairs[1]), rows[values.column])
             made = columns_of(rows, values, later, taken, (c, i), files.written.clocks)
             why = f"of the same files, by {request} and {item} of what was shown: {_named(rows[values.column])}"
             return Guess(i, why), made.of("later", replace(files, frame=rows), key, key, why, computed=pairs)

@@ -22,7 +22,7 @@ from dmtl_cli.guess.columns.values import clicks, free, local_days, share
 from dmtl_cli.guess.columns.words import count
 from dmtl_cli.guess.columns.zones import is_naive
 from dmtl_cli.guess.outcomes.dated import clock_of
-from dmtl_cli.guess.outcomes.tables import Outcomes
+from dmtl_cli.guess.outcomes.tables import Outcomes, ids_of
 from dmtl_cli.guess.outcomes.waits import DAY, LONGEST, UNREAD, Length, Wait, zone_between
 from dmtl_cli.guess.reading.tables import ROWS, Table, rows_of_day
 
@@ -171,7 +171,7 @@ class _Days:
             rows = table.asked(self.known[key])
             if len(self.known[key]) >= _ROWS or not {*columns} <= {*rows.columns}:
                 return None
-            out.append(rows.select(pl.sql_expr(text).alias("k"))["k"].drop_nulls().unique())
+            out.append(ids_of(rows, text).drop_nulls().unique())
         return out if len(out) > 1 and len({ids.dtype for ids in out}) == 1 else None
 
 
