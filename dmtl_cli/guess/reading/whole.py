@@ -94,8 +94,8 @@ def by_days(table: Table, roles: Roles, zone: str) -> Table:
 
 def _day_of_rows(frame: pl.DataFrame, roles: Roles) -> str | None:
     """The column of days of which an id has one row each, where an id has several rows."""
-    ids = {g.column for g in (roles.user, roles.item) if g}
-    keys = [c for c in frame.columns if is_id(frame[c]) and (c in ids or words.by_name(c, words.USER + words.ITEM))]
+    named = words.USER + words.ITEM
+    keys = [c for c in frame.columns if is_id(frame[c]) and (c in roles.ids or words.by_name(c, named))]
     days = [c for c in frame.columns if time_unit(frame[c]) in DAYS and not frame[c].null_count()]
     days = [c for c in days if _NAME.fullmatch(c)]
     for day in sorted(days, key=lambda c: -words.by_name(c, words.TIME)):

@@ -169,11 +169,10 @@ def _newest(events: Table, roles: Roles) -> dt.date | None:
 def _keys(frame: pl.DataFrame, events: Table, roles: Roles) -> Iterator[tuple[str, pl.Series, pl.Series, bool]]:
     """(users or items, ids of the events, column, whether its name says so) of what may be a table's key: its first
     column, or a document's own id, unless that is the other role's, and those that are named like these ids."""
-    ids = {g.column for g in (roles.user, roles.item) if g}
     for name, role, patterns in (("users", roles.user, words.USER), ("items", roles.item, words.ITEM)):
         for k, c in enumerate(frame.columns if role else ()):
             named = role is not None and (c == role.column or words.by_name(c, patterns) > 0)
-            if role is not None and (named or ((k == 0 or c in _OWN) and c not in ids)):
+            if role is not None and (named or ((k == 0 or c in _OWN) and c not in roles.ids)):
                 yield name, events.frame[role.column], frame[c], named
 
 
@@ -191,7 +190,7 @@ def _of_codes(table: Table, events: Table, roles: Roles, found: Beside) -> str |
     s = table.frame[key]
     if roles.user is None or roles.item is None:  # it may be a table of either
         return None
-    if key in (roles.user.column, roles.item.column) or not is_id(s) or s.n_unique() < len(s):
+    if key in roles.ids or not is_id(s) or s.n_unique() < len(s):
         return None
     mine = [table.frame[g.column] for g in (roles.user, roles.item) if g.column in table.frame.columns]
     if any(is_id(ids) and ids.n_unique() == len(ids) for ids in mine):  # a second id of theirs comes first
@@ -206,15 +205,14 @@ def _of_codes(table: Table, events: Table, roles: Roles, found: Beside) -> str |
 def by_likeness(others: Sequence[Table], events: Table, roles: Roles) -> list[Table]:
     """The tables whose rows each have an id of the events' users or items of their own, as a catalogue has, then those
     that have their ids by the same names, those of most ids that are the same first."""
-    ids = {g.column for g in (roles.user, roles.item) if g}
 
     def order(table: Table) -> tuple[int, bool, float]:
-        named, frame = bool(ids & {*table.frame.columns}), table.on(table.day)
+        named, frame = bool(roles.ids & {*table.frame.columns}), table.on(table.day)
         best, is_own = 0.0, False
         for _, of_events, s, _ in _keys(frame, events, roles):
             if is_id(s) and (there := within(of_events, s)) >= JOINED:
                 used = within(s, of_events)
-                own = s.n_unique() == len(s) and there >= _MOSTLY and (used >= _USED or s.name in ids)
+                own = s.n_unique() == len(s) and there >= _MOSTLY and (used >= _USED or s.name in roles.ids)
                 best, is_own = max(best, there * used), is_own or own
         return 0 if is_own else 1 if named else 2, not named, 0.0 if is_own else -best
 
