@@ -13,6 +13,7 @@ import polars as pl
 from dmtl_cli.config.days import before
 from dmtl_cli.config.expressions import sources_of
 from dmtl_cli.data.first_window import FEW
+from dmtl_cli.data.log.formats.lake import LAKES
 from dmtl_cli.data.log.values.lengths import clock_seconds, not_negative
 from dmtl_cli.guess.columns import words
 from dmtl_cli.guess.columns.objects import OBJECT
@@ -63,7 +64,7 @@ from dmtl_cli.guess.reading.exploding import parallel
 from dmtl_cli.guess.reading.files import CSV, JSON, Files, complete_day, usual
 from dmtl_cli.guess.reading.partial import partial_columns
 from dmtl_cli.guess.reading.rows import BYTES, NOT_UTF8
-from dmtl_cli.guess.reading.tables import BRACES, LAKES, ROWS, Found, Table, tables, with_time
+from dmtl_cli.guess.reading.tables import BRACES, ROWS, Found, Table, tables, with_time
 from dmtl_cli.guess.reading.texts import in_seconds
 from dmtl_cli.guess.reading.whole import by_days, read_whole
 from dmtl_cli.guess.rules import WHERE, Rules, ruled

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import polars as pl
 
+from dmtl_cli.data.log.formats.lake import LAKES
 from dmtl_cli.guess.columns.roles import Roles
 from dmtl_cli.guess.columns.values import DAYS, local_days, share
 from dmtl_cli.guess.columns.zones import is_naive
@@ -14,7 +15,7 @@ from dmtl_cli.guess.exposures.ids import find_ids
 from dmtl_cli.guess.exposures.row_times import find_time
 from dmtl_cli.guess.outcomes.tables import Outcomes
 from dmtl_cli.guess.reading.arrival import Arrival, by_times, is_late, place_of
-from dmtl_cli.guess.reading.tables import LAKES, Table
+from dmtl_cli.guess.reading.tables import Table
 
 _NEAR, _MOSTLY = 14, 0.95  # days between a row's time and its file's day at most; of the rows
 _Clock = tuple[str, str]

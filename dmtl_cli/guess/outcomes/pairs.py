@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 
 from dmtl_cli.data.log.files.joined import BASKET
+from dmtl_cli.data.log.formats.lake import LAKES
 from dmtl_cli.guess.columns import languages, words
 from dmtl_cli.guess.columns.remembered import remembered
 from dmtl_cli.guess.columns.roles import Roles
@@ -29,7 +30,7 @@ from dmtl_cli.guess.outcomes.tables import (
     with_rows,
 )
 from dmtl_cli.guess.outcomes.waits import DAY, Wait, zone_between
-from dmtl_cli.guess.reading.tables import LAKES, Table
+from dmtl_cli.guess.reading.tables import Table
 
 _MET = 0.3  # of the rows of a user and item have one that was shown, in a sample that may lack it
 _ID = ":exposure"
