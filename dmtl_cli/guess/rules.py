@@ -178,12 +178,11 @@ def rows_that_count(condition: str, events: Table, roles: Roles, sides: Mapping[
     return LeftOut(in_brackets(condition), what, sources_of(condition)[0], is_typed=True), events.where(holds)
 
 
-def items_to_serve(condition: str, table: Table, key: str, newest: dt.date | None, *, is_of_items: bool) -> pl.Series:
+def items_to_serve(condition: str, table: Table, newest: dt.date | None, *, is_of_items: bool) -> pl.Series:
     """[items] whether a condition holds.
 
     Args:
-        table: of items; of a log without one, the events.
-        key: its column of the items' ids.
+        table: of items, a row of each; of a log without one, the events so.
         newest: the day at whose end it is.
         is_of_items: whether it is of items.
 
@@ -196,15 +195,15 @@ def items_to_serve(condition: str, table: Table, key: str, newest: dt.date | Non
         lacks = "" if is_of_items else "no table of items was found, and "
         what = f"{ITEMS}: {lacks}{table.path} has no column {absent[0]}{did_you_mean(absent[0], names)}"
         raise UserError(what, f"it has {', '.join(names)}", Exit.USAGE)
-    rows = _newest_rows(table, key)
     if reads_clock(condition):
-        checked = Checked(rows, table.path, 0)
+        checked = Checked(table.frame, table.path, 0)
         try:
-            rows = rows.with_columns([checked.on_clock(c, "UTC") for c in timed_of(condition)])
+            times = [checked.on_clock(c, "UTC") for c in timed_of(condition)]
         except UserError as e:
             raise UserError(f"{ITEMS}: {e.message}", e.hint, Exit.USAGE) from None
+        table = replace(table, frame=table.frame.with_columns(times))
         condition = as_of(condition, dt.datetime.combine(before(newest or dt.date.today(), -1), dt.time()))
-    holds = _holds(ITEMS, condition, replace(table, frame=rows), Roles(), {})
+    holds = _holds(ITEMS, condition, table, Roles(), {})
     assert holds is not None
     return holds.fill_null(False)
 
@@ -249,8 +248,9 @@ def _ask(condition: str, events: Table, roles: Roles, inputs: Inputs, newest: dt
         table = _newest_of(events, roles, key)
     else:
         return
-    inputs.served.holds = items_to_serve(condition, table, key, newest, is_of_items=side is not None)
-    served = _newest_rows(table, key).filter(inputs.served.holds)
+    table = replace(table, frame=_newest_rows(table, key))
+    inputs.served.holds = items_to_serve(condition, table, newest, is_of_items=side is not None)
+    served = table.frame.filter(inputs.served.holds)
     single = [c for c in named if served[c].n_unique() == 1]
     inputs.leave_out(single, "one value of all items that are served", side="item")
 
