@@ -81,41 +81,9 @@ def inputs_of(events: Table, roles: Roles, others: list[Table], partial: Mapping
     if roles.user is None or roles.item is None:  # whose a column is cannot be told: an id would be a feature
         return found
     days = days_of_rows(events, roles, zone)
-    newest = None if days is None else cast(dt.date | None, days.max())
     whole = judged(events, roles, found.sides)
     for name, beside in found.sides.items():
-        key = beside.key.column
-        frame = beside.table.frame.unique(key, keep="first", maintain_order=True)  # the newest day is first
-        times, before = times_of(frame), len(found.used)
-        side = name.removesuffix("s")
-        total = states.total_of(frame, key, whole, roles, side) if beside.is_one_state else None
-        shown = _shown(frame[key], events.frame[roles.item.column], days) if side == "item" else None
-        for c in frame.columns:
-            if c not in (key, *beside.told_by):
-                if side == "item" and beside.until is None and c in times and newest is not None:
-                    line = to_come(frame[c], newest, max(1, len(beside.table.pieces)))
-                    found.told += [line] if line is not None else []
-                column = _made_of(frame[c], side, events, roles, times, of=beside.table)
-                if isinstance(column, Input) and column.kind == "categorical" and _is_counted(beside.table, key, c):
-                    kind, options, why = of_numbers(c, frame[c].drop_nulls().cast(pl.Float64), whole=True, codes=False)
-                    column = replace(column, kind=kind, options=options, why=f"{why}; the numbers of ids change by day")
-                if side == "user" and isinstance(column, Guess) and column.why == _A_TIME:
-                    number = _since(frame, c, times[c], beside, events, roles, days) if c in times else None
-                    column = column if number is None else replace(column, why=f"{_A_TIME}; {number}")
-                found.add_known_later(column, frame[c], side, total, shown, beside.table.yes.get(c, ()))
-                if beside.is_one_state:
-                    hold_outcomes(found, c, side, frame, key, events, roles)
-        if side == "item":
-            is_cut = len(beside.table.frame) >= ROWS  # more of the table's ids may be in what was not looked at
-            listed = 1.0 if is_cut else within(events.frame[roles.item.column], frame[key])
-            at_the_end = beside.is_one_state
-            found.served.listed, found.served.of_the_end = listed, at_the_end
-            found.served.add_times(beside, frame, newest, shown)
-        found.unused.extend(Guess(c, f"of type {kind}") for c, kind in beside.table.other.items())
-        found.leave_second_names(frame, before)
-        found.used[before:] = by_company(frame, found.used[before:])
-        if beside.is_one_state:
-            hold_totals(frame, key, found, before, events.frame, roles, side)
+        _add_side(name.removesuffix("s"), beside, events, roles, found, days, whole)
         lag, late = lagging(beside.table, events, roles, zone) or (0, None)
         found.sides[name] = replace(beside, late=late, lag=lag)
     if (guests := guests_of(events.frame, roles)) is not None:
@@ -126,6 +94,68 @@ def inputs_of(events: Table, roles: Roles, others: list[Table], partial: Mapping
     hold_prices(found)
     share_embeddings(found, events, roles)
     return found
+
+
+def _add_side(
+    side: str, beside: Side, events: Table, roles: Roles, found: Inputs, days: pl.Series | None, whole: pl.DataFrame
+) -> None:
+    """The columns of a table of users or items, and what it tells of which items may be served.
+
+    Args:
+        days: of the events' rows.
+        whole: the events with what a good click is.
+    """
+    assert roles.item is not None
+    key, items = beside.key.column, events.frame[roles.item.column]
+    frame = beside.table.frame.unique(key, keep="first", maintain_order=True)  # the newest day is first
+    times, before = times_of(frame), len(found.used)
+    newest = None if days is None else cast(dt.date | None, days.max())
+    total = states.total_of(frame, key, whole, roles, side) if beside.is_one_state else None
+    shown = _shown(frame[key], items, days) if side == "item" else None
+    for c in (c for c in frame.columns if c not in (key, *beside.told_by)):
+        if side == "item" and beside.until is None and c in times and newest is not None:
+            line = to_come(frame[c], newest, max(1, len(beside.table.pieces)))
+            found.told += [line] if line is not None else []
+        column = _of_side(frame, c, side, beside, events, roles, times, days)
+        found.add_known_later(column, frame[c], side, total, shown, beside.table.yes.get(c, ()))
+        if beside.is_one_state:
+            hold_outcomes(found, c, side, frame, key, events, roles)
+    if side == "item":
+        is_cut = len(beside.table.frame) >= ROWS  # more of the table's ids may be in what was not looked at
+        found.served.listed = 1.0 if is_cut else within(items, frame[key])
+        found.served.of_the_end = beside.is_one_state
+        found.served.add_times(beside, frame, newest, shown)
+    found.unused.extend(Guess(c, f"of type {kind}") for c, kind in beside.table.other.items())
+    found.leave_second_names(frame, before)
+    found.used[before:] = by_company(frame, found.used[before:])
+    if beside.is_one_state:
+        hold_totals(frame, key, found, before, events.frame, roles, side)
+
+
+def _of_side(
+    frame: pl.DataFrame,
+    c: str,
+    side: str,
+    beside: Side,
+    events: Table,
+    roles: Roles,
+    times: Mapping[str, str],
+    days: pl.Series | None,
+) -> Input | Guess:
+    """A column of a table of users or items as a feature, or why it is none: see `_made_of`.
+
+    Args:
+        frame: one row an id.
+        days: of the events' rows.
+    """
+    made = _made_of(frame[c], side, events, roles, times, of=beside.table)
+    if isinstance(made, Input) and made.kind == "categorical" and _is_counted(beside.table, beside.key.column, c):
+        kind, options, why = of_numbers(c, frame[c].drop_nulls().cast(pl.Float64), whole=True, codes=False)
+        return replace(made, kind=kind, options=options, why=f"{why}; the numbers of ids change by day")
+    if side == "user" and isinstance(made, Guess) and made.why == _A_TIME and c in times:
+        number = _since(frame, c, times[c], beside, events, roles, days)
+        return made if number is None else replace(made, why=f"{_A_TIME}; {number}")
+    return made
 
 
 def _is_counted(table: Table, key: str, c: str) -> bool:
