@@ -128,29 +128,44 @@ def place(table: Table, events: Table, roles: Roles, found: Beside) -> None:
         second = f"a second table of {name}, beside {found.sides[name].table.files.name}"
         found.other.append((table.files.name, _NONE if is_chance else second))
         return
-    frame, version = table.on(table.day), None
+    made = _side_of(table, name, key, ids, joined, events, roles)
+    if isinstance(made, Side):
+        found.sides[name] = made
+    else:
+        found.other.append((table.files.name, made))
+        found.told.append(f"{table.files.name}: not used: {made}")
+
+
+def _side_of(
+    table: Table, name: str, key: str, ids: pl.Series, joined: float, events: Table, roles: Roles
+) -> Side | str:
+    """A table of users or items, with what tells which of its rows a day knows; why it is not used, where an id has
+    several rows and nothing tells these apart.
+
+    Args:
+        ids: [n] those of the events.
+        joined: share of these that are in its key.
+    """
+    frame, days = table.on(table.day), days_of_rows(events, roles, "UTC")
+    of_all_days = name == "items" and not table.files.days
+    version = None
     if frame[key].drop_nulls().is_duplicated().any():
-        shown = None if name == "users" or (days := days_of_rows(events, roles, "UTC")) is None else (ids, days)
+        shown = None if name == "users" or days is None else (ids, days)
         version = version_of(frame, key, _newest(events, roles), shown)
         if version is None:
             coded = "" if (e := table.written.encoding) == "utf-8" else f"; its text is in {e}"
-            twice = _more_than_once(frame, name, key) + coded
-            found.other.append((table.files.name, twice))
-            found.told.append(f"{table.files.name}: not used: {twice}")
-            return
+            return _more_than_once(frame, name, key) + coded
         if not table.files.days:  # of a table a day, the newest day's rows are the first
             table = replace(table, frame=newest_first(table.frame, version))
-    elif name == "items" and not table.files.days:
-        version = birth(frame, key, ids, days_of_rows(events, roles, "UTC"))
+    elif of_all_days:
+        version = birth(frame, key, ids, days)
     ends = list[End]()
-    if name == "items" and not table.files.days:
-        once = table.frame.unique(key, keep="first", maintain_order=True)
-        ends = [*ends_of(once, key, ids, days_of_rows(events, roles, "UTC"))]
+    if of_all_days:
+        ends += ends_of(table.frame.unique(key, keep="first", maintain_order=True), key, ids, days)
     why = f"{joined:.0%} of the sample's {name} are in it"
     better = told(name, ids, table.frame[key], joined)
     by = Guess(key, f"{why}; {better[1]}" if better else why)
-    until, further = (ends[0], tuple(ends[1:])) if ends else (None, ())
-    found.sides[name] = Side(table, by, version=version, until=until, further=further)
+    return Side(table, by, version=version, until=next(iter(ends), None), further=tuple(ends[1:]))
 
 
 def days_of_rows(events: Table, roles: Roles, zone: str) -> pl.Series | None:
