@@ -82,15 +82,7 @@ def told_of(given: Mapping[str, str], named: list[Table], later: Sequence[Outcom
         text = renamed(out.get(role, ""), {c: sql_column(name) for c, name in labels.items()})
         if re.fullmatch(r"[\w.:-]*", text) or any(text in table.frame.columns for table in named):
             continue
-        try:
-            named_columns = sources_of(text)
-        except ValueError as e:
-            raise UserError(f"--{role}: {e}", _LABEL, Exit.USAGE) from None
-        if not is_closed(text):
-            what = f"--{role}: expected a condition that can stand beside others, got {text!r}"
-            raise UserError(what, "leave out comments and AS", Exit.USAGE)
-        if role == "click" and not named_columns:
-            raise UserError(f"--click: {text} names no column", "such as 'dwell_ms > 2000'", Exit.USAGE)
+        _refuse_rule(role, text)
         if role == "conversion" and "duration" in given:
             raise UserError(*_BOTH, Exit.USAGE)
         beside = looked_up(text)
@@ -99,6 +91,20 @@ def told_of(given: Mapping[str, str], named: list[Table], later: Sequence[Outcom
     if CLICK_EXPRESSION in out:
         out["click"] = free("clicked", {c for table in named for c in table.frame.columns})
     return out
+
+
+def _refuse_rule(role: str, text: str) -> None:
+    """Raises UserError 2 where a click or a conversion is no expression that stands beside others, or a click's names
+    no column."""
+    try:
+        named = sources_of(text)
+    except ValueError as e:
+        raise UserError(f"--{role}: {e}", _LABEL, Exit.USAGE) from None
+    if not is_closed(text):
+        what = f"--{role}: expected a condition that can stand beside others, got {text!r}"
+        raise UserError(what, "leave out comments and AS", Exit.USAGE)
+    if role == "click" and not named:
+        raise UserError(f"--click: {text} names no column", "such as 'dwell_ms > 2000'", Exit.USAGE)
 
 
 def _values_of(later: Iterable[Outcomes], columns: Collection[str]) -> dict[str, str]:
