@@ -13,7 +13,6 @@ from dmtl_cli.config.days import before
 from dmtl_cli.config.errors import Exit, UserError, did_you_mean
 from dmtl_cli.config.expressions import (
     as_of,
-    is_closed,
     reads_clock,
     sources_of,
     sources_with_clock,
@@ -31,7 +30,7 @@ from dmtl_cli.guess.findings.left_out import LeftOut, left_out
 from dmtl_cli.guess.outcomes.tables import Outcomes
 from dmtl_cli.guess.outcomes.waits import DAY, Length
 from dmtl_cli.guess.reading.tables import Table
-from dmtl_cli.guess.sides.beside import as_read, named_beside, no_flags, told_by, with_presence
+from dmtl_cli.guess.sides.beside import as_read, columns_named, named_beside, no_flags, told_by, with_presence
 from dmtl_cli.guess.sides.served import without_way
 from dmtl_cli.guess.sides.side_tables import Side
 
@@ -90,16 +89,9 @@ class Rules:
         for option, text in ((WHERE, rules.where), (ITEMS, rules.items)):
             if text is None:
                 continue
-            try:
-                named = sources_with_clock(text) if option == ITEMS else sources_of(text)
-            except ValueError as e:
-                raise UserError(f"{option}: {e}", _SUCH, Exit.USAGE) from None
-            if not named:
+            if not columns_named(option, text, _SUCH, sources_with_clock if option == ITEMS else sources_of):
                 hint = _IN_QUOTES if option == ITEMS and reads_clock(text) else _SUCH
                 raise UserError(f"{option}: {text} names no column", hint, Exit.USAGE)
-            if not is_closed(text):
-                what = f"{option}: expected a condition that can stand beside others, got {text!r}"
-                raise UserError(what, "leave out comments and AS", Exit.USAGE)
         return rules
 
     def beside(self, events: Table, sides: Mapping[str, Side]) -> Rules:
