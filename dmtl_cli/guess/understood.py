@@ -227,7 +227,7 @@ def _of_files(found: Found, events: Table, whole: Sequence[Table], inputs: Input
         whole: the tables beside the events, with all their days.
     """
     read = [side.table.files for side in inputs.sides.values()]
-    yield from (_of_few(table, files) for table in whole for files in read if _is_part(files, table))
+    yield from (_of_few(table, files) for table in whole for files in read if {*files.files} < {*table.files.files})
     yield from (f"{c}: {kind}" for c, kind in events.other.items() if kind.startswith(OBJECT))
     yield from (f"{path}: not used: {why}" for path, why in found.unreadable if NOT_UTF8 in why or why == BRACES)
 
@@ -446,11 +446,6 @@ def _of_days(days: Mapping[dt.date, int], late: Arrival | None) -> Iterator[str]
     if late is not None and late.is_told and not late.asked:
         then = "date_column and timezone are written" if late.is_of_events else f"are folders of arrival? {BY_TIME}"
         yield f"{late.why}: {then}"
-
-
-def _is_part(files: Files, table: Table) -> bool:
-    """Whether files are some of a table's."""
-    return {*files.files} < {*table.files.files}
 
 
 def _of_few(table: Table, read: Files) -> str:

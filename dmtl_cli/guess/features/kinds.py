@@ -209,7 +209,7 @@ def _add_own(events: Table, roles: Roles, found: Inputs, partial: Mapping[str, s
         found.used[begin:] = by_company(first, found.used[begin:], side)
         if days is not None and days.n_unique() > 1:
             if side == "item" and "items" not in found.sides:
-                _add_served(events, key, found, begin, _shown(first[key], frame[key], days))
+                _add_served(first, events, key, found, begin, _shown(first[key], frame[key], days))
             total = states.total_of(first, key, whole, roles, side)
             mine = [i for i in found.used[begin:] if i.side == side and is_constant(frame, key, i.column)]
             for i, why in [(i, why) for i in mine if (why := total(first[i.column]) or by_window(first[i.column]))]:
@@ -221,13 +221,13 @@ def _add_own(events: Table, roles: Roles, found: Inputs, partial: Mapping[str, s
             found.unused.append(Guess(i.column, f"a second name of {test}, the group of a test"))
 
 
-def _add_served(events: Table, key: str, found: Inputs, begin: int, shown: states.Shown | None) -> None:
+def _add_served(
+    first: pl.DataFrame, events: Table, key: str, found: Inputs, begin: int, shown: states.Shown | None
+) -> None:
     """Takes what says, in all rows of an item, that it was withdrawn since, out of the features: it tells which may be
-    served."""
-    frame = events.frame
-    first = frame.unique(key, keep="first", maintain_order=True)
+    served. `first`: a row of each item."""
     found.served.whose, found.served.of_the_end = "sample", True
-    mine = [i for i in found.used[begin:] if i.side == "item" and is_constant(frame, key, i.column)]
+    mine = [i for i in found.used[begin:] if i.side == "item" and is_constant(events.frame, key, i.column)]
     for i in mine:
         gone = states.withdrawn(first[i.column], lambda: shown)
         gone = None if gone is None else replace(gone, yes=events.yes.get(i.column, ()))
@@ -395,7 +395,8 @@ def kind_of(c: str, s: pl.Series, items: pl.Series | None) -> tuple[str, dict[st
             pieces = known.str.split(separator)
             kind, options, why = _of_lists(pieces, items)
             return kind, {"separator": separator, **options}, f"texts cut at {separator!r}: {why}"
-        whole = "; lists as text, each taken as one value: write them as lists" if _is_bracketed(known) else ""
+        is_list = known.head(100).str.contains(r"^\[.*\]$").all()
+        whole = "; lists as text, each taken as one value: write them as lists" if is_list else ""
         many, alike = known.n_unique(), known.str.to_lowercase().n_unique()
         cased = f"; {many - alike} of them differ from another in letter case alone" if alike < many else ""
         return "categorical", {}, f"{many:,} texts{_named(known) if many <= _SAID else ''}{cased}{whole}"
@@ -451,7 +452,3 @@ def _as_days(known: pl.Series) -> str | None:
     clock = clock_share(known) > 0.5
     what = f"texts of {'times' if clock else 'days'} such as {known[0]!r}"
     return f"{what}: to be a feature it must be a number, such as the days from then to the day of the row"
-
-
-def _is_bracketed(s: pl.Series) -> bool:
-    return bool(s.head(100).str.contains(r"^\[.*\]$").all())
