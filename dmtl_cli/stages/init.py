@@ -158,32 +158,22 @@ def _first(log: Log) -> dt.date | None:
 
 def _add_broken(log: Log, first: dt.date | None) -> None:
     """Adds the lines that do not parse, of the events and of each table that has files of its own beside them: of the
-    files that the proposed days read.
-
-    Args:
-        first: of these days.
-    """
-    last, time = log.day, log.roles.time.column if log.roles.time else None
-    if (broken := broken_lines(log.events, (first, last) if first and last else None, time)) is not None:
-        log.events = broken.among_nulls(log.events)
-    log.broken = [*([broken] if broken else []), *_broken_beside(log, first)]
-    log.warnings += [line for one in log.broken for line in one.warnings]
-
-
-def _broken_beside(log: Log, first: dt.date | None) -> list[Broken]:
-    """Those of the tables beside the events."""
-    last = log.day
+    files that the days from the first proposed one on read."""
+    events, last = log.events, log.day
     tables = [(side.table, -side.lag, -side.lag) for side in log.inputs.sides.values()]
     tables += [(one.table, 0, one.days_after) for one in log.later]
-    seen, out = {log.events.files.files}, list[Broken]()
-    for table, before, after in tables:
+    seen, found = set[object](), list[Broken]()
+    for table, before, after in [(events, 0, 0), *tables]:
         if table.files.files in seen:
             continue
         seen.add(table.files.files)
-        days = (first + before * DAY, last + after * DAY) if first and last else None
-        if (broken := broken_lines(table, days)) is not None:
-            out.append(replace(broken, of=table.path))
-    return out
+        of_events, days = table is events, (first + before * DAY, last + after * DAY) if first and last else None
+        time = log.roles.time.column if of_events and log.roles.time else None
+        if (broken := broken_lines(table, days, time)) is not None:
+            found.append(broken if of_events else replace(broken, of=table.path))
+            log.events = broken.among_nulls(events) if of_events else log.events
+    log.broken = found
+    log.warnings += [line for one in found for line in one.warnings]
 
 
 def _rows_of_day(log: Log) -> int:
