@@ -99,12 +99,8 @@ def inputs_of(events: Table, roles: Roles, others: list[Table], partial: Mapping
 def _add_side(
     side: str, beside: Side, events: Table, roles: Roles, found: Inputs, days: pl.Series | None, whole: pl.DataFrame
 ) -> None:
-    """The columns of a table of users or items, and what it tells of which items may be served.
-
-    Args:
-        days: of the events' rows.
-        whole: the events with what a good click is.
-    """
+    """The columns of a table of users or items, and what it tells of which items may be served. `whole`: the events
+    with what a good click is."""
     assert roles.item is not None
     key, items = beside.key.column, events.frame[roles.item.column]
     frame = beside.table.frame.unique(key, keep="first", maintain_order=True)  # the newest day is first
@@ -115,7 +111,7 @@ def _add_side(
     for c in (c for c in frame.columns if c not in (key, *beside.told_by)):
         if side == "item" and beside.until is None and c in times and newest is not None:
             line = to_come(frame[c], newest, max(1, len(beside.table.pieces)))
-            found.told += [line] if line is not None else []
+            found.told += [line] if line else []
         column = _of_side(frame, c, side, beside, events, roles, times, days)
         found.add_known_later(column, frame[c], side, total, shown, beside.table.yes.get(c, ()))
         if beside.is_one_state:
@@ -142,12 +138,7 @@ def _of_side(
     times: Mapping[str, str],
     days: pl.Series | None,
 ) -> Input | Guess:
-    """A column of a table of users or items as a feature, or why it is none: see `_made_of`.
-
-    Args:
-        frame: one row an id.
-        days: of the events' rows.
-    """
+    """A column of a table of users or items, one row an id, as a feature, or why it is none: see `_made_of`."""
     made = _made_of(frame[c], side, events, roles, times, of=beside.table)
     if isinstance(made, Input) and made.kind == "categorical" and _is_counted(beside.table, beside.key.column, c):
         kind, options, why = of_numbers(c, frame[c].drop_nulls().cast(pl.Float64), whole=True, codes=False)

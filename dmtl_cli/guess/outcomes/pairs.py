@@ -289,8 +289,9 @@ def _by_day(table: Table, mine: Roles, events: Table, roles: Roles, taken: set[s
     smaller = len(rows) < len(frame) and not table.explode
     is_of_day = were_shown(told, shown, mixed if smaller else None)
     if not (is_of_day or table.files.days):  # a stay may be booked a day or two later
-        shown = _pairs(events.frame, (user, item))
-        told, mixed = (_pairs(of, named) for of in (table.frame, _mixed(table.frame, named[1])))
+        shown = ids_of(events.frame, pair_of(user, item)).drop_nulls()
+        both = (table.frame, _mixed(table.frame, named[1]))
+        told, mixed = (ids_of(of, pair_of(*named)).drop_nulls() for of in both)
     rate, met = _met(shown, told), _met(told, shown)
     if not were_shown(told, shown, mixed if smaller else None) or met <= rate or _met(mixed, shown) > _CHANCE * met:
         return None
@@ -361,11 +362,6 @@ def _instants(frame: pl.DataFrame, roles: Roles) -> pl.Series | None:
         return None
     at = instants(frame[roles.time.column], str(roles.time_unit))
     return None if at is None else at.dt.convert_time_zone("UTC").dt.cast_time_unit("us")
-
-
-def _pairs(rows: pl.DataFrame, pair: tuple[str, str]) -> pl.Series:
-    """The two ids of each row that has both."""
-    return ids_of(rows, pair_of(*pair)).drop_nulls()
 
 
 def _mixed(rows: pl.DataFrame, item: str) -> pl.DataFrame:

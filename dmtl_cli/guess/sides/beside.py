@@ -26,13 +26,8 @@ _KINDS = 20  # texts of lists that say what was done
 
 
 def columns_named(option: str, text: str, such: str, sources: Callable[[str], list[str]] = sources_of) -> list[str]:
-    """The columns that an option's expression names. Raises UserError 2 where it is none, or cannot stand beside
-    others.
-
-    Args:
-        such: an example of one.
-        sources: gives them; raises ValueError where it is none.
-    """
+    """The columns that an option's expression names, by `sources`. Raises UserError 2 where it is none, or cannot stand
+    beside others; `such`: an example of one."""
     try:
         named = sources(text)
     except ValueError as e:
