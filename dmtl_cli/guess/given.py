@@ -79,7 +79,7 @@ def told_of(given: Mapping[str, str], named: list[Table], later: Sequence[Outcom
         if role in out:
             out[role] = _by_flags(out[role], states)
         text = renamed(out.get(role, ""), {c: sql_column(name) for c, name in labels.items()})
-        if re.fullmatch(r"[\w.:-]*", text) or any(text in table.frame.columns for table in named):
+        if re.fullmatch(r"[\w.:-]*", text) or text in own:
             continue
         if not columns_named(f"--{role}", text, _LABEL) and role == "click":
             raise UserError(f"--click: {text} names no column", "such as 'dwell_ms > 2000'", Exit.USAGE)
@@ -89,7 +89,7 @@ def told_of(given: Mapping[str, str], named: list[Table], later: Sequence[Outcom
         out[key] = as_own(text, {c for name, column in beside if _is_own(c := f"{name}.{column}", column, named)})
         del out[role]
     if CLICK_EXPRESSION in out:
-        out["click"] = free("clicked", {c for table in named for c in table.frame.columns})
+        out["click"] = free("clicked", own)
     return out
 
 
