@@ -15,7 +15,7 @@ from dmtl_cli.data.log.formats.lake import LAKES
 from dmtl_cli.guess.columns import languages, words
 from dmtl_cli.guess.columns.remembered import remembered
 from dmtl_cli.guess.columns.roles import Roles
-from dmtl_cli.guess.columns.values import DAYS, FEW, free, instants, is_id, share, within
+from dmtl_cli.guess.columns.values import FEW, free, is_id, share, within
 from dmtl_cli.guess.exposures.references import MET, Exposures, exposures_of, is_chance, is_own, reference
 from dmtl_cli.guess.outcomes.tables import (
     ALL,
@@ -358,9 +358,7 @@ def _while(rows: pl.DataFrame, mine: Roles, shown: pl.DataFrame, roles: Roles) -
 
 def _instants(frame: pl.DataFrame, roles: Roles) -> pl.Series | None:
     """The instant of each row; None where times have no clock."""
-    if roles.time is None or roles.time_unit in (None, *DAYS):
-        return None
-    at = instants(frame[roles.time.column], str(roles.time_unit))
+    at = roles.instants(frame)
     return None if at is None else at.dt.convert_time_zone("UTC").dt.cast_time_unit("us")
 
 
