@@ -140,12 +140,7 @@ def _side_of(
     table: Table, name: str, key: str, ids: pl.Series, joined: float, events: Table, roles: Roles
 ) -> Side | str:
     """A table of users or items, with what tells which of its rows a day knows; why it is not used, where an id has
-    several rows and nothing tells these apart.
-
-    Args:
-        ids: [n] those of the events.
-        joined: share of these that are in its key.
-    """
+    several rows and nothing tells these apart. `joined`: share of the events' ids that are in its key."""
     frame, days = table.on(table.day), days_of_rows(events, roles, "UTC")
     of_all_days = name == "items" and not table.files.days
     version = None

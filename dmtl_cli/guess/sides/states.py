@@ -272,13 +272,8 @@ def total(
 
 
 def _named_so(name: str, known: pl.Series, acts: Collection[str], *, several: bool, of_users: bool) -> str | None:
-    """Why a column's name says that its numbers count what came later; None where it does not say so.
-
-    Args:
-        known: its numbers.
-        acts, of_users: as `total` takes them.
-        several: whether they are whole ones, and more than classes have.
-    """
+    """Why a column's name says that its numbers count what came later; None where it does not say so. `several`:
+    whether they are whole ones, and more than classes have; the others as `total` has them."""
     if (_says(name, _MEANS) or _says(name, languages.MEANS)) and not words.says(name, _CLASS) and _is_mean(known):
         return f"named like a mean of ratings: {LATE}"
     if _says(name, _RATES) or _says(name, languages.RATES):
