@@ -83,7 +83,7 @@ def null_ids(of: Ids, *, text: bool, dropped: bool = False) -> list[str]:
         return []
     none = words.NONE[1:] if dropped else words.NONE
     found = pl.DataFrame({"id": of.ids, "rows": of.rows}).filter(pl.col("id").is_in(none)).sort("id")
-    fix = _null(text=text)
+    fix = "name it in data.null_values" if text else "write null in its place"
     drop = "data.events.invalid_rows: drop leaves rows without an id out"
     seen = "is an id: if it means none"
     return [f"{of.column}: {word!r}, in {n:,} rows, {seen}, {fix}; {drop}" for word, n in found.rows()]
@@ -170,10 +170,6 @@ def _without(condition: str, where: str | None) -> str:
 def both(where: str | None, condition: str) -> str:
     """The SQL condition of the rows for which two hold."""
     return f"{in_brackets(where)} AND {condition}" if where else condition
-
-
-def _null(*, text: bool) -> str:
-    return "name it in data.null_values" if text else "write null in its place"
 
 
 def sessions(user: str, of_day: pl.Series, others: pl.Series) -> list[str]:

@@ -51,13 +51,13 @@ def _clicks_of_users(config: Config, day: Day) -> tuple[Ints, Ints]:
     return clicks, good
 
 
-def programs(ids: pl.Series, rows: pl.Series, clicks: pl.Series, good: pl.Series | None = None) -> pl.Series:
+def programs(ids: pl.Series, rows: pl.Series, clicks: pl.Series, good: pl.Series) -> pl.Series:
     """Of distinct users those that are hardly people: they see far more than nearly all others, and click next to
     nothing of it, or half of it where others do not; or they click so, or more than others and very often, and no click
     is a good one, where hardly anybody else's are none. None where users are few.
 
     Args:
-        rows, clicks, good: of each, how many; None: which clicks are good is not known.
+        rows, clicks, good: of each, how many; of a log that says of no click whether it is good, none.
     """
     n, c = rows.to_numpy().astype(np.float64), clicks.to_numpy().astype(np.float64)
     if len(ids) < USERS or not c.sum():
@@ -66,26 +66,18 @@ def programs(ids: pl.Series, rows: pl.Series, clicks: pl.Series, good: pl.Series
     never = (n * rate >= _EXPECTED) & (c <= _HARDLY * rate * n)
     always = (c >= _HALF * n) & (_FAR * rate <= _HALF)
     many = n >= max(_MANY, _TIMES_MOST * float(np.quantile(n, _MOST)))
-    found = many & (never | always)
-    if good is not None:
-        z = good.to_numpy().astype(np.float64)
-        expected = c * z.sum() / c.sum()
-        found |= always & (n >= _SOME_ROWS) & (expected >= _GOOD) & (z == 0)
-        often = (c >= _MORE * rate * n) & (expected >= _SURELY_GOOD) & (z == 0)
-        others = (c < _MORE * rate * n) & (expected >= _GOOD)  # where many of these have none either, people do not
-        if (z[others] == 0).sum() <= _BY_CHANCE * (1 + np.exp(-expected[others]).sum()):
-            found |= often
+    z = good.to_numpy().astype(np.float64)
+    expected = c * z.sum() / c.sum()
+    found = (many & (never | always)) | (always & (n >= _SOME_ROWS) & (expected >= _GOOD) & (z == 0))
+    often = (c >= _MORE * rate * n) & (expected >= _SURELY_GOOD) & (z == 0)
+    others = (c < _MORE * rate * n) & (expected >= _GOOD)  # where many of these have none either, people do not
+    if (z[others] == 0).sum() <= _BY_CHANCE * (1 + np.exp(-expected[others]).sum()):
+        found |= often
     return ids.filter(pl.Series(found))
 
 
 def programs_line(
-    user: str,
-    ids: pl.Series,
-    rows: pl.Series,
-    clicks: pl.Series,
-    good: pl.Series | None = None,
-    *,
-    where: str | None = None,
+    user: str, ids: pl.Series, rows: pl.Series, clicks: pl.Series, good: pl.Series, *, where: str | None
 ) -> list[str]:
     """A line of `programs`, with what leaves their rows out where the config asks for `where` already."""
     found = programs(ids, rows, clicks, good)
