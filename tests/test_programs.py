@@ -53,6 +53,21 @@ def test_who_clicks_half_and_never_well_is_none_whatever_they_see() -> None:
     assert not len(programs(ids, pl.Series([*n, 20]), pl.Series([*c, 10]), pl.Series([*good, 0])))
 
 
+@pytest.mark.parametrize("share", [1.0, 0.5])
+def test_who_sees_far_more_and_likes_nothing_is_none_though_all_click(share: float) -> None:
+    """In a feed every row, or every second, is a click. Who likes some of it, or sees as much as others, is a person."""
+    n = RNG.integers(20, 60, N)
+    c = RNG.binomial(n, share)
+    good = RNG.binomial(c, 0.3)
+    ids, rows, clicks = pl.Series(range(N + 1)), pl.Series([*n, 900]), pl.Series([*c, round(900 * share)])
+    assert programs(ids, rows, clicks, pl.Series([*good, 0])).to_list() == [N]
+    assert not len(programs(ids, rows, clicks, pl.Series([*good, 30])))
+    few = pl.Series([*n, 60]), pl.Series([*c, round(60 * share)])
+    assert not len(programs(ids, *few, pl.Series([*good, 0])))
+    silent = pl.Series([*(good * (np.arange(N) % 3 > 0)), 0])
+    assert not len(programs(ids, rows, clicks, silent)), "a third of the others never like anything either"
+
+
 def test_who_clicks_often_and_never_well_is_none_though_others_click_much_too() -> None:
     """Of 60 clicks others have nine good ones; who clicks as others do, or less surely never well, is a person."""
     n = RNG.integers(20, 60, N)
