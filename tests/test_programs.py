@@ -55,7 +55,7 @@ def test_who_clicks_half_and_never_well_is_none_whatever_they_see() -> None:
 
 @pytest.mark.parametrize("share", [1.0, 0.5])
 def test_who_sees_far_more_and_likes_nothing_is_none_though_all_click(share: float) -> None:
-    """In a feed every row, or every second, is a click. Who likes some of it, or sees as much as others, is a person."""
+    """In a feed every row, or every second, is a click. Who likes some, or sees as much as others, is a person."""
     n = RNG.integers(20, 60, N)
     c = RNG.binomial(n, share)
     good = RNG.binomial(c, 0.3)

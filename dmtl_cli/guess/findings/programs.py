@@ -54,8 +54,8 @@ def _clicks_of_users(config: Config, day: Day) -> tuple[Ints, Ints]:
 
 def programs(ids: pl.Series, rows: pl.Series, clicks: pl.Series, good: pl.Series) -> pl.Series:
     """Of distinct users those that are hardly people: they see far more than nearly all others, and click next to
-    nothing of it, or half of it where others do not; or they click so, or very often and more than others or of far more
-    rows, and no click is a good one, where hardly anybody else's are none. None where users are few.
+    nothing of it, or half of it where others do not; or they click so, or very often and more than others or of far
+    more rows, and no click is a good one, where hardly anybody else's are none. None where users are few.
 
     Args:
         rows, clicks, good: of each, how many; of a log that says of no click whether it is good, none.
