@@ -71,7 +71,7 @@ def test_of_another_thing_of_that_name_the_tables_is_read(tmp_path: Path) -> Non
 
 
 def test_of_a_table_of_each_day_the_newest_is_no_measure(tmp_path: Path) -> None:
-    """Everybody's level changes every day, in the table as in the rows: of two days of three the newest says nothing."""
+    """Everybody's level changes daily, in the table as in the rows: of two days of three the newest says nothing."""
     x = unseen.drawn(0)
     day = (x["at"] - int(unseen.START.timestamp())) // 86_400
 
