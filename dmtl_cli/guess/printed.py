@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from dmtl_cli.config.errors import short
 from dmtl_cli.guess.columns.roles import Guess
 from dmtl_cli.guess.columns.sql import comment, quoted, scalar
 from dmtl_cli.guess.columns.words import count
@@ -179,13 +180,13 @@ def described(found: dict[str, Any]) -> str:
     for r in _counted(rows) if not again else rows:
         told = r.get("changed", r["why"]) if again else r["why"]
         why = _wrapped(told) if r["role"] in _WHOLE else [_clauses(told)]
-        lines.append(f"{r['role']:17}{_short(r['column'], 24):26}{why[0]}")
+        lines.append(f"{r['role']:17}{short(r['column'], 24):26}{why[0]}")
         lines += [f"{'':43}{more}" for more in why[1:]]
     lines += [f"WARNING: {line}" for line in found["warnings"]]
     unsaid = [
         x for x in found["tables_not_used"] if not any(line.startswith(f"{x[0]}: ") for line in found["warnings"])
     ]
-    lines += [f"not used: {path}: {_short(why, 160)}" for path, why in unsaid if _TABLES not in again]
+    lines += [f"not used: {path}: {short(why, 160)}" for path, why in unsaid if _TABLES not in again]
     for e in found["edits"]:
         first, *more = _wrapped(e["what"])
         lines += [f"{'EDIT':17}{'line ' + str(e['line']):26}{first}", *(f"{'':43}{part}" for part in more)]
@@ -244,8 +245,4 @@ def _clauses(text: str) -> str:
         if len(first) + len(clause) + 2 > _WIDE:
             break
         first = f"{first}; {clause}"
-    return _short(first, _WIDE)
-
-
-def _short(text: str, most: int) -> str:
-    return text if len(text) <= most else text[: most - 3] + "..."
+    return short(first, _WIDE)

@@ -244,14 +244,14 @@ def unfit(role: str, s: pl.Series) -> tuple[str, str]:
         values = known.unique(maintain_order=True).head(_FEW + 1).to_list()
         only = "only " * (len(values) == 1)
         have = (
-            only + ", ".join(map(_short, values))
+            only + ", ".join(short(v, 40) for v in values)
             if len(values) <= _FEW
             else f"{len(bad):,} such of {len(known):,} values"
         )
         hint = f"it has {have}: write {'seconds' if role == 'duration' else '0 and 1'} in their place, or name another"
     elif known.dtype.is_numeric() and role in ("click", "conversion"):
         bad = known.filter(~known.cast(pl.Float64).is_in([0.0, 1.0]))
-    kind = f"{s.dtype}, such as {_short(str(bad.head(1).to_list()[0]))}" if len(bad) else "empty"
+    kind = f"{s.dtype}, such as {short(str(bad.head(1).to_list()[0]), 40)}" if len(bad) else "empty"
     return f"--{role}: expected a column of {needed}, {s.name} is {kind}", hint
 
 
@@ -269,10 +269,6 @@ def _no_times(texts: pl.Series) -> pl.Series:
     usual = shapes.value_counts(sort=True, name=":n")[0, 0]
     other = texts.filter(shapes != usual)
     return other if 0 < len(other) < len(texts) / 2 else texts
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= 40 else text[:37] + "..."
 
 
 def percent(part: float) -> str:
