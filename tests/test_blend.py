@@ -24,6 +24,10 @@ from dmtl_cli.teacher.regression import FOLDER, Regression
 Floats = npt.NDArray[np.float64]
 
 
+def held(logit: Any, label: Any, weight: Any) -> HeldOut:
+    return HeldOut(logit, label, weight, np.arange(len(logit)))
+
+
 def rows(n: int, seed: int, *, network: float, regression: float) -> tuple[dict[str, HeldOut], dict[str, HeldOut]]:
     """Clicks of log-odds a + b - 1; the network has so much of a, the regression so much of b, beside noise."""
     rng = np.random.default_rng(seed)
@@ -31,7 +35,7 @@ def rows(n: int, seed: int, *, network: float, regression: float) -> tuple[dict[
     y = rng.random(n) < 1 / (1 + np.exp(1 - a - b))
     w = np.ones(n, np.float32)
     mine = (network * a + (1 - network) * noise).astype(np.float32)
-    return {"ctr": HeldOut(mine, y, w)}, {"ctr": HeldOut(regression * b + (1 - regression) * other, y, w)}
+    return {"ctr": held(mine, y, w)}, {"ctr": held(regression * b + (1 - regression) * other, y, w)}
 
 
 @pytest.mark.parametrize(
@@ -77,8 +81,8 @@ def test_a_row_of_weight_two_is_two_rows() -> None:
     def change(x: dict[str, HeldOut], *, repeat: bool) -> dict[str, HeldOut]:
         (a,) = x.values()
         if repeat:
-            return {"ctr": HeldOut(np.repeat(a.logit, w), np.repeat(a.label, w), np.ones(w.sum(), np.float32))}
-        return {"ctr": HeldOut(a.logit, a.label, w.astype(np.float32))}
+            return {"ctr": held(np.repeat(a.logit, w), np.repeat(a.label, w), np.ones(w.sum(), np.float32))}
+        return {"ctr": held(a.logit, a.label, w.astype(np.float32))}
 
     one, other = (Blend.fit(change(network, repeat=r), change(regression, repeat=r), None) for r in (False, True))
     np.testing.assert_allclose(one.losses["ctr"], other.losses["ctr"], atol=1e-6)
@@ -94,7 +98,7 @@ def test_a_day_begins_with_part_of_what_earlier_days_said() -> None:
     for seed in range(7, 17):
         after = Blend.fit(*rows(3_000, seed, network=1, regression=0), after)
     assert after.share("ctr") <= 0.1, "days that agree override it"
-    nothing = {"ctr": HeldOut(np.zeros(0), np.zeros(0, bool), np.zeros(0, np.float32))}
+    nothing = {"ctr": held(np.zeros(0), np.zeros(0, bool), np.zeros(0, np.float32))}
     quiet = Blend.fit(nothing, nothing, first)
     np.testing.assert_allclose(quiet.losses["ctr"], MEMORY * np.array(first.losses["ctr"]))
 
@@ -110,7 +114,7 @@ def test_few_rows_do_not_decide_alone() -> None:
     assert Blend.fit(*rows(0, 0, network=1, regression=0), None).share("ctr") == 0.5
     few = [Blend.fit(*rows(40, seed, network=1, regression=0), None).share("ctr") for seed in range(20)]
     assert min(few) >= 0.2 and np.mean(few) < 0.5, "they lean to the better one"
-    one_class = HeldOut(np.array([0.5, 3.0]), np.zeros(2, bool), np.ones(2, np.float32))
+    one_class = held(np.array([0.5, 3.0]), np.zeros(2, bool), np.ones(2, np.float32))
     assert 0 <= Blend.fit({"ctr": one_class}, {"ctr": one_class}, None).share("ctr") <= 1
 
 
@@ -172,8 +176,8 @@ def test_held_out_rows_give_back_what_the_network_lacks(knows: bool) -> None:
     level, taste = rng.normal(size=(2, n))
     label, weight = rng.random(n) < 1 / (1 + np.exp(1 - level - taste)), np.ones(n)
     mine, theirs = (level + 0.3 * rng.normal(size=n) for _ in range(2))
-    network = {"ctr": HeldOut(mine + taste * knows, label, weight)}
-    regression, alone = ({"ctr": HeldOut(x, label, weight)} for x in (theirs + taste, theirs))
+    network = {"ctr": held(mine + taste * knows, label, weight)}
+    regression, alone = ({"ctr": held(x, label, weight)} for x in (theirs + taste, theirs))
     blend = Blend.fit(network, regression, None, alone)
     assert 0.3 <= blend.share("ctr") < 1
     back = blend.given_back("ctr") / (1 - blend.share("ctr"))

@@ -123,11 +123,11 @@ def test_long_names_stay_apart_from_what_follows(tmp_path: Path, letters: int) -
 def test_a_feature_of_one_value(tmp_path: Path) -> None:
     country = {"name": "country", "side": "user", "kind": "categorical"}
     made = project(tmp_path / "one", {"country": ["fr"] * 6}, country)
-    assert said(made, "country") == ["country: one value for all users: it tells nothing"]
+    assert said(made, "country") == ["country: one value for all users of this day: it tells nothing of them"]
     made = project(tmp_path / "two", {"country": ["fr"] * 4 + [None] * 2}, country)
     assert said(made, "country") == [], "where it is known tells something"
     made = project(tmp_path / "item", {"by": ["x"] * 6}, AUTHOR)
-    assert said(made, "author") == ["author: one value for all items: it tells nothing"]
+    assert said(made, "author") == ["author: one value for all items of this day: it tells nothing of them"]
 
 
 def test_a_student_that_cannot_be_exported_is_refused_before_training(

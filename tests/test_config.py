@@ -253,6 +253,8 @@ def with_feature(more: str) -> str:
          "9: student.features: h is a context feature"),
         (SMALL + "student: {distill: {w_kd: 0}}", "8: student: distill.w_kd and hard.w_hard are both 0"),
         (SMALL + "student: {distill: {ways: [match, match]}}", "8: student: distill.ways names one way twice"),
+        (SMALL + "student: {distill: {ways: [replay, match], losses: [{source_weights: {exposed: 0}}]}}",
+         "8: student: distill.ways: match gives exposed pairs alone, which have weight 0 in all distill.losses"),
         (SMALL.replace("duration: seconds", "conversion: like") + "labels: {long_read: 3}", "8: labels.long_read"),
         (SMALL.replace("click: click, ", "") + "teacher: {samples: exposed}", "8: teacher.samples: exposed needs"),
     ],

@@ -54,15 +54,16 @@ def test_the_smallest_batch_is_not_to_be_lowered() -> None:
 def test_held_out_far_from_learned() -> None:
     n = 1000
     label = np.arange(n) % 2 == 0
-    sure = HeldOut(np.where(label, 2.0, -2.0), label, np.ones(n))  # each loses ln(1 + e^-2) = .1269
+    sure = HeldOut(np.where(label, 2.0, -2.0), label, np.ones(n), np.arange(n))  # each loses ln(1 + e^-2) = .1269
     loss = math.log1p(math.exp(-2))
     assert overfits(loss / 1.1, sure, "look") == [], "a tenth is no doubt"
     (line,) = overfits(loss / 1.2, sure, "look")
     assert line.startswith(f"the loss of click is {loss:.3f} on held-out rows, {loss / 1.2:.3f} on learned ones")
     assert line.endswith(": look")
-    noisy = HeldOut(np.where(label[:4], 4.0, 0.0), label[:4], np.ones(4))  # losses .018 and .693: an error of .17
+    few = label[:4]
+    noisy = HeldOut(np.where(few, 4.0, 0.0), few, np.ones(4), np.arange(4))  # losses .018 and .693: an error of .17
     assert overfits(0.3, noisy, "look") == [], "within three standard errors"
-    weighed = HeldOut(np.array([9.0, -9.0] * n), np.ones(2 * n), np.array([1.0, 0.0] * n))
+    weighed = HeldOut(np.array([9.0, -9.0] * n), np.ones(2 * n), np.array([1.0, 0.0] * n), np.arange(2 * n))
     assert overfits(0.01, weighed, "look") == [], "rows of weight 0 count for nothing"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,8 @@ from dmtl_cli.nn.gates import not_finite
 from dmtl_cli.nn.learner import Learner
 from dmtl_cli.scores.calibration import Calibration
 from dmtl_cli.stages import train_teacher
-from dmtl_cli.teacher.gates import auc, auc_gain, first_epoch, gate_loads, on_held_out, won
+from dmtl_cli.teacher.auc import won
+from dmtl_cli.teacher.gates import auc, first_epoch, gate_loads, on_held_out
 from dmtl_cli.teacher.labels import HeldOut
 from dmtl_cli.teacher.loss import _in_order
 
@@ -40,11 +42,12 @@ ROWS = st.lists(
 def test_auc_and_its_error_are_those_of_a_loop(rows: list[tuple[bool, int, int, float]]) -> None:
     y, score, other, w = (np.array(x) for x in zip(*rows, strict=True))
     score, other = score.astype(np.float64), other.astype(np.float64)
-    found, error = auc(y, score, w)
-    assert found == pytest.approx(metrics.auc(y, score, w))
-    gain, of_gain = auc_gain(y, score, other, w)
-    assert gain == pytest.approx(found - metrics.auc(y, other, w), abs=1e-12)
-    assert (error, of_gain) == pytest.approx((by_hand(y, [score], w), by_hand(y, [score, other], w)))
+    mine, theirs = (HeldOut(x, y, w, np.arange(len(y))) for x in (score, other))
+    found, gain = auc(mine), auc(mine, theirs)
+    assert found and gain
+    assert found[0] == pytest.approx(metrics.auc(y, score, w))
+    assert gain[0] == pytest.approx(found[0] - metrics.auc(y, other, w), abs=1e-12)
+    assert (found[1], gain[1]) == pytest.approx((by_hand(y, [score], w), by_hand(y, [score, other], w)))
 
 
 def by_hand(y: Any, scores: list[Any], w: Any) -> float:
@@ -64,17 +67,34 @@ def by_hand(y: Any, scores: list[Any], w: Any) -> float:
         mean = sum(w[k] * v for k, v in zip(mine, each, strict=True)) / total
         variance += sum((w[k] * (v - mean) / total) ** 2 for k, v in zip(mine, each, strict=True))
         fewest = min(fewest, total**2 / sum(w[k] ** 2 for k in mine))
-    return math.sqrt(variance + (0.5 / fewest) ** 2)
+    return math.sqrt(variance * n / (n - 1) + (0.5 / fewest) ** 2)
 
 
 def test_the_error_is_about_that_of_many_draws() -> None:
     rng, found = np.random.default_rng(1), []
     for _ in range(300):
         y = rng.random(200) < 0.3
-        found.append(auc(y, rng.normal(size=200) + y, np.ones(200)))
+        found.append(auc(HeldOut(rng.normal(size=200) + y, y, np.ones(200), np.arange(200))))
     values, errors = np.array(found).T
     assert errors.mean() == pytest.approx(values.std(), rel=0.15)
     assert won(y, np.zeros(200), np.ones(200)).tolist() == [0.5] * 200
+
+
+def test_rows_of_a_user_are_one_draw() -> None:
+    """Neither of two scores is better: a day would be refused by chance if rows counted one by one."""
+    gains, errors = [], []
+    for seed in range(300):
+        rng = np.random.default_rng(seed)
+        user = np.repeat(np.arange(20), 60)
+        bias, one, other = (rng.normal(size=20)[user] for _ in range(3))
+        x = rng.normal(size=len(user))
+        y = rng.random(len(user)) < 1 / (1 + np.exp(1.5 - bias - 0.8 * x))
+        rows = [HeldOut(0.8 * x + 0.5 * of, y, np.ones(len(user)), user) for of in (one, other)]
+        found = auc(*rows)
+        assert found
+        gains.append(found[0]), errors.append(found[1])
+    assert np.mean(errors) == pytest.approx(np.std(gains), rel=0.2)
+    assert auc(replace(rows[0], user=np.zeros(len(user), np.int64))) is None, "one user tells nothing of the next"
 
 
 def test_the_loss_over_that_of_the_mean() -> None:
@@ -103,7 +123,8 @@ def test_the_auc_of_a_batch_is_that_of_a_loop(rows: list[tuple[int, bool]]) -> N
 
 def test_the_error_of_an_auc_is_about_that_of_many_draws() -> None:
     rng = np.random.default_rng(2)
-    values = [auc(y, rng.normal(size=400) + y, np.ones(400))[0] for y in (rng.random((200, 400)) < 0.3)]
+    drawn = [HeldOut(rng.normal(size=400) + y, y, np.ones(400), np.arange(400)) for y in rng.random((200, 400)) < 0.3]
+    values = [found[0] for found in map(auc, drawn) if found]
     numbers = {"rows": 400.0, "loss.ctr": 0.5, "rate.ctr": 0.3}
     numbers |= {"pairs.ctr": 1000.0, "ordered.ctr": 1000 * float(np.mean(values))}
     _, order = first_epoch(numbers, ("ctr",))
@@ -112,8 +133,8 @@ def test_the_error_of_an_auc_is_about_that_of_many_draws() -> None:
 
 def test_held_out_rows_of_both_classes_are_judged() -> None:
     y = np.array([1, 0, 1, 0], np.int8)
-    rows = HeldOut(np.log([3.0, 1 / 3, 1.0, 1.0]), y, np.ones(4, np.float32))
-    one = HeldOut(rows.logit, np.ones(4), rows.weight)
+    rows = HeldOut(np.log([3.0, 1 / 3, 1.0, 1.0]), y, np.ones(4, np.float32), np.arange(4))
+    one = HeldOut(rows.logit, np.ones(4), rows.weight, rows.user)
     same = Calibration().to_dict()
     found = {
         m.name: m

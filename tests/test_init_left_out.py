@@ -143,12 +143,13 @@ def test_a_second_print_says_as_before(tmp_path: Path) -> None:
 
 
 def test_what_leaves_more_out_keeps_what_is_asked_already() -> None:
-    ids, rows, clicks = pl.Series([f"u{k}" for k in range(200)]), pl.Series([900, *[20] * 199]), [0, *[4] * 199]
-    (line,) = programs_line("uid", ids, rows, pl.Series(clicks), where="kind = 'shown' OR kind IS NULL")
+    rows, clicks, good = (pl.Series([one, *[of_others] * 199]) for one, of_others in ((900, 20), (0, 4), (0, 0)))
+    of_each = pl.Series([f"u{k}" for k in range(200)]), rows, clicks, good
+    (line,) = programs_line("uid", *of_each, where="kind = 'shown' OR kind IS NULL")
     said = yaml.safe_load(line.partition("If they are, set ")[2].partition(" as data.events.where")[0])
     assert said == "(kind = 'shown' OR kind IS NULL) AND uid NOT IN ('u0')"
-    (line,) = programs_line("uid", ids, rows, pl.Series(clicks), where="kind = 'shown'")
+    (line,) = programs_line("uid", *of_each, where="kind = 'shown'")
     assert line.endswith("If they are, add AND uid NOT IN ('u0') to data.events.where")
-    (line,) = programs_line("uid", ids, rows, pl.Series(clicks))
+    (line,) = programs_line("uid", *of_each, where=None)
     assert line.endswith("If they are, set \"uid NOT IN ('u0')\" as data.events.where")
     assert both(None, "a = 1") == "a = 1" and both("b = 2", "a = 1") == "b = 2 AND a = 1"

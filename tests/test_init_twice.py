@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,25 @@ def test_of_another_thing_of_that_name_the_tables_is_read(tmp_path: Path) -> Non
     _, raw, text = written(tmp_path, other, "csv")
     assert features(raw)["card"]["side"] == "user" and "computed" not in raw["data"]["events"]
     assert "the events have one too, the same in 0.0% of rows" in text
+
+
+def test_of_a_table_of_each_day_the_newest_is_no_measure(tmp_path: Path) -> None:
+    """Everybody's level changes daily, in the table as in the rows: of two days of three the newest says nothing."""
+    x = unseen.drawn(0)
+    day = (x["at"] - int(unseen.START.timestamp())) // 86_400
+
+    def write(place: Path) -> None:
+        daily(frame(card=LEVELS.gather((x["user"] + day) % 3)))(place)
+        for k in range(unseen.DAYS):
+            folder = place / "users" / f"day={unseen.START.date() + dt.timedelta(k)}"
+            folder.mkdir(parents=True)
+            levels = LEVELS.gather((np.arange(unseen.USERS) + k) % 3)
+            users().with_columns(card=levels).write_parquet(folder / "x.parquet")
+
+    ended, _, text = made(tmp_path, write)
+    assert ended.code == 0, ended.err
+    (line,) = (line for line in text.splitlines() if "{name: card," in line)
+    assert line.endswith("that of the table of users; the events have one too")
 
 
 # -- by another name ---------------------------------------------------------------------------------------------------

@@ -107,9 +107,17 @@ def test_who_holds_the_chain_is_named_and_a_dead_holder_is_none(
         for arguments in (["refresh"], ["backfill", "--from", DAYS[1], "--to", DAYS[2]], ["export", "--day", DAYS[0]]):
             ended = fresh.call(*arguments)
             assert ended.code == 75 and f"pid {holder.pid} on" in ended.err and "--lock-wait" in ended.err
-        assert fresh.call("status").code == 0, "readers need no lock"
+        told = fresh.call("status")
+        assert told.code == 0, "readers need no lock"
+        assert re.search(rf"^running: pid {holder.pid} on .*\(dmtl train-teacher --day {DAYS[0]}\)", told.out, re.M)
+        assert f"pid {holder.pid} on" in fresh.call("status", "--json").json["running"]
         assert [p.name for p in fresh.scratch_left()] == [f"teacher-{DAYS[0]}"], "the living keep their scratch"
     assert fresh.scratch_left(), "SIGKILL"
+    lock = fresh.ws / "locks/chain.lock"
+    assert lock.read_text() and fresh.call("status", "--json").json["running"] is None, "it is dead"
+    assert "running" not in fresh.call("status").out
+    lock.write_text(elsewhere := lock.read_text().replace(socket.gethostname(), "another"))
+    assert fresh.call("status", "--json").json["running"] == elsewhere, "of another host nobody can tell"
     fresh.done("train-teacher", 1)
     assert fresh.scratch_left() == []
     assert fresh.ws.joinpath("locks/chain.lock").read_text() == "", "nobody holds it"

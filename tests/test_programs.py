@@ -16,6 +16,7 @@ from dmtl_cli.runs.manifest import MANIFEST, Manifest
 
 RNG = np.random.default_rng(2)
 N, DAYS = 300, 4
+UNKNOWN = pl.Series([0] * (N + 1))  # which clicks of these users are good
 
 
 def people() -> tuple[np.ndarray, np.ndarray]:
@@ -28,16 +29,16 @@ def people() -> tuple[np.ndarray, np.ndarray]:
 def test_they_see_far_more_and_click_nothing_or_half(rows: int, clicks: int) -> None:
     n, c = people()
     ids = pl.Series([f"u{k}" for k in range(N + 1)])
-    found = programs(ids, pl.Series([*n, rows]), pl.Series([*c, clicks]))
-    assert found.to_list() == [f"u{N}"]
-    (line,) = programs_line("u", ids, pl.Series([*n, rows]), pl.Series([*c, clicks]))
+    of_each = ids, pl.Series([*n, rows]), pl.Series([*c, clicks]), UNKNOWN
+    assert programs(*of_each).to_list() == [f"u{N}"]
+    (line,) = programs_line("u", *of_each, where=None)
     assert f"u NOT IN ('u{N}')" in line and "1 id, with " in line
 
 
 @pytest.mark.parametrize(("rows", "clicks"), [(400, 38), (400, 90), (40, 0), (30, 25)])
 def test_who_reads_much_and_who_sees_little_do_not(rows: int, clicks: int) -> None:
     n, c = people()
-    assert not len(programs(pl.Series(range(N + 1)), pl.Series([*n, rows]), pl.Series([*c, clicks])))
+    assert not len(programs(pl.Series(range(N + 1)), pl.Series([*n, rows]), pl.Series([*c, clicks]), UNKNOWN))
 
 
 def test_who_clicks_half_and_never_well_is_none_whatever_they_see() -> None:
@@ -47,9 +48,24 @@ def test_who_clicks_half_and_never_well_is_none_whatever_they_see() -> None:
     ids, rows, clicks = pl.Series(range(N + 1)), pl.Series([*n, 54]), pl.Series([*c, 28])
     assert programs(ids, rows, clicks, pl.Series([*good, 0])).to_list() == [N]
     assert not len(programs(ids, rows, clicks, pl.Series([*good, 4])))
-    assert not len(programs(ids, rows, clicks)), "which clicks are good is not known, and 54 rows are not many"
+    assert not len(programs(ids, rows, clicks, UNKNOWN)), "which clicks are good is not known, and 54 rows are not many"
     assert not len(programs(ids, pl.Series([*n, 54]), pl.Series([*c, 5]), pl.Series([*good, 0])))
     assert not len(programs(ids, pl.Series([*n, 20]), pl.Series([*c, 10]), pl.Series([*good, 0])))
+
+
+@pytest.mark.parametrize("share", [1.0, 0.5])
+def test_who_sees_far_more_and_likes_nothing_is_none_though_all_click(share: float) -> None:
+    """In a feed every row, or every second, is a click. Who likes some, or sees as much as others, is a person."""
+    n = RNG.integers(20, 60, N)
+    c = RNG.binomial(n, share)
+    good = RNG.binomial(c, 0.3)
+    ids, rows, clicks = pl.Series(range(N + 1)), pl.Series([*n, 900]), pl.Series([*c, round(900 * share)])
+    assert programs(ids, rows, clicks, pl.Series([*good, 0])).to_list() == [N]
+    assert not len(programs(ids, rows, clicks, pl.Series([*good, 30])))
+    few = pl.Series([*n, 60]), pl.Series([*c, round(60 * share)])
+    assert not len(programs(ids, *few, pl.Series([*good, 0])))
+    silent = pl.Series([*(good * (np.arange(N) % 3 > 0)), 0])
+    assert not len(programs(ids, rows, clicks, silent)), "a third of the others never like anything either"
 
 
 def test_who_clicks_often_and_never_well_is_none_though_others_click_much_too() -> None:
@@ -101,8 +117,8 @@ def test_check_knows_which_clicks_are_good(tmp_path: Path) -> None:
 def test_of_few_users_and_of_logs_of_clicks_nothing_is_told() -> None:
     n, _ = people()
     every = pl.Series([*n, 900])
-    assert not len(programs(pl.Series(range(N + 1)), every, every)), "every row is a click"
-    assert not len(programs(pl.Series([1, 2]), pl.Series([9, 900]), pl.Series([3, 0])))
+    assert not len(programs(pl.Series(range(N + 1)), every, every, UNKNOWN)), "every row is a click"
+    assert not len(programs(pl.Series([1, 2]), pl.Series([9, 900]), pl.Series([3, 0]), pl.Series([0, 0])))
 
 
 def test_init_names_what_leaves_them_out_and_another_user(tmp_path: Path) -> None:

@@ -111,6 +111,29 @@ def test_values_count_as_in_a_file(project: Project, tmp_path: Path) -> None:
     assert stored["known"] and stored["items"] != given["items"]
 
 
+@pytest.mark.parametrize("kappa", [0, 0.25, 3])
+def test_how_much_counts_what_is_shown_may_be_said(
+    project: Project, server: Running, tmp_path: Path, kappa: float
+) -> None:
+    export, out = Export.open(project.ws), tmp_path / "top.parquet"
+    users = export.users["user_id"][:2].to_list()
+    (tmp_path / "users.txt").write_text("\n".join(map(str, users)))
+    given = ("-k", 9, "--kappa", kappa)
+    assert project.call("recommend", "--users", tmp_path / "users.txt", "-o", out, *given).code == 0
+    many = pl.read_parquet(out)
+    for user in users:
+        items = project.call("recommend", "--user", user, *given, "--json").json["items"]
+        asked = {"user": str(user), "k": 9, "kappa": kappa}
+        (served,) = server.client.post("/recommend", json=asked).json()["results"]
+        mine = many.filter(pl.col("user_id") == user)
+        assert [row["item_id"] for row in items] == [row["item_id"] for row in served["items"]]
+        assert [row["score"] for row in items] == pytest.approx(mine["score"].to_list(), abs=1e-6)
+        assert [row["score"] for row in items] == pytest.approx([row["score"] for row in served["items"]], abs=1e-5)
+        assert (max(abs(row["exposure"]) for row in items) == 0) == (kappa == 0)
+    assert project.call("recommend", "--user", user, "-k", 9, "--kappa", "nan").code == 2
+    assert project.call("recommend", "--user", user, "-k", 9, "--kappa", "-1").code == 2
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -254,6 +277,8 @@ def test_a_filter_by_a_value_that_no_item_has_is_said(project: Project, given: l
     texts = [word for text in given for word in ("--filter", text)]
     ended = project.call("recommend", "--feature", "premium=0", *texts, "--json")
     assert ended.code == 0 and ended.err == "".join(f"dmtl: --filter {line}\n" for line in said)
+    if not ended.json["items"]:
+        assert project.call("recommend", "--feature", "premium=0", *texts).out == "", "no item is no line"
 
 
 def test_a_list_of_integers(project: Project, tmp_path: Path) -> None:

@@ -22,11 +22,11 @@ from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.log.checked.day import Day
 from dmtl_cli.data.rows import Rows
 from dmtl_cli.evaluate import metrics
-from dmtl_cli.evaluate.paired import auc_gain
 from dmtl_cli.nn.batches import Tables
 from dmtl_cli.runs.manifest import MANIFEST, Manifest
 from dmtl_cli.synth.generate import generate
 from dmtl_cli.teacher import posterior, regression
+from dmtl_cli.teacher.auc import auc_gain
 from dmtl_cli.teacher.hashed import BIAS, SLOTS, Design, slots_of
 from dmtl_cli.teacher.labels import TeacherRows, labelled
 from dmtl_cli.teacher.regression import BATCH, MEMORY, PRIOR, OnDay, Regression

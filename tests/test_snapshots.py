@@ -17,6 +17,8 @@ from initiated import made
 from polars.testing import assert_frame_equal
 from worlds import BASE, DAYS, Project, dmtl
 
+from dmtl_cli.data.log.checked.checks import Checked
+from dmtl_cli.guess.sides.late import clocks, written_late
 from dmtl_cli.synth.generate import generate
 
 FEATURES = [
@@ -236,3 +238,11 @@ def test_a_table_of_the_morning_is_not_doubted(tmp_path: Path, hour: float) -> N
 def test_times_that_are_yet_to_come_say_nothing(tmp_path: Path) -> None:
     ended, raw, _ = made(tmp_path, lambda home: write_log(home, 11.0, column="ends_at", soon=True))
     assert ended.code == 0 and "lag_days" not in raw["data"]["items"] and "lag_days" not in ended.out
+
+
+@pytest.mark.parametrize("written", [dt.datetime(2026, 3, 29, 2, 30), dt.datetime(2026, 10, 25, 2, 30)])
+def test_a_time_that_clocks_pass_over_or_twice_is_judged_as_it_is_read(written: dt.datetime) -> None:
+    table = pl.DataFrame({"updated_at": [written]})
+    read = Checked(table, "items", 0).local("updated_at", "Europe/Berlin")[0]
+    of_day = pl.Series([read - dt.timedelta(hours=20)]).new_from_index(0, 60)
+    assert written_late(clocks(table, "Europe/Berlin"), of_day) == ("updated_at", read)

@@ -22,7 +22,7 @@ from dmtl_cli.nn.batches import Batcher
 from dmtl_cli.scores.columns import SOURCES
 from dmtl_cli.scores.reader import ScoredPairs
 from dmtl_cli.student import rows as rows_module
-from dmtl_cli.student.hard import HARD, hard_rows
+from dmtl_cli.student.hard import HARD, hard_rows, log_q
 from dmtl_cli.student.labels import StudentRows, labelled_rows, scored_rows
 from dmtl_cli.student.rows import mix
 
@@ -73,6 +73,19 @@ def test_a_read_counts_by_its_seconds(a_day: Day) -> None:
         assert weight == pytest.approx(w * (read if one else 1)), "not timed: nothing; no click: as it was"
     clicked = timed.labels.label
     assert (timed.labels.hard_weight[clicked] == 0).any() and len(timed) == len(plain)
+
+
+def test_an_items_chance_is_its_share_of_the_positives_that_weigh(a_day: Day) -> None:
+    """A click without seconds is in no batch where seconds weigh; the correction must not count it either."""
+    shares = []
+    for timed in (False, True):
+        rows = labelled(a_day, {"duration_weighted": timed})
+        config = Student.model_validate({"hard": {"w_hard": 1.0, "duration_weighted": timed}})
+        learned = np.bincount(rows.item[rows.labels.hard_weight > 0], minlength=2000 + len(a_day.items))
+        found = np.exp(log_q(a_day, 30.0, config.hard, 2000, len(learned)))
+        shares.append(learned / learned.sum())
+        np.testing.assert_allclose(found[learned > 0], shares[-1][learned > 0], rtol=1e-6)
+    assert np.abs(shares[0] - shares[1]).max() > 0.01
 
 
 def test_student_rows_say_what_they_do_not_have() -> None:

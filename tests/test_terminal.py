@@ -26,11 +26,11 @@ from dmtl_cli.cli.main import app
 from dmtl_cli.cli.options import PANELS
 from dmtl_cli.config.commands import CONFIG
 from dmtl_cli.evaluate.lists import LISTS
-from dmtl_cli.evaluate.metrics import retrieval_of_each
-from dmtl_cli.evaluate.paired import auc_error, mean_error
+from dmtl_cli.evaluate.metrics import mean_error, retrieval_of_each
 from dmtl_cli.runs.manifest import Manifest
 from dmtl_cli.runs.progress import POINTS, RunLog
 from dmtl_cli.runs.run import Result
+from dmtl_cli.teacher.auc import auc_error
 
 GROUP: Any = typer.main.get_command(app)
 

@@ -165,7 +165,7 @@ def _notes(f: dict[str, Any]) -> list[str]:
             what = f"{own}; a student has the first of the day in all rows, and serves the one that is asked with"
         notes.append(f"{f['name']}: {seen} and one later: {what}")
     if f.get("one_value"):
-        notes.append(f"{f['name']}: one value for all {f['side']}s: it tells nothing")
+        notes.append(f"{f['name']}: one value for all {f['side']}s of this day: it tells nothing of them")
     if "seen_once_share" in f:
         share = f"{f['seen_once_share']:.0%} of the day's rows have a value that occurs once"
         hint = "set min_count: 2, or leave it out"

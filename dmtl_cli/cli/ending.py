@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 import typer
 
 from dmtl_cli.cli import colours, signals
-from dmtl_cli.config.errors import ENDING, Exit, NotDue, UserError
+from dmtl_cli.config.errors import ENDING, Exit, NotDue, UserError, short
 from dmtl_cli.config.extras import install
 from dmtl_cli.runs.progress import RunLog
 
@@ -139,7 +139,7 @@ def _note(log: RunLog, event: str, **fields: Any) -> Path | None:
 def _short(text: str) -> str:
     """The first line, cut so that what follows it still fits."""
     first = text.strip().partition("\n")[0]
-    return first if len(first) <= 200 else first[:197] + "..."
+    return short(first, 200)
 
 
 def _drop_stdout() -> None:

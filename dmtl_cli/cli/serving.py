@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -52,6 +53,12 @@ K = Annotated[int, typer.Option("-k", metavar="N", min=1, help="How many items."
 ExcludeSeen = Annotated[
     bool,
     typer.Option("--exclude-seen", metavar="", help="Leave out what the user has seen: see export.seen and seen_days."),
+]
+Kappa = Annotated[
+    float | None,
+    typer.Option(
+        metavar="NUMBER", min=0, help="How much of what is shown counts, in place of the export's.", show_default=False
+    ),
 ]
 Verify = Annotated[
     bool, typer.Option("--verify", metavar="", help="Hash every file of the export first, not only its size.")
@@ -100,6 +107,7 @@ def recommend(
     out: Out = None,
     k: K = 20,
     exclude_seen: ExcludeSeen = False,
+    kappa: Kappa = None,
     filters: Filter = [],  # noqa: B006
     columns: Columns = [],  # noqa: B006
     items: Items = None,
@@ -114,6 +122,8 @@ def recommend(
         raise UserError(what, code=Exit.USAGE)
     if out is not None and out.suffix != ".parquet":
         raise UserError(f"-o {out}: expected a name that ends in .parquet", code=Exit.USAGE)
+    if kappa is not None and not math.isfinite(kappa):
+        raise UserError(f"--kappa: expected a finite number, got {kappa}", code=Exit.USAGE)
     if columns and not one:
         raise UserError("--columns: for one user; a table of many is joined by item_id", code=Exit.USAGE)
     from dmtl_cli.serving.export import Export
@@ -124,20 +134,22 @@ def recommend(
     known = Known.of(export, read, wanted, ",".join(columns) or None, items)
     for line in known.unknown:
         _say(f"dmtl: {line}")
+    lists = {"k": k, "exclude_seen": exclude_seen, "among": known.among, "kappa": kappa}
     if one:
-        _one(export, user, feature, k, exclude_seen, known, as_json)
+        _one(export, user, feature, lists, known, as_json)
     elif users is not None and out is not None:
-        _many(export, users, out, k, exclude_seen, known, as_json)
+        _many(export, users, out, lists, as_json)
 
 
 def _one(
-    export: Export, user: str | None, given: list[str], k: int, exclude_seen: bool, items_known: Known, as_json: bool
+    export: Export, user: str | None, given: list[str], lists: dict[str, Any], items_known: Known, as_json: bool
 ) -> None:
+    """Args: lists: of what they are, as keywords of `Export.recommend`."""
     from dmtl_cli.serving.given import parsed, unknown_values
     from dmtl_cli.serving.shown import json_of, text_of
 
     values = parsed(export.encoder, given) if given else None
-    found = export.recommend(user, k, exclude_seen=exclude_seen, values=values, among=items_known.among)
+    found = export.recommend(user, values=values, **lists)
     rows, more = found.rows(named=True), items_known.columns_of(found["item_id"])
     for line in unknown_values(export.encoder, values or {}):
         _say(f"dmtl: {line}")
@@ -157,17 +169,15 @@ def _one(
             lines = ["\t".join([line, *map(text_of, own.values())]) for line, own in zip(lines, more, strict=True)]
         if sys.stdout.isatty():
             lines.insert(0, "\t".join(["item_id", "score", *map(printable, items_known.names or ())]))
-        print("\n".join(lines))
+        print("".join(f"{line}\n" for line in lines), end="")  # of no item nothing, not an empty line
 
 
-def _many(
-    export: Export, users: Path, out: Path, k: int, exclude_seen: bool, items_known: Known, as_json: bool
-) -> None:
+def _many(export: Export, users: Path, out: Path, lists: dict[str, Any], as_json: bool) -> None:
     from dmtl_cli.serving.batch import read_users, recommend_to
 
     features = [f.name for f in export.encoder.features_of_side("user")]
     who = read_users(users, export.user_ids, features)
-    found = recommend_to(export, who, out, k, exclude_seen=exclude_seen, among=items_known.among)
+    found = recommend_to(export, who, out, **lists)
     counts = {"known": found.known, "cold": found.cold, "unknown": len(found.unknown)}
     if as_json:
         print(json.dumps({"export": str(export.folder), "out": str(out), **counts}))

@@ -61,7 +61,7 @@ class UserError(Exception):
         more = f" (and {len(self.others)} more, see the log)" if self.others else ""
         said = f"dmtl: error: {self.message}{more}{'; ' + self.hint if self.hint else ''}"
         text = printable(" ".join(said.split()))
-        return text if len(text) <= 400 else text[:397] + "..."
+        return short(text, 400)
 
 
 def such_as(ids: Iterable[object]) -> str:
@@ -72,6 +72,11 @@ def such_as(ids: Iterable[object]) -> str:
 
 JOINERS = "\u200c\u200d"
 """have two letters stand apart or together within a word, or signs make one"""
+
+
+def short(text: str, most: int) -> str:
+    """A text of at most so many characters; of a longer one the beginning and three dots."""
+    return text if len(text) <= most else text[: most - 3] + "..."
 
 
 def printable(text: str) -> str:

@@ -231,4 +231,6 @@ class Student(Training):
             )
         if len(set(self.distill.ways)) != len(self.distill.ways):
             raise ValueError("distill.ways names one way twice")
+        if "match" in self.distill.ways and not any(kd.source_weights.exposed for kd in self.distill.losses):
+            raise ValueError("distill.ways: match gives exposed pairs alone, which have weight 0 in all distill.losses")
         return self

@@ -161,6 +161,23 @@ def means(of_each: Mapping[Key, Floats]) -> dict[Key, float]:
     return {name: float(values.mean()) for name, values in there.items() if len(values)}
 
 
+def mean_error(values: Floats) -> float | None:
+    """The standard error of the mean of some users' numbers [U]; NaN is a user who has none.
+
+    Where all are alike (a few users of whom nobody found anything) their spread says nothing of the next user's: then
+    it is what one user counts.
+
+    Returns:
+        None with fewer than two users who have one.
+    """
+    there = values[~np.isnan(values)]
+    if len(there) < 2:
+        return None
+    if np.allclose(there, there[0], rtol=1e-9, atol=1e-12):  # a mean is off in its last digit
+        return 1 / len(there)
+    return float(there.std(ddof=1) / np.sqrt(len(there)))
+
+
 def retrieval_of_each(
     topk: Array, relevant: tuple[Array, Array], gain: Array | None = None, ks: Sequence[int] = KS
 ) -> dict[str, Floats]:

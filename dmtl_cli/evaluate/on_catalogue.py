@@ -12,7 +12,6 @@ from dmtl_cli.data.log.checked.day import ID
 from dmtl_cli.evaluate import metrics
 from dmtl_cli.evaluate.exam import Exam, Floats, Ints, Wanted, fixed_rng
 from dmtl_cli.evaluate.lists import LISTS
-from dmtl_cli.evaluate.paired import mean_error
 from dmtl_cli.evaluate.rankers import PREFERENCE, Retriever, StudentRanker
 from dmtl_cli.evaluate.truth import Truth
 from dmtl_cli.runs.progress import SILENT, RunLog
@@ -120,7 +119,7 @@ def _told(of_each: dict[str, Floats]) -> dict[str, float]:
     """The mean of each metric over the users that have it and, but for hit rates and NDCG, its standard error."""
     out = metrics.means(of_each)
     for name in (n for n in list(out) if "hitrate" not in n and "ndcg" not in n):
-        if (error := mean_error(of_each[name])) is not None:
+        if (error := metrics.mean_error(of_each[name])) is not None:
             out[f"{name}.se"] = error
     return out
 

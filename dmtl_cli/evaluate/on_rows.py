@@ -15,10 +15,10 @@ from dmtl_cli.data.rows import Rows
 from dmtl_cli.evaluate import metrics
 from dmtl_cli.evaluate.exam import Exam, Observed, Sample, concat_by_name
 from dmtl_cli.evaluate.on_catalogue import NEW_USERS
-from dmtl_cli.evaluate.paired import auc_error, auc_gain
 from dmtl_cli.evaluate.rankers import PREFERENCE, REGRESSION, Ranker
 from dmtl_cli.nn.kernels.chunks import on_threads
 from dmtl_cli.runs.progress import SILENT, RunLog
+from dmtl_cli.teacher.auc import auc_error, auc_gain
 
 Array = npt.NDArray[Any]
 

@@ -20,9 +20,10 @@ from dmtl_cli.guess.features.inputs import Input, Inputs
 from dmtl_cli.guess.features.requests import UNSERVED
 from dmtl_cli.guess.features.telling import QUESTION
 from dmtl_cli.guess.outcomes.tables import Outcomes
+from dmtl_cli.guess.sides.states import LATE
 
 _ITEM = ":item"  # the embedding of items, in guesses
-_LATE = re.compile(r": its value is that of the end of the log$|^that of the end of the log; ")
+_LATE = re.compile(rf": {LATE}$|^that of the end of the log; ")
 """what is said above all that is held back"""
 _AUTO = "ids, histories of clicks and reads, counters, rates, age: docs/config.md"
 _SHARED, _SEVERAL, _SHORT = 0.01, 5, 40  # of users have a value, and users, and its letters, to be shown

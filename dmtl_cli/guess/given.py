@@ -16,7 +16,6 @@ from dmtl_cli.config.expressions import (
     TABLES,
     aggregated_of,
     as_own,
-    is_closed,
     looked_up,
     renamed,
     sources_of,
@@ -38,7 +37,7 @@ from dmtl_cli.guess.outcomes.asked import by_aggregates, by_rows, refuse_aggrega
 from dmtl_cli.guess.outcomes.tables import ROW, Outcomes, named_after
 from dmtl_cli.guess.reading.rewrites import one_row_an_item
 from dmtl_cli.guess.reading.tables import Table
-from dmtl_cli.guess.sides.beside import no_flags, told_by, with_elements, with_presence
+from dmtl_cli.guess.sides.beside import columns_named, no_flags, told_by, with_elements, with_presence
 
 _KIND = re.compile(r"COUNT\(CASE WHEN ([^=]+) = '([^']+)' THEN 1 END\) > 0")  # whether there is a row of one kind
 _LABEL = "such as 'scroll >= 75'"
@@ -80,16 +79,9 @@ def told_of(given: Mapping[str, str], named: list[Table], later: Sequence[Outcom
         if role in out:
             out[role] = _by_flags(out[role], states)
         text = renamed(out.get(role, ""), {c: sql_column(name) for c, name in labels.items()})
-        if re.fullmatch(r"[\w.:-]*", text) or any(text in table.frame.columns for table in named):
+        if re.fullmatch(r"[\w.:-]*", text) or text in own:
             continue
-        try:
-            named_columns = sources_of(text)
-        except ValueError as e:
-            raise UserError(f"--{role}: {e}", _LABEL, Exit.USAGE) from None
-        if not is_closed(text):
-            what = f"--{role}: expected a condition that can stand beside others, got {text!r}"
-            raise UserError(what, "leave out comments and AS", Exit.USAGE)
-        if role == "click" and not named_columns:
+        if not columns_named(f"--{role}", text, _LABEL) and role == "click":
             raise UserError(f"--click: {text} names no column", "such as 'dwell_ms > 2000'", Exit.USAGE)
         if role == "conversion" and "duration" in given:
             raise UserError(*_BOTH, Exit.USAGE)
@@ -97,7 +89,7 @@ def told_of(given: Mapping[str, str], named: list[Table], later: Sequence[Outcom
         out[key] = as_own(text, {c for name, column in beside if _is_own(c := f"{name}.{column}", column, named)})
         del out[role]
     if CLICK_EXPRESSION in out:
-        out["click"] = free("clicked", {c for table in named for c in table.frame.columns})
+        out["click"] = free("clicked", own)
     return out
 
 
@@ -329,28 +321,33 @@ def refuse_expression(
     if fields := [c for c in columns if absent and f".{absent[0]}." in f".{c}"]:
         what = f"{option}: {events.path} has no column {absent[0]}, which is an object of {', '.join(fields)}"
         raise UserError(what, f"such as {absent[0]} IS NOT NULL", Exit.USAGE)
+    if not found:
+        raise UserError(f"{option}: {text} names no column", _which("", columns), Exit.USAGE)
     if absent:
         _refuse_unread(option, absent[0], events)
-    if absent or not found:
-        what = f"{events.path} has no column {absent[0]}" if absent else f"{text} names no column"
-        hint = unquoted(absent[0]) if absent else ""
-        sides = [n for n, side in inputs.sides.items() if absent and absent[0] in side.table.frame.columns]
-        if sides and not hint:
-            hint = "; ".join(f"the table of {name} has it: write {name}.{absent[0]}" for name in sides)
-        if absent and not hint and (roles.user is None or roles.item is None):
-            what = f"{what}, and which ones name the user and the item is not known"
-            hint = "kinds of events and other tables are looked for by these: give --user COLUMN and --item COLUMN too"
-        elsewhere = [table.path for table in others if absent and absent[0] in table.frame.columns]
-        if elsewhere and not hint and roles.user is not None and roles.item is not None:
-            what = f"{what}; {elsewhere[0]} has it, and its rows name nothing that the others do"
-            ids = f"is the user {roles.user.column}, and the item {roles.item.column}?"
-            hint = f"{ids} Else give --user COLUMN and --item COLUMN too"
-        named = absent[0] if absent else ""
-        root, _, field = named.partition(".")
-        unused = [(path, why) for path, why in inputs.other if field and PurePosixPath(path).name.split(".")[0] == root]
-        hint = hint or "; ".join(f"{path} is not used: {why}" for path, why in unused)
-        raise UserError(f"{option}: {what}", hint or _which(named, columns), Exit.USAGE)
+        raise _absent(option, absent[0], events, inputs, roles, others)
     _refuse_looked_up(option, text, events, inputs)
+
+
+def _absent(
+    option: str, column: str, events: Table, inputs: Inputs, roles: Roles, others: Sequence[Table]
+) -> UserError:
+    """What is said of a column that the events lack, with where it may be."""
+    what, user, item = f"{option}: {events.path} has no column {column}", roles.user, roles.item
+    sides = [name for name, side in inputs.sides.items() if column in side.table.frame.columns]
+    hint = unquoted(column) or "; ".join(f"the table of {name} has it: write {name}.{column}" for name in sides)
+    elsewhere = [table.path for table in others if column in table.frame.columns]
+    if not hint and (user is None or item is None):
+        what = f"{what}, and which ones name the user and the item is not known"
+        hint = "kinds of events and other tables are looked for by these: give --user COLUMN and --item COLUMN too"
+    elif not hint and elsewhere and user is not None and item is not None:
+        what = f"{what}; {elsewhere[0]} has it, and its rows name nothing that the others do"
+        ids = f"is the user {user.column}, and the item {item.column}?"
+        hint = f"{ids} Else give --user COLUMN and --item COLUMN too"
+    root, _, field = column.partition(".")
+    unused = [(path, why) for path, why in inputs.other if field and PurePosixPath(path).name.split(".")[0] == root]
+    hint = hint or "; ".join(f"{path} is not used: {why}" for path, why in unused)
+    return UserError(what, hint or _which(column, events.frame.columns), Exit.USAGE)
 
 
 def refuse_label(events: Table, roles: Roles, inputs: Inputs) -> None:

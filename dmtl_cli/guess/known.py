@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 from dmtl_cli.guess.columns.roles import Guess, Roles
@@ -33,23 +33,22 @@ class Log:
     day: dt.date | None
     """the newest complete one"""
     warnings: list[str]
-    marked: bool = False
+    marked: bool
     """whether the folder of each day up to it has a `SUCCESS`"""
-    sides: frozenset[str] = frozenset()
+    sides: frozenset[str]
     """users, items and tables of what came of exposures, by name, of which each day's folder has one"""
+    zone: Zone | None
+    """where days of folders tell it, or a person"""
+    lives: str | None
+    """the zone of the users, where a person names it"""
+    arrival: Arrival | None
+    """what times say of the folders of days"""
+    later: list[Outcomes]
+    """tables of what came of exposures, whose columns the events have"""
+    left: list[LeftOut]
+    """rows of the events that are of nobody, or of nothing"""
     broken: Sequence[Broken] = ()
     """lines that do not parse, of the events and of each table beside them"""
-    zone: Zone | None = None
-    """where days of folders tell it, or a person"""
-    lives: str | None = None
-    """the zone of the users, where a person names it"""
-    arrival: Arrival | None = None
-    """what times say of the folders of days"""
-    later: list[Outcomes] = field(default_factory=list)
-    """tables of what came of exposures, whose columns the events have"""
-
-    left: list[LeftOut] = field(default_factory=list)
-    """rows of the events that are of nobody, or of nothing"""
 
     @cached_property
     def goals(self) -> list[Goal]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from dmtl_cli.config.errors import short
 from dmtl_cli.guess.columns.roles import Guess
 from dmtl_cli.guess.columns.sql import comment, quoted, scalar
 from dmtl_cli.guess.columns.words import count
@@ -43,11 +44,28 @@ def told_roles(log: Log, now: str, before: str) -> list[dict[str, Any]]:
         now: the config that is written.
         before: that of the same log which it replaces.
     """
+    out: list[dict[str, Any]] = [
+        {"role": role, "column": g.column, "why": g.why, "as_before": _is_said_in(before, log, role, g)}
+        for role, g in _named(log)
+    ]
+    if log.left:
+        asked = ((yaml.safe_load(before) or {}).get("data", {}).get("events", {})).get("where") or ""
+        known = all(one.condition in asked for one in log.left)
+        why = "; ".join(one.what for one in log.left)
+        out.append({"role": "left out", "column": "by where", "why": why, "as_before": known})
     then, mine = _lists(before), _lists(now)
+    for role, columns in _columns(log).items():
+        if columns:
+            row = {"role": role, "column": f"{len(columns)}", "why": ", ".join(columns)}
+            out.append(row | _changes(mine.get(role, {}), then.get(role, {})))
+    return out
+
+
+def _named(log: Log) -> list[tuple[str, Guess]]:
+    """The roles that are one column, table or condition each."""
     named = [(role, g) for role, g in log.roles.named.items() if role != "seen"]  # a warning says what is left out
-    sides = log.inputs.sides.items()
     named += [("joined", Guess(one.table.path, one.why)) for one in log.later]
-    named += [(f"{name} table", Guess(side.table.path, _about_side(side))) for name, side in sides]
+    named += [(f"{name} table", Guess(side.table.path, _about_side(side))) for name, side in log.inputs.sides.items()]
     if log.once is not None:
         named.append(("unique", log.once))
     served, items = log.inputs.served.condition, log.inputs.sides.get("items")
@@ -66,32 +84,33 @@ def told_roles(log: Log, now: str, before: str) -> list[dict[str, Any]]:
     if (zone := timezone_of(log)) is not None:
         at = sum(role in ("user", "item", "time") for role, _ in named)
         named.insert(at, ("timezone", Guess(zone.name, zone.why)))
-    out: list[dict[str, Any]] = [{"role": role, "column": g.column, "why": g.why} for role, g in named]
-    for row, (role, g) in zip(out, named, strict=True):
-        line = f"{role}: {scalar(g.column)}  # " if role in _KEYS else scalar(g.column)
-        line = f"items: {quoted(served.column)}  # " if role == "served" and served is not None else line
-        rule = quoted(log.roles.made[g.column]) if g.column in log.roles.made else ""
-        why = comment(g.why).partition(": ")[0]
-        row["as_before"] = line in before and f": {rule}" in before and why in before
-    if log.left:
-        asked = ((yaml.safe_load(before) or {}).get("data", {}).get("events", {})).get("where") or ""
-        known = all(one.condition in asked for one in log.left)
-        row = {"role": "left out", "column": "by where", "why": "; ".join(one.what for one in log.left)}
-        out.append(row | {"as_before": known})
+    return named
+
+
+def _is_said_in(before: str, log: Log, role: str, g: Guess) -> bool:
+    """Whether a config has the same guess of a role, for the same reason."""
+    line, served = scalar(g.column), log.inputs.served.condition
+    if role in _KEYS:
+        line = f"{role}: {line}  # "
+    elif role == "served" and served is not None:
+        line = f"items: {quoted(served.column)}  # "
+    rule = quoted(log.roles.made[g.column]) if g.column in log.roles.made else ""
+    return line in before and f": {rule}" in before and comment(g.why).partition(": ")[0] in before
+
+
+def _columns(log: Log) -> dict[str, list[str]]:
+    """The columns of each role that may have many."""
     taken, later = {g.column for g in log.roles.named.values()}, unwritten(log.roles, log.inputs)
     used, said = [] if later else log.inputs.used, log.inputs.said
     came_of = [c for one in log.later for c in one.columns if c not in taken]
-    for role, columns in (
-        ("outcomes", [*(g.column for g in log.roles.outcomes if g.column not in {*taken, *came_of}), *said, *came_of]),
-        *((f"{side} features", [i.column for i in used if i.side == side]) for side in ("user", "item", "context")),
-        ("no features yet", later),
-        ("known late", [] if later else _of_tables(log.inputs.held)),
-        ("not used", [g.column for g in log.inputs.unused if g.column not in said]),
-    ):
-        if columns:
-            row = {"role": role, "column": f"{len(columns)}", "why": ", ".join(columns)}
-            out.append(row | _changes(mine.get(role, {}), then.get(role, {})))
-    return out
+    outcomes = [g.column for g in log.roles.outcomes if g.column not in {*taken, *came_of}]
+    return {
+        "outcomes": [*outcomes, *said, *came_of],
+        **{f"{side} features": [i.column for i in used if i.side == side] for side in ("user", "item", "context")},
+        "no features yet": later,
+        "known late": [] if later else _of_tables(log.inputs.held),
+        "not used": [g.column for g in log.inputs.unused if g.column not in said],
+    }
 
 
 def _of_tables(columns: Sequence[Input]) -> list[str]:
@@ -161,13 +180,13 @@ def described(found: dict[str, Any]) -> str:
     for r in _counted(rows) if not again else rows:
         told = r.get("changed", r["why"]) if again else r["why"]
         why = _wrapped(told) if r["role"] in _WHOLE else [_clauses(told)]
-        lines.append(f"{r['role']:17}{_short(r['column'], 24):26}{why[0]}")
+        lines.append(f"{r['role']:17}{short(r['column'], 24):26}{why[0]}")
         lines += [f"{'':43}{more}" for more in why[1:]]
     lines += [f"WARNING: {line}" for line in found["warnings"]]
     unsaid = [
         x for x in found["tables_not_used"] if not any(line.startswith(f"{x[0]}: ") for line in found["warnings"])
     ]
-    lines += [f"not used: {path}: {_short(why, 160)}" for path, why in unsaid if _TABLES not in again]
+    lines += [f"not used: {path}: {short(why, 160)}" for path, why in unsaid if _TABLES not in again]
     for e in found["edits"]:
         first, *more = _wrapped(e["what"])
         lines += [f"{'EDIT':17}{'line ' + str(e['line']):26}{first}", *(f"{'':43}{part}" for part in more)]
@@ -226,8 +245,4 @@ def _clauses(text: str) -> str:
         if len(first) + len(clause) + 2 > _WIDE:
             break
         first = f"{first}; {clause}"
-    return _short(first, _WIDE)
-
-
-def _short(text: str, most: int) -> str:
-    return text if len(text) <= most else text[: most - 3] + "..."
+    return short(first, _WIDE)

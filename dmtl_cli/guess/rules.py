@@ -13,7 +13,6 @@ from dmtl_cli.config.days import before
 from dmtl_cli.config.errors import Exit, UserError, did_you_mean
 from dmtl_cli.config.expressions import (
     as_of,
-    is_closed,
     reads_clock,
     sources_of,
     sources_with_clock,
@@ -31,7 +30,7 @@ from dmtl_cli.guess.findings.left_out import LeftOut, left_out
 from dmtl_cli.guess.outcomes.tables import Outcomes
 from dmtl_cli.guess.outcomes.waits import DAY, Length
 from dmtl_cli.guess.reading.tables import Table
-from dmtl_cli.guess.sides.beside import as_read, named_beside, no_flags, told_by, with_presence
+from dmtl_cli.guess.sides.beside import as_read, columns_named, named_beside, no_flags, told_by, with_presence
 from dmtl_cli.guess.sides.served import without_way
 from dmtl_cli.guess.sides.side_tables import Side
 
@@ -90,16 +89,9 @@ class Rules:
         for option, text in ((WHERE, rules.where), (ITEMS, rules.items)):
             if text is None:
                 continue
-            try:
-                named = sources_with_clock(text) if option == ITEMS else sources_of(text)
-            except ValueError as e:
-                raise UserError(f"{option}: {e}", _SUCH, Exit.USAGE) from None
-            if not named:
+            if not columns_named(option, text, _SUCH, sources_with_clock if option == ITEMS else sources_of):
                 hint = _IN_QUOTES if option == ITEMS and reads_clock(text) else _SUCH
                 raise UserError(f"{option}: {text} names no column", hint, Exit.USAGE)
-            if not is_closed(text):
-                what = f"{option}: expected a condition that can stand beside others, got {text!r}"
-                raise UserError(what, "leave out comments and AS", Exit.USAGE)
         return rules
 
     def beside(self, events: Table, sides: Mapping[str, Side]) -> Rules:
@@ -178,12 +170,11 @@ def rows_that_count(condition: str, events: Table, roles: Roles, sides: Mapping[
     return LeftOut(in_brackets(condition), what, sources_of(condition)[0], is_typed=True), events.where(holds)
 
 
-def items_to_serve(condition: str, table: Table, key: str, newest: dt.date | None, *, is_of_items: bool) -> pl.Series:
+def items_to_serve(condition: str, table: Table, newest: dt.date | None, *, is_of_items: bool) -> pl.Series:
     """[items] whether a condition holds.
 
     Args:
-        table: of items; of a log without one, the events.
-        key: its column of the items' ids.
+        table: of items, a row of each; of a log without one, the events so.
         newest: the day at whose end it is.
         is_of_items: whether it is of items.
 
@@ -196,15 +187,15 @@ def items_to_serve(condition: str, table: Table, key: str, newest: dt.date | Non
         lacks = "" if is_of_items else "no table of items was found, and "
         what = f"{ITEMS}: {lacks}{table.path} has no column {absent[0]}{did_you_mean(absent[0], names)}"
         raise UserError(what, f"it has {', '.join(names)}", Exit.USAGE)
-    rows = _newest_rows(table, key)
     if reads_clock(condition):
-        checked = Checked(rows, table.path, 0)
+        checked = Checked(table.frame, table.path, 0)
         try:
-            rows = rows.with_columns([checked.on_clock(c, "UTC") for c in timed_of(condition)])
+            times = [checked.on_clock(c, "UTC") for c in timed_of(condition)]
         except UserError as e:
             raise UserError(f"{ITEMS}: {e.message}", e.hint, Exit.USAGE) from None
+        table = replace(table, frame=table.frame.with_columns(times))
         condition = as_of(condition, dt.datetime.combine(before(newest or dt.date.today(), -1), dt.time()))
-    holds = _holds(ITEMS, condition, replace(table, frame=rows), Roles(), {})
+    holds = _holds(ITEMS, condition, table, Roles(), {})
     assert holds is not None
     return holds.fill_null(False)
 
@@ -249,8 +240,9 @@ def _ask(condition: str, events: Table, roles: Roles, inputs: Inputs, newest: dt
         table = _newest_of(events, roles, key)
     else:
         return
-    inputs.served.holds = items_to_serve(condition, table, key, newest, is_of_items=side is not None)
-    served = _newest_rows(table, key).filter(inputs.served.holds)
+    table = replace(table, frame=_newest_rows(table, key))
+    inputs.served.holds = items_to_serve(condition, table, newest, is_of_items=side is not None)
+    served = table.frame.filter(inputs.served.holds)
     single = [c for c in named if served[c].n_unique() == 1]
     inputs.leave_out(single, "one value of all items that are served", side="item")
 

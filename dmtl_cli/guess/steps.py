@@ -178,12 +178,9 @@ def refuse_incomplete(found: dict[str, Any]) -> None:
     keys = list(dict.fromkeys(named.get(e["key"], f"the {e['key']}") for e in found["edits"]))
     what = f"{found['config']}: {', '.join(keys)} could not be guessed"
     if keys == ["the label"]:
-        open_ = str(found["first"]).endswith("'RULE'")
-        how = (
-            "give a RULE to the first command above"
-            if open_
-            else "run the first command above, or give another rule to it"
-        )
+        how = "run the first command above, or give another rule to it"
+        if str(found["first"]).endswith("'RULE'"):
+            how = "give a RULE to the first command above"
         raise UserError(f"{what}: say what a good click is", how, Exit.CONFIG)
     if found["first"].startswith("dmtl init"):
         todo = "name the columns of their ids" if len(keys) > 1 else found["edits"][0]["what"].partition(",")[0]

@@ -13,6 +13,7 @@ import polars as pl
 from dmtl_cli.config.days import before
 from dmtl_cli.config.expressions import sources_of
 from dmtl_cli.data.first_window import FEW
+from dmtl_cli.data.log.formats.lake import LAKES
 from dmtl_cli.data.log.values.lengths import clock_seconds, not_negative
 from dmtl_cli.guess.columns import words
 from dmtl_cli.guess.columns.objects import OBJECT
@@ -63,7 +64,7 @@ from dmtl_cli.guess.reading.exploding import parallel
 from dmtl_cli.guess.reading.files import CSV, JSON, Files, complete_day, usual
 from dmtl_cli.guess.reading.partial import partial_columns
 from dmtl_cli.guess.reading.rows import BYTES, NOT_UTF8
-from dmtl_cli.guess.reading.tables import BRACES, LAKES, ROWS, Found, Table, tables, with_time
+from dmtl_cli.guess.reading.tables import BRACES, ROWS, Found, Table, tables, with_time
 from dmtl_cli.guess.reading.texts import in_seconds
 from dmtl_cli.guess.reading.whole import by_days, read_whole
 from dmtl_cli.guess.rules import WHERE, Rules, ruled
@@ -118,8 +119,21 @@ def understood(root: str, given: Mapping[str, str], rules: Rules) -> Log:
     cut = {n: side.table.files for n, side in inputs.sides.items() if side.table.files.form not in LAKES}
     sides = frozenset(n for n, files in cut.items() if day and found.is_marked(files, day))
     sides |= {f"joined.{name}" for name in came}
-    told_by = (marked is not None, sides, (), shown.fits, rules.lives, shown.late)
-    return Log(events, roles, inputs, days, day, told, *told_by, later, left)
+    return Log(
+        events=events,
+        roles=roles,
+        inputs=inputs,
+        days=days,
+        day=day,
+        warnings=told,
+        marked=marked is not None,
+        sides=sides,
+        zone=shown.fits,
+        lives=rules.lives,
+        arrival=shown.late,
+        later=later,
+        left=left,
+    )
 
 
 @dataclass(frozen=True)
@@ -213,7 +227,7 @@ def _of_files(found: Found, events: Table, whole: Sequence[Table], inputs: Input
         whole: the tables beside the events, with all their days.
     """
     read = [side.table.files for side in inputs.sides.values()]
-    yield from (_of_few(table, files) for table in whole for files in read if _is_part(files, table))
+    yield from (_of_few(table, files) for table in whole for files in read if {*files.files} < {*table.files.files})
     yield from (f"{c}: {kind}" for c, kind in events.other.items() if kind.startswith(OBJECT))
     yield from (f"{path}: not used: {why}" for path, why in found.unreadable if NOT_UTF8 in why or why == BRACES)
 
@@ -432,11 +446,6 @@ def _of_days(days: Mapping[dt.date, int], late: Arrival | None) -> Iterator[str]
     if late is not None and late.is_told and not late.asked:
         then = "date_column and timezone are written" if late.is_of_events else f"are folders of arrival? {BY_TIME}"
         yield f"{late.why}: {then}"
-
-
-def _is_part(files: Files, table: Table) -> bool:
-    """Whether files are some of a table's."""
-    return {*files.files} < {*table.files.files}
 
 
 def _of_few(table: Table, read: Files) -> str:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from dmtl_cli.config.errors import UserError
+from dmtl_cli.config.errors import UserError, short
 from dmtl_cli.runs.manifest import MANIFEST, Manifest, as_json, verify
 from dmtl_cli.runs.recipe import Recipe
 from dmtl_cli.runs.workspace import Workspace
@@ -106,7 +106,7 @@ def _config_change(key: str, then: Any, now: Any) -> str:
 
 def _short(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    return short(text, 60)
 
 
 def _version_changes(then: dict[str, str], now: dict[str, str]) -> Iterator[str]:

@@ -19,7 +19,7 @@ from dmtl_cli.runs.ranks import ALONE, Ranks
 from dmtl_cli.runs.workspace import CHECKPOINT, Workspace
 
 POLL = 0.5  # seconds
-_HOLDER = re.compile(r"pid \d+ on [\w.-]+ since [\w:+-]+ \([\w =-]+\)")
+_HOLDER = re.compile(r"pid (?P<pid>\d{1,9}) on (?P<host>[\w.-]+) since [\w:+-]+ \([\w =-]+\)")
 
 
 @contextmanager
@@ -82,6 +82,32 @@ def _take(stack: ExitStack, ws: Workspace, until: float, command: str) -> bool:
     stack.callback(_sign, handle, "")
     since = time.strftime("%Y-%m-%dT%H:%M:%S%z")
     _sign(handle, f"pid {os.getpid()} on {socket.gethostname()} since {since} ({command})")
+    return True
+
+
+def holder(ws: Workspace) -> str | None:
+    """Who holds the chain, in their own words; None where nobody does, as far as this host can tell.
+
+    The lock itself is not asked for: a run that begins in that moment would be refused. A process that was killed left
+    its words, so one of this host must be alive.
+    """
+    try:
+        text = ws.chain_lock.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    found = _HOLDER.fullmatch(text)
+    if found is None or (found["host"] == socket.gethostname() and not _is_alive(int(found["pid"]))):
+        return None
+    return text
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # another user's
+        return True
     return True
 
 

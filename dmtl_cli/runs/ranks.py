@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from dmtl_cli.config.errors import Exit, UserError
+from dmtl_cli.config.errors import Exit, UserError, short
 
 if TYPE_CHECKING:  # imported where it is used: reading a day and serving start without torch
     from torch import Tensor, nn
@@ -264,4 +264,4 @@ def _total_function() -> Any:
 
 def _first_line(e: Exception) -> str:
     text = re.sub(r"\[/\S*\] ", "", str(e).strip().partition("\n")[0])  # without torch's source files
-    return text if len(text) <= 160 else text[:157] + "..."
+    return short(text, 160)

@@ -117,6 +117,7 @@ def recommend_to(
     *,
     exclude_seen: bool = False,
     among: npt.NDArray[np.bool_] | None = None,
+    kappa: float | None = None,
     slice_size: int = SLICE,
 ) -> Counts:
     """Writes the top k of each user as Parquet: user_id, rank, item_id, score, and with an exposure block `exposure`
@@ -130,6 +131,7 @@ def recommend_to(
         users: as `read_users` gives them.
         exclude_seen: leave out what a known user has seen, as `export.seen` and `seen_days` say.
         among: [I] whether an item of the export may be given at all.
+        kappa: how much of what is shown counts, in place of the export's.
         slice_size: users at a time: memory does not grow with users.
 
     Raises:
@@ -150,7 +152,10 @@ def recommend_to(
                 unknown.extend(missing.cast(pl.String).to_list())
                 known, cold = known + there, cold + len(mine) - there
                 if len(mine):
-                    table = _table(export, mine, given, k, exclude_seen, among, with_rows)
+                    seen = mine["seen_items"] if exclude_seen else None
+                    rows = raw_features(mine)
+                    lists = export.recommend_rows(rows, k, given=given, exclude=seen, among=among, kappa=kappa)
+                    table = _table(mine, lists, with_rows)
                     writer = writer or pq.ParquetWriter(
                         draft, with_key(table.schema, export.key or ""), compression="zstd"
                     )
@@ -191,19 +196,9 @@ def _with_features(export: Export, users: pl.DataFrame) -> tuple[pl.DataFrame, p
     return found, given, int(known.sum())
 
 
-def _table(
-    export: Export,
-    users: pl.DataFrame,
-    given: pl.DataFrame,
-    k: int,
-    exclude_seen: bool,
-    among: npt.NDArray[np.bool_] | None,
-    with_rows: bool,
-) -> pa.Table:
-    """Lists of users with features, in their order."""
-    seen = users["seen_items"] if exclude_seen else None
-    found = export.recommend_rows(raw_features(users), k, given=given, exclude=seen, among=among)
-    found = found.rename({"row": ":place"})
+def _table(users: pl.DataFrame, lists: pl.DataFrame, with_rows: bool) -> pa.Table:
+    """Lists of some users, as `recommend_rows` gives them, in their order."""
+    found = lists.rename({"row": ":place"})
     found = found.with_columns(users[name].gather(found[":place"]).alias(name) for name in (_ID, _ROW))
     shown = [_ID, *([_ROW] if with_rows else [])]
     return found.select(*shown, pl.exclude(":place", _ID, _ROW)).to_arrow(compat_level=pl.CompatLevel.oldest())

@@ -241,6 +241,7 @@ class Export:
         given: pl.DataFrame | None = None,
         exclude: pl.Series | None = None,
         among: npt.NDArray[np.bool_] | None = None,
+        kappa: float | None = None,
     ) -> pl.DataFrame:
         """The k best items of users given by their raw features, known or not: what one user, a batch and a server get.
 
@@ -248,6 +249,7 @@ class Export:
             frame, given: [n] raw features, columns by feature name, as `vectors` takes them.
             exclude: [n] lists of item ids that a user must not get, or null.
             among: [I] whether an item of `items` may be given at all.
+            kappa: how much of what is shown counts, in place of the export's.
 
         Returns:
             `row` (of `frame`), `rank` (from 1), `item_id` and `score`, best first; with an exposure block also the two
@@ -255,9 +257,10 @@ class Export:
             left.
 
         Raises:
-            UserError: 65 as `vectors`; the files make no sense.
+            UserError: 65 as `vectors` and `with_kappa`; the files make no sense.
         """
         users = self.vectors(frame, "user", given)
+        users = users if kappa is None else self.with_kappa(users, kappa)
         rows, dots = self.search(users, k, exclude=exclude, among=among)
         ids = self.items[0]
         owner, place = np.nonzero(rows >= 0)
@@ -347,6 +350,7 @@ class Export:
         exclude_seen: bool = False,
         values: Values | None = None,
         among: npt.NDArray[np.bool_] | None = None,
+        kappa: float | None = None,
     ) -> pl.DataFrame:
         """The k best items of one user: item_id and score, best first; with an exposure block also the two parts that a
         score is the sum of, `exposure` and `preference` (a logit).
@@ -356,7 +360,7 @@ class Export:
             exclude_seen: leave out what the user has seen, as `export.seen` and `seen_days` say.
             values: raw values by feature name as JSON has them, in place of what is stored of the user, or of somebody
                 who is not served.
-            among: [I] whether an item of `items` may be given at all.
+            among, kappa: as of `recommend_rows`.
 
         Raises:
             UserError: 66 the export does not know the user, and there are no values; 2 the id is not of the log's type;
@@ -373,7 +377,7 @@ class Export:
         given = frame_of(self.encoder, [values or {}], "user", whole=stored is None)
         rows = given if stored is None else stored.with_columns(given.get_columns())
         seen = mine["seen_items"] if exclude_seen and stored is not None else None
-        return self.recommend_rows(rows, k, exclude=seen, among=among).drop("row", "rank")
+        return self.recommend_rows(rows, k, exclude=seen, among=among, kappa=kappa).drop("row", "rank")
 
     def served(self, user: str) -> pl.DataFrame:
         """The row of `users` of a user, none of who is not there. Raises UserError 2: the id is not of the log's

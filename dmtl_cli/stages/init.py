@@ -67,12 +67,8 @@ def init(
         force, before = True, out.read_text(encoding="utf-8")
     log = understood(root, given, rules)
     day = log.day
-    first, someone, known = _first(log, day), _someone(log), guest(log.roles, log.inputs, log.events.frame)
-    time = log.roles.time.column if log.roles.time else None
-    if (broken := broken_lines(log.events, (first, day) if first and day else None, time)) is not None:
-        log.events = broken.among_nulls(log.events)
-    log.broken = [*([broken] if broken else []), *_broken_beside(log, first, day)]
-    log.warnings += [line for one in log.broken for line in one.warnings]
+    first, someone, known = _first(log), _someone(log), guest(log.roles, log.inputs, log.events.frame)
+    _add_broken(log, first)
     # a config is kept and shared: it names nobody
     about = _about(log, root, check_of(out, day), steps(out, first, day, "ID", known)[0])
     config = written(log, f"work/{out.stem}", about)
@@ -143,37 +139,41 @@ def _someone(log: Log) -> str:
     return next((user for user in people if user.isprintable() and 0 < len(user) <= _TYPED), "ID")
 
 
-def _first(log: Log, last: dt.date | None) -> dt.date | None:
-    """The first of a few days (see `days_proposed`) that end with the last one and lie one after the other in the log;
-    where there are three, not the first day of the log, of which no profile knows anything; and none before which a
-    table that is written late has no day."""
+def _first(log: Log) -> dt.date | None:
+    """The first of a few days (see `days_proposed`) that end with the newest complete one and lie one after the other
+    in the log; where there are three, not the first day of the log, of which no profile knows anything; and none before
+    which a table that is written late has no day. None where no day is complete."""
+    if (last := log.day) is None:
+        return None
     sides = [side for side in log.inputs.sides.values() if side.late]
     late = [(side.lag * DAY, {day for day, _ in side.table.files.days}) for side in sides]
     known = {day for day, _ in usual(log.days.items())}
     came = days_of(log.later, log.events, log.days)
     there = [day for day in known if all(day - lag in days for lag, days in late) and all(day in days for days in came)]
-    first = last
-    many = days_proposed(_rows_of_day(log))
-    while first is not None and first - DAY in there and last is not None and (last - first).days < many - 1:
+    first, many = last, days_proposed(_rows_of_day(log))
+    while first - DAY in there and (last - first).days < many - 1:
         first -= DAY
-    spare = first is not None and last is not None and (last - first).days >= 2
-    return first + DAY if first is not None and spare and first == min(known) else first
+    return first + DAY if (last - first).days >= 2 and first == min(known) else first
 
 
-def _broken_beside(log: Log, first: dt.date | None, last: dt.date | None) -> list[Broken]:
-    """The lines that do not parse of each table that has files of its own beside the events: of those that the proposed
-    days read."""
+def _add_broken(log: Log, first: dt.date | None) -> None:
+    """Adds the lines that do not parse, of the events and of each table that has files of its own beside them: of the
+    files that the days from the first proposed one on read."""
+    events, last = log.events, log.day
     tables = [(side.table, -side.lag, -side.lag) for side in log.inputs.sides.values()]
     tables += [(one.table, 0, one.days_after) for one in log.later]
-    seen, out = {log.events.files.files}, list[Broken]()
-    for table, before, after in tables:
+    seen, found = set[object](), list[Broken]()
+    for table, before, after in [(events, 0, 0), *tables]:
         if table.files.files in seen:
             continue
         seen.add(table.files.files)
-        days = (first + before * DAY, last + after * DAY) if first and last else None
-        if (broken := broken_lines(table, days)) is not None:
-            out.append(replace(broken, of=table.path))
-    return out
+        of_events, days = table is events, (first + before * DAY, last + after * DAY) if first and last else None
+        time = log.roles.time.column if of_events and log.roles.time else None
+        if (broken := broken_lines(table, days, time)) is not None:
+            found.append(broken if of_events else replace(broken, of=table.path))
+            log.events = broken.among_nulls(events) if of_events else log.events
+    log.broken = found
+    log.warnings += [line for one in found for line in one.warnings]
 
 
 def _rows_of_day(log: Log) -> int:

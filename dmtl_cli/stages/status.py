@@ -14,6 +14,7 @@ from dmtl_cli.config.errors import Exit, UserError, printable
 from dmtl_cli.data.log.files.places import days_of, is_local
 from dmtl_cli.runs.contents import there
 from dmtl_cli.runs.latest import newest_export
+from dmtl_cli.runs.locks import holder
 from dmtl_cli.runs.manifest import Manifest
 from dmtl_cli.runs.reachable import Runs, parents
 from dmtl_cli.runs.workspace import STAGES, Workspace
@@ -54,6 +55,7 @@ def status(ws: Workspace, data: Data, today: dt.date | None = None, *, inputs: b
         "served": str(served) if served else None,
         "served_day": str(named) if served else None,
         "served_age_days": ((today or dt.date.today()) - named).days if served and named else None,
+        "running": holder(ws),
         "pinned": str(pinned) if (pinned := there(ws.pinned)) else None,
         "gaps": [str(day) for day in gaps],
         "refused": [r for r in refusals.values() if r["day"] in table],
@@ -242,6 +244,8 @@ def described(found: dict[str, Any]) -> str:
     lines += ["", *told, ""] if told else []
     served = found["served"]
     lines.append(f"served: {served or 'nothing yet'}" + (f" (age {found['served_age_days']} days)" if served else ""))
+    if found["running"]:
+        lines.append(f"running: {found['running']}; the newest file of the workspace's logs/ has its progress")
     if found["pinned"]:
         lines.append(f"pinned: {found['pinned']}; newer days are published and not served until dmtl rollback --unpin")
     lines += [f"problem: {problem}" for problem in found["problems"]]

@@ -119,13 +119,10 @@ def hard_rows(
         users, items: offset of the day's tables in the model's stacked ones.
     """
     uniform, hard, loss = Negatives(day, 0.0), config.hard, HARD[config.hard.loss]
-    mean = day.facts["duration_sum"] / max(1.0, day.facts["duration_rows"]) or 1.0
     for block in day.blocks(rng):
         converted, known = block.labels(threshold)
         label, known = (block.click, np.ones_like(known)) if hard.label == "click" else (converted, known)
-        weight = block.weight
-        if hard.duration_weighted:  # a clicked row without a duration has weight 0
-            weight = np.where(block.click, weight * np.nan_to_num(block.duration / np.float32(mean)), weight)
+        weight = _weight(hard, day, block)
         keep = np.flatnonzero(loss.rows(hard, label, known))
         user, item = block.user[keep].astype(np.int64), block.item[keep].astype(np.int64)
         parts = [(user, item, label[keep], weight[keep])]
@@ -137,15 +134,25 @@ def hard_rows(
             yield in_lists(rows, np.arange(len(u)), 2, rng) if config.rows_together > 1 else rows
 
 
+def _weight(config: Hard, day: Day, block: Block) -> Array:
+    """[n] of each row; where durations weigh, that of a click is in mean durations of the day, and 0 without one."""
+    if not config.duration_weighted:
+        return block.weight
+    mean = np.float32(day.facts["duration_sum"] / max(1.0, day.facts["duration_rows"]) or 1.0)
+    return np.where(block.click, block.weight * np.nan_to_num(block.duration / mean), block.weight)
+
+
 def log_q(day: Day, threshold: float | None, config: Hard, offset: int, items: int) -> npt.NDArray[np.float32]:
-    """[items] log of the share of positives that each item has among the hard rows: its chance of being in a batch.
+    """[items] log of the share that each item has of the positives of the loss, which have a weight: its chance of
+    being in a batch.
 
     Args:
         offset: of the day's items in the model's stacked ones, of which there are `items`.
     """
     counts = np.zeros(items, np.int64)
     for block in day.blocks() if config.w_hard else ():
-        counts += np.bincount(offset + block.item[positives(config, block, threshold)], minlength=items)
+        learned = positives(config, block, threshold) & (_weight(config, day, block) > 0)
+        counts += np.bincount(offset + block.item[learned], minlength=items)
     out: npt.NDArray[np.float32] = np.log(np.maximum(counts, 1) / max(1, counts.sum())).astype(np.float32)
     return out
 

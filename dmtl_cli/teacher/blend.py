@@ -16,7 +16,7 @@ n rows, T tasks, S shares r, Q shares q.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -119,13 +119,13 @@ class Blend:
 def blended(network: HeldOut, regression: HeldOut, share: float) -> HeldOut:
     """The same rows with a share of the regression in their logits."""
     logit = (1 - share) * network.logit.astype(np.float64) + share * regression.logit
-    return HeldOut(logit, network.label, network.weight)
+    return replace(network, logit=logit)
 
 
 def _with_pairs(network: HeldOut, regression: HeldOut, alone: HeldOut, share: float, back: float) -> HeldOut:
     """The same with what is given back to conjunctions."""
     mixed = blended(network, regression, share)
-    return HeldOut(mixed.logit + back * (regression.logit - alone.logit), mixed.label, mixed.weight)
+    return replace(mixed, logit=mixed.logit + back * (regression.logit - alone.logit))
 
 
 def _added(earlier: Sequence[float] | None, now: Sequence[float]) -> tuple[float, ...]:

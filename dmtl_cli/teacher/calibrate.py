@@ -42,7 +42,7 @@ class Trained:
 
 def held_out_logits(run: Run, trained: Trained, *, context: bool = True) -> dict[str, HeldOut]:
     """The network's logits of the held-out exposures of each task, in their context or without it."""
-    parts: dict[str, list[tuple[Array, Array, Array]]] = {task: [] for task in run.config.tasks.names}
+    parts: dict[str, list[tuple[Array, ...]]] = {task: [] for task in run.config.tasks.names}
     for day, users, items in begins(trained.window.days):
         here = slice(users, users + len(day.users)), slice(items, items + len(day.items))
         tables = Tables(trained.tables.users.slice(here[0]), trained.tables.items.slice(here[1]))
@@ -52,7 +52,7 @@ def held_out_logits(run: Run, trained: Trained, *, context: bool = True) -> dict
             logits = scorer.pairs(rows) if context else scorer.lists(rows)
             for k, task in enumerate(parts):
                 label, kept = rows.labels.of_task(k)
-                parts[task].append((logits[kept, k], label[kept], rows.labels.weight[kept]))
+                parts[task].append((logits[kept, k], label[kept], rows.labels.weight[kept], users + rows.user[kept]))
     return {k: HeldOut(*(np.concatenate(x) for x in zip(*v, strict=True))) for k, v in parts.items()}
 
 

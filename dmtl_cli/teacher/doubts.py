@@ -41,7 +41,8 @@ def overfits(learned: float, held_out: HeldOut, advice: str) -> list[str]:
         return []
     each = log_loss(x, y)
     loss = float((w * each).sum() / w.sum())
-    error = float(np.sqrt((w**2 * (each - loss) ** 2).sum()) / w.sum())
+    of_users = np.bincount(held_out.user, w * (each - loss))  # a user's rows are one draw
+    error = float(np.sqrt((of_users**2).sum()) / w.sum())
     if loss - learned <= max(FAR * learned, ERRORS * error):
         return []
     more = f"the loss of click is {loss:.3f} on held-out rows, {learned:.3f} on learned ones"

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from dmtl_cli.runs.gates import Measure, exactly
 from dmtl_cli.scores.calibration import Calibration
+from dmtl_cli.teacher.auc import auc_gain
 from dmtl_cli.teacher.labels import HeldOut
 
 Floats = npt.NDArray[np.float64]
@@ -65,7 +66,8 @@ def gate_loads(numbers: Mapping[str, float], tasks: tuple[str, ...]) -> list[Mea
 def on_held_out(
     teacher: Mapping[str, HeldOut], regression: Mapping[str, HeldOut], calibration: Mapping[str, Mapping[str, Any]]
 ) -> list[Measure]:
-    """By task, where its held-out rows have both classes: AUC, AUC less the regression's, and predicted over observed.
+    """By task, where its held-out rows have both classes and two users: AUC, AUC less the regression's, and predicted
+    over observed.
 
     Args:
         teacher, regression: the same rows of each task; `regression` may have more.
@@ -73,16 +75,14 @@ def on_held_out(
     """
     out = [_calibrated(calibration)]
     for task, rows in teacher.items():
-        y, w = rows.label.astype(np.bool_), rows.weight.astype(np.float64)
-        if not (w @ y > 0 and w @ ~y > 0):
+        found, beside = auc(rows), auc(rows, regression[task])
+        if found is None or beside is None:
             continue
-        logit, other = (x.logit.astype(np.float64) for x in (rows, regression[task]))
-        value, error = auc(y, logit, w)
-        out.append(Measure(f"teacher.auc.{task}", value, error, hint=_NOISE))
-        gain, error = auc_gain(y, logit, other, w)
+        out.append(Measure(f"teacher.auc.{task}", *found, hint=_NOISE))
         hint = "the regression orders this day better: see dmtl tune, or teacher.blend_regression"
-        out.append(Measure(f"teacher.beside_regression.{task}", gain, error, hint=hint))
-        p = np.exp(Calibration.from_dict(calibration[task]).log_prob(logit))
+        out.append(Measure(f"teacher.beside_regression.{task}", *beside, hint=hint))
+        y, w = rows.label.astype(np.bool_), rows.weight.astype(np.float64)
+        p = np.exp(Calibration.from_dict(calibration[task]).log_prob(rows.logit.astype(np.float64)))
         ratio = float(w @ p) / float(w @ y)
         error = ratio * float(np.sqrt(w**2 @ p)) / max(float(w @ p), np.finfo(np.float64).tiny)
         out.append(Measure(f"teacher.pcoc.{task}", ratio, error, hint="calibration does not fit the held-out rows"))
@@ -96,44 +96,16 @@ def _calibrated(calibration: Mapping[str, Mapping[str, Any]]) -> Measure:
     return exactly("teacher.calibration.broken", broken, 0, _RATE)
 
 
-def auc(y: Bools, score: Floats, weight: Floats) -> tuple[float, float]:
-    """AUC and its standard error: DeLong's (DeLong, DeLong and Clarke-Pearson, Biometrics 1988), to which half a row of
-    the rarer class is added, since a few rows may all be on one side by chance.
+def auc(rows: HeldOut, other: HeldOut | None = None) -> tuple[float, float] | None:
+    """AUC, or AUC less that of the same rows with other logits, and its standard error: `auc_gain`'s, to which half a
+    row of the rarer class is added, since a few rows may all be on one side by chance.
 
-    Args:
-        y: [n] with both classes.
-        weight: [n] >= 0.
+    Returns:
+        None with fewer than two users or without rows of both classes.
     """
-    return _gain(y, won(y, score, weight), weight)
-
-
-def auc_gain(y: Bools, score: Floats, other: Floats, weight: Floats) -> tuple[float, float]:
-    """AUC of `score` less that of `other` on the same rows, and its standard error as of `auc`, of what rows win."""
-    return _gain(y, won(y, score, weight) - won(y, other, weight), weight)
-
-
-def _gain(y: Bools, each: Floats, weight: Floats) -> tuple[float, float]:
-    variance = 0.0
-    for of in (y, ~y):
-        w = weight[of] / weight[of].sum()
-        variance += float(np.square(w * (each[of] - w @ each[of])).sum())
-    value = float(weight[y] @ each[y] / weight[y].sum())
-    k = min(_rows(weight[y]), _rows(weight[~y]))
-    return value, math.sqrt(variance + (0.5 / k) ** 2)
-
-
-def _rows(weight: Floats) -> float:
-    """How many rows of weight 1 say as much."""
-    return float(weight.sum() ** 2 / np.square(weight).sum())
-
-
-def won(y: Bools, score: Floats, weight: Floats) -> Floats:
-    """[n] the share of the other class's weight that a row is on the right side of; a tie counts half."""
-    _, at = np.unique(score, return_inverse=True)
-    out = np.zeros(len(y))
-    for mine in (y, ~y):
-        mass = np.bincount(at, weight * ~mine)
-        below = np.cumsum(mass) - mass / 2
-        right = below if mine is y else mass.sum() - below
-        out[mine] = right[at[mine]] / mass.sum()
-    return out
+    y, w = rows.label.astype(np.bool_), rows.weight.astype(np.float64)
+    gain = auc_gain(y, rows.logit, None if other is None else other.logit, rows.user, w)
+    if gain is None:
+        return None
+    fewest = min(of.sum() ** 2 / np.square(of).sum() for of in (w[y], w[~y]))  # of weight 1 that would say as much
+    return gain[0] + (0.5 if other is None else 0.0), math.hypot(gain[1], 0.5 / fewest)

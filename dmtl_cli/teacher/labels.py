@@ -51,3 +51,5 @@ class HeldOut:
     logit: Array
     label: Array
     weight: Array
+    user: Array
+    """its user's row in the stacked tables of the days"""

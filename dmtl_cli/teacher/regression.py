@@ -156,7 +156,7 @@ class Regression:
         Args:
             tables: of the days, stacked.
         """
-        parts: list[dict[str, list[tuple[Array, Array, Array]]]] = [{}, {}]
+        parts: list[dict[str, list[tuple[Array, ...]]]] = [{}, {}]
         for rows in _held_out_rows(window):
             x = Design.of(encoder, tables, rows, context=self.context, conjunctions=self.conjunctions)
             rated = {label: (positive, known) for label, positive, known in targets(self.weights, rows.labels)}
@@ -166,7 +166,8 @@ class Regression:
                     given_click = label not in rated
                     positive, known = rated[with_click(label) if given_click else label]
                     here = known & rows.labels.click if given_click else known
-                    into.setdefault(label, []).append((logit[here], positive[here], rows.labels.weight[here]))
+                    found = logit[here], positive[here], rows.labels.weight[here], rows.user[here]
+                    into.setdefault(label, []).append(found)
         whole, alone = ({k: HeldOut(*map(np.concatenate, zip(*v, strict=True))) for k, v in p.items()} for p in parts)
         return whole, alone or None
 

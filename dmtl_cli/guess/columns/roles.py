@@ -117,6 +117,16 @@ class Roles:
         return ", ".join(f"{g.column} ({g.why})" for g in self.flags)
 
     @property
+    def ids(self) -> set[str]:
+        """Columns of the user and the item."""
+        return {g.column for g in (self.user, self.item) if g is not None}
+
+    @property
+    def before(self) -> set[str]:
+        """Columns that are there for every row, whatever comes of it."""
+        return self.ids | {g.column for g in (self.time, self.request) if g is not None}
+
+    @property
     def taken(self) -> set[str]:
         return {g.column for g in (*self.named.values(), *self.further.values(), *self.outcomes)}
 

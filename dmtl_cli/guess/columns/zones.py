@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import polars as pl
 
-from dmtl_cli.data.log.values.types import ZONE
+from dmtl_cli.data.log.values.types import ZONE, localized
 from dmtl_cli.guess.columns.values import DAYS, FEW, instants, share, time_unit
 
 ANY_ZONE = "write the zone of your users, such as Asia/Shanghai"
@@ -93,6 +93,15 @@ def is_naive(s: pl.Series, unit: str) -> bool:
     if unit == "text":
         return bool(s.str.extract(ZONE).null_count() == len(s))
     return unit == "timestamp" and getattr(s.dtype, "time_zone", None) is None
+
+
+def in_utc(s: pl.Series, unit: str, zone: str) -> pl.Series | None:
+    """Times as instants in UTC, those that name no zone of this one, as the reader has them; None where they have no
+    clock."""
+    if (found := instants(s, unit)) is None:
+        return None
+    found = found.dt.convert_time_zone("UTC")
+    return localized(found.dt.replace_time_zone(None), zone) if is_naive(s, unit) else found
 
 
 def of_users(s: pl.Series, unit: str, zone: str, rows: pl.DataFrame | None = None, user: str | None = None) -> Zone:

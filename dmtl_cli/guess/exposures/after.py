@@ -73,8 +73,7 @@ def _structs(roles: Roles) -> list[str]:
     """Structs of labels, which have what came of an exposure; not one that has who saw what, or when, too."""
     labels = [roles.click, roles.duration, roles.conversion, *roles.further.values()]
     found = {struct_of(g.column) for g in labels if g} - {""}
-    before = [g.column for g in (roles.user, roles.item, roles.time, roles.request) if g]
-    return sorted(x for x in found if not any(c.startswith(f"{x}.") for c in before))
+    return sorted(x for x in found if not any(c.startswith(f"{x}.") for c in roles.before))
 
 
 def _told(frame: pl.DataFrame, roles: Roles) -> tuple[pl.Series | None, str]:

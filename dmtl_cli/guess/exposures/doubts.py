@@ -83,7 +83,7 @@ def null_ids(of: Ids, *, text: bool, dropped: bool = False) -> list[str]:
         return []
     none = words.NONE[1:] if dropped else words.NONE
     found = pl.DataFrame({"id": of.ids, "rows": of.rows}).filter(pl.col("id").is_in(none)).sort("id")
-    fix = _null(text=text)
+    fix = "name it in data.null_values" if text else "write null in its place"
     drop = "data.events.invalid_rows: drop leaves rows without an id out"
     seen = "is an id: if it means none"
     return [f"{of.column}: {word!r}, in {n:,} rows, {seen}, {fix}; {drop}" for word, n in found.rows()]
@@ -172,10 +172,6 @@ def both(where: str | None, condition: str) -> str:
     return f"{in_brackets(where)} AND {condition}" if where else condition
 
 
-def _null(*, text: bool) -> str:
-    return "name it in data.null_values" if text else "write null in its place"
-
-
 def sessions(user: str, of_day: pl.Series, others: pl.Series) -> list[str]:
     """A line where no user, or almost none, returns: a request or a session was taken for the user.
 
@@ -248,14 +244,14 @@ def unfit(role: str, s: pl.Series) -> tuple[str, str]:
         values = known.unique(maintain_order=True).head(_FEW + 1).to_list()
         only = "only " * (len(values) == 1)
         have = (
-            only + ", ".join(map(_short, values))
+            only + ", ".join(short(v, 40) for v in values)
             if len(values) <= _FEW
             else f"{len(bad):,} such of {len(known):,} values"
         )
         hint = f"it has {have}: write {'seconds' if role == 'duration' else '0 and 1'} in their place, or name another"
     elif known.dtype.is_numeric() and role in ("click", "conversion"):
         bad = known.filter(~known.cast(pl.Float64).is_in([0.0, 1.0]))
-    kind = f"{s.dtype}, such as {_short(str(bad.head(1).to_list()[0]))}" if len(bad) else "empty"
+    kind = f"{s.dtype}, such as {short(str(bad.head(1).to_list()[0]), 40)}" if len(bad) else "empty"
     return f"--{role}: expected a column of {needed}, {s.name} is {kind}", hint
 
 
@@ -273,10 +269,6 @@ def _no_times(texts: pl.Series) -> pl.Series:
     usual = shapes.value_counts(sort=True, name=":n")[0, 0]
     other = texts.filter(shapes != usual)
     return other if 0 < len(other) < len(texts) / 2 else texts
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= 40 else text[:37] + "..."
 
 
 def percent(part: float) -> str:

@@ -67,10 +67,9 @@ def _marks(frame: pl.DataFrame, roles: Roles) -> dict[str, pl.Series]:
     """[rows] where flags are set, and where numbers are that most rows lack: what varies within users, items and
     requests."""
     out: dict[str, pl.Series] = {}
-    before = {g.column for g in (roles.user, roles.item, roles.time, roles.request) if g}
     for c in frame.columns:
         s = frame[c]
-        if c in before or not (s.dtype.is_numeric() or s.dtype == pl.Boolean) or time_unit(s) is not None:
+        if c in roles.before or not (s.dtype.is_numeric() or s.dtype == pl.Boolean) or time_unit(s) is not None:
             continue
         there = clicks(s) if is_binary(s) else is_there(s)
         if not _RARE <= share(there) <= _OFTEN or int(there.sum()) < _ROWS:

@@ -62,7 +62,7 @@ def _graded(frame: pl.DataFrame, c: str, roles: Roles) -> Graded | None:
     above = (s != lowest).fill_null(False)
     if not _RARE <= share(above) <= _OFTEN or (whole and lowest != span(known)[0]) or roles.owns(frame, c):
         return None
-    left = [d for d in frame.columns if d != c and d not in _known(roles)]
+    left = [d for d in frame.columns if d != c and d not in roles.before]
     there = {d: x for d in left if (x := _there(frame[d])) is not None and share(x.filter(above)) > _HALF}
     for values in _clicks(s, lowest, there):
         clicked = s.is_in(values)
@@ -99,11 +99,6 @@ def _made(s: pl.Series, values: list[Any], beside: tuple[str, ...], *, whole: bo
         ]
         click = f"{name} IN ({', '.join(texts)})"
     return Graded(click, beside, tuple((text, part) for text, part in grades if _GOOD <= part < 1))
-
-
-def _known(roles: Roles) -> set[str]:
-    """Columns that are there for every row."""
-    return {g.column for g in (roles.user, roles.item, roles.time, roles.request) if g is not None}
 
 
 def _there(s: pl.Series) -> pl.Series | None:

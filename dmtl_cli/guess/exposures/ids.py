@@ -30,52 +30,22 @@ from dmtl_cli.guess.columns.values import (
 _BEHAVIOURS = {
     "pv", "view", "click", "cart", "fav", "buy", "purchase", "addtocart", "transaction", "impression", "like"
 }  # fmt: skip
-
-
 _VISIT = dt.timedelta(hours=6)
 """the longest time between rows of one visit"""
-
-
 _MOMENT = dt.timedelta(minutes=1)
 """that between rows of one request, which are shown together"""
-
-
 _BRIEF = 0.9  # of the requests last no longer
-
-
 _OF_ONE = 0.98  # of the rows of a request have one user
-
-
 _SEVERAL = 1.2  # rows a request
-
-
 _SURELY = 3  # of a name of a request
-
-
 _AGAIN = 0.02  # of the clicks of a list may be on what was clicked before, as on a row that is delivered twice
-
-
 _OWN = 0.9  # of the rows have a value of their own: no user or item
-
-
 _EACH_OWN = 3  # rows an id, from which on it is another one of the user's where it is of one user
-
-
 _ZEROS = 0.1  # of the rows may have one id
-
-
 _ALONE = 0.01  # of the rows may be of no request
-
-
 _OF_ROW = ("id", "uuid")  # names of a document's own id, as _id
-
-
 _IDS = ("id", "编号", " nr", " sk", " key")  # ends of names
-
-
 _SHARED = 1.2  # ids a title, at most, of a column that no name says is one: several editions have one title
-
-
 _ROWS = 1_000  # from which on a user has more than FEW values, unless its name is surely a user's
 
 

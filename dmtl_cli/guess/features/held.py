@@ -20,7 +20,7 @@ _TOTALS = 2
 def by_window(s: pl.Series) -> str | None:
     """Why a number counts what came in some days, by its name."""
     if s.dtype.is_numeric() and words.says(s.name, words.WINDOW):
-        return "named like what some days count: its value is that of the end of the log"
+        return f"named like what some days count: {states.LATE}"
     return None
 
 
@@ -37,13 +37,13 @@ def hold_totals(
     used = found.used[before:]
     ids = events[getattr(roles, side).column]
     for c in totals_of(frame, key, [i.column for i in used], ids, states.clicks_of(events, roles)):
-        found.hold(c, side, "it follows the log's own counts: its value is that of the end of the log")
+        found.hold(c, side, f"it follows the log's own counts: {states.LATE}")
     for i, why in [(i, why) for i in found.used[before:] if (why := by_window(frame[i.column])) is not None]:
         found.hold(i.column, side, why)
     for i in [i for i in found.used[before:] if i.kind == "numeric"]:
         read = words.by_name(i.column, words.DURATION) >= _READ  # by its readers, and no length of its own
         if words.says(i.column, words.TOTAL) and (read or not states.is_measure(i.column)):
-            found.hold(i.column, side, "named like what later days change: its value is that of the end of the log")
+            found.hold(i.column, side, f"named like what later days change: {states.LATE}")
     totals = {
         i.column: frame[i.column] for i in found.held if i.side == side and i.column in frame and "total" in i.why
     }
@@ -56,6 +56,6 @@ def hold_totals(
         of, code = _object(i.column), words.says(i.column, words.CODE) or words.is_named_id(i.column)
         measured = i.kind == "numeric" and states.is_measure(i.column)
         if of and counted[of] >= max(_TOTALS, whole[of] / 2) and not (code or measured):
-            found.hold(i.column, side, "beside running totals in one object: its value is that of the end of the log")
+            found.hold(i.column, side, f"beside running totals in one object: {states.LATE}")
     for i in [i for i in found.used[before:] if side == "user" and i.options.get("embedding_name") == ":item"]:
         found.hold(i.column, side, f"{i.why}; a list of the end of the log may have what came of its own exposures")

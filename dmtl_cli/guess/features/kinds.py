@@ -81,41 +81,9 @@ def inputs_of(events: Table, roles: Roles, others: list[Table], partial: Mapping
     if roles.user is None or roles.item is None:  # whose a column is cannot be told: an id would be a feature
         return found
     days = days_of_rows(events, roles, zone)
-    newest = None if days is None else cast(dt.date | None, days.max())
     whole = judged(events, roles, found.sides)
     for name, beside in found.sides.items():
-        key = beside.key.column
-        frame = beside.table.frame.unique(key, keep="first", maintain_order=True)  # the newest day is first
-        times, before = times_of(frame), len(found.used)
-        side = name.removesuffix("s")
-        total = states.total_of(frame, key, whole, roles, side) if beside.is_one_state else None
-        shown = _shown(frame[key], events.frame[roles.item.column], days) if side == "item" else None
-        for c in frame.columns:
-            if c not in (key, *beside.told_by):
-                if side == "item" and beside.until is None and c in times and newest is not None:
-                    line = to_come(frame[c], newest, max(1, len(beside.table.pieces)))
-                    found.told += [line] if line is not None else []
-                column = _made_of(frame[c], side, events, roles, times, of=beside.table)
-                if isinstance(column, Input) and column.kind == "categorical" and _is_counted(beside.table, key, c):
-                    kind, options, why = of_numbers(c, frame[c].drop_nulls().cast(pl.Float64), whole=True, codes=False)
-                    column = replace(column, kind=kind, options=options, why=f"{why}; the numbers of ids change by day")
-                if side == "user" and isinstance(column, Guess) and column.why == _A_TIME:
-                    number = _since(frame, c, times[c], beside, events, roles, days) if c in times else None
-                    column = column if number is None else replace(column, why=f"{_A_TIME}; {number}")
-                found.add_known_later(column, frame[c], side, total, shown, beside.table.yes.get(c, ()))
-                if beside.is_one_state:
-                    hold_outcomes(found, c, side, frame, key, events, roles)
-        if side == "item":
-            is_cut = len(beside.table.frame) >= ROWS  # more of the table's ids may be in what was not looked at
-            listed = 1.0 if is_cut else within(events.frame[roles.item.column], frame[key])
-            at_the_end = beside.is_one_state
-            found.served.listed, found.served.of_the_end = listed, at_the_end
-            found.served.add_times(beside, frame, newest, shown)
-        found.unused.extend(Guess(c, f"of type {kind}") for c, kind in beside.table.other.items())
-        found.leave_second_names(frame, before)
-        found.used[before:] = by_company(frame, found.used[before:])
-        if beside.is_one_state:
-            hold_totals(frame, key, found, before, events.frame, roles, side)
+        _add_side(name.removesuffix("s"), beside, events, roles, found, days, whole)
         lag, late = lagging(beside.table, events, roles, zone) or (0, None)
         found.sides[name] = replace(beside, late=late, lag=lag)
     if (guests := guests_of(events.frame, roles)) is not None:
@@ -126,6 +94,59 @@ def inputs_of(events: Table, roles: Roles, others: list[Table], partial: Mapping
     hold_prices(found)
     share_embeddings(found, events, roles)
     return found
+
+
+def _add_side(
+    side: str, beside: Side, events: Table, roles: Roles, found: Inputs, days: pl.Series | None, whole: pl.DataFrame
+) -> None:
+    """The columns of a table of users or items, and what it tells of which items may be served. `whole`: the events
+    with what a good click is."""
+    assert roles.item is not None
+    key, items = beside.key.column, events.frame[roles.item.column]
+    frame = beside.table.frame.unique(key, keep="first", maintain_order=True)  # the newest day is first
+    times, before = times_of(frame), len(found.used)
+    newest = None if days is None else cast(dt.date | None, days.max())
+    total = states.total_of(frame, key, whole, roles, side) if beside.is_one_state else None
+    shown = _shown(frame[key], items, days) if side == "item" else None
+    for c in (c for c in frame.columns if c not in (key, *beside.told_by)):
+        if side == "item" and beside.until is None and c in times and newest is not None:
+            line = to_come(frame[c], newest, max(1, len(beside.table.pieces)))
+            found.told += [line] if line else []
+        column = _of_side(frame, c, side, beside, events, roles, times, days)
+        found.add_known_later(column, frame[c], side, total, shown, beside.table.yes.get(c, ()))
+        if beside.is_one_state:
+            hold_outcomes(found, c, side, frame, key, events, roles)
+    if side == "item":
+        is_cut = len(beside.table.frame) >= ROWS  # more of the table's ids may be in what was not looked at
+        found.served.listed = 1.0 if is_cut else within(items, frame[key])
+        found.served.of_the_end = beside.is_one_state
+        found.served.add_times(beside, frame, newest, shown)
+    found.unused.extend(Guess(c, f"of type {kind}") for c, kind in beside.table.other.items())
+    found.leave_second_names(frame, before)
+    found.used[before:] = by_company(frame, found.used[before:])
+    if beside.is_one_state:
+        hold_totals(frame, key, found, before, events.frame, roles, side)
+
+
+def _of_side(
+    frame: pl.DataFrame,
+    c: str,
+    side: str,
+    beside: Side,
+    events: Table,
+    roles: Roles,
+    times: Mapping[str, str],
+    days: pl.Series | None,
+) -> Input | Guess:
+    """A column of a table of users or items, one row an id, as a feature, or why it is none: see `_made_of`."""
+    made = _made_of(frame[c], side, events, roles, times, of=beside.table)
+    if isinstance(made, Input) and made.kind == "categorical" and _is_counted(beside.table, beside.key.column, c):
+        kind, options, why = of_numbers(c, frame[c].drop_nulls().cast(pl.Float64), whole=True, codes=False)
+        return replace(made, kind=kind, options=options, why=f"{why}; the numbers of ids change by day")
+    if side == "user" and isinstance(made, Guess) and made.why == _A_TIME and c in times:
+        number = _since(frame, c, times[c], beside, events, roles, days)
+        return made if number is None else replace(made, why=f"{_A_TIME}; {number}")
+    return made
 
 
 def _is_counted(table: Table, key: str, c: str) -> bool:
@@ -179,7 +200,7 @@ def _add_own(events: Table, roles: Roles, found: Inputs, partial: Mapping[str, s
         found.used[begin:] = by_company(first, found.used[begin:], side)
         if days is not None and days.n_unique() > 1:
             if side == "item" and "items" not in found.sides:
-                _add_served(events, key, found, begin, _shown(first[key], frame[key], days))
+                _add_served(first, events, key, found, begin, _shown(first[key], frame[key], days))
             total = states.total_of(first, key, whole, roles, side)
             mine = [i for i in found.used[begin:] if i.side == side and is_constant(frame, key, i.column)]
             for i, why in [(i, why) for i in mine if (why := total(first[i.column]) or by_window(first[i.column]))]:
@@ -191,13 +212,13 @@ def _add_own(events: Table, roles: Roles, found: Inputs, partial: Mapping[str, s
             found.unused.append(Guess(i.column, f"a second name of {test}, the group of a test"))
 
 
-def _add_served(events: Table, key: str, found: Inputs, begin: int, shown: states.Shown | None) -> None:
+def _add_served(
+    first: pl.DataFrame, events: Table, key: str, found: Inputs, begin: int, shown: states.Shown | None
+) -> None:
     """Takes what says, in all rows of an item, that it was withdrawn since, out of the features: it tells which may be
-    served."""
-    frame = events.frame
-    first = frame.unique(key, keep="first", maintain_order=True)
+    served. `first`: a row of each item."""
     found.served.whose, found.served.of_the_end = "sample", True
-    mine = [i for i in found.used[begin:] if i.side == "item" and is_constant(frame, key, i.column)]
+    mine = [i for i in found.used[begin:] if i.side == "item" and is_constant(events.frame, key, i.column)]
     for i in mine:
         gone = states.withdrawn(first[i.column], lambda: shown)
         gone = None if gone is None else replace(gone, yes=events.yes.get(i.column, ()))
@@ -365,7 +386,8 @@ def kind_of(c: str, s: pl.Series, items: pl.Series | None) -> tuple[str, dict[st
             pieces = known.str.split(separator)
             kind, options, why = _of_lists(pieces, items)
             return kind, {"separator": separator, **options}, f"texts cut at {separator!r}: {why}"
-        whole = "; lists as text, each taken as one value: write them as lists" if _is_bracketed(known) else ""
+        is_list = known.head(100).str.contains(r"^\[.*\]$").all()
+        whole = "; lists as text, each taken as one value: write them as lists" if is_list else ""
         many, alike = known.n_unique(), known.str.to_lowercase().n_unique()
         cased = f"; {many - alike} of them differ from another in letter case alone" if alike < many else ""
         return "categorical", {}, f"{many:,} texts{_named(known) if many <= _SAID else ''}{cased}{whole}"
@@ -421,7 +443,3 @@ def _as_days(known: pl.Series) -> str | None:
     clock = clock_share(known) > 0.5
     what = f"texts of {'times' if clock else 'days'} such as {known[0]!r}"
     return f"{what}: to be a feature it must be a number, such as the days from then to the day of the row"
-
-
-def _is_bracketed(s: pl.Series) -> bool:
-    return bool(s.head(100).str.contains(r"^\[.*\]$").all())

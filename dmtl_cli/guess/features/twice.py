@@ -49,7 +49,9 @@ def read_as_shown(
         same = _same(table, events.frame[key.column], events.frame[i.column])
         if same is None:
             continue
-        seen = f"that of the table of {i.side}s; the events have one too, the same in {same:.1%} of rows"
+        seen = f"that of the table of {i.side}s; the events have one too"
+        if beside.is_one_state:  # else each day's rows have that of their day, of which the newest says nothing
+            seen += f", the same in {same:.1%} of rows"
         if beside.is_one_state and _RELATED <= same < _SAME:
             name = free(f"{i.column}_shown", {*frame.columns, *beside.table.frame.columns})
             if i in found.used:

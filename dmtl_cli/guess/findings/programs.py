@@ -21,6 +21,7 @@ _EXPECTED, _HARDLY = 10.0, 0.1  # clicks by the rate of all rows, and what part 
 _SOME_ROWS, _GOOD = 30, 3.0  # rows of one without a good click, and good ones that it would have as others do
 _HALF, _FAR = 0.4, 2.5  # of its rows are clicks, which is so many times the rate of all
 _MORE, _SURELY_GOOD = 1.5, 9.0  # times the rate of all; and good clicks that nobody who does so misses by chance
+_SURELY_LIKED = 30.0  # good clicks that nobody misses who sees far more and clicks as others do
 _BY_CHANCE = 2  # times as many of the others as by chance have no good click
 _NAMED = 20
 LOOKED_AT = 5_000_000
@@ -51,13 +52,13 @@ def _clicks_of_users(config: Config, day: Day) -> tuple[Ints, Ints]:
     return clicks, good
 
 
-def programs(ids: pl.Series, rows: pl.Series, clicks: pl.Series, good: pl.Series | None = None) -> pl.Series:
+def programs(ids: pl.Series, rows: pl.Series, clicks: pl.Series, good: pl.Series) -> pl.Series:
     """Of distinct users those that are hardly people: they see far more than nearly all others, and click next to
-    nothing of it, or half of it where others do not; or they click so, or more than others and very often, and no click
-    is a good one, where hardly anybody else's are none. None where users are few.
+    nothing of it, or half of it where others do not; or they click so, or very often and more than others or of far
+    more rows, and no click is a good one, where hardly anybody else's are none. None where users are few.
 
     Args:
-        rows, clicks, good: of each, how many; None: which clicks are good is not known.
+        rows, clicks, good: of each, how many; of a log that says of no click whether it is good, none.
     """
     n, c = rows.to_numpy().astype(np.float64), clicks.to_numpy().astype(np.float64)
     if len(ids) < USERS or not c.sum():
@@ -66,26 +67,19 @@ def programs(ids: pl.Series, rows: pl.Series, clicks: pl.Series, good: pl.Series
     never = (n * rate >= _EXPECTED) & (c <= _HARDLY * rate * n)
     always = (c >= _HALF * n) & (_FAR * rate <= _HALF)
     many = n >= max(_MANY, _TIMES_MOST * float(np.quantile(n, _MOST)))
-    found = many & (never | always)
-    if good is not None:
-        z = good.to_numpy().astype(np.float64)
-        expected = c * z.sum() / c.sum()
-        found |= always & (n >= _SOME_ROWS) & (expected >= _GOOD) & (z == 0)
-        often = (c >= _MORE * rate * n) & (expected >= _SURELY_GOOD) & (z == 0)
-        others = (c < _MORE * rate * n) & (expected >= _GOOD)  # where many of these have none either, people do not
-        if (z[others] == 0).sum() <= _BY_CHANCE * (1 + np.exp(-expected[others]).sum()):
-            found |= often
+    z = good.to_numpy().astype(np.float64)
+    expected = c * z.sum() / c.sum()
+    found = (many & (never | always)) | (always & (n >= _SOME_ROWS) & (expected >= _GOOD) & (z == 0))
+    keen = c >= _MORE * rate * n
+    often = ((keen & (expected >= _SURELY_GOOD)) | (many & (expected >= _SURELY_LIKED))) & (z == 0)
+    others = ~(keen | many) & (expected >= _GOOD)  # where many of these have none either, people do not
+    if (z[others] == 0).sum() <= _BY_CHANCE * (1 + np.exp(-expected[others]).sum()):
+        found |= often
     return ids.filter(pl.Series(found))
 
 
 def programs_line(
-    user: str,
-    ids: pl.Series,
-    rows: pl.Series,
-    clicks: pl.Series,
-    good: pl.Series | None = None,
-    *,
-    where: str | None = None,
+    user: str, ids: pl.Series, rows: pl.Series, clicks: pl.Series, good: pl.Series, *, where: str | None
 ) -> list[str]:
     """A line of `programs`, with what leaves their rows out where the config asks for `where` already."""
     found = programs(ids, rows, clicks, good)
@@ -97,7 +91,7 @@ def programs_line(
     more = f", the first {_NAMED} of them" if len(found) > _NAMED else ""
     many = words.count(len(found), "id")
     seen = f"{user}: {many}, with {of_rows:.1%} of rows and {of_clicks:.1%} of clicks, look like programs: far"
-    seen += " more rows than others and next to no click, or many more clicks and hardly a good one. If they are,"
+    seen += " more rows or clicks than others, and next to no click or hardly a good one. If they are,"
     condition = f"{sql_column(user)} NOT IN ({', '.join(named)})"
     whole = both(where, condition)
     is_added = where is not None and whole.startswith(where)  # a long one is not said again

@@ -196,9 +196,8 @@ def acted(frame: pl.DataFrame, roles: Roles, computed: Mapping[str, str], later:
     if made is None or roles.click is None:
         return []
     clicked_by = sources_of(roles.clicked_by) if roles.clicked_by else [roles.click.column]
-    ids = {g.column for g in (roles.user, roles.item) if g is not None}
     tables = [(one.event_sources, one.columns) for one in later if one.computed]
-    if _is_wider(sources_of(made), clicked_by, ids, tables):
+    if _is_wider(sources_of(made), clicked_by, roles.ids, tables):
         return []
     if (clicked := roles.clicked_by or _is_set(frame[roles.click.column])) is None:
         return []

@@ -49,9 +49,9 @@ def with_asked(events: Table, found: Sequence[Outcomes], given: Mapping[str, str
         _refuse_unfit(option, [of for call in Aggregate.all_in(text) if (of := calls[call]) is not None])
     lists = {(short.get(c, c), value) for c, value in map(_list_of, _OF_LISTS.finditer(rule)) if c not in own}
     bare = _bare(rule) - {c for c, _ in lists}
-    asked = bare - own.union(*(one.columns for one in found))
-    plain = {call for call in Aggregate.all_in(rule) if call.column is not None}
     out, taken = list[Outcomes](), own.union(*(one.columns for one in found))
+    asked = bare - taken
+    plain = {call for call in Aggregate.all_in(rule) if call.column is not None}
     for one in found:
         mine = {call: of[1] for call, of in calls.items() if of is not None and of[0] is one}
         named = {c for call, text in mine.items() if call in plain for c in aggregated_of(text)}
@@ -145,7 +145,8 @@ def by_aggregates(rule: str, found: Iterable[Outcomes]) -> str:
 
 def refuse_aggregates(option: str, rule: str, found: Sequence[Outcomes]) -> None:
     """Raises UserError 2 where a rule has a value of several rows that `by_aggregates` has no column for."""
-    short = shortened({c for one in found for c in one.rows.columns})
+    columns = {c for one in found for c in one.rows.columns}
+    short = shortened(columns)
     for call in Aggregate.all_in(rule) if found else ():
         text = rule[call.begin : call.end]
         try:
@@ -154,7 +155,7 @@ def refuse_aggregates(option: str, rule: str, found: Sequence[Outcomes]) -> None
             raise UserError(f"{option}: {e}", _SUCH, Exit.USAGE) from None
         where = {c: next((one.name for one in found if _column_of(c, one, short)), None) for c in read}
         if absent := [c for c, name in where.items() if name is None]:
-            near = did_you_mean(absent[0], sorted({c for one in found for c in one.rows.columns}))
+            near = did_you_mean(absent[0], sorted(columns))
             why = f"no row that came of what was shown has {absent[0]}, of {text}{near}"
         else:
             several = ", ".join(f"{c} of {name}" for c, name in where.items())

@@ -7,14 +7,15 @@ from dataclasses import replace
 
 import polars as pl
 
+from dmtl_cli.data.log.formats.lake import LAKES
 from dmtl_cli.guess.columns.roles import Roles
 from dmtl_cli.guess.columns.values import DAYS, local_days, share
-from dmtl_cli.guess.columns.zones import is_naive
 from dmtl_cli.guess.exposures.ids import find_ids
 from dmtl_cli.guess.exposures.row_times import find_time
 from dmtl_cli.guess.outcomes.tables import Outcomes
+from dmtl_cli.guess.outcomes.waits import zone_between
 from dmtl_cli.guess.reading.arrival import Arrival, by_times, is_late, place_of
-from dmtl_cli.guess.reading.tables import LAKES, Table
+from dmtl_cli.guess.reading.tables import Table
 
 _NEAR, _MOSTLY = 14, 0.95  # days between a row's time and its file's day at most; of the rows
 _Clock = tuple[str, str]
@@ -79,8 +80,8 @@ def clock_of(one: Outcomes, events: Table, roles: Roles) -> _Clock | None:
         return None
     clock = mine.time.column, mine.time_unit
     if roles.time is not None and roles.time.column in events.frame.columns:
-        alike = is_naive(frame[clock[0]], clock[1]) == is_naive(events.frame[roles.time.column], str(roles.time_unit))
-        if not alike and roles.lives is None:
+        shown = events.frame[roles.time.column], str(roles.time_unit)
+        if zone_between(shown, (frame[clock[0]], clock[1]), roles.lives) is None:
             return None
     off = _off(one.table, clock, "UTC")
     return clock if not len(off) or share(off.is_between(-_NEAR, 1)) >= _MOSTLY else None

@@ -55,15 +55,15 @@ def ways(values: Behaviours) -> list[tuple[list[str], float]]:
     return found if any(map(is_click, values.click)) else [*found, ([*values.left[:1]], SOME)]
 
 
-def first_kind(values: Behaviours, rows: pl.DataFrame) -> Behaviours:
+def first_kind(values: Behaviours, ids: pl.Series, kinds: pl.Series) -> Behaviours:
     """The kinds, where no word says a click for sure, and one in words that nobody knows is there for nearly all that
     may be one, as an exercise is started before its hint is opened, and for more exposures: that is the click.
 
     Args:
-        rows: `:k`, the id of the exposure, and the kind of what followed.
+        ids, kinds: [n] of what followed, the exposure and what it is.
     """
-    of = {v: rows.filter(pl.col(values.column) == v)[":k"].drop_nulls().unique() for v in (*values.click, *values.left)}
-    clicked = pl.concat([rows[":k"].clear(), *(of[v] for v in values.click)]).unique()
+    of = {v: ids.filter(kinds == v).drop_nulls().unique() for v in (*values.click, *values.left)}
+    clicked = pl.concat([ids.clear(), *(of[v] for v in values.click)]).unique()
     first = max(values.left, key=lambda v: len(of[v]), default=None)
     if first is None or any(map(is_click, values.click)) or len(of[first]) < max(FEW, _MORE * len(clicked)):
         return values

@@ -11,14 +11,16 @@ import numpy as np
 import polars as pl
 
 from dmtl_cli.data.log.files.joined import BASKET
+from dmtl_cli.data.log.formats.lake import LAKES
 from dmtl_cli.guess.columns import languages, words
 from dmtl_cli.guess.columns.remembered import remembered
 from dmtl_cli.guess.columns.roles import Roles
-from dmtl_cli.guess.columns.values import DAYS, FEW, free, instants, is_id, share, within
+from dmtl_cli.guess.columns.values import FEW, free, is_id, share, within
 from dmtl_cli.guess.exposures.references import MET, Exposures, exposures_of, is_chance, is_own, reference
 from dmtl_cli.guess.outcomes.tables import (
     ALL,
     Outcomes,
+    ids_of,
     named_after,
     of_pairs,
     of_reference,
@@ -28,7 +30,7 @@ from dmtl_cli.guess.outcomes.tables import (
     with_rows,
 )
 from dmtl_cli.guess.outcomes.waits import DAY, Wait, zone_between
-from dmtl_cli.guess.reading.tables import LAKES, Table
+from dmtl_cli.guess.reading.tables import Table
 
 _MET = 0.3  # of the rows of a user and item have one that was shown, in a sample that may lack it
 _ID = ":exposure"
@@ -47,7 +49,7 @@ _MOST = 0.01  # of the times of what was shown, at each end, may be of a wrong c
 def pairs_of_day(rows: pl.DataFrame, user: str, item: str, roles: Roles) -> pl.Series:
     """The user and item of each row that has both, and its day, where its time tells one."""
     days = roles.days(rows, "UTC")
-    pairs = rows.select(pl.sql_expr(pair_of(user, item)).alias("k"))["k"]
+    pairs = ids_of(rows, pair_of(user, item))
     return (pairs if days is None else pairs + "/" + days.cast(pl.String)).drop_nulls()
 
 
@@ -253,7 +255,7 @@ def _of_pair(table: Table, events: Table, roles: Roles, taken: set[str]) -> Outc
     if not named:
         return None
     rows = table.frame.drop_nulls([*named[0]])
-    ids = [f.select(pl.sql_expr(pair_of(*of)))[:, 0] for f, of in ((events.frame, (user, item)), (rows, named[0]))]
+    ids = [ids_of(f, pair_of(*of)) for f, of in ((events.frame, (user, item)), (rows, named[0]))]
     return of_pairs(table, rows, (user, item), named[0], _met(*ids), taken)
 
 
@@ -287,8 +289,9 @@ def _by_day(table: Table, mine: Roles, events: Table, roles: Roles, taken: set[s
     smaller = len(rows) < len(frame) and not table.explode
     is_of_day = were_shown(told, shown, mixed if smaller else None)
     if not (is_of_day or table.files.days):  # a stay may be booked a day or two later
-        shown = _pairs(events.frame, (user, item))
-        told, mixed = (_pairs(of, named) for of in (table.frame, _mixed(table.frame, named[1])))
+        shown = ids_of(events.frame, pair_of(user, item)).drop_nulls()
+        both = (table.frame, _mixed(table.frame, named[1]))
+        told, mixed = (ids_of(of, pair_of(*named)).drop_nulls() for of in both)
     rate, met = _met(shown, told), _met(told, shown)
     if not were_shown(told, shown, mixed if smaller else None) or met <= rate or _met(mixed, shown) > _CHANCE * met:
         return None
@@ -355,15 +358,8 @@ def _while(rows: pl.DataFrame, mine: Roles, shown: pl.DataFrame, roles: Roles) -
 
 def _instants(frame: pl.DataFrame, roles: Roles) -> pl.Series | None:
     """The instant of each row; None where times have no clock."""
-    if roles.time is None or roles.time_unit in (None, *DAYS):
-        return None
-    at = instants(frame[roles.time.column], str(roles.time_unit))
+    at = roles.instants(frame)
     return None if at is None else at.dt.convert_time_zone("UTC").dt.cast_time_unit("us")
-
-
-def _pairs(rows: pl.DataFrame, pair: tuple[str, str]) -> pl.Series:
-    """The two ids of each row that has both."""
-    return rows.select(pl.sql_expr(pair_of(*pair)).alias("k"))["k"].drop_nulls()
 
 
 def _mixed(rows: pl.DataFrame, item: str) -> pl.DataFrame:

@@ -3,6 +3,7 @@ what was shown, and one of what came of it."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -25,7 +26,7 @@ from dmtl_cli.guess.outcomes.followers import (
 from dmtl_cli.guess.outcomes.keys import by_tables, roles_beside
 from dmtl_cli.guess.outcomes.pairs import of_exposures, pairs_of_day, wait_of, waiting, were_shown
 from dmtl_cli.guess.outcomes.shown import as_events, by_elements
-from dmtl_cli.guess.outcomes.tables import Outcomes, as_written, pair_of, requests_of
+from dmtl_cli.guess.outcomes.tables import Outcomes, as_written, ids_of, pair_of, requests_of
 from dmtl_cli.guess.reading.exploding import elements, parallel
 from dmtl_cli.guess.reading.rewrites import Behaviours, is_click, is_seen, values_of, with_click
 from dmtl_cli.guess.reading.tables import Table
@@ -75,7 +76,7 @@ def parted(table: Table, others: Sequence[Table], given: Mapping[str, str]) -> t
     whole = same and roles.item is not None
     files = replace(table, frame=follow, kinds=rest)
     named = _by_id(events, shown, values, roles, files, later) if whole else []
-    named = named or (_by_requests(events, follow, values, roles, files, later) if whole else [])
+    named = named or (_by_requests(events, values, roles, files, later) if whole else [])
     if not same and item is not None and (found := _by_elements(lists, item.column, values, roles, files, later)):
         events, roles, named = lists, replace(roles, item=found[0]), [found[1]]
     named += _beside(table, events, item.column, named, values, roles, files, later) if named and item else []
@@ -122,7 +123,7 @@ def _by_id(
         if (keys := keys_of(shown, follow, kind, kinds, roles, least)) is None:
             continue
         key, event_key = keys
-        values = first_kind(values, follow.select(pl.col(key).alias(":k"), kind))
+        values = first_kind(values, follow[key], follow[kind])
         mine = follow.filter(pl.col(kind).is_in(named_kinds(follow[kind], follow[key])))
         taken = {*events.frame.columns, *follow.columns, *files.other}
         made = columns_of(mine, values, later, taken, (key,), files.written.clocks)
@@ -173,36 +174,23 @@ def _through(
     return [made.of("after_clicks", table, key, first.event_key, why, through=through, mapped=mapped)]
 
 
-def _by_requests(
-    events: Table, others: pl.DataFrame, values: Behaviours, roles: Roles, files: Table, later: list[str]
-) -> list[Outcomes]:
+def _by_requests(events: Table, values: Behaviours, roles: Roles, files: Table, later: list[str]) -> list[Outcomes]:
     """What came of an item in a request, or list or screen, that later rows name as what was shown does; none where no
     column is so.
 
     Args:
-        others: rows of the other kinds, of `files`.
+        files: the rows of the other kinds.
         later: columns that only such rows have.
     """
     assert roles.user is not None and roles.item is not None
-    item = roles.item.column
-    taken = {*events.frame.columns, *others.columns, *files.other}
-    key = free("exposure", taken)
+    item, others = roles.item.column, files.frame
     requests = [c for c in requests_of(events.frame, roles.user.column, item) if c in others.columns]
-    for request, (kinds, least) in ((request, way) for request in requests for way in ways(values)):
-        follows = others.filter(pl.col(values.column).is_in(kinds)).drop_nulls(item)
-        named = follows.drop_nulls(request)
-        if len(named) < max(FEW, least * len(follows)):
-            continue
-        pair = pair_of(request, item)
-        shown, told = (frame.select(pl.sql_expr(pair).alias(":k"))[":k"] for frame in (events.frame, named))
-        if share(told.is_in(shown.drop_nulls().unique().implode())) >= THERE:
-            rows = others.drop_nulls([request, item])
-            values = first_kind(values, rows.select(pl.sql_expr(pair).alias(":k"), values.column))
-            made = columns_of(rows, values, later, taken, (request, item), files.written.clocks)
-            why = f"of the same files, by {request} and {item} of what was shown: {_named(rows[values.column])}"
-            one = made.of("later", replace(files, frame=rows), key, key, why, computed=(pair, pair))
-            return [one, *_through(one, others, values, roles, later, {*taken, *made.columns, key})]
-    return []
+    of_items = replace(files, frame=others.drop_nulls(item))
+    if (found := _by_two(events.frame, item, [(c, c, item) for c in requests], values, of_items, later)) is None:
+        return []
+    one, values, _ = found
+    taken = {*events.frame.columns, *others.columns, *files.other, *one.columns, one.key}
+    return [one, *_through(one, others, values, roles, later, taken)]
 
 
 def _by_elements(
@@ -221,22 +209,36 @@ def _by_elements(
     ids = [c for c in follow.columns if c != user and is_id(follow[c].drop_nulls())]
     items = [c for c in ids if as_written(follow[c], frame[item]) >= THERE]
     requests = requests_of(frame, user, item) if items else []
-    ways_ = [(r, c, i) for r in requests for c in ids for i in items if c != i and within(follow[c], frame[r]) >= THERE]
-    taken = {*frame.columns, *follow.columns, *files.other}
+    named = [(r, c, i) for r in requests for c in ids for i in items if c != i and within(follow[c], frame[r]) >= THERE]
+    found = _by_two(frame, item, named, values, files, later)
+    return None if found is None else (Guess(found[2], found[0].why), found[0])
+
+
+def _by_two(
+    frame: pl.DataFrame, item: str, ids: list[tuple[str, str, str]], values: Behaviours, files: Table, later: list[str]
+) -> tuple[Outcomes, Behaviours, str] | None:
+    """What came of items in lists that rows name by the ids of both, the kinds of these rows, and their column of
+    items; None where no columns are so.
+
+    Args:
+        ids: columns that may be so: of lists in what was shown and in the rows, and of items in these.
+        files, later: as `_by_requests` takes them.
+    """
+    taken = {*frame.columns, *files.frame.columns, *files.other}
     key = free("exposure", taken)
-    for (request, c, i), (kinds, least) in ((way, of) for way in ways_ for of in ways(values)):
-        follows = follow.filter(pl.col(values.column).is_in(kinds))
+    for (request, c, i), (kinds, least) in itertools.product(ids, ways(values)):
+        follows = files.frame.filter(pl.col(values.column).is_in(kinds))
         named = follows.drop_nulls([c, i])
         if len(named) < max(FEW, least * len(follows)):
             continue
         pairs = pair_of(request, item), pair_of(c, i)
-        shown, told = (f.select(pl.sql_expr(p).alias(":k"))[":k"] for f, p in zip((frame, named), pairs, strict=True))
+        shown, told = map(ids_of, (frame, named), pairs)
         if share(told.is_in(shown.drop_nulls().unique().implode())) >= THERE:
-            rows = follow.drop_nulls([c, i])
-            values = first_kind(values, rows.select(pl.sql_expr(pairs[1]).alias(":k"), values.column))
+            rows = files.frame.drop_nulls([c, i])
+            values = first_kind(values, ids_of(rows, pairs[1]), rows[values.column])
             made = columns_of(rows, values, later, taken, (c, i), files.written.clocks)
             why = f"of the same files, by {request} and {item} of what was shown: {_named(rows[values.column])}"
-            return Guess(i, why), made.of("later", replace(files, frame=rows), key, key, why, computed=pairs)
+            return made.of("later", replace(files, frame=rows), key, key, why, computed=pairs), values, i
     return None
 
 

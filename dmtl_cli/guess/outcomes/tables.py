@@ -92,7 +92,7 @@ class Outcomes:
 
     def ids(self, rows: pl.DataFrame) -> pl.Series:
         """Of such rows those by which they are of an exposure."""
-        return rows[self.key] if self.computed is None else rows.select(pl.sql_expr(self.computed[1])).to_series()
+        return rows[self.key] if self.computed is None else ids_of(rows, self.computed[1])
 
     @property
     def sources(self) -> set[str]:
@@ -235,14 +235,14 @@ def _by_pair(table: Table, events: Table, requests: Sequence[str], item: str, ta
     items = [c for c in ids if not is_own(frame[c]) and as_written(frame[c], events.frame[item]) >= MET]
     for request in requests if items else ():
         shown = events.frame[request].unique()
-        pairs = events.frame.select(pl.sql_expr(pair_of(request, item)).alias("k"))["k"].drop_nulls()
+        pairs = ids_of(events.frame, pair_of(request, item)).drop_nulls()
         of = [c for c in ids if within(frame[c], shown) >= THERE]
         for c, i in ((c, i) for c in of for i in items if i != c):
             rows = frame.filter(pl.col(c).is_in(shown.implode()))
-            met = rows.select(pl.sql_expr(pair_of(c, i)).alias("k"))["k"].drop_nulls()
+            met = ids_of(rows, pair_of(c, i)).drop_nulls()
             if len(met) >= FEW and share(met.is_in(pairs.unique().implode())) >= MET:
-                both = events.on_days_of(table).frame.select(pl.sql_expr(pair_of(request, item)).alias("k"))["k"]
-                rate = share(both.drop_nulls().is_in(met.implode()))
+                both = ids_of(events.on_days_of(table).frame, pair_of(request, item)).drop_nulls()
+                rate = share(both.is_in(met.implode()))
                 return of_pairs(table, rows, (request, item), (c, i), rate, taken)
     return None
 
@@ -309,6 +309,11 @@ def _of_rows(
 def pair_of(one: str, other: str) -> str:
     """Two ids of a row as one value, in SQL."""
     return f"{sql_column(one)} || '/' || {sql_column(other)}"
+
+
+def ids_of(frame: pl.DataFrame, text: str) -> pl.Series:
+    """[n] what an expression, as that of `pair_of`, makes of each row."""
+    return frame.select(pl.sql_expr(text).alias("k"))["k"]
 
 
 def with_outcomes(events: Table, found: Sequence[Outcomes]) -> Table:

@@ -10,10 +10,8 @@ from dataclasses import dataclass
 import polars as pl
 
 from dmtl_cli.data.log.formats.clocks import Came, rows_of
-from dmtl_cli.data.log.values.types import localized
-from dmtl_cli.guess.columns.values import instants
 from dmtl_cli.guess.columns.words import count
-from dmtl_cli.guess.columns.zones import is_naive
+from dmtl_cli.guess.columns.zones import in_utc, is_naive
 
 DAY = 24
 """hours"""
@@ -111,8 +109,6 @@ def zone_between(shown: tuple[pl.Series, str], came: tuple[pl.Series, str], live
 
 def microseconds(frame: pl.DataFrame, column: str, unit: str, zone: str) -> pl.Series:
     """[n] when each row is, in UTC, since 1970; null where it has no time. `zone`: of times that name none."""
-    at = instants(frame[column], unit)
+    at = in_utc(frame[column], unit, zone)
     assert at is not None
-    if zone != "UTC" and is_naive(frame[column], unit):
-        at = localized(at.dt.convert_time_zone("UTC").dt.replace_time_zone(None), zone)
-    return at.dt.convert_time_zone("UTC").dt.epoch("us")
+    return at.dt.epoch("us")

@@ -22,7 +22,7 @@ from dmtl_cli.guess.columns.values import clicks, free, local_days, share
 from dmtl_cli.guess.columns.words import count
 from dmtl_cli.guess.columns.zones import is_naive
 from dmtl_cli.guess.outcomes.dated import clock_of
-from dmtl_cli.guess.outcomes.tables import Outcomes
+from dmtl_cli.guess.outcomes.tables import Outcomes, ids_of
 from dmtl_cli.guess.outcomes.waits import DAY, LONGEST, UNREAD, Length, Wait, zone_between
 from dmtl_cli.guess.reading.tables import ROWS, Table, rows_of_day
 
@@ -84,7 +84,7 @@ def with_windows(
     if within is not None and not any(one.wait for one in found):
         ways = {(one.through or "").partition(".")[0] for one in found}
         found = [one if one.name in ways else _with_own(one, events, roles, within) for one in found]
-    return [replace(one, **_told(one, events, click, within, roles.lives)) if one.wait else one for one in found]  # type: ignore[arg-type]
+    return [_told(one, events, click, within, roles.lives) if one.wait else one for one in found]
 
 
 def with_clicks_apart(
@@ -105,21 +105,22 @@ def with_clicks_apart(
             out.append(one)
             continue
         wait = replace(one.wait, days_after=0, told="", beyond=0.0)
-        alone = replace(one, columns=mine, wait=wait, why=one.why.replace(one.wait.said, wait.said))
+        alone = replace(_waiting(one, wait), columns=mine)
         if rest:
             why = f"what tells a click, of the same rows, {wait.said}"
             alone = replace(alone, name=free("clicks", names), left=(), good=(), states={}, why=why)
             out.append(replace(one, columns=rest, good=tuple(g for g in one.good if g[1] not in mine)))
         (made,) = with_windows([alone], events, roles, None, within)
-        waits = min(one.days_after, within.days) if rest and made.wait and made.wait.beyond else 0
-        out.append(_waiting(made, waits) if waits else made)  # as a day waits for these files anyway
+        waits = min(one.days_after, within.days)
+        if rest and made.wait and made.wait.beyond and waits:  # a day waits for these files anyway
+            made = _waiting(made, replace(made.wait, days_after=waits, beyond=0.0))
+        out.append(made)
     return out
 
 
-def _waiting(one: Outcomes, days: int) -> Outcomes:
-    """A table with a window that reads so many later days' files too."""
+def _waiting(one: Outcomes, wait: Wait) -> Outcomes:
+    """A table with another window than it has."""
     assert one.wait is not None
-    wait = replace(one.wait, days_after=days, beyond=0.0)
     return replace(one, wait=wait, why=one.why.replace(one.wait.said, wait.said))
 
 
@@ -171,7 +172,7 @@ class _Days:
             rows = table.asked(self.known[key])
             if len(self.known[key]) >= _ROWS or not {*columns} <= {*rows.columns}:
                 return None
-            out.append(rows.select(pl.sql_expr(text).alias("k"))["k"].drop_nulls().unique())
+            out.append(ids_of(rows, text).drop_nulls().unique())
         return out if len(out) > 1 and len({ids.dtype for ids in out}) == 1 else None
 
 
@@ -229,16 +230,14 @@ def _lags(one: Outcomes, read: _Days, events: Table, column: str | None) -> npt.
     return out
 
 
-def _told(
-    one: Outcomes, events: Table, click: str | None, within: Length | None, lives: str | None
-) -> dict[str, object]:
+def _told(one: Outcomes, events: Table, click: str | None, within: Length | None, lives: str | None) -> Outcomes:
     assert one.wait is not None
     wait = one.wait if within is None else replace(one.wait, hours=within.hours, given=within)
     with suppress(UserError):  # a file of another day that cannot be read
         if (within or len(_named(one)) == 2) and (both := _both(one, events, click, lives)) is not None:
             of = replace(one, wait=wait)
             wait = _chosen(of, *both, "clicked" if click else "shown") if within is None else _given(of, *both, events)
-    return {"wait": wait, "why": one.why.replace(one.wait.said, wait.said)}
+    return _waiting(one, wait)
 
 
 def _given(one: Outcomes, shown: pl.DataFrame, rows: pl.DataFrame, events: Table) -> Wait:

@@ -12,11 +12,12 @@ import polars as pl
 
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.pattern import DayPattern
+from dmtl_cli.data.log.formats.lake import LAKES
 from dmtl_cli.guess.columns.roles import Roles
 from dmtl_cli.guess.columns.values import FEW, instants, time_unit
 from dmtl_cli.guess.columns.zones import ANY_ZONE, Zone, of_users, zone_ahead
 from dmtl_cli.guess.reading.files import Files, is_of_span, usual
-from dmtl_cli.guess.reading.tables import LAKES, Table, rows_of_day
+from dmtl_cli.guess.reading.tables import Table, rows_of_day
 
 _MINUTES = sorted(
     [60 * h for h in range(-12, 15)] + [-210, 210, 270, 330, 345, 390, 570, 630, 765], key=lambda m: (abs(m), m)

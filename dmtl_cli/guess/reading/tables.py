@@ -12,7 +12,7 @@ from typing import TypeVar
 import polars as pl
 
 from dmtl_cli.config.errors import Exit, UserError
-from dmtl_cli.data.log.formats import lake
+from dmtl_cli.data.log.formats.lake import LAKES, files_of
 from dmtl_cli.data.log.formats.source import Store
 from dmtl_cli.guess.columns import words
 from dmtl_cli.guess.columns.objects import OBJECT, is_field, nulls_of, opened
@@ -20,8 +20,6 @@ from dmtl_cli.guess.columns.values import FEW, Kinds
 from dmtl_cli.guess.reading.ddl import Declared, declared_in
 from dmtl_cli.guess.reading.exploding import elements, lists_of
 from dmtl_cli.guess.reading.files import (
-    DELTA,
-    ICEBERG,
     JSON,
     Files,
     base_of,
@@ -44,7 +42,6 @@ _MOST, _AWAY = 8, 6_000  # files of a sample's day; rows of a file of the first 
 _UNTIMED = 0.02  # of the rows lack a time, from which on they were not shown
 _HOLDS = ":holds"
 BRACES = "no path of a config has { or }, which stand for a day there: give it another name"
-LAKES = (DELTA, ICEBERG)
 
 
 @dataclass(frozen=True)
@@ -311,9 +308,9 @@ def _apart(files: Files, every: Sequence[Table]) -> Files:
 
 def _read(root: str, store: Store, files: Files, ddl: Sequence[Declared]) -> Table:
     """The table with rows of a complete day, of the first day and one between them, or of its first and last files."""
-    if files.form in (DELTA, ICEBERG):
-        live = lake.delta_files if files.form == DELTA else lake.iceberg_files
-        read = first((rows.frame for file in live(root, store, files.path) for rows in file.rows()), ROWS)
+    if files.form in LAKES:
+        live = files_of(files.form, root, store, files.path)
+        read = first((rows.frame for file in live for rows in file.rows()), ROWS)
         return looked_at(Table(files, read, None, None, root))
     day = complete_day(files.days)
     text: Text | None = None

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 
 import polars as pl
 
+from dmtl_cli.config.errors import short
 from dmtl_cli.data.log.formats.envelopes import OP
 from dmtl_cli.data.log.values.lengths import clock_seconds, not_negative
 from dmtl_cli.data.log.values.types import booleans, formatted, lists, without
@@ -381,5 +382,4 @@ def _called(kind: pl.DataType) -> str:
     """A type in a few words."""
     if kind == pl.Null:
         return "nothing but nulls"
-    text = " ".join(str(kind).split())
-    return text if len(text) <= 60 else text[:57] + "..."
+    return short(" ".join(str(kind).split()), 60)

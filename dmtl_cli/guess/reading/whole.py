@@ -18,9 +18,9 @@ from dmtl_cli.guess.columns import words
 from dmtl_cli.guess.columns.objects import is_field, opened
 from dmtl_cli.guess.columns.roles import Roles
 from dmtl_cli.guess.columns.values import DAYS, is_id, local_days, time_unit
-from dmtl_cli.guess.reading.files import DELTA, PARQUET
+from dmtl_cli.guess.reading.files import PARQUET
 from dmtl_cli.guess.reading.rows import as_text, hashes_in, of_group, parts
-from dmtl_cli.guess.reading.tables import LAKES, ROWS, Table, filled, looked_at
+from dmtl_cli.guess.reading.tables import ROWS, Table, filled, looked_at
 from dmtl_cli.guess.reading.texts import joined
 
 _PLACES = 16  # of a sample
@@ -78,7 +78,7 @@ def by_days(table: Table, roles: Roles, zone: str) -> Table:
         roles: of the events.
         zone: in which days are cut.
     """
-    column = _day_of_rows(table.frame, roles) if table.files.form in LAKES else None
+    column = _day_of_rows(table.frame, roles) if table.files.form in lake.LAKES else None
     unit = None if column is None else time_unit(table.frame[column])
     if column is None or unit is None:
         return table
@@ -94,8 +94,8 @@ def by_days(table: Table, roles: Roles, zone: str) -> Table:
 
 def _day_of_rows(frame: pl.DataFrame, roles: Roles) -> str | None:
     """The column of days of which an id has one row each, where an id has several rows."""
-    ids = {g.column for g in (roles.user, roles.item) if g}
-    keys = [c for c in frame.columns if is_id(frame[c]) and (c in ids or words.by_name(c, words.USER + words.ITEM))]
+    named = words.USER + words.ITEM
+    keys = [c for c in frame.columns if is_id(frame[c]) and (c in roles.ids or words.by_name(c, named))]
     days = [c for c in frame.columns if time_unit(frame[c]) in DAYS and not frame[c].null_count()]
     days = [c for c in days if _NAME.fullmatch(c)]
     for day in sorted(days, key=lambda c: -words.by_name(c, words.TIME)):
@@ -134,9 +134,9 @@ def _rows(table: Table, time: str) -> Iterator[tuple[pl.Series | None, _Piece]]:
     store, files = Store(table.root), table.files
     if files.form == PARQUET:
         frames = (rows.frame for path, _ in files.files for rows in lake.batches(store.file(path)))
-    elif files.form in LAKES:
-        live = lake.delta_files if files.form == DELTA else lake.iceberg_files
-        frames = (rows.frame for file in live(table.root, store, files.path) for rows in file.rows())
+    elif files.form in lake.LAKES:
+        live = lake.files_of(files.form, table.root, store, files.path)
+        frames = (rows.frame for file in live for rows in file.rows())
     else:
         names = table.names
         frames = (part for path, _ in files.files for part in parts(store.file(path), table.written, names))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 
 import polars as pl
 
 from dmtl_cli.config.errors import Exit, UserError
-from dmtl_cli.config.expressions import as_own, looked_up, renamed, sources_of, with_quotes
+from dmtl_cli.config.expressions import as_own, is_closed, looked_up, renamed, sources_of, with_quotes
 from dmtl_cli.data.log.values.computed import Computed
 from dmtl_cli.guess.columns.objects import shortened
 from dmtl_cli.guess.columns.roles import Roles
@@ -23,6 +23,19 @@ _MADE = ":made"
 _OF_LISTS = {"SUM": "ARRAY_SUM", "AVG": "ARRAY_MEAN"}
 _SQL = {word for name in ("case", "else", "end", "null", "then", "when") for word in (name, name.upper())}
 _KINDS = 20  # texts of lists that say what was done
+
+
+def columns_named(option: str, text: str, such: str, sources: Callable[[str], list[str]] = sources_of) -> list[str]:
+    """The columns that an option's expression names, by `sources`. Raises UserError 2 where it is none, or cannot stand
+    beside others; `such`: an example of one."""
+    try:
+        named = sources(text)
+    except ValueError as e:
+        raise UserError(f"{option}: {e}", such, Exit.USAGE) from None
+    if not is_closed(text):
+        what = f"{option}: expected a condition that can stand beside others, got {text!r}"
+        raise UserError(what, "leave out comments and AS", Exit.USAGE)
+    return named
 
 
 def named_beside(text: str, events: Table, sides: Mapping[str, Side]) -> str:

@@ -18,9 +18,8 @@ from dmtl_cli.data.log.files.table import Table
 from dmtl_cli.data.log.values import sizes
 from dmtl_cli.data.log.values.types import iso_times, localized
 from dmtl_cli.guess.columns.roles import Roles
-from dmtl_cli.guess.columns.values import instants
 from dmtl_cli.guess.columns.words import count
-from dmtl_cli.guess.columns.zones import Zone, is_naive
+from dmtl_cli.guess.columns.zones import Zone, in_utc, is_naive
 from dmtl_cli.guess.sides.side_tables import Side
 
 _LEAST = 5  # items that are shown so near to their time that zones differ
@@ -97,10 +96,10 @@ def of_sample(side: Side, frame: pl.DataFrame, roles: Roles, zone: Zone) -> Told
         return None
     if version.column == roles.time.column:  # a type of its name is that of the events' time too
         return None
-    since, at = naive(table[version.column]), instants(frame[roles.time.column], roles.time_unit)
+    since = naive(table[version.column])
+    at = in_utc(frame[roles.time.column], roles.time_unit, zone.name if zone.is_local else "UTC")
     if since is None or at is None:
         return None
-    at = localized(at.dt.replace_time_zone(None), zone.name) if zone.is_local else at
     shown = pl.DataFrame({"id": frame[roles.item.column].cast(pl.String), "at": at})
     born = pl.DataFrame({"id": table[side.key.column].cast(pl.String), "since": since})
     told = _by_items(shown, born, zone.name)

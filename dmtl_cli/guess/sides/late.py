@@ -25,8 +25,8 @@ from dmtl_cli.data.log.files.shares import share_groups
 from dmtl_cli.data.log.files.table import Table as LogTable
 from dmtl_cli.data.log.reader import Log
 from dmtl_cli.guess.columns.roles import Roles
-from dmtl_cli.guess.columns.values import FEW, instants, numbers, share, short, time_unit
-from dmtl_cli.guess.columns.zones import is_naive
+from dmtl_cli.guess.columns.values import FEW, numbers, share, short, time_unit
+from dmtl_cli.guess.columns.zones import in_utc, is_naive
 from dmtl_cli.guess.exposures.ids import times_of
 from dmtl_cli.guess.reading.rows import head_of, names_of, whole
 from dmtl_cli.guess.reading.tables import Table
@@ -441,10 +441,6 @@ def _last_written(table: LogTable, day: Day, days: Calendar) -> tuple[str, dt.da
 
 
 def _instants(s: pl.Series, zone: str = "UTC") -> pl.Series | None:
-    """Times as instants in UTC, those that name no zone of this one; None for what has no clock."""
+    """See `zones.in_utc`."""
     unit = time_unit(s)
-    found = None if unit is None else instants(s, unit)
-    if found is None or unit is None:
-        return None
-    local = found.dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null") if is_naive(s, unit) else found
-    return local.dt.convert_time_zone("UTC")
+    return None if unit is None else in_utc(s, unit, zone)

@@ -128,29 +128,39 @@ def place(table: Table, events: Table, roles: Roles, found: Beside) -> None:
         second = f"a second table of {name}, beside {found.sides[name].table.files.name}"
         found.other.append((table.files.name, _NONE if is_chance else second))
         return
-    frame, version = table.on(table.day), None
+    made = _side_of(table, name, key, ids, joined, events, roles)
+    if isinstance(made, Side):
+        found.sides[name] = made
+    else:
+        found.other.append((table.files.name, made))
+        found.told.append(f"{table.files.name}: not used: {made}")
+
+
+def _side_of(
+    table: Table, name: str, key: str, ids: pl.Series, joined: float, events: Table, roles: Roles
+) -> Side | str:
+    """A table of users or items, with what tells which of its rows a day knows; why it is not used, where an id has
+    several rows and nothing tells these apart. `joined`: share of the events' ids that are in its key."""
+    frame, days = table.on(table.day), days_of_rows(events, roles, "UTC")
+    of_all_days = name == "items" and not table.files.days
+    version = None
     if frame[key].drop_nulls().is_duplicated().any():
-        shown = None if name == "users" or (days := days_of_rows(events, roles, "UTC")) is None else (ids, days)
+        shown = None if name == "users" or days is None else (ids, days)
         version = version_of(frame, key, _newest(events, roles), shown)
         if version is None:
             coded = "" if (e := table.written.encoding) == "utf-8" else f"; its text is in {e}"
-            twice = _more_than_once(frame, name, key) + coded
-            found.other.append((table.files.name, twice))
-            found.told.append(f"{table.files.name}: not used: {twice}")
-            return
+            return _more_than_once(frame, name, key) + coded
         if not table.files.days:  # of a table a day, the newest day's rows are the first
             table = replace(table, frame=newest_first(table.frame, version))
-    elif name == "items" and not table.files.days:
-        version = birth(frame, key, ids, days_of_rows(events, roles, "UTC"))
+    elif of_all_days:
+        version = birth(frame, key, ids, days)
     ends = list[End]()
-    if name == "items" and not table.files.days:
-        once = table.frame.unique(key, keep="first", maintain_order=True)
-        ends = [*ends_of(once, key, ids, days_of_rows(events, roles, "UTC"))]
+    if of_all_days:
+        ends += ends_of(table.frame.unique(key, keep="first", maintain_order=True), key, ids, days)
     why = f"{joined:.0%} of the sample's {name} are in it"
     better = told(name, ids, table.frame[key], joined)
     by = Guess(key, f"{why}; {better[1]}" if better else why)
-    until, further = (ends[0], tuple(ends[1:])) if ends else (None, ())
-    found.sides[name] = Side(table, by, version=version, until=until, further=further)
+    return Side(table, by, version=version, until=next(iter(ends), None), further=tuple(ends[1:]))
 
 
 def days_of_rows(events: Table, roles: Roles, zone: str) -> pl.Series | None:
@@ -169,11 +179,10 @@ def _newest(events: Table, roles: Roles) -> dt.date | None:
 def _keys(frame: pl.DataFrame, events: Table, roles: Roles) -> Iterator[tuple[str, pl.Series, pl.Series, bool]]:
     """(users or items, ids of the events, column, whether its name says so) of what may be a table's key: its first
     column, or a document's own id, unless that is the other role's, and those that are named like these ids."""
-    ids = {g.column for g in (roles.user, roles.item) if g}
     for name, role, patterns in (("users", roles.user, words.USER), ("items", roles.item, words.ITEM)):
         for k, c in enumerate(frame.columns if role else ()):
             named = role is not None and (c == role.column or words.by_name(c, patterns) > 0)
-            if role is not None and (named or ((k == 0 or c in _OWN) and c not in ids)):
+            if role is not None and (named or ((k == 0 or c in _OWN) and c not in roles.ids)):
                 yield name, events.frame[role.column], frame[c], named
 
 
@@ -191,7 +200,7 @@ def _of_codes(table: Table, events: Table, roles: Roles, found: Beside) -> str |
     s = table.frame[key]
     if roles.user is None or roles.item is None:  # it may be a table of either
         return None
-    if key in (roles.user.column, roles.item.column) or not is_id(s) or s.n_unique() < len(s):
+    if key in roles.ids or not is_id(s) or s.n_unique() < len(s):
         return None
     mine = [table.frame[g.column] for g in (roles.user, roles.item) if g.column in table.frame.columns]
     if any(is_id(ids) and ids.n_unique() == len(ids) for ids in mine):  # a second id of theirs comes first
@@ -206,15 +215,14 @@ def _of_codes(table: Table, events: Table, roles: Roles, found: Beside) -> str |
 def by_likeness(others: Sequence[Table], events: Table, roles: Roles) -> list[Table]:
     """The tables whose rows each have an id of the events' users or items of their own, as a catalogue has, then those
     that have their ids by the same names, those of most ids that are the same first."""
-    ids = {g.column for g in (roles.user, roles.item) if g}
 
     def order(table: Table) -> tuple[int, bool, float]:
-        named, frame = bool(ids & {*table.frame.columns}), table.on(table.day)
+        named, frame = bool(roles.ids & {*table.frame.columns}), table.on(table.day)
         best, is_own = 0.0, False
         for _, of_events, s, _ in _keys(frame, events, roles):
             if is_id(s) and (there := within(of_events, s)) >= JOINED:
                 used = within(s, of_events)
-                own = s.n_unique() == len(s) and there >= _MOSTLY and (used >= _USED or s.name in ids)
+                own = s.n_unique() == len(s) and there >= _MOSTLY and (used >= _USED or s.name in roles.ids)
                 best, is_own = max(best, there * used), is_own or own
         return 0 if is_own else 1 if named else 2, not named, 0.0 if is_own else -best
 

@@ -30,6 +30,8 @@ AGEING = 0.25
 """the same with the age of the ids"""
 _IDS, _VALUES = 100, 20  # ids that have events, and distinct values, for a rank correlation to tell it
 _CLASSES = 10  # values of a status
+LATE = "its value is that of the end of the log"
+"""what is said last of numbers that count what came later"""
 _LETTERS = 4  # that two forms of a word begin with
 _PLAIN = ("label", "target", "flag", "good", "event", "action", "acted", "value", "response")
 """words of an act's column that do not say which act it is"""
@@ -248,37 +250,44 @@ def total(
     known = s.drop_nulls()
     if not s.dtype.is_numeric() or not len(known):
         return None
-    late = "its value is that of the end of the log"
     several = s.dtype.is_integer() and known.n_unique() > _CLASSES and time_unit(s) is None
-    if (_says(s.name, _MEANS) or _says(s.name, languages.MEANS)) and not words.says(s.name, _CLASS) and _is_mean(known):
-        return f"named like a mean of ratings: {late}"
-    if _says(s.name, _RATES) or _says(s.name, languages.RATES):
-        return f"named like a rate of what users do: {late}"
-    if _says(s.name, _TOTALS) or _says(s.name, languages.TOTALS):
-        return f"named like a running total: {late}"
-    if of_users and known.n_unique() > _CLASSES // 2 and _says(s.name, _SPENT) and not words.says(s.name, _AIM):
-        return f"named like how long users were there: {late}"
-    if several and _says(s.name, languages.NOW) and not words.says(s.name, words.PRICE):
-        return f"named like a number of that moment: {late}"
-    if _says(s.name, languages.STOCK):
-        return "named like what is left in stock: its value is that of the day on which the table was written"
-    if several and (act := _act_of(s.name, acts)) is not None:
-        return f"by its name perhaps a number of {act}, which comes of exposures: {late}"
-    if is_measure(s.name):
-        return None
+    named = _named_so(s.name, known, acts, several=several, of_users=of_users)
+    if named is not None or is_measure(s.name):
+        return named
     if known.n_unique() > _CLASSES and (r := rate()) >= RATED:
-        return f"it follows the log's own rates (rank correlation {short(r)}), as a mean of it does: {late}"
-    whole = several and known.n_unique() >= _VALUES
-    if whole and has_long_tail(known) and (r := counts()) >= LOOSELY:
-        return f"it follows the log's own counts (rank correlation {short(r)}), as a running total does: {late}"
-    if whole and has_long_tail(known) and (r := age()) >= AGEING:
-        return f"the longer an id is there the larger it is (rank correlation {short(r)}), as a running total: {late}"
-    if whole and has_long_tail(known) and (r := pace()) >= LOOSELY:
-        how = "the longer an id is there and the more it is clicked the larger it is"
-        return f"{how} (rank correlation {short(r)}), as a running total: {late}"
+        return f"it follows the log's own rates (rank correlation {short(r)}), as a mean of it does: {LATE}"
+    if several and known.n_unique() >= _VALUES and has_long_tail(known):
+        if (r := counts()) >= LOOSELY:
+            return f"it follows the log's own counts (rank correlation {short(r)}), as a running total does: {LATE}"
+        how = "the longer an id is there"
+        if (r := age()) >= AGEING:
+            return f"{how} the larger it is (rank correlation {short(r)}), as a running total: {LATE}"
+        if (r := pace()) >= LOOSELY:
+            how = f"{how} and the more it is clicked the larger it is"
+            return f"{how} (rank correlation {short(r)}), as a running total: {LATE}"
     of_few = of_users and s.dtype.is_integer()  # most users have few orders
     if (several or of_few) and _says(s.name, languages.TOTAL_OF) and not words.says(s.name, languages.MEASURE):
-        return f"named like a running total: {late}"
+        return f"named like a running total: {LATE}"
+    return None
+
+
+def _named_so(name: str, known: pl.Series, acts: Collection[str], *, several: bool, of_users: bool) -> str | None:
+    """Why a column's name says that its numbers count what came later; None where it does not say so. `several`:
+    whether they are whole ones, and more than classes have; the others as `total` has them."""
+    if (_says(name, _MEANS) or _says(name, languages.MEANS)) and not words.says(name, _CLASS) and _is_mean(known):
+        return f"named like a mean of ratings: {LATE}"
+    if _says(name, _RATES) or _says(name, languages.RATES):
+        return f"named like a rate of what users do: {LATE}"
+    if _says(name, _TOTALS) or _says(name, languages.TOTALS):
+        return f"named like a running total: {LATE}"
+    if of_users and known.n_unique() > _CLASSES // 2 and _says(name, _SPENT) and not words.says(name, _AIM):
+        return f"named like how long users were there: {LATE}"
+    if several and _says(name, languages.NOW) and not words.says(name, words.PRICE):
+        return f"named like a number of that moment: {LATE}"
+    if _says(name, languages.STOCK):
+        return "named like what is left in stock: its value is that of the day on which the table was written"
+    if several and (act := _act_of(name, acts)) is not None:
+        return f"by its name perhaps a number of {act}, which comes of exposures: {LATE}"
     return None
 
 
@@ -297,7 +306,7 @@ def goes_with(s: pl.Series, totals: Mapping[str, pl.Series]) -> str | None:
     r, c = max(((rank_correlation(s, x), c) for c, x in totals.items() if c != s.name), default=(0.0, ""))
     if r < _BESIDE:
         return None
-    return f"it goes with {c}, a running total (rank correlation {short(r)}): its value is that of the end of the log"
+    return f"it goes with {c}, a running total (rank correlation {short(r)}): {LATE}"
 
 
 def is_measure(c: str) -> bool:

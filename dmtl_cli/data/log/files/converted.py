@@ -132,9 +132,8 @@ class Converted:
 
     def lake(self, name: str, table: Events | SideTable | Joined, day: dt.date) -> tuple[list[File], Mapping[str, int]]:
         """The same of a Delta or Iceberg table. Raises UserError 66 too where there is none."""
-        live = lake.delta_files if self.data.format_of(table) == "delta" else lake.iceberg_files
-        sources: Sequence[Source] = live(self.data.root, self.log, table.path)
-        sources = self._opened(table, sources)
+        live = lake.files_of(self.data.format_of(table), self.data.root, self.log, table.path)
+        sources = self._opened(table, live)
         column = (table.date_column if isinstance(table, Events | Joined) else None) or table.hive_key
         found, lost = self._cut(name, sources, column, day) if column else self._whole(name, sources, None)
         if not found:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from types import MappingProxyType
@@ -24,6 +24,11 @@ BATCH = 65_536
 _HARMLESS = {"timestampNtz", "v2Checkpoint", "vacuumProtocolCheck", "deletionVectors"}
 """features of a Delta table that change nothing of how its live files are read, as long as none is deleted in part"""
 _METADATA = re.compile(r"v?(\d+).*\.metadata\.json")
+
+
+def files_of(form: str, root: str, store: Store, path: str) -> Sequence[DeltaFile | IcebergFile]:
+    """The live files of a table in one of `LAKES`. Raises as `delta_files` and `iceberg_files`."""
+    return delta_files(root, store, path) if form == "delta" else iceberg_files(root, store, path)
 
 
 # -- Delta -------------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""How much better one score orders the same rows than another, and how sure a mean over users is."""
+"""How well a score orders rows, and how sure that is where rows are of users."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-
-from dmtl_cli.teacher.gates import won
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
@@ -46,18 +44,13 @@ def auc_error(y: Array, score: Array, group: Array, weight: Array) -> float | No
     return None if gain is None else gain[1]
 
 
-def mean_error(values: Floats) -> float | None:
-    """The standard error of the mean of some users' numbers [U]; NaN is a user who has none.
-
-    Where all are alike (a few users of whom nobody found anything) their spread says nothing of the next user's: then
-    it is what one user counts.
-
-    Returns:
-        None with fewer than two users who have one.
-    """
-    there = values[~np.isnan(values)]
-    if len(there) < 2:
-        return None
-    if np.allclose(there, there[0], rtol=1e-9, atol=1e-12):  # a mean is off in its last digit
-        return 1 / len(there)
-    return float(there.std(ddof=1) / np.sqrt(len(there)))
+def won(y: Array, score: Array, weight: Floats) -> Floats:
+    """[n] the share of the other class's weight that a row is on the right side of; a tie counts half."""
+    _, at = np.unique(score, return_inverse=True)
+    out = np.zeros(len(y))
+    for mine in (y, ~y):
+        mass = np.bincount(at, weight * ~mine)
+        below = np.cumsum(mass) - mass / 2
+        right = below if mine is y else mass.sum() - below
+        out[mine] = right[at[mine]] / mass.sum()
+    return out
