@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import polars as pl
 
-from dmtl_cli.config.errors import Exit, UserError
+from dmtl_cli.config.errors import Exit, UserError, short
 from dmtl_cli.data.log.checked.invalid import is_of_1970
 from dmtl_cli.data.log.formats.source import Store
 from dmtl_cli.data.log.values.lengths import clock_seconds, not_negative
@@ -243,11 +243,9 @@ def unfit(role: str, s: pl.Series) -> tuple[str, str]:
         bad = known if fits.all() else known.filter(~fits)
         values = known.unique(maintain_order=True).head(_FEW + 1).to_list()
         only = "only " * (len(values) == 1)
-        have = (
-            only + ", ".join(short(v, 40) for v in values)
-            if len(values) <= _FEW
-            else f"{len(bad):,} such of {len(known):,} values"
-        )
+        have = f"{len(bad):,} such of {len(known):,} values"
+        if len(values) <= _FEW:
+            have = only + ", ".join(short(v, 40) for v in values)
         hint = f"it has {have}: write {'seconds' if role == 'duration' else '0 and 1'} in their place, or name another"
     elif known.dtype.is_numeric() and role in ("click", "conversion"):
         bad = known.filter(~known.cast(pl.Float64).is_in([0.0, 1.0]))
