@@ -32,7 +32,7 @@ def sums(cells: conjunctions.Cells, of: Residuals) -> Sums:
     for each in (c * x * (y - p), c**2 * x**2 * p * (1 - p), c * x**2 * p * (1 - p)):
         by_cell = [each[slot == cell] for cell in np.unique(slot)]
         out.append(sum(float((np.outer(some, some) * (1 - np.eye(len(some)))).sum()) for some in by_cell))
-    return Sums(*out, taste=0.0, spread=out[1])
+    return Sums(*out)
 
 
 def of_cells(cells: conjunctions.Cells, of: Residuals) -> Excess:
@@ -49,7 +49,7 @@ def test_what_is_summed_by_cell_is_that_of_all_pairs_of_rows(seed: int) -> None:
     cells = rng.permutation(row)[:200], slot[:200], rng.uniform(0.3, 1.0, 200)
     if seed % 2:
         of = of._replace(weight=np.ones(300))
-    found = excess._Moments.of(of).sums(excess._Cells(*cells))
+    found = excess._Moments.of(of).sums(excess._Cells(*cells), tastes=True)
     np.testing.assert_allclose(found, sums(cells, of), rtol=1e-9, atol=1e-9)
 
 

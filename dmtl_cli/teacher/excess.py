@@ -67,8 +67,8 @@ class Sums(NamedTuple):
     taste: float = 0.0
     """of t: over ordered pairs of two rows of one owner the product of their c x (y - p), 0 on average but for tastes
     of the owner's own. Rows' squares would be large where `products` is, and hide it"""
-    spread: float = 0.0
-    """of c^2 x^2 v + t: `variance` with such tastes"""
+    mixed: float = 0.0
+    """of t of the one and c^2 x^2 v of the other, both ways"""
 
 
 class Excess(NamedTuple):
@@ -107,7 +107,7 @@ class Excess(NamedTuple):
         variance = max(2 * variance, 0.0) / both.variance  # tastes are taken to raise all three parts alike
         products = both.products - a * user.products - b * item.products
         known = both.known - a * both.user - b * both.item
-        independent = max(both.spread - both.taste, both.variance)
+        independent = both.variance + max(both.mixed, 0.0)
         lasting = float(np.copysign(np.sqrt(variance * abs(both.taste)), both.taste))
         return Excess(products, variance * independent, known, most, lasting)
 
@@ -172,8 +172,8 @@ def excesses(
             cells = users[user].cells if user is not None else of_items[str(item)].cells
         else:
             cells = _both(rows, (user, item), users[user], of_items[item])
-        cells = cells.of_owners(owners.owner(naming))
-        return {label: each.sums(cells) for label, each in moments.items()}
+        cells, whole = cells.of_owners(owners.owner(naming)), user is not None and item is not None
+        return {label: each.sums(cells, tastes=whole) for label, each in moments.items()}
 
     keys = {name: _keys(*name, naming=name[0] == owners.feature) for name in names}
     once = [*dict.fromkeys(itertools.chain.from_iterable(keys.values()))]
@@ -284,9 +284,10 @@ class _Cells:
         found: npt.NDArray[Any] = of if self.own is None else np.bincount(self.own, of)
         return found
 
-    def products(self, parts: Floats) -> float:
-        """The sum over ordered pairs of two different parts of a cell of the product of theirs."""
-        return _products(parts, self.cell if self.whole is None else self.whole)
+    def products(self, parts: Floats, other: Floats | None = None) -> float:
+        """The sum over ordered pairs of two different parts of a cell of the product of theirs, or of one's and the
+        other's other."""
+        return _products(parts, self.cell if self.whole is None else self.whole, other)
 
 
 class _Feature(NamedTuple):
@@ -385,25 +386,30 @@ class _Moments(NamedTuple):
     def most(self) -> float:
         return float((self.pull * self.pull).max(initial=0))
 
-    def sums(self, of: _Cells) -> Sums:
+    def sums(self, of: _Cells, *, tastes: bool = False) -> Sums:
         pull, chance, known = (each if of.row is None else each.take(of.row) for each in self)
-        x, square = (1.0, 1.0) if of.x is None else (of.x, of.x * of.x)
-        pull = pull * x
-        own, squares, chance = of.parts(pull), of.parts(pull * pull), of.parts(chance * square)
-        taste = own * own - squares
-        variance = of.products(chance)
-        plain = variance if self.known is self.chance else of.products(of.parts(known * square))
-        tastes = {"taste": of.products(taste), "spread": of.products(chance + taste)}
-        out = Sums(of.products(own), variance, plain, **tastes)
+        if of.x is not None:
+            pull, chance = pull * of.x, chance * of.x * of.x
+        own, chance = of.parts(pull), of.parts(chance)
+        variance = plain = of.products(chance)
+        if self.known is not self.chance:
+            plain = of.products(of.parts(known if of.x is None else known * of.x * of.x))
+        out = Sums(of.products(own), variance, plain)
+        if tastes:
+            taste = own * own - of.parts(pull * pull)
+            out = out._replace(taste=of.products(taste), mixed=2 * of.products(taste, chance))
         if of.x is None:
             return out._replace(user=plain, item=plain, one=plain)
         if of.of_user is None:
             return out
-        parts = {"user": known * x * of.of_user, "item": known * square / of.of_user, "one": known * x}
+        one = known * of.x
+        parts = {"user": one * of.of_user, "item": one * of.x / of.of_user, "one": one}
         return out._replace(**{name: of.products(of.parts(each)) for name, each in parts.items()})
 
 
-def _products(of: Floats, cell: Ints) -> float:
+def _products(of: Floats, cell: Ints, other: Floats | None = None) -> float:
     """The sum over ordered pairs of two different values of a cell of their product."""
     by_cell = np.bincount(cell, of)
-    return float((by_cell * by_cell).sum() - (of * of).sum())  # no dot product, whose sum depends on where it lies
+    others = by_cell if other is None else np.bincount(cell, other)
+    other = of if other is None else other
+    return float((by_cell * others).sum() - (of * other).sum())  # no dot product, whose sum depends on where it lies
