@@ -49,7 +49,8 @@ def test_what_is_summed_by_cell_is_that_of_all_pairs_of_rows(seed: int) -> None:
     cells = rng.permutation(row)[:200], slot[:200], rng.uniform(0.3, 1.0, 200)
     if seed % 2:
         of = of._replace(weight=np.ones(300))
-    np.testing.assert_allclose(excess._Moments.of(of).sums(excess._Cells(*cells)), sums(cells, of), rtol=1e-9)
+    found = excess._Moments.of(of).sums(excess._Cells(*cells), tastes=True)
+    np.testing.assert_allclose(found, sums(cells, of), rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize(("cells", "n"), [(20, 4_000), (3_000, 4_000)])
@@ -200,6 +201,10 @@ def slow_z(cells: list[conjunctions.Cells], of: Residuals, owner: Array, of_user
         return 0.0
     a, b = np.linalg.solve(system, [b_u, b_i])
     variance = 2 * ((1 - a - b) ** 2 * v + a**2 * (v_u - v) + b**2 * (v_i - v))
+    mine, part = pull[both[0]] * both[2], np.unique(both[1] * 1_000_000 + owner[both[0]], return_inverse=True)[1]
+    alike = mine * (np.bincount(part, mine)[part] - mine)  # with the owner's other rows of the cell
+    taste, whole = (pairs(both, alike + chance) for chance in (0.0, (c * known)[both[0]] * both[2] ** 2))
+    variance *= (max(whole - taste, v) + max(taste, 0.0)) / v
     products = s - a * s_u - b * s_i
     spread = variance + 2 * float((pull**2).max()) * max(products, 0.0) / 3
     return float(products / math.sqrt(spread)) if spread > 0 else 0.0
@@ -307,6 +312,43 @@ def test_tastes_of_a_few_users_are_not_their_ages() -> None:
     found = excesses(Paired(ids, {"genre": Values.of(genre[:, None])}, user, item), residuals, 100)
     assert found["id", "genre"]["ctr"].z > 10 * LEAST_Z
     assert found["age", "genre"]["ctr"].z < LEAST_Z
+
+
+def of_days(rng: np.random.Generator, shape: tuple[int, int], days: int, *, effect: float, taste: float) -> Excess:
+    """Of the ages and genres of so many users with so many rows a day, who have tastes of their own.
+
+    Args:
+        effect: deviation of what an age and a genre say together, of logits.
+        taste: of what a user and a genre do, whatever the age.
+    """
+    users, genres, age = np.arange(shape[0]), np.arange(240) % 8, rng.integers(1, 6, shape[0])
+    likes = (effect * rng.normal(size=(6, 8)))[age] + taste * rng.normal(size=(len(users), 8))
+    values = {"id": Values.of(1 + users[:, None]), "age": Values.of(age[:, None])}
+    whole = None
+    for _ in range(days):
+        user, item = rng.permutation(np.repeat(users, shape[1])), rng.integers(240, size=shape[0] * shape[1])
+        label = rng.random(len(user)) < 1 / (1 + np.exp(1.5 - likes[user, genres[item]]))
+        residuals = {"ctr": Residuals(label, np.full(len(user), label.mean()), np.ones(len(user)))}
+        paired = Paired(values, {"genre": Values.of(1 + genres[:, None])}, user, item)
+        x = excesses(paired, residuals, 240)["age", "genre"]["ctr"]
+        whole = x.after(whole, MEMORY) if whole else x
+    assert whole
+    return whole
+
+
+@pytest.mark.parametrize(("shape", "days"), [((150, 160), 1), ((150, 60), 8), ((150, 10), 8)])
+def test_z_is_standard_where_users_have_tastes_of_their_own(shape: tuple[int, int], days: int) -> None:
+    """Rows of a user are alike for the user's own tastes, on each day again: they are no independent rows."""
+    rng = np.random.default_rng(0)
+    z = np.array([of_days(rng, shape, days, effect=0.0, taste=0.7).z for _ in range(40)])
+    assert 0.6 < z.std() < 1.2 and z.max() < LEAST_Z
+
+
+def test_what_an_age_likes_is_found_beside_what_its_users_do() -> None:
+    rng = np.random.default_rng(1)
+    z = [[of_days(rng, (300, 30), days, effect=0.3, taste=0.5).z for days in (1, 5)] for _ in range(8)]
+    one, five = np.median(z, axis=0)
+    assert five > 1.5 * one > 1.5 * LEAST_Z
 
 
 def test_an_item_that_a_user_likes_is_no_taste_for_its_genre() -> None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -45,10 +45,10 @@ class Residuals(NamedTuple):
 
 
 class Sums(NamedTuple):
-    """Sums over all ordered pairs of two rows of a cell, over all cells, of the product of what both have.
+    """Sums over all ordered pairs of two owners of a cell, over all cells, of the product of what rows of each have.
 
     v = p (1 - p), c is a row's weight, x a cell's value, and of a conjunction's x_u and x_i the values of which x is
-    the product.
+    the product. A row without an owner is its own.
     """
 
     products: float
@@ -64,10 +64,11 @@ class Sums(NamedTuple):
     one: float = 0.0
     """of c x v: what effects of the user's values of variance 1 make of the products of rows that share the item's, and
     the other way round"""
-
-    def without(self, other: Sums) -> Sums:
-        """Of the pairs that are not among some of them."""
-        return Sums(*(a - b for a, b in zip(self, other, strict=True)))
+    taste: float = 0.0
+    """of t: over ordered pairs of two rows of one owner the product of their c x (y - p), 0 on average but for tastes
+    of the owner's own. Rows' squares would be large where `products` is, and hide it"""
+    mixed: float = 0.0
+    """of t of the one and c^2 x^2 v of the other, both ways"""
 
 
 class Excess(NamedTuple):
@@ -76,34 +77,45 @@ class Excess(NamedTuple):
     With S the products of rows that share both values, and S_u, S_i of those that share that of the user, of the item:
 
         products = S - a S_u - b S_i, with a, b such that effects of the user's and of the item's values alone give 0
+
+    Owners are independent, their rows are not (as errors are by cluster: Liang and Zeger, Biometrika 1986): what a
+    user likes for themselves makes the variance larger, on each day the same way.
     """
 
     products: float
     """0 on average where the weights of the conjunction do not vary"""
     variance: float
-    """of `products` then"""
+    """of `products` then, of what is another on each day"""
     known: float
     """`products` of weights of variance 1, on average"""
     most: float
     """the largest product that two rows can have"""
+    lasting: float = 0.0
+    """standard deviation of what owners' tastes of their own make of `products`: that of days adds up, as tastes last;
+    below 0 where rows of an owner are less alike than chance, as it may be of a day"""
 
     @staticmethod
     def of(both: Sums, user: Sums, item: Sums, most: float) -> Excess:
         determinant = user.known * item.known - both.one**2
-        if both.known <= 0 or determinant <= 1e-9 * user.known * item.known:  # rows that share one value share both
+        apart = determinant > 1e-9 * user.known * item.known  # else rows that share one value share both
+        if min(both.known, both.variance) <= 0 or not apart:
             return Excess(0.0, 0.0, 0.0, most)
         a = (both.user * item.known - both.item * both.one) / determinant
         b = (both.item * user.known - both.user * both.one) / determinant
         variance = (1 - a - b) ** 2 * both.variance + a**2 * (user.variance - both.variance)
         variance += b**2 * (item.variance - both.variance)
+        variance = max(2 * variance, 0.0) / both.variance  # tastes are taken to raise all three parts alike
         products = both.products - a * user.products - b * item.products
-        return Excess(products, max(2 * variance, 0.0), both.known - a * both.user - b * both.item, most)
+        known = both.known - a * both.user - b * both.item
+        independent = both.variance + max(both.mixed, 0.0)
+        lasting = float(np.copysign(np.sqrt(variance * abs(both.taste)), both.taste))
+        return Excess(products, variance * independent, known, most, lasting)
 
     @property
     def z(self) -> float:
         """Standard errors by which `products` is above 0, less where few pairs of rows tell: the tail of a sum of some
         large terms is Bernstein's, exp(-z^2 / 2) with this z."""
-        spread = self.variance + max(self.products, 0.0) * 2 * self.most / 3
+        spread = self.variance + max(self.lasting, 0.0) ** 2 + max(self.products, 0.0) * 2 * self.most / 3
         return self.products / float(np.sqrt(spread)) if spread > 0 else 0.0
 
     @property
@@ -114,13 +126,14 @@ class Excess(NamedTuple):
 
     def decayed(self, memory: float) -> Excess:
         """After days without anything to add."""
-        return Excess(memory * self.products, memory**2 * self.variance, memory * self.known, self.most)
+        products, known, lasting = (memory * x for x in (self.products, self.known, self.lasting))
+        return Excess(products, memory**2 * self.variance, known, self.most, lasting)
 
     def after(self, before: Excess, memory: float) -> Excess:
         """With what the days before found, of which `memory` is left."""
         old = before.decayed(memory)
-        products, variance, known = (a + b for a, b in zip(self[:3], old[:3], strict=True))
-        return Excess(products, variance, known, max(self.most, old.most))
+        added = Excess(*(a + b for a, b in zip(self, old, strict=True)))
+        return added._replace(most=max(self.most, old.most))
 
 
 Excesses = dict[tuple[str, str], dict[str, Excess]]
@@ -159,8 +172,8 @@ def excesses(
             cells = users[user].cells if user is not None else of_items[str(item)].cells
         else:
             cells = _both(rows, (user, item), users[user], of_items[item])
-        own = cells.within(owners.owner(naming))
-        return {label: each.sums(cells).without(each.sums(own)) for label, each in moments.items()}
+        cells, whole = cells.of_owners(owners.owner(naming)), user is not None and item is not None
+        return {label: each.sums(cells, tastes=whole) for label, each in moments.items()}
 
     keys = {name: _keys(*name, naming=name[0] == owners.feature) for name in names}
     once = [*dict.fromkeys(itertools.chain.from_iterable(keys.values()))]
@@ -255,11 +268,26 @@ class _Cells:
     """[C] the cell's value; None: 1"""
     of_user: Floats | None = None
     """[C] of a conjunction's cell the user's part of its value; None: 1"""
+    own: Ints | None = None
+    """[C] which part of its cell, a part being an owner's rows there; None: each row is one"""
+    whole: Ints | None = None
+    """[parts] the cell of each"""
 
-    def within(self, owner: Ints) -> _Cells:
-        """The same, but rows share one only where they are of one owner [n] too."""
-        mine = owner if self.row is None else owner.take(self.row)
-        return replace(self, cell=distinct_of(mine * (int(self.cell.max(initial=0)) + 1) + self.cell)[1])
+    def of_owners(self, owner: Ints) -> _Cells:
+        """The same with a row's owner [n]."""
+        mine, width = owner if self.row is None else owner.take(self.row), int(self.cell.max(initial=0)) + 1
+        parts, own = distinct_of(mine * width + self.cell)
+        return replace(self, own=own, whole=parts % width)
+
+    def parts(self, of: Floats) -> Floats:
+        """[parts] sums of numbers [C]."""
+        found: npt.NDArray[Any] = of if self.own is None else np.bincount(self.own, of)
+        return found
+
+    def products(self, parts: Floats, other: Floats | None = None) -> float:
+        """The sum over ordered pairs of two different parts of a cell of the product of theirs, or of one's and the
+        other's other."""
+        return _products(parts, self.cell if self.whole is None else self.whole, other)
 
 
 class _Feature(NamedTuple):
@@ -358,21 +386,30 @@ class _Moments(NamedTuple):
     def most(self) -> float:
         return float((self.pull * self.pull).max(initial=0))
 
-    def sums(self, of: _Cells) -> Sums:
+    def sums(self, of: _Cells, *, tastes: bool = False) -> Sums:
         pull, chance, known = (each if of.row is None else each.take(of.row) for each in self)
+        if of.x is not None:
+            pull, chance = pull * of.x, chance * of.x * of.x
+        own, chance = of.parts(pull), of.parts(chance)
+        variance = plain = of.products(chance)
+        if self.known is not self.chance:
+            plain = of.products(of.parts(known if of.x is None else known * of.x * of.x))
+        out = Sums(of.products(own), variance, plain)
+        if tastes:
+            taste = own * own - of.parts(pull * pull)
+            out = out._replace(taste=of.products(taste), mixed=2 * of.products(taste, chance))
         if of.x is None:
-            variance = _products(chance, of.cell)
-            plain = variance if self.known is self.chance else _products(known, of.cell)
-            return Sums(_products(pull, of.cell), variance, plain, plain, plain, plain)
-        x, cell, square = of.x, of.cell, of.x * of.x
-        out = Sums(_products(pull * x, cell), _products(chance * square, cell), _products(known * square, cell))
+            return out._replace(user=plain, item=plain, one=plain)
         if of.of_user is None:
             return out
-        user, item = known * x * of.of_user, known * square / of.of_user
-        return out._replace(user=_products(user, cell), item=_products(item, cell), one=_products(known * x, cell))
+        one = known * of.x
+        parts = {"user": one * of.of_user, "item": one * of.x / of.of_user, "one": one}
+        return out._replace(**{name: of.products(of.parts(each)) for name, each in parts.items()})
 
 
-def _products(of: Floats, cell: Ints) -> float:
-    """The sum over ordered pairs of two different rows of a cell of the product of theirs."""
+def _products(of: Floats, cell: Ints, other: Floats | None = None) -> float:
+    """The sum over ordered pairs of two different values of a cell of their product."""
     by_cell = np.bincount(cell, of)
-    return float((by_cell * by_cell).sum() - (of * of).sum())  # no dot product, whose sum depends on where it lies
+    others = by_cell if other is None else np.bincount(cell, other)
+    other = of if other is None else other
+    return float((by_cell * others).sum() - (of * other).sum())  # no dot product, whose sum depends on where it lies

@@ -52,7 +52,7 @@ from dmtl_cli.teacher.hashed import (
     paired_values,
 )
 from dmtl_cli.teacher.labels import HeldOut, TeacherLabels, TeacherRows
-from dmtl_cli.teacher.posterior import dot, posterior, probability
+from dmtl_cli.teacher.posterior import posterior, probability
 from dmtl_cli.teacher.rows import Window
 
 Array = npt.NDArray[Any]
@@ -327,8 +327,8 @@ def _level(logit: Floats, positive: Array, weight: Array) -> float:
     level = 0.0
     for _ in range(10):  # Newton's steps on a convex loss, from near its minimum
         p = probability(logit + level)
-        curvature = dot(weight, p * (1 - p))
-        level += float(np.clip(dot(weight, positive - p) / curvature, -1, 1)) if curvature > 0 else 0.0
+        curvature = float((weight * p * (1 - p)).sum())  # no dot product, whose sum depends on the number of threads
+        level += float(np.clip((weight * (positive - p)).sum() / curvature, -1, 1)) if curvature > 0 else 0.0
     return level
 
 
