@@ -58,6 +58,13 @@ def test_a_visit_is_the_request_where_nothing_is_smaller() -> None:
     )
 
 
+@pytest.mark.parametrize(("name", "found"), [("pageview_id", True), ("page_view_id", True), ("hoja", False)])
+def test_where_users_come_once_its_name_tells_a_request(name: str, found: bool) -> None:
+    """By its rows alone it may as well be a second name of the user."""
+    guess = roles_of(rows(**{"member_id": PAGES + 900, name: [f"p{p}" for p in PAGES]})[0], {}).request
+    assert (guess is not None and guess.column == name) is found
+
+
 def test_what_is_of_one_item_is_an_exposure_and_no_request() -> None:
     frame, _ = rows(impression_id=[f"e{k}" for k in range(ROWS)], hoja=PAGES)
     again = frame.filter(pl.col("is_click") == 1)

@@ -203,7 +203,7 @@ REQUEST: Patterns = (
     (r"^" + any_of("request req slate") + "$", 3),
     (
         r"^"
-        + any_of("request req impression imp slate list page_view pv trace search query serve 曝光 请求")
+        + any_of("request req impression imp slate list page_view pageview pv trace search query serve 曝光 请求")
         + " ?"
         + any_of("id key no uuid hash 编号")
         + "$",
