@@ -121,8 +121,6 @@ class Loop:
             todays: dict[Any, list[Row]] = {}
             for row in kept:
                 todays.setdefault(row[f"{side}_id"], []).append(row)
-            for key in [k for k, one in stored.items() if (day - one["last"]).days > self.keep_days]:
-                del stored[key]
             for key, its in todays.items():
                 self.renew(day, stored.setdefault(key, {"first": day, "last": day, "counts": {}, "lists": {}}), its)
             for key in [k for k, one in stored.items() if (day - one["last"]).days >= self.keep_days]:
@@ -202,14 +200,12 @@ def test_a_chain_equals_a_loop_over_events(
         (folder := tmp_path / f"profile{k}").mkdir()
         read = Log(config.data, (), timed=True).read(day, scratch)
         done = update.update(before, read, plan, threshold, 3, scratch, folder)
-        there = {side: len(stored) for side, stored in loop.sides.items()}
-        known = {side: {k for k, x in of.items() if (day - x["last"]).days <= 3} for side, of in loop.sides.items()}
+        known = {side: set(stored) for side, stored in loop.sides.items()}
         loop.add(day, rows)
         for side, stored in loop.sides.items():
             todays = {row[f"{side}_id"] for row in rows}
-            its = todays & known[side]
-            gone = there[side] - len(known[side] & set(stored))
-            assert done[side] == update.Updated(len(stored), len(its), len(todays - its), gone)
+            its, gone = todays & known[side], known[side] - set(stored)
+            assert done[side] == update.Updated(len(stored), len(its), len(todays - its), len(gone))
         before = Profile.open(folder)
         assert before.day == day
         check(before, loop, plan, known_times=time != "text" or shape == "no time")

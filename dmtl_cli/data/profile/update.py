@@ -98,8 +98,7 @@ class _Merge:
         self, old: Iterator[pl.DataFrame], new: Iterator[pl.DataFrame], empty: pl.DataFrame
     ) -> Iterator[pl.DataFrame]:
         """Stored rows, sorted by id, of the stored rows before and the slices of a day."""
-        for stored, today in in_step(old, new, empty):
-            before = stored.filter(days_since(LAST, self.day) <= self.keep_days)  # others went on a day that is missing
+        for before, today in in_step(old, new, empty):
             seen = today.join(before, on=ID, how="left")
             known = len(seen) - seen[LAST].null_count()
             kept = before.filter(days_since(LAST, self.day) < self.keep_days)
@@ -107,7 +106,7 @@ class _Merge:
                 kept = kept.join(today, on=ID, how="anti")
             self.done.known += known
             self.done.new += len(seen) - known
-            self.done.dropped += len(stored) - known - len(kept)
+            self.done.dropped += len(before) - known - len(kept)
             self.done.rows += len(kept) + len(seen)
             if len(seen):
                 kept = pl.concat([kept, seen.select(self._updated()).cast(empty.schema)]).sort(ID)
