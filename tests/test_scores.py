@@ -233,7 +233,7 @@ def test_parts_out_of_core_are_one_table(
     tmp_path: Path, day: Day, monkeypatch: pytest.MonkeyPatch, requests: bool
 ) -> None:
     one = write(tmp_path / "one", day, random_parts(day, requests=requests))
-    monkeypatch.setattr(writer_module, "_PART", 30)
+    monkeypatch.setattr(writer_module, "SORTED", 30)
     blocks_of(16, monkeypatch)
     many = write(tmp_path / "many", day, random_parts(day, requests=requests))
     assert len(parts_of(many.folder)) > 3 and len(parts_of(one.folder)) == 1 and many.rows == one.rows == 396

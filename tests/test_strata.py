@@ -143,7 +143,7 @@ def test_blocks_scored_together_are_those_scored_one_by_one(
     teacher = FrozenTeacher(folder, Manifest.read(folder / "manifest.json"), run.device, run.config)
     found: list[pl.DataFrame] = []
     for most in (1, 1_000, 1 << 20):
-        monkeypatch.setattr("dmtl_cli.stages.dump_logits._AT_ONCE", most)
+        monkeypatch.setattr("dmtl_cli.stages.dump_logits.AT_ONCE", most)
         parts = _events(run, day, teacher, teacher.on(day), run.rng("scores", day.day, day.day))
         rows = [
             {"source": [source] * len(x), "user": x.user, "item": x.item, "a": logits[:, 0], "b": logits[:, 1]}
