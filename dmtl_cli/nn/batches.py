@@ -214,9 +214,10 @@ class Batcher:
     def _events(self, some: Sequence[Rows[Any]]) -> Iterator[_Events]:
         """What events say of this rank's share of each batch's rows; all of these batches have events, or none has."""
         shares = [self._share(len(rows)) for rows in some]
+        framed = [rows.features[share] for rows, share in zip(some, shares, strict=True) if rows.features is not None]
         sizes = [share.stop - share.start for share in shares]
-        frame = pl.concat([rows.events[share] for rows, share in zip(some, shares, strict=True)])
-        context = None if some[0].features is None else self.encoder.encode(frame, "context")
+        frame = pl.concat(framed) if framed else pl.DataFrame({"": np.zeros(sum(sizes))})
+        context = self.encoder.encode(frame, "context") if framed else None
         user = self.encoder.encode(frame, "user", True) if self.user_events else None
         for end, n in zip(np.cumsum(sizes), sizes, strict=True):
             yield _Events(*(None if x is None else x.slice(slice(end - n, end)) for x in (context, user)))

@@ -106,8 +106,8 @@ def _is_alive(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except OSError:  # another user's
-        return True
+    except PermissionError:  # another user's
+        pass
     return True
 
 
