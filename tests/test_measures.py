@@ -25,7 +25,7 @@ from test_comparison import cells_of
 from test_log import put, read
 from worlds import BASE, DAYS, Project, events
 
-from dmtl_cli.config.evaluate import Evaluate
+from dmtl_cli.config.evaluate import LISTS, Evaluate
 from dmtl_cli.config.tasks import Tasks
 from dmtl_cli.data.log.checked.day import ID
 from dmtl_cli.data.negatives import Negatives
@@ -266,15 +266,17 @@ def test_lists_of_the_morning_by_hand() -> None:
             ("read", 1.0): {10: 2.0, 11: 3.0, 12: 0.0},
             ("exposure", 1.0): {10: 100.0, 11: 10.0, 12: 5.0},
             ("exposure", 7.0): {10: 180.0, 11: 20.0, 12: 0.0},
-            ("read", 7.0): {10: 18.0, 11: 2.0},
+            ("read", 7.0): {10: 16.0, 11: 4.0},
             ("click", 7.0): {10: 4.0, 11: 0.0},
         }
     )
     morning = dt.date(2026, 1, 2)
     lists = impersonal(counters, morning, exposures=True)
-    assert list(lists) == ["read_popularity", "exposure_rate"]
+    assert list(lists) == ["read_popularity", "exposure_rate", "read_rate"]
     assert lists["exposure_rate"]["id"].dtype == pl.Int64
-    assert lists["exposure_rate"]["count"].to_list() == pytest.approx([10.0, 1.0, 0.5]), "every rate is the mean, .1"
+    assert lists["exposure_rate"]["count"].to_list() == pytest.approx([9.0, 1.5, 0.5]), "the mean rate is .1"
+    assert lists["read_rate"]["id"].to_list() == [10, 11], "12 was not shown"
+    assert lists["read_rate"]["count"].to_list() == pytest.approx([18 / 200, 6 / 40])
     assert list(impersonal(counters, morning, exposures=False)) == ["read_popularity"]
     assert seen_items(counters, morning, exposures=False).to_list() == [10]
     assert seen_items(counters, morning, exposures=True).to_list() == [10, 11]
@@ -481,11 +483,11 @@ def test_lists_and_new_items_come_from_the_profile(
     with_profile(monkeypatch, world / "log")
     found = project.done("evaluate", 4)["metrics"]
     assert own.keys() == found.keys() and own.items() >= plain.items(), "the workspace's profile tells the same things"
-    seen = {k for k in found if k.endswith((".seen", ".new")) and not k.startswith(("read_pop", "exposure_rate"))}
+    seen = {k for k in found if k.endswith((".seen", ".new")) and not k.startswith(("read_", "exposure_rate"))}
     assert {k: own[k] for k in seen} == {k: found[k] for k in seen} and len(seen) > 10, "whatever decays"
     assert found.items() >= plain.items(), "what a profile tells comes on top"
-    assert {k.split(".")[0] for k in found.keys() - plain.keys()} >= {"read_popularity", "exposure_rate"}
-    for name in ("read_popularity", "exposure_rate", "popularity"):
+    assert {k.split(".")[0] for k in found.keys() - plain.keys()} >= {"read_popularity", "exposure_rate", "read_rate"}
+    for name in LISTS:
         assert {
             f"{name}.{m}" for m in ("ctcvr.auc", "ctcvr.auc.shown", "read.recall@50", "coverage@50")
         } <= found.keys()
@@ -547,16 +549,13 @@ def test_compare_shows_lists_histories_and_the_trade(
     assert ended.code == 0, ended.err
     table, trade = cells_of(ended.out), cells_of(ended.out, 1)
     assert {"student", "student.preference", "click_only.preference", "ease", "ials"} <= table.keys()
-    assert list(table)[-4:] == ["popularity", "read_popularity", "exposure_rate", "random"]
+    assert list(table)[-5:] == [*LISTS, "random"]
     assert list(trade) == [*(f"{kappa:g}" for kappa in GRID), "served: 0.500"]
     means = {name: {metric: cell.partition(" ±")[0] for metric, cell in row.items()} for name, row in trade.items()}
     alone = table["student.preference"]["read.recall@50"].partition(" ±")[0]
     assert means["0.5"] == means["served: 0.500"] and means["0"]["read.recall@50"] == alone
     (line,) = [line for line in ended.out.splitlines() if line.startswith("best impersonal list: ")]
-    best = max(
-        float(table[name]["read.recall@50"].partition(" ±")[0])
-        for name in ("popularity", "read_popularity", "exposure_rate")
-    )
+    best = max(float(table[name]["read.recall@50"].partition(" ±")[0]) for name in LISTS)
     assert re.search(rf"read\.recall@50 {best:.3f}( ±\S+)? \(", line)
     made = project.published()
     assert project.call("compare", "--day", DAYS[3]).out == ended.out and project.published() == made

@@ -15,6 +15,7 @@ import polars as pl
 import pytest
 
 from dmtl_cli.cli.main import execute
+from dmtl_cli.config.evaluate import LISTS
 from dmtl_cli.config.reading import load_config
 
 ROOT = Path(__file__).parents[1]
@@ -111,7 +112,7 @@ def test_which_method(here: Path, capfd: pytest.CaptureFixture[str], monkeypatch
     table = run(compare, here, capfd)
     for row in ("student", "student.preference", "long_read_only", "joint", "listwise_too", "labels_too"):
         assert re.search(rf"^\| {row} \| \d.* \(\d", table, re.M), table
-    for row in ("popularity", "read_popularity", "exposure_rate", "ease"):
+    for row in (*LISTS, "ease"):
         assert re.search(rf"^\| {row} \| .*\d", table, re.M), table
     assert re.search(r"^best impersonal list: read\.recall|^best impersonal list: click\.recall", table, re.M), table
     assert re.search(r"^\| kappa \| .*read\.recall@50", table, re.M) and "| served: 0.700" in table

@@ -234,8 +234,7 @@ WORDS = {  # on a page of a log with a duration, and with a column of good click
     "held-out AUC, read of clicks": "held-out AUC, good given a click",
     "Recall@50, read": "Recall@50, good click",
     "Recall@50 on its own day, read": "Recall@50 on its own day, good click",
-    ">recent reads<": ">recent good clicks<",
-    '"recent reads"': '"recent good clicks"',
+    ": rate of reads.": ": rate of good clicks.",
     "read rate of clicks": "share of clicks that are good",
     "click and read: teacher: scores of rows read": "good click: teacher: scores of rows good",
     "</svg>not read": "</svg>not good",
@@ -246,7 +245,6 @@ WORDS_OF_INDEX = {
     "AUC read": "AUC good click",
     "Recall@50 read": "Recall@50 good click",
     "Recall@50, read": "Recall@50, good click",
-    ">recent reads<": ">recent good clicks<",
 }
 
 

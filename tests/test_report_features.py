@@ -232,7 +232,7 @@ def test_the_headline_has_the_best_list() -> None:
     found = {"student": 0.3, "read_popularity": 0.1, "popularity": 0.2, "exposure_rate": 0.4}
     named = {f"evaluation:{name}.read.recall@50": value for name, value in found.items()}
     (tile,) = _quality_tiles(Numbers(dt.date(2026, 1, 2), named, {}, {}), 50, READ)
-    assert any("exposure rate" in line and ".4" in line for line in tile.beside) and tile.state == "note"
+    assert any("exposure_rate" in line and ".4" in line for line in tile.beside) and tile.state == "note"
     (tile,) = _quality_tiles(
         Numbers(dt.date(2026, 1, 2), {k: v for k, v in named.items() if "rate" not in k}, {}, {}), 50, READ
     )

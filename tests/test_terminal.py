@@ -25,7 +25,6 @@ from dmtl_cli.cli import colours, said
 from dmtl_cli.cli.main import app
 from dmtl_cli.cli.options import PANELS
 from dmtl_cli.config.commands import CONFIG
-from dmtl_cli.evaluate.lists import LISTS
 from dmtl_cli.evaluate.metrics import mean_error, retrieval_of_each
 from dmtl_cli.runs.manifest import Manifest
 from dmtl_cli.runs.progress import POINTS, RunLog
@@ -286,10 +285,6 @@ def test_an_up_to_date_stage_says_so(terminal: Terminal, tmp_path: Path) -> None
         hear(tmp_path, a_manifest("teacher", metrics={"loss": 0.5}), None)
     assert terminal.getvalue() == "teacher    2026-01-02  loss 0.500  up to date  db81e78\n"
     assert json.loads((tmp_path / "log.jsonl").read_text())["text"] == terminal.getvalue().rstrip()
-
-
-def test_the_lists_are_those_of_an_evaluation() -> None:
-    assert said.LISTS == LISTS
 
 
 def test_status_says_the_newest_days(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dmtl_cli.config.commands import of_config
 from dmtl_cli.config.errors import UserError, printable
-from dmtl_cli.config.evaluate import TOPK, k_of, read_of, reads_of
+from dmtl_cli.config.evaluate import LISTS, TOPK, k_of, read_of, reads_of
 from dmtl_cli.evaluate.verdict import verdict
 from dmtl_cli.runs.manifest import MANIFEST, Manifest
 from dmtl_cli.runs.progress import RunLog
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from dmtl_cli.runs.run import Result
 
 DAYS = 3  # of which `status` shows numbers
-LISTS = ("popularity", "read_popularity", "exposure_rate")  # as evaluate/lists.py, which imports torch, names them
 _DONE = {"clicks": "clicked", "reads": "read", "good clicks": "a good click"}
 _SOURCES = {"exposed": "shown", "negative": "drawn", "candidate": "retrieved"}
 Earlier = dict[str, list[list[float]]]

@@ -12,6 +12,13 @@ from dmtl_cli.config.section import Positive, Section
 TOPK = (50, 10, 100)
 MOST = 1_000
 """as many items as `serve` gives"""
+LISTS = {
+    "popularity": "yesterday's clicks",
+    "read_popularity": "{reads} with a half-life of a day",
+    "exposure_rate": "exposures x rate of {reads}",
+    "read_rate": "rate of {reads}",
+}
+"""lists that are the same for every user, in the order of a table's rows, and what each counts (`reads_of`)"""
 
 
 class Evaluate(Section):

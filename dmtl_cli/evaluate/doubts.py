@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from dmtl_cli.config.evaluate import LISTS
 from dmtl_cli.config.tasks import Tasks
-from dmtl_cli.evaluate.lists import LISTS
 from dmtl_cli.evaluate.on_catalogue import Retrieved
 from dmtl_cli.evaluate.rankers import REGRESSION
 

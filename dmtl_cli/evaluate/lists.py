@@ -10,14 +10,13 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from dmtl_cli.config.evaluate import LISTS
 from dmtl_cli.config.profile import CLICK, EXPOSURE, READ
 from dmtl_cli.data.log.checked.day import Day
 from dmtl_cli.data.rows import Rows
 from dmtl_cli.evaluate.rankers import AnyLabel, Ints
 
-POPULARITY, READ_POPULARITY, EXPOSURE_RATE = "popularity", "read_popularity", "exposure_rate"
-LISTS = (POPULARITY, READ_POPULARITY, EXPOSURE_RATE)
-"""in the order of a table's rows"""
+POPULARITY, READ_POPULARITY, EXPOSURE_RATE, READ_RATE = LISTS
 _HALF_LIFE = 1.0  # days
 _RATE_HALF_LIFE = 7.0
 _PRIOR = 20.0  # exposures that the mean rate counts for: with fewer of its own an item's rate is mostly noise
@@ -65,8 +64,9 @@ def impersonal(counters: Counters, as_of: dt.date, *, exposures: bool) -> dict[s
     """By name the scores of every list that counters give, `id` and `count`.
 
     - read_popularity: long reads with a half-life of a day.
-    - exposure_rate: exposures with a half-life of a day x long reads per exposure, both of these with a half-life of
-      a week: (reads + 20 m) / (exposures + 20) with m the mean rate. Not in logs of clicks alone.
+    - read_rate: long reads per exposure, both with a half-life of a week: (reads + 20 m) / (exposures + 20) with m the
+      mean rate, of items that were shown. Not in logs of clicks alone.
+    - exposure_rate: exposures with a half-life of a day x read_rate. Not in logs of clicks alone either.
 
     Args:
         exposures: whether the log has unclicked rows.
@@ -85,8 +85,9 @@ def impersonal(counters: Counters, as_of: dt.date, *, exposures: bool) -> dict[s
         joined = joined.join(reads, on="id", how="left", maintain_order="left")
         joined = joined.with_columns(pl.exclude("id").fill_null(0.0))  # not the ids, which would become floats
         mean = float(joined["reads"].sum()) / max(float(joined["often"].sum()), 1e-9)
-        rate = (pl.col("reads") + _PRIOR * mean) / (pl.col("often") + _PRIOR)
-        lists[EXPOSURE_RATE] = joined.select("id", count=pl.col("shown") * rate)
+        rated = joined.with_columns(rate=(pl.col("reads") + _PRIOR * mean) / (pl.col("often") + _PRIOR))
+        lists[EXPOSURE_RATE] = rated.select("id", count=pl.col("shown") * pl.col("rate"))
+        lists[READ_RATE] = rated.filter(pl.col("often") > 0).select("id", count="rate")
     return lists
 
 

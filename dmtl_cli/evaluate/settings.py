@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from dmtl_cli.config.errors import Exit, UserError
+from dmtl_cli.config.evaluate import LISTS
 from dmtl_cli.config.parsing import parse, text_of
 from dmtl_cli.config.schema import Config
 from dmtl_cli.config.student import Exposure, Student
 from dmtl_cli.evaluate.history import EASE, IALS
-from dmtl_cli.evaluate.lists import LISTS
 from dmtl_cli.evaluate.rankers import PREFERENCE, REGRESSION
 
 TAUGHT = ("oracle", "teacher", "student_teacher", "student", PREFERENCE)

@@ -9,8 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dmtl_cli.config.evaluate import TOPK
-from dmtl_cli.evaluate.lists import EXPOSURE_RATE, LISTS, POPULARITY, READ_POPULARITY
+from dmtl_cli.config.evaluate import LISTS, TOPK
 from dmtl_cli.evaluate.on_catalogue import FEW, FRESH, traded
 from dmtl_cli.evaluate.rankers import PREFERENCE
 from dmtl_cli.evaluate.settings import BASELINES, EVALUATED, HISTORIES, JOINT, PLAIN, TAUGHT, UNTAUGHT
@@ -27,13 +26,6 @@ def shown(k: int) -> tuple[str, ...]:
 
 OWN_TEACHER = ".teacher"
 """suffix of the row of a setting's own teacher"""
-
-
-_OF_LISTS = {
-    POPULARITY: "yesterday's clicks",
-    READ_POPULARITY: "{reads} with a half-life of a day",
-    EXPOSURE_RATE: "exposures x rate of {reads}",
-}
 
 
 class Ahead(NamedTuple):
@@ -57,7 +49,7 @@ class Ahead(NamedTuple):
         found = verdict(self.by, self.error) or "no difference beyond twice its error"
         by, error = (f"{abs(x):.3f}".removeprefix("0") for x in (self.by, self.error))
         sign = "-" if self.by < 0 else "+"
-        what = f"served - best list ({self.best}, {_OF_LISTS[self.best].format(reads=self.reads)})"
+        what = f"served - best list ({self.best}, {LISTS[self.best].format(reads=self.reads)})"
         return f"{what}: {sign}{by} ±{error} recall@{self.k} of {self.counted}: {found}"
 
     def metrics(self) -> dict[str, float]:

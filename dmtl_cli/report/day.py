@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from dmtl_cli.config.evaluate import TOPK
+from dmtl_cli.config.evaluate import LISTS, TOPK
 from dmtl_cli.report.blocks import (
     Cell,
     Chart,
@@ -24,11 +24,10 @@ from dmtl_cli.report.blocks import (
 from dmtl_cli.report.charts import bars, trend
 from dmtl_cli.report.facts import SHOWN, Facts, Numbers
 from dmtl_cli.report.features import drifts
-from dmtl_cli.report.style import STYLES
+from dmtl_cli.report.style import STYLES, called
 from dmtl_cli.report.words import Words
 from dmtl_cli.runs.differences import config_changes
 
-_LISTS = ("read_popularity", "popularity", "exposure_rate")
 _FLOWS = (
     ("inputs.rows", "rows", number),
     ("inputs.users", "users", number),
@@ -94,8 +93,8 @@ def _quality_tiles(today: Numbers, k: int, words: Words) -> Iterator[Tile]:
     for label in ("read", "click"):
         found = today.metric("evaluation", f"student.{label}.recall@{k}")
         if found is not None:
-            lists = {name: today.metric("evaluation", f"{name}.{label}.recall@{k}") for name in _LISTS}
-            beside = [f"{words.model(name)} {number(value)}" for name, value in lists.items() if value is not None]
+            lists = {name: today.metric("evaluation", f"{name}.{label}.recall@{k}") for name in LISTS}
+            beside = [f"{called(name)} {number(value)}" for name, value in lists.items() if value is not None]
             best = max((value for value in lists.values() if value is not None), default=None)
             yield Tile(f"Recall@{k}, {words.of(label)}", number(found), beside, _beside(found, best))
 
@@ -186,11 +185,11 @@ def _measured(facts: Facts) -> Iterator[Chart | None]:
         ("time_recall", "Recall@{} of read seconds"),
         ("coverage", "Coverage@{} of the catalogue"),
     ):
-        yield _models(facts, word.format(facts.k), ("student", *_LISTS), f"{metric}@{facts.k}")
+        yield _models(facts, word.format(facts.k), ("student", *LISTS), f"{metric}@{facts.k}")
 
 
 def _models(facts: Facts, title: str, models: Sequence[str], metric: str) -> Chart | None:
-    series = {facts.words.style(m): _series(facts, f"{m}.{metric}") for m in models}
+    series = {m: _series(facts, f"{m}.{metric}") for m in models}
     return trend(title, [n.day for n in facts.days], series)
 
 
@@ -374,5 +373,5 @@ def every_metric(facts: Facts) -> Section | None:
         [name, *(f"{found[m]:.4g}" if m in found else "–" for m in models)] for name, found in sorted(by_name.items())
     ]
     lead = "All that the evaluation measured of a model; docs/metrics.md says what each is."
-    head = ["metric", *map(facts.words.model, models)]
+    head = ["metric", *map(called, models)]
     return Section("all", "All metrics", lead, [Table(head, rows, folded=f"{len(rows)} metrics")])

@@ -13,14 +13,14 @@ from dmtl_cli.report.blocks import Cell, Charts, Section, Table, duration, numbe
 from dmtl_cli.report.charts import trend
 from dmtl_cli.report.facts import Facts
 from dmtl_cli.report.page import held_in
-from dmtl_cli.report.words import READ, WORDS, Words
+from dmtl_cli.report.words import READ, WORDS
 
 _METRICS = (
     ("AUC click", "teacher.ctr.auc"),
     ("AUC {label}", "teacher.ctcvr.auc"),
     ("PCOC click", "teacher.ctr.pcoc"),
     ("Recall@{k} {label}", "student.read.recall@{k}"),
-    ("{recent}", "read_popularity.read.recall@{k}"),
+    ("read_popularity", "read_popularity.read.recall@{k}"),
 )
 """what the table shows, and the name of each metric at a K"""
 
@@ -61,12 +61,12 @@ def index_sections(found: Mapping[dt.date, Mapping[str, Any]]) -> Sequence[Secti
     days = sorted(found)
     newest = found[days[-1]] if days else {}
     k, words = newest.get("k", TOPK[0]), WORDS.get(newest.get("label", ""), READ)
-    said = {"k": k, "label": words.label, "recent": words.model("read_popularity")}
+    said = {"k": k, "label": words.label}
     named = [(word.format(**said), name.format(k=k)) for word, name in _METRICS]
     charts = [
         trend("rows", days, {"rows": [found[d].get("rows") for d in days]}) if days else None,
-        *(_trend(days, found, word, [name], words) for word, name in named[:3]),
-        _trend(days, found, f"Recall@{k}, {words.label}", [name for _, name in named[3:]], words) if days else None,
+        *(_trend(days, found, word, [name]) for word, name in named[:3]),
+        _trend(days, found, f"Recall@{k}, {words.label}", [name for _, name in named[3:]]) if days else None,
         trend("time", days, {"time": [found[d].get("seconds") for d in days]}, show=duration) if days else None,
     ]
     head = ["day", "gates", "rows", *(word for word, _ in named), "time", "warnings"]
@@ -83,10 +83,8 @@ def _trend(
     found: Mapping[dt.date, Mapping[str, Any]],
     title: str,
     names: Sequence[str],
-    words: Words,
 ) -> Any:
-    models = {name: words.style(name.partition(".")[0]) for name in names}
-    series = {model: [found[d].get("metrics", {}).get(name) for d in days] for name, model in models.items()}
+    series = {name.partition(".")[0]: [found[d].get("metrics", {}).get(name) for d in days] for name in names}
     return trend(title, days, series) if days else None
 
 

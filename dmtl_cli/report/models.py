@@ -7,10 +7,12 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from dmtl_cli.config.evaluate import LISTS
 from dmtl_cli.report import charts
 from dmtl_cli.report.blocks import Cell, Chart, Charts, Section, Table, number, share
 from dmtl_cli.report.facts import Facts
-from dmtl_cli.report.words import TASKS, Words
+from dmtl_cli.report.style import called
+from dmtl_cli.report.words import TASKS
 
 _ABSENT = "The day's evaluation stored nothing to draw: there was none, or an earlier version made it."
 _RETRIEVED = ("student", "student.preference", "teacher", "read_popularity", "popularity", "clicked")
@@ -32,7 +34,7 @@ def calibration(facts: Facts) -> Section:
         for model in ("teacher", "regression", "student.preference"):
             named = {m: today.metric("evaluation", f"{model}.{label}.{m}") for m in ("pcoc", "ne", "logloss", "auc")}
             if named["pcoc"] is not None:
-                rows.append([words.of(label), words.model(model), *map(number, named.values())])
+                rows.append([words.of(label), called(model), *map(number, named.values())])
     lead = (
         "Observed over predicted rate of tenths of the rows, with two standard errors; "
         "the dashed diagonal is a calibrated model."
@@ -50,7 +52,7 @@ def scores(facts: Facts) -> Section | None:
     rows_with = {"ctr": ("clicked", "not clicked"), "cvr": words.has, "ctcvr": words.has}
     drawn = [
         charts.histogram(
-            f"{words.of(label)}: {words.model(model)}",
+            f"{words.of(label)}: {called(model)}",
             by_model[model],
             rows_with.get(label, (label, f"not {label}")),
         )
@@ -95,7 +97,7 @@ def distillation(facts: Facts) -> Section:
             rows.append([word, *map(number, values)])
     blocks: list[Charts | Table] = [Charts(kept)] if (kept := [c for c in drawn if c]) else []
     if rows:
-        blocks.append(Table(["on this day", *map(words.model, models)], rows))
+        blocks.append(Table(["on this day", *map(called, models)], rows))
     lead = (
         "How closely the student follows the teacher it learned from, and what each is worth."
         if blocks
@@ -111,7 +113,7 @@ def retrieved(facts: Facts) -> Section | None:
     blocks: list[Charts | Table] = []
     drawn: list[Chart] = []
     if "popularity" in curves:
-        shares = _shares(curves["popularity"], words)
+        shares = _shares(curves["popularity"])
         labels = ["top 10%", *(f"{10 * k}%" for k in range(2, 11)), "new", "gone"]
         drawn.append(
             charts.groups(
@@ -123,34 +125,28 @@ def retrieved(facts: Facts) -> Section | None:
             charts.groups(
                 "How old they are",
                 _age_labels(curves["age_from"]),
-                _shares(curves["age"], words),
+                _shares(curves["age"]),
                 "days since first seen",
             )
         )
     if drawn:
         blocks.append(Charts(drawn))
-    for model in (
-        "student",
-        "student.preference",
-        "student_teacher",
-        "teacher",
-        "read_popularity",
-        "popularity",
-        "exposure_rate",
-    ):
+    for model in ("student", "student.preference", "student_teacher", "teacher", *LISTS):
         values = [today.metric("evaluation", f"{model}.{m}@{facts.k}") for m in ("coverage", "gini")]
         if values[0] is not None:
             rows.append(
-                [words.model(model), share(values[0]), number(values[1]), share(curves.get("overlap", {}).get(model))]
+                [called(model), share(values[0]), number(values[1]), share(curves.get("overlap", {}).get(model))]
             )
     if rows:
         blocks.append(Table([f"top {facts.k} of", "coverage", "Gini", "of the student's too"], rows))
+    lists = "; ".join(f"{name}: {what.format(reads=f'{words.label}s')}" for name, what in LISTS.items())
     lead = f"The top {facts.k} of the users that are measured, beside what they clicked. {COVERAGE.format(facts.k)}"
+    lead += f" Lists that are the same for all, by what was known that morning: {lists}."
     return Section("retrieved", "What is retrieved", lead, blocks) if blocks else None
 
 
-def _shares(found: Mapping[str, Sequence[float]], words: Words) -> dict[str, Sequence[float]]:
-    return {words.style(name): found[name] for name in _RETRIEVED if name in found}
+def _shares(found: Mapping[str, Sequence[float]]) -> dict[str, Sequence[float]]:
+    return {name: found[name] for name in _RETRIEVED if name in found}
 
 
 def _age_labels(starts: Sequence[int]) -> list[str]:

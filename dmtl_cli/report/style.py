@@ -10,13 +10,20 @@ STYLES = {  # of models, everywhere the same: name, colour, shape, dash
     "student": ("student, served", "var(--red)", "square", []),
     "student.preference": ("student, preference", "var(--amber)", "triangle-up", []),
     "regression": ("regression", "var(--green)", "diamond", [6, 3]),
-    "read_popularity": ("recent reads", "var(--soft)", "triangle-down", [2, 3]),
-    "good_click_popularity": ("recent good clicks", "var(--soft)", "triangle-down", [2, 3]),  # as `Words` calls it
     "popularity": ("popularity", "var(--soft)", "cross", [6, 3]),
-    "exposure_rate": ("exposure rate", "var(--soft)", "diamond", [1, 3]),
+    "read_popularity": ("read_popularity", "var(--soft)", "triangle-down", [2, 3]),
+    "exposure_rate": ("exposure_rate", "var(--soft)", "diamond", [1, 3]),
+    "read_rate": ("read_rate", "var(--soft)", "triangle-up", [4, 2]),
     "clicked": ("clicked that day", "var(--green)", "circle", [6, 3]),
     "shown": ("shown that day", "var(--soft)", "square", [2, 3]),
 }
+
+
+def called(model: str) -> str:
+    """A model as a person calls it; lists by the names that lines and tables have."""
+    return STYLES[model][0]
+
+
 FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif'
 """as the page's style has it; a variable would be of no known width"""
 CONFIG: dict[str, Any] = {
