@@ -4,43 +4,32 @@ from __future__ import annotations
 
 import datetime as dt
 import shutil
-from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from dmtl_cli.config.days import Moment
-from dmtl_cli.config.errors import UserError, such_as
-from dmtl_cli.config.evaluate import TOPK, Evaluate
+from dmtl_cli.config.errors import UserError
+from dmtl_cli.config.evaluate import TOPK
 from dmtl_cli.config.export import faiss_version
 from dmtl_cli.data.days import Days
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.log.checked.day import ID, Day
-from dmtl_cli.data.log.served import Chosen
 from dmtl_cli.evaluate.exam import Exam
 from dmtl_cli.evaluate.gates import SAMPLE, recall
+from dmtl_cli.evaluate.shown import teller, what_is_shown
 from dmtl_cli.runs.artifact import Publication
 from dmtl_cli.runs.gates import Measure
-from dmtl_cli.runs.manifest import Manifest
 from dmtl_cli.runs.run import Draft, Parent, Result, Run, distinct
-from dmtl_cli.serving.export import Export
 from dmtl_cli.student.build import stored_student
 from dmtl_cli.student.doubts import one_direction
 from dmtl_cli.student.export.files import Catalogue, seen_items, write_export
+from dmtl_cli.student.export.not_served import not_served
 from dmtl_cli.student.export.read_back import read_back
-from dmtl_cli.student.export.towers import Shown, block_vectors, vectors
+from dmtl_cli.student.export.towers import vectors
 from dmtl_cli.student.gates import of_vectors
-from dmtl_cli.student.kappa import UNMEASURED, best, curve
-from dmtl_cli.student.stacking import ITEMS, USERS, Choices, Weights, listed
 from dmtl_cli.tune.carried import tuned
-
-Ints = npt.NDArray[np.int64]
-
-_READERS = Evaluate(max_users=8_192)
-"""among whom those are looked for whose reads tell weights"""
 
 
 def export(run: Run, day: dt.date) -> Result:
@@ -73,7 +62,7 @@ def export_student(run: Run, day: dt.date, student: Parent, at: Moment | None = 
     there = log.there(day) if at is not None else None
     earlier_days = sorted({*log.seen_before(day), *log.told_before(day)})
     inputs, parents = log.inputs_at_end(day) + log.inputs(earlier_days), [student, *log.parents_at_end(day)]
-    earlier = _earlier(run, day)
+    earlier = teller(run, day)
     if earlier:
         inputs, parents = [*inputs, *log.inputs([day])], [*parents, *log.parents([day])]
     if earlier and exposure.kappa == "auto":
@@ -117,13 +106,13 @@ def _export(
         encoder = Encoder.stored(folder, log.features)
         if earlier:
             bar.next("weighing what is shown")
-        shown, weighed = _shown(run, day, log, earlier, manifest, encoder, publication)
+        shown, weighed = what_is_shown(run, day, log, earlier, manifest, encoder, publication)
         bar.next("reading users and items")
         read = log.read_end(day, publication.tmp)
         student = stored_student(folder, manifest, encoder)
         bar.next("towers and vectors")
         chosen = log.chosen(day)
-        left, unlisted, counts = _not_served(run, log, day, read, chosen)
+        left, unlisted, counts = not_served(run, log, day, read, chosen)
         if left is not None and read.items[ID].is_in(left.implode()).all():
             what = f"export {day}: none of the {len(read.items):,} items is to be served on the morning after"
             raise UserError(what, "they have ended (data.items), or export.items leaves them out")
@@ -178,48 +167,6 @@ def _seen_before(
     return found
 
 
-def _not_served(
-    run: Run, log: Days, day: dt.date, read: Day, chosen: Chosen | None
-) -> tuple[pl.Series | None, list[str], dict[str, int] | None]:
-    """Items that are not served, None where all are; a line about those that the catalogue lacks and that are; and
-    beside a condition how many it leaves out by reason.
-
-    Raises:
-        UserError: 65 the catalogue has none of the items, and it alone is to be served.
-    """
-    retired, options = log.retired(day), run.config.export
-    if chosen is not None:
-        return _not_chosen(run, chosen, read.items[ID], retired)
-    unlisted = log.unlisted(day, read.items[ID])
-    if options.items == "listed":
-        if len(unlisted) == len(read.items):
-            what = f"export.items: listed: the table of items has none of the {len(unlisted):,} items of the log"
-            raise UserError(what, "is data.items.key the id that the events have?")
-        return unlisted if retired is None else pl.concat([unlisted, retired]), [], None
-    kept = unlisted if retired is None else unlisted.filter(~unlisted.is_in(retired.implode()))
-    if not len(kept) or "items" in options.model_fields_set:
-        return retired, [], None
-    seen = f"{len(kept):,} of {len(read.items):,} items are not in the table of items{such_as(kept.sort())}"
-    seen = f"{seen}, and are served all the same"
-    return retired, [f"{seen}: set export.items: listed if the table is the whole catalogue, or all if it is not"], None
-
-
-def _not_chosen(
-    run: Run, chosen: Chosen, items: pl.Series, retired: pl.Series | None
-) -> tuple[pl.Series, list[str], dict[str, int]]:
-    """All items but those for which a condition holds; says how many these are. What is retired is counted among
-    neither."""
-    left = items.filter(~items.is_in(chosen.ids.implode()))
-    there = left if retired is None else left.filter(~left.is_in(retired.implode()))
-    unlisted = int((~there.is_in(chosen.listed.implode())).sum())
-    counts = {"condition": len(there) - unlisted, "unlisted": unlisted}
-    why = [f"export.items: {chosen.condition} is not true of {counts['condition']:,}"]
-    why += [f"{unlisted:,} are not in {chosen.place}"] if unlisted else []
-    if len(there):
-        run.log.say(f"{len(there):,} of {len(items):,} items are not served: {', '.join(why)}")
-    return left, [], counts
-
-
 def _recall(
     run: Run, catalogue: Catalogue, encoder: Encoder, read: Day, threshold: float | None, *, of_served: bool
 ) -> list[Measure]:
@@ -239,147 +186,3 @@ def _recall(
     users = vectors(catalogue.towers["user"], encoder.encode(read.users[exam.users], "user"))
     served = read.rows_of(catalogue.served[ID], "item")
     return recall(exam, labels, users, catalogue.vectors, served, of_served=of_served)
-
-
-def _earlier(run: Run, day: dt.date) -> Parent | None:
-    """What tells how much of what is shown is served: with `kappa: auto` the student before the day, where weights are
-    fitted the export before it; None where there is none, or nothing to be told."""
-    exposure = run.config.student.exposure
-    if exposure.kappa == "auto":
-        return run.newest("student", day)
-    return run.newest("export", day) if exposure.kappa and exposure.weights == "fitted" else None
-
-
-def _shown(
-    run: Run,
-    day: dt.date,
-    log: Days,
-    earlier: Parent | None,
-    student: Manifest,
-    encoder: Encoder,
-    publication: Publication,
-) -> tuple[Shown, dict[str, Any]]:
-    """How much of what is shown is served and what it is made of, and the facts of it.
-
-    Args:
-        earlier: as of `_earlier`.
-        student: that is exported.
-    """
-    exposure = run.config.student.exposure
-    if exposure.kappa == "auto":
-        measured = _measured(run, day, log, earlier, publication) if earlier else {}
-        kappa = best(measured) if measured else UNMEASURED
-        return Shown(kappa), {"kappa": kappa, "kappa_curve": {str(k): value for k, value in measured.items()}}
-    shown, facts = Shown(exposure.kappa), {"kappa": exposure.kappa, "kappa_curve": dict[str, float]()}
-    if not exposure.kappa or exposure.weights == "learned":
-        return shown, facts
-    columns, floats = encoder.numeric_columns("item"), encoder.layout("item").floats
-    threshold = student.facts["threshold_seconds"]
-    weights = Weights.unmeasured(sorted(columns), listed(log.features))
-    if earlier:
-        weights = _fitted(run, day, log, earlier, weights, threshold, publication)
-        facts |= {"weighed": earlier[1].as_parent()}
-    shown = shown._replace(share=weights.share, numbers=weights.over(columns, floats))
-    return shown, facts | {"fitted": weights.described()}
-
-
-def _fitted(
-    run: Run,
-    day: dt.date,
-    log: Days,
-    earlier: Parent,
-    prior: Weights,
-    threshold: float | None,
-    publication: Publication,
-) -> Weights:
-    """What the reads of `day` tell of the weights, by what an export before it had for its users, and what days before
-    told.
-
-    Args:
-        earlier: the export.
-        prior: where nothing has told any.
-        threshold: above which a read is a long read; where nothing tells what one is, clicks are explained.
-    """
-    folder, manifest = earlier
-    Encoder.stored(folder, log.features)  # refuses the features of another config
-    export, facts = Export(folder), manifest.facts.get("fitted")
-    before = Weights.of(facts) if facts else None
-    if "exposure" not in export.blocks:
-        return prior
-    read, events = log.read(day, publication.tmp), run.config.data.events
-    exam = Exam.draw(read, threshold, run.config.tasks, events.click is not None, _READERS)
-    label = "read" if threshold is not None or events.conversion is not None else "click"
-    choices = _choices(export, exam, label, prior.features, before)
-    weights = before if before and before.features == prior.features else prior
-    return weights.after(prior, choices, (day - manifest.day).days)
-
-
-def _choices(export: Export, exam: Exam, label: str, features: Sequence[str], before: Weights | None) -> Choices:
-    """What some users read of what an export could retrieve for them.
-
-    Args:
-        label: read, or click.
-        features: of the items, the numbers that count by themselves.
-        before: by which the export's block of what is shown was made; None: of an export that had none.
-    """
-    wanted = exam.wanted[label]
-    readers = np.flatnonzero(np.diff(wanted.indptr) > 0)
-    readers = readers[np.linspace(0, len(readers) - 1, min(len(readers), USERS)).astype(np.int64)]
-    theirs = wanted.take(readers)
-    rows = _candidates(export)
-    place = np.full(len(exam.day.items), -1)
-    at = exam.day.rows_of(export.items[0].gather(rows), "item")
-    place[at[at >= 0]] = np.flatnonzero(at >= 0)
-    user, item = np.repeat(np.arange(len(readers)), np.diff(theirs.indptr)), place[theirs.items]
-    users, items = export.vectors(exam.day.users[exam.users[readers]], "user"), export.items[1][rows]
-    shown = np.arange(items.shape[1])[export.blocks["exposure"]][: -1 if before and before.features else None]
-    liked = np.arange(items.shape[1])[export.blocks["preference"]]
-    numbers = np.zeros((len(rows), 0), np.float32)
-    if features:
-        columns = export.encoder.numeric_columns("item")
-        floats = export.encoder.encode(export.item_features[rows], "item").floats
-        numbers = floats[:, [columns[name] for name in features]]
-    return Choices(
-        (users[:, shown] / np.float32(export.kappa * (before.share if before else 1.0)), items[:, shown]),
-        (users[:, liked], items[:, liked]),
-        numbers,
-        user[item >= 0],
-        item[item >= 0],
-    )
-
-
-def _candidates(export: Export) -> Ints:
-    """Rows of the items that a logit is of, sorted: all, or of a large catalogue some, first those that were clicked on
-    the export's day, the most clicked before others."""
-    ids = export.items[0]
-    if len(ids) <= ITEMS:
-        return np.arange(len(ids))
-    clicked = export.clicks.sort("clicks", descending=True, maintain_order=True).head(ITEMS).select("item_id")
-    rows = clicked.join(pl.DataFrame({"item_id": ids}).with_row_index("row"), on="item_id", maintain_order="left")
-    first = rows["row"].to_numpy().astype(np.int64)
-    rest = np.setdiff1d(np.arange(len(ids)), first)
-    return np.sort(np.concatenate([first, rest[np.linspace(0, len(rest) - 1, ITEMS - len(first)).astype(np.int64)]]))
-
-
-def _measured(run: Run, day: dt.date, log: Days, earlier: Parent, publication: Publication) -> dict[float, float]:
-    """By kappa the objective on `day` of a student that did not learn it, had it served that morning's vectors: a
-    progressive validation. Empty where that student has one block, or the day has nothing to find, or there is no
-    threshold that tells what a long read is."""
-    folder, manifest = earlier
-    encoder = Encoder.stored(folder, log.features)
-    student = stored_student(folder, manifest, encoder)
-    if student.exposure is None:
-        return {}
-    read = log.read(day, publication.tmp)
-    exposures = run.config.data.events.click is not None
-    told = (m.facts["threshold_seconds"] for _, m in [earlier, *log.parents([day])])
-    threshold = next((seconds for seconds in told if seconds is not None), None)
-    exam = Exam.draw(read, threshold, run.config.tasks, exposures, run.config.evaluate)
-    label, _, _ = run.config.student.exposure.objective.partition("_")
-    wanted = exam.wanted["read" if label == "read" else "click"]
-    if not len(wanted.items) or (label == "time" and wanted.seconds is None):
-        return {}
-    users = block_vectors(student, "user", encoder.entities(read, "user", None).take(exam.users), encoder)
-    items = block_vectors(student, "item", encoder.entities(read, "item", None), encoder)
-    seconds = wanted.seconds if label == "time" else None
-    return curve(users, items, (wanted.indptr, wanted.items), seconds, k=run.config.evaluate.k)
