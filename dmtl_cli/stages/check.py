@@ -13,47 +13,34 @@ import polars as pl
 
 from dmtl_cli.config.days import before
 from dmtl_cli.config.errors import UserError
-from dmtl_cli.config.features import Feature
 from dmtl_cli.config.schema import Config
 from dmtl_cli.data.days import columns, joined
 from dmtl_cli.data.features.encoder import Encoder
-from dmtl_cli.data.features.layout import Layout
 from dmtl_cli.data.first_window import first_proposed
-from dmtl_cli.data.log.checked.day import FEATURE, ID, TIME, Day
+from dmtl_cli.data.log.checked.day import ID, TIME, Day
 from dmtl_cli.data.log.checked.invalid import BESIDE, lines_beside, reasons
 from dmtl_cli.data.log.files.converted import provisional
-from dmtl_cli.data.log.files.day_files import DayFiles
 from dmtl_cli.data.log.files.schema import Schema
-from dmtl_cli.data.log.files.shares import share_groups
-from dmtl_cli.data.log.raw import RawEvents
 from dmtl_cli.data.log.reader import NOT_ASKED, REPEATED, Log
 from dmtl_cli.data.log.served import chosen
 from dmtl_cli.data.profile.stored import Profile
-from dmtl_cli.guess.columns.values import ONE
 from dmtl_cli.guess.exposures.doubts import Ids, crowd, no_item, nobody, null_ids, sessions, warnings
+from dmtl_cli.guess.findings.features import doubts_of, values_after_the_first
 from dmtl_cli.guess.findings.joined import joined_rows
 from dmtl_cli.guess.findings.programs import programs_told
 from dmtl_cli.guess.findings.repeats import repeated_ids
 from dmtl_cli.guess.findings.suggestions import other_rows, suggestions, unread
-from dmtl_cli.nn.table import EmbeddingTable
-from dmtl_cli.runs.ranks import ALONE
 from dmtl_cli.runs.scratch import scratch_folder
 from dmtl_cli.runs.workspace import STAGES, Workspace
 from dmtl_cli.student.exportable import refuse_unexportable
-from dmtl_cli.teacher.build import build_teacher
 from dmtl_cli.teacher.doubts import MOST_ROWS
-from dmtl_cli.teacher.rows import rows_per_epoch
-from dmtl_cli.tune import memory, plan
+from dmtl_cli.tune import plan
+from dmtl_cli.tune.estimates import estimates, seconds_a_row
 
 _BLOCKS = 32  # blocks of the day whose durations are described
 _NEARLY_ALL = 0.9  # of the rows are clicks
 RATE = "long_read_rate_at_"
 """and what the config calls a long read"""
-_LATER = 0.05  # of the users or items lack a value in their first row alone, before it is said
-_CHANGED = 2 * (1 - ONE)
-"""share of the rows with another value than their item's first, before it is said: twice that of a column which `init`
-takes for an item's, as where a value that few rows have is the first one, all others differ from it"""
-_TEACHER_FLOPS = 2e10  # per second and thread, forward and backward: a cautious guess, and shown as one
 
 
 def check(config: Config, day: dt.date, *, planned: bool = False, lives: bool = False) -> dict[str, Any]:
@@ -73,9 +60,12 @@ def check(config: Config, day: dt.date, *, planned: bool = False, lives: bool = 
         read = joined(log.read(day, scratch), config.features, known, before(day))
         encoder = Encoder(config.features).grow([read])
         files, raw = log.open(day)
-        changing, late = _values_after_the_first(log, files, raw, read)
+        changing, late = values_after_the_first(log, files, raw, read)
         once = encoder.seen_once([read])
-        features = [encoder.describe(read, f.name) | _doubts(f, read, changing, late, once) for f in config.features]
+        features = [
+            encoder.describe(read, f.name) | doubts_of(f, read, changing, late) | _seen_once(once.get(f.name, 0.0))
+            for f in config.features
+        ]
         found = {
             "day": str(day),
             "rows": len(read),
@@ -100,15 +90,20 @@ def check(config: Config, day: dt.date, *, planned: bool = False, lives: bool = 
             "warnings": _warnings(config, read) + _sessions(config, read),
             "suggestions": suggestions(config, log, read, raw.schema, encoder.embedding_rows(), lives=lives),
             "unread": unread(config, raw.schema),
-            "estimates": _estimates(config, read, encoder),
+            "estimates": estimates(config, read, encoder),
             **({"finished": finished} if (finished := log.finished(day)) else {}),
         }
         ws = Workspace(Path(config.workspace))
         if not any(map(ws.days, STAGES)):
             found["first_day"] = str(first_proposed(config.data, log, day))
         if planned:
-            found["plan"] = plan.plan(config, ws, log, read, _seconds_a_row(config, encoder))
+            found["plan"] = plan.plan(config, ws, log, read, seconds_a_row(config, encoder))
         return found
+
+
+def _seen_once(share: float) -> dict[str, float]:
+    """The share of a feature's values that occur once, where these are most."""
+    return {"seen_once_share": round(share, 4)} if share > MOST_ROWS else {}
 
 
 def _is_newest(log: Log, day: dt.date) -> bool:
@@ -219,123 +214,3 @@ def _duplicates(config: Config, day: Day, schema: Schema) -> dict[str, Any]:
     more: dict[str, Any] = {"repeated_exposures": exposures, "clicked_later": later} if later else {}
     found = repeated_ids(config, schema.events, unread(config, schema)) if repeats else None
     return {"duplicate_rows": repeats, **more, **({"repeated_ids": found} if found else {})}
-
-
-def _estimates(config: Config, day: Day, encoder: Encoder) -> dict[str, Any]:
-    """Guesses: rows of the embedding table, memory and disk in MB, minutes of a teacher's training."""
-    teacher = config.teacher
-    size = _sizes(config, day, encoder)
-    epoch = rows_per_epoch([day], teacher)
-    seconds_a_row = _seconds_a_row(config, encoder) + plan.SECONDS_A_STEP / teacher.rows_a_step(epoch)
-    trained = size.embeddings * (size.wide + size.preference + size.exposure + 3) * 4
-    exported = size.embeddings * (size.preference + size.exposure) * 4 * 2
-    disk = day.spool.bytes + size.scores * 20 * 2 + trained + exported + size.item.rows * size.vector * 4
-    return {
-        "table_rows": size.embeddings,
-        "memory_mb": round(memory.peak(size) / 1e6),
-        "disk_mb": round(disk / 1e6),
-        "teacher_minutes": round(epoch * plan.epochs_of(config) * seconds_a_row / 60, 1),
-    }
-
-
-def _sizes(config: Config, day: Day, encoder: Encoder) -> memory.Sizes:
-    """What decides the memory of a run of the day, where the chain goes on as it is."""
-    teacher, student = config.teacher, config.student
-    small = build_teacher(encoder, teacher, len(config.tasks.names), _small)
-    blocks = 2 if student.exposure.kappa else 1
-    return memory.Sizes(
-        rows=len(day),
-        user=_side(day.users, encoder.layout("user")),
-        item=_side(day.items, encoder.layout("item")),
-        days=teacher.window_days,
-        embeddings=sum(encoder.embedding_rows().values()),
-        wide=small.table.dim,
-        outputs=len(small.net.first.bias),
-        expert=teacher.expert_hidden_units[0],
-        batch=teacher.rows_a_step(rows_per_epoch([day], teacher)),
-        scored=config.scores.batch_size,
-        scores=len(day) * (1 + config.scores.negatives),
-        preference=student.embedding_dim,
-        exposure=student.exposure.embedding_dim if blocks > 1 else 0,
-        hidden=sum(student.hidden_units),
-        vector=student.hidden_units[-1] * blocks,
-        threads=config.threads,
-        adam=teacher.embedding_optimizer == "adam",
-    )
-
-
-def _side(table: pl.DataFrame, layout: Layout) -> memory.Side:
-    places = len(layout.ids) + sum(length for _, length in layout.sequences)
-    columns, size = len(layout.ids) + len(layout.sequences), int(table.estimated_size())
-    return memory.Side(len(table), places, columns, layout.floats, size)
-
-
-def _small(rows: dict[str, int], dim: int) -> EmbeddingTable:
-    """A table without the rows: what a model's other sizes are does not depend on them."""
-    return EmbeddingTable(dict.fromkeys(rows, 1), dim)
-
-
-def _seconds_a_row(config: Config, encoder: Encoder) -> float:
-    """Of a teacher's training."""
-    teacher = config.teacher
-    width = sum(encoder.layout(s).width(teacher.embedding_dim) for s in ("user", "item", "context"))
-    first, *later = teacher.expert_hidden_units
-    multiplied = teacher.num_experts * (width * first + sum(a * b for a, b in itertools.pairwise((first, *later))))
-    return multiplied * 6 / (_TEACHER_FLOPS * config.threads)
-
-
-def _active(f: Feature, day: Day) -> pl.Series:
-    """The feature's values of the users, or items, that have an event."""
-    table, events = (day.users, day.user_events) if f.side == "user" else (day.items, day.item_events)
-    return table[f.name].filter(pl.Series(events > 0))
-
-
-def _values_after_the_first(
-    log: Log, files: DayFiles, raw: RawEvents, day: Day
-) -> tuple[dict[str, int], dict[str, int]]:
-    """By the name of an inline feature: items with several values within the day, of which the first alone is read,
-    where many rows have another one; and users or items whose first row has none and a later one has.
-
-    It takes one more pass over a day that was read, and raises the same UserErrors as reading it.
-    """
-    tables = {"user": day.users, "item": day.items}
-    ids = {log.data.events.user, log.data.events.item}
-    inline = [(side, f) for side, some in raw.schema.inline.items() for f in some if f.source not in ids]
-    changing, late = ({f.name: np.zeros(len(tables[side]), np.bool_) for side, f in inline} for _ in range(2))
-    other, known = (dict.fromkeys(changing, 0) for _ in range(2))
-    for block in raw.rows(share_groups(raw.schema.events, files.groups, ALONE)) if inline else ():
-        rows = {side: day.rows_of(block[side], side) for side in {side for side, _ in inline}}
-        for side, f in inline:
-            first, value = tables[side][f.name].gather(rows[side]), block[FEATURE + f.source]
-            if side == "item":
-                differ = first.ne(value)
-                changing[f.name][rows[side][differ.fill_null(False).to_numpy()]] = True
-                other[f.name] += int(differ.sum())
-                known[f.name] += differ.count()
-            late[f.name][rows[side][(first.is_null() & value.is_not_null()).to_numpy()]] = True
-    of_items = {f.name for side, f in inline if side == "item"}
-    several = {n: int(changing[n].sum()) for n in sorted(of_items) if other[n] > _CHANGED * known[n]}
-    return several, {name: int(ids.sum()) for name, ids in late.items()}
-
-
-def _doubts(
-    f: Feature, day: Day, changing: dict[str, int], late: dict[str, int], once: dict[str, float]
-) -> dict[str, Any]:
-    """Doubts about a feature: one value for all users or items, items with several values within the day, users or
-    items without one in their first row alone, or mostly values that occur once. What a profile gives is not doubted:
-    on the second day of a chain all items may have one age."""
-    out: dict[str, Any] = {"profile": True} if f.profile else {}
-    if not f.per_event and f.profile is None:
-        values = _active(f, day)
-        if len(values) > 1 and not values.null_count() and values.n_unique() == 1:
-            out["one_value"] = True
-    of_items = int((day.item_events > 0).sum())
-    if changing.get(f.name):
-        out |= {"items_that_change": changing[f.name], "items_seen": of_items}
-    if late.get(f.name) and f.kind != "sequence":  # a history begins with none
-        seen = int((day.user_events > 0).sum()) if f.side == "user" else of_items
-        if late[f.name] > _LATER * seen:
-            out |= {"known_later": late[f.name], "seen": seen} | ({"per_event": True} if f.per_event else {})
-    if once.get(f.name, 0) > MOST_ROWS:
-        out["seen_once_share"] = round(once[f.name], 4)
-    return out
