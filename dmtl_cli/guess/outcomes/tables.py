@@ -48,11 +48,11 @@ class Outcomes:
     table: Table
     key: str
     event_key: str
-    columns: dict[str, str]
+    columns: dict[str, str] = field(default_factory=dict)
     """expressions by the name of the column that they make"""
-    left: tuple[str, ...]
+    left: tuple[str, ...] = ()
     """columns of the table that none is made of"""
-    why: str
+    why: str = ""
     good: tuple[tuple[int, str, str], ...] = ()
     """(rank, column, why) of those that may tell a good click, the best first"""
     computed: tuple[str, str] | None = None
