@@ -42,7 +42,7 @@ def opened(
 
 
 def is_field(c: str, objects: Collection[str]) -> bool:
-    """Whether a column is of one of the columns that had objects."""
+    """Whether a column is one of these, or a field of one."""
     return any(c == one or c.startswith(f"{one}.") for one in objects)
 
 

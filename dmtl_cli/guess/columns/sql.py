@@ -112,9 +112,7 @@ def in_brackets(condition: str) -> str:
 
 def where_of(kinds: Kinds) -> str:
     """The SQL condition of the rows of some kinds."""
-    if kinds.among:
-        return f"{sql_column(kinds.column)} {sql_texts(kinds.values)}"
-    return f"NOT {sql_column(kinds.column)} {sql_texts(kinds.values)}"
+    return f"{'' if kinds.among else 'NOT '}{sql_column(kinds.column)} {sql_texts(kinds.values)}"
 
 
 def with_ones(text: str, columns: Collection[str]) -> str:

@@ -7,6 +7,7 @@ import itertools
 import polars as pl
 
 from dmtl_cli.data.log.formats.exploded import Exploded
+from dmtl_cli.guess.columns.objects import is_field
 
 _SEVERAL = 1.2  # elements a row
 
@@ -65,8 +66,4 @@ def elements(frame: pl.DataFrame, names: tuple[str, ...]) -> pl.DataFrame:
 
 def lists_of(frame: pl.DataFrame, names: tuple[str, ...]) -> list[str]:
     """The columns that are exploded."""
-    return [c for c, kind in frame.schema.items() if isinstance(kind, pl.List) and _is_of(c, names)]
-
-
-def _is_of(c: str, names: tuple[str, ...]) -> bool:
-    return any(c == name or c.startswith(f"{name}.") for name in names)
+    return [c for c, kind in frame.schema.items() if isinstance(kind, pl.List) and is_field(c, names)]

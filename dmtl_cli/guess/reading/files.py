@@ -195,15 +195,13 @@ def _by_words(kinds: _Kinds, are_alike: _Alike) -> _Kinds:
                 begun.setdefault((stem[: found.start()], stem[found.end() :], form), []).append(stem)
     for (before, after, form), stems in begun.items():
         days = [{day for *_, day in out.get((stem, None, form), []) if day} for stem in stems]
-        weeks, months = ([{of(day) for day in some} for some in days] for of in (dt.date.weekday, _month))
+        weeks, months = (
+            [{of(day) for day in some} for some in days] for of in (dt.date.weekday, lambda day: (day.year, day.month))
+        )
         told = _tells(weeks, 3) or (_tells(months, 2) and min(map(len, days)) > 1)
         if told and are_alike([out[stem, None, form][0][0] for stem in stems]):
             out[f"{before}*{after}", None, form] = [member for stem in stems for member in out.pop((stem, None, form))]
     return out
-
-
-def _month(day: dt.date) -> tuple[int, int]:
-    return day.year, day.month
 
 
 def _tells(values: list[set[Any]], least: int) -> bool:
