@@ -23,7 +23,7 @@ from dmtl_cli.guess.columns.zones import Zone, of_users, zone_of
 from dmtl_cli.guess.exposures.doubts import Ids, crowd, invalid_rows, no_item, nobody, null_ids, sessions, warnings
 from dmtl_cli.guess.exposures.ids import fits_events, is_catalogue, visits_again, with_names
 from dmtl_cli.guess.exposures.labels import EXPRESSION, roles_of
-from dmtl_cli.guess.exposures.listed import is_listed
+from dmtl_cli.guess.exposures.references import is_listed
 from dmtl_cli.guess.features.inputs import Inputs
 from dmtl_cli.guess.features.kinds import inputs_of
 from dmtl_cli.guess.features.requests import outcomes_of_requests

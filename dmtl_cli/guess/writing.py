@@ -15,7 +15,6 @@ from dmtl_cli.guess.columns.roles import Guess
 from dmtl_cli.guess.columns.sql import comment, quoted, scalar, sql_name, where_of
 from dmtl_cli.guess.columns.values import DAYS, free
 from dmtl_cli.guess.columns.zones import AS_SAID, is_naive
-from dmtl_cli.guess.csv_lines import alone, csv_keys, csv_lines, encoded
 from dmtl_cli.guess.exposures.doubts import from_floats, invalid_rows, unknown_clicks
 from dmtl_cli.guess.exposures.guests import lines_of as guest_lines
 from dmtl_cli.guess.exposures.ids import candidates, floats_named, times_of
@@ -34,7 +33,7 @@ from dmtl_cli.guess.reading.tables import Table
 from dmtl_cli.guess.reading.texts import Text
 from dmtl_cli.guess.sides.births import naive, of_sample
 from dmtl_cli.guess.sides.side_tables import Side
-from dmtl_cli.guess.type_lines import Types, tables_of, types_of
+from dmtl_cli.guess.text_lines import Types, alone, csv_keys, csv_lines, encoded, tables_of, types_of
 
 EDIT = "EDIT"
 """begins the comment of a line that a person has to write"""
