@@ -19,7 +19,7 @@ from dmtl_cli.guess.columns.sql import comment, quoted, scalar
 from dmtl_cli.guess.columns.values import is_flags, time_unit
 from dmtl_cli.guess.exposures.marks import Mark
 from dmtl_cli.guess.known import Log
-from dmtl_cli.guess.reading.files import CSV, JSON
+from dmtl_cli.guess.reading.files import CSV, JSON, FileKey
 from dmtl_cli.guess.reading.tables import Table
 from dmtl_cli.guess.reading.texts import Text
 
@@ -36,7 +36,7 @@ class Types:
 
     of_all: dict[str, str] = field(default_factory=dict)
     """by the column, of whatever table; with a comment, where one is needed"""
-    own: dict[tuple[tuple[str, int], ...], dict[str, str]] = field(default_factory=dict)
+    own: dict[FileKey, dict[str, str]] = field(default_factory=dict)
     """by the files of a table, those of its columns that are of another type than `of_all` says"""
     rest: str = ""
     """what a column is that is not named"""
@@ -118,7 +118,7 @@ def _asked(log: Log) -> set[str]:
 
 def _own(
     log: Log, tables: list[Table], of_all: Mapping[str, str], first: Mapping[str, Table], made: set[str]
-) -> dict[tuple[tuple[str, int], ...], dict[str, str]]:
+) -> dict[FileKey, dict[str, str]]:
     """See `Types.own`: also of columns that nothing reads, as all columns of a file are parsed.
 
     Args:
@@ -128,7 +128,7 @@ def _own(
     keys = {side.key.column for side in log.inputs.sides.values()}
     read = {i.column for i in log.inputs.used if i.kind == "numeric"} | {*log.inputs.served.names}
     codes = keys | {i.column for i in (*log.inputs.used, *log.inputs.held) if i.kind != "numeric"}
-    out: dict[tuple[tuple[str, int], ...], dict[str, str]] = {}
+    out: dict[FileKey, dict[str, str]] = {}
     for table in tables:
         there = (s for s in table.frame if table is not log.events or s.name not in made)
         for s in (s for s in there if s.name in of_all and s.count()):

@@ -51,6 +51,7 @@ from dmtl_cli.guess.outcomes.seen import of_what_was_seen, unseen
 from dmtl_cli.guess.outcomes.shown import as_events, of_lone_lists
 from dmtl_cli.guess.outcomes.streams import again, by_kinds, parted
 from dmtl_cli.guess.outcomes.tables import (
+    Others,
     Outcomes,
     named_after,
     outcomes_by_pairs,
@@ -61,7 +62,7 @@ from dmtl_cli.guess.outcomes.tables import (
 from dmtl_cli.guess.outcomes.windows import with_clicks_apart, with_days_after, with_windows
 from dmtl_cli.guess.reading.arrival import BY_TIME, Arrival, arrival, by_times
 from dmtl_cli.guess.reading.exploding import parallel
-from dmtl_cli.guess.reading.files import CSV, JSON, Files, complete_day, usual
+from dmtl_cli.guess.reading.files import CSV, JSON, FileKey, Files, complete_day, usual
 from dmtl_cli.guess.reading.partial import partial_columns
 from dmtl_cli.guess.reading.rows import BYTES, NOT_UTF8
 from dmtl_cli.guess.reading.tables import BRACES, ROWS, Found, Table, tables, with_time
@@ -305,7 +306,7 @@ def _is_stream(table: Table, named: Sequence[Table], given: Mapping[str, str]) -
 
 def _joined(
     named: list[Table], given: Mapping[str, str], rules: Rules
-) -> tuple[list[Table], dict[tuple[tuple[str, int], ...], list[Outcomes]]]:
+) -> tuple[list[Table], dict[FileKey, list[Outcomes]]]:
     """The tables, those of events with what came of their exposures where that is a table of its own, which is none of
     them then; and such tables by the files of the events. Events have the given users and items, where a table has
     them, and are not what came of the rows of another table."""
@@ -351,10 +352,10 @@ def _settled(
 
 def _clicks_apart(
     named: Sequence[Table],
-    apart: Mapping[tuple[tuple[str, int], ...], list[Outcomes]],
+    apart: Mapping[FileKey, list[Outcomes]],
     given: Mapping[str, str],
     rules: Rules,
-) -> tuple[list[Table], dict[tuple[tuple[str, int], ...], list[Outcomes]]]:
+) -> tuple[list[Table], dict[FileKey, list[Outcomes]]]:
     """What `_joined` returns, with clicks in a window of their own. Raises as `click_columns`."""
     tables, out = list[Table](), dict(apart)
     for table in named:
@@ -404,37 +405,31 @@ def _came_of(
     table: Table,
     roles: Roles,
     found: list[Outcomes],
-    others: Sequence[tuple[Table, Roles]],
+    others: Others,
     given: Mapping[str, str],
 ) -> tuple[Table, list[Outcomes]]:
-    """The events, and the tables of what came of them: those found by an id, then those by lists and by days.
-
-    Args:
-        others: tables beside it, each with its roles.
-    """
-
-    def rest(later: Sequence[Outcomes]) -> list[tuple[Table, Roles]]:
-        return [of for of in others if not any(of[0].files is one.table.files for one in later)]
-
+    """The events, and the tables of what came of them: those found by an id, then those by lists and by days."""
     found = rather_by_pair(table, others, roles, found)
-    later = [*found, *outcomes_by_pairs(table, [other for other, _ in rest(found)], roles, found)]
-    later += rather_by_pair(table, others, roles, outcomes_through(table, rest(later), roles, later), later)
-    later += outcomes_by_day(table, rest(later), roles, later)
+    later = [*found, *outcomes_by_pairs(table, [other for other, _ in _rest(others, found)], roles, found)]
+    later += rather_by_pair(table, others, roles, outcomes_through(table, _rest(others, later), roles, later), later)
+    later += outcomes_by_day(table, _rest(others, later), roles, later)
     for shown, mine in of_lone_lists(table, given) if others and not later else ():
         if came_of := outcomes_by_pairs(shown, [other for other, _ in others], mine):
             return shown, came_of
     return table, later
 
 
-def _beside(
-    events: Table, later: list[Outcomes], others: Sequence[tuple[Table, Roles]], given: Mapping[str, str]
-) -> list[Outcomes]:
+def _beside(events: Table, later: list[Outcomes], others: Others, given: Mapping[str, str]) -> list[Outcomes]:
     """The tables of what came of a stream's exposures, beside its own kinds of events."""
     shown = with_outcomes(events, later)
     roles = roles_beside(shown, [other for other, _ in others], given)
     found = rather_by_pair(shown, others, roles, outcomes_of(shown, others, roles))
-    rest = [of for of in others if not any(of[0].files is one.table.files for one in found)]
-    return [*found, *outcomes_by_day(shown, rest, roles, [*later, *found])]
+    return [*found, *outcomes_by_day(shown, _rest(others, found), roles, [*later, *found])]
+
+
+def _rest(others: Others, later: Sequence[Outcomes]) -> list[tuple[Table, Roles]]:
+    """Those that are not among tables of what came of exposures."""
+    return [of for of in others if not any(of[0].files is one.table.files for one in later)]
 
 
 def _of_days(days: Mapping[dt.date, int], late: Arrival | None) -> Iterator[str]:

@@ -140,7 +140,7 @@ class Roles:
 def best(
     frame: pl.DataFrame,
     columns: Iterable[str],
-    patterns: tuple[tuple[str, int], ...],
+    patterns: words.Patterns,
     what: str,
     evidence: Callable[[pl.Series], str] | None = None,
 ) -> Guess | None:

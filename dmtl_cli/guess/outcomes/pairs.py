@@ -19,6 +19,7 @@ from dmtl_cli.guess.columns.values import FEW, free, is_id, share, within
 from dmtl_cli.guess.exposures.references import MET, Exposures, exposures_of, is_chance, is_own, reference
 from dmtl_cli.guess.outcomes.tables import (
     ALL,
+    Others,
     Outcomes,
     ids_of,
     named_after,
@@ -62,13 +63,10 @@ def were_shown(told: pl.Series, shown: pl.Series, mixed: pl.Series | None = None
     return len(told) >= FEW and met >= _MET
 
 
-def outcomes_through(
-    events: Table, others: Sequence[tuple[Table, Roles]], roles: Roles, found: Sequence[Outcomes]
-) -> list[Outcomes]:
+def outcomes_through(events: Table, others: Others, roles: Roles, found: Sequence[Outcomes]) -> list[Outcomes]:
     """The tables whose rows name, by an id of its own, a row of one that was found: an order the click.
 
     Args:
-        others: tables beside the events, each with the roles of its own columns.
         found: tables that name exposures by an id, or by a list and an item.
     """
     if roles.user is None or roles.item is None or not found:
@@ -99,7 +97,7 @@ def outcomes_through(
 
 
 def _lines(
-    events: Exposures, others: Sequence[tuple[Table, Roles]], item: str, out: Sequence[Outcomes], taken: set[str]
+    events: Exposures, others: Others, item: str, out: Sequence[Outcomes], taken: set[str]
 ) -> Iterator[Outcomes]:
     """Tables whose rows name, by an id of its own, a row of a table of baskets, and an item: of an order the lines,
     each of the exposures of its item alone.
@@ -167,15 +165,12 @@ def _of_few(ids: pl.Series) -> bool:
     return int(counts.filter(counts <= _EACH).sum()) >= _ALL_BUT_FEW * len(ids)
 
 
-def outcomes_by_day(
-    events: Table, others: Sequence[tuple[Table, Roles]], roles: Roles, later: Sequence[Outcomes] = ()
-) -> list[Outcomes]:
+def outcomes_by_day(events: Table, others: Others, roles: Roles, later: Sequence[Outcomes] = ()) -> list[Outcomes]:
     """The tables whose rows, or the elements of whose lists, are of a user and an item that was shown to them on that
     day, far more often than by chance. Where no column tells the click a row of one of them is, and of a user and item
     one exposure a day is read.
 
     Args:
-        others: tables beside the events, each with the roles of its own columns.
         later: tables that were found by an id, or by lists.
     """
     if roles.user is None or roles.item is None or roles.time is None:
@@ -201,7 +196,7 @@ def outcomes_by_day(
 
 def rather_by_pair(
     events: Table,
-    others: Sequence[tuple[Table, Roles]],
+    others: Others,
     roles: Roles,
     found: Sequence[Outcomes],
     beside: Sequence[Outcomes] = (),
@@ -211,7 +206,6 @@ def rather_by_pair(
     desk names no card, what began at a bookshelf or in a search was no exposure's.
 
     Args:
-        others: tables beside the events, each with the roles of its own columns.
         beside: other tables that were found, with the click perhaps.
     """
     out = list(found)

@@ -109,14 +109,14 @@ class Outcomes:
         return {*sources_of(self.computed[0])} if self.computed else {self.event_key}
 
 
-def outcomes_of(events: Table, others: Sequence[tuple[Table, Roles]], roles: Roles) -> list[Outcomes]:
+Others = Sequence[tuple[Table, Roles]]
+"""tables beside the events, each with the roles of its own columns"""
+
+
+def outcomes_of(events: Table, others: Others, roles: Roles) -> list[Outcomes]:
     """The tables that have rows by a column of the events of which nearly each row has a value of its own, and which is
     neither the user nor the item; none where these are not known. Where no column tells the click, a row of one of them
-    is: of the one that is named so, else of that which most exposures have.
-
-    Args:
-        others: tables beside the events, each with the roles of its own columns: the rows of an exposure have one user.
-    """
+    is: of the one that is named so, else of that which most exposures have. The rows of an exposure have one user."""
     if roles.user is None or roles.item is None:
         return []
     exposures = exposures_of(events.frame, roles.user.column, roles.item.column)

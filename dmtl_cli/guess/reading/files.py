@@ -23,6 +23,8 @@ from dmtl_cli.data.log.formats.source import Store
 _FAR = 0.1  # of the median: a day far smaller than the others
 PARQUET, CSV, JSON, AVRO, DELTA, ICEBERG = "parquet", "csv", "json", "avro", "delta", "iceberg"
 _NAMES = 8  # tables that have a file in a day's folder
+FileKey = tuple[tuple[str, int], ...]
+"""the files of a table, which tell it from others: (path below the root, bytes), sorted"""
 _Members = list[tuple[str, int, dt.date | None]]
 _Kinds = dict[tuple[str, str | None, str], _Members]
 _Alike = Callable[[Sequence[str]], bool]
@@ -64,8 +66,7 @@ class Files:
     path: str
     """below the root: a folder, or one file"""
     form: str
-    files: tuple[tuple[str, int], ...]
-    """(path below the root, bytes), sorted"""
+    files: FileKey
     partition: str | None = None
     """key of folders such as day=2026-01-31"""
     pattern: str | None = None
