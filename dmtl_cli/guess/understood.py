@@ -62,7 +62,7 @@ from dmtl_cli.guess.outcomes.tables import (
 from dmtl_cli.guess.outcomes.windows import with_clicks_apart, with_days_after, with_windows
 from dmtl_cli.guess.reading.arrival import BY_TIME, Arrival, arrival, by_times
 from dmtl_cli.guess.reading.exploding import parallel
-from dmtl_cli.guess.reading.files import CSV, JSON, FileKey, Files, complete_day, usual
+from dmtl_cli.guess.reading.files import CSV, JSON, Files, complete_day, usual
 from dmtl_cli.guess.reading.partial import partial_columns
 from dmtl_cli.guess.reading.rows import BYTES, NOT_UTF8
 from dmtl_cli.guess.reading.tables import BRACES, ROWS, Found, Table, tables, with_time
@@ -160,17 +160,19 @@ class _Shown:
 
 def _shown(found: Found, rows: list[Table], given: Mapping[str, str], rules: Rules) -> _Shown:
     """The table that looks most like events, of all its days, with what came of its rows. Raises as `understood`."""
-    named, apart = _joined(rows, asked := whole_names(given, rows), rules)
-    given = told_of(asked, named, [one for later in apart.values() for one in later])
-    if rules.click_within is not None:
-        named, apart = _clicks_apart(named, apart, given, rules)
+    named, later = _joined(rows, asked := whole_names(given, rows), rules)
+    given = told_of(asked, named, later)
+    if rules.click_within is not None and later:
+        bare = replace(named[0], frame=named[0].frame.drop([c for one in later for c in one.columns]))
+        later = _apart(later, bare, given, rules)
+        named = [with_outcomes(bare, later), *named[1:]]
     named = [with_clicks(table, given) for table in named]
     likeliest = _likeliest(named, given)
     given = of_events(given, likeliest.frame.columns)
     events = with_time(likeliest, given.get("time"))
     roles = roles_of(events.frame, given)
     refuse_given(given, events, roles, found.tables)
-    others, later = [table for table in named if table is not likeliest], apart.get(events.files.files, [])
+    others, later = [table for table in named if table is not likeliest], later if likeliest is named[0] else []
     if ids := by_tables(events, others, roles):
         roles = roles_of(events.frame, given, ids)
     events, roles, given = with_grades(events, roles, given, ids)
@@ -304,12 +306,10 @@ def _is_stream(table: Table, named: Sequence[Table], given: Mapping[str, str]) -
     return bool(parallel(table.frame)) and parted(table, named, given) is not None
 
 
-def _joined(
-    named: list[Table], given: Mapping[str, str], rules: Rules
-) -> tuple[list[Table], dict[FileKey, list[Outcomes]]]:
-    """The tables, those of events with what came of their exposures where that is a table of its own, which is none of
-    them then; and such tables by the files of the events. Events have the given users and items, where a table has
-    them, and are not what came of the rows of another table."""
+def _joined(named: list[Table], given: Mapping[str, str], rules: Rules) -> tuple[list[Table], list[Outcomes]]:
+    """The tables, the events first with what came of their exposures where that is a table of its own, which is none of
+    them then; and such tables. Events have the given users and items, where a table has them, and are not what came of
+    the rows of another table."""
 
     @cache
     def of(k: int) -> Roles:
@@ -337,8 +337,8 @@ def _joined(
             later = _settled(later, events, of(k), given, rules)
             gone = {file for t in (table, *(one.table for one in later)) for file in t.files.files}
             left = [t for t in named if gone.isdisjoint(t.files.files)]
-            return [with_outcomes(events, later), *left], {table.files.files: later}
-    return named, {}
+            return [with_outcomes(events, later), *left], later
+    return named, []
 
 
 def _settled(
@@ -348,23 +348,6 @@ def _settled(
     later = with_lengths(later, events.frame.columns)
     later = with_windows(later, events, roles, _click(roles, events), rules.within)
     return with_asked(events, with_days_after(later, events, rules.within), given)
-
-
-def _clicks_apart(
-    named: Sequence[Table],
-    apart: Mapping[FileKey, list[Outcomes]],
-    given: Mapping[str, str],
-    rules: Rules,
-) -> tuple[list[Table], dict[FileKey, list[Outcomes]]]:
-    """What `_joined` returns, with clicks in a window of their own. Raises as `click_columns`."""
-    tables, out = list[Table](), dict(apart)
-    for table in named:
-        if later := apart.get(table.files.files):
-            bare = replace(table, frame=table.frame.drop([c for one in later for c in one.columns]))
-            later = _apart(later, bare, given, rules)
-            table, out[table.files.files] = with_outcomes(bare, later), later
-        tables.append(table)
-    return tables, out
 
 
 def _apart(later: list[Outcomes], events: Table, given: Mapping[str, str], rules: Rules) -> list[Outcomes]:
