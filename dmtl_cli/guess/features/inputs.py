@@ -4,7 +4,7 @@ is left out."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,7 +17,7 @@ from dmtl_cli.guess.exposures.guests import Guests
 from dmtl_cli.guess.reading.tables import Table
 from dmtl_cli.guess.sides import states
 from dmtl_cli.guess.sides.late import totals_of
-from dmtl_cli.guess.sides.served import Served, told
+from dmtl_cli.guess.sides.served import Served
 from dmtl_cli.guess.sides.side_tables import Beside
 
 _SECOND = "a second name of {}: each has one of the other"
@@ -81,33 +81,6 @@ class Inputs(Beside):
             self.used.append(made)
         else:
             self.unused.append(made)
-
-    def add_known_later(
-        self,
-        made: Input | Guess,
-        s: pl.Series,
-        side: str,
-        total: Callable[[pl.Series], str | None] | None,
-        shown: states.Shown | None,
-        yes: tuple[str, ...],
-    ) -> None:
-        """The same of a column of a side table, which may know what came later.
-
-        Args:
-            s: its values.
-            total: why values may count what came later; None where the table says of which day its values are.
-            shown: rows of these ids before the last day and on it; None where these are not known.
-            yes: texts that stand for the values that are true; none: they are no texts.
-        """
-        gone = states.withdrawn(s, lambda: None if total is None else shown)
-        gone = None if gone is None else replace(gone, yes=yes)
-        if side == "item":
-            self.served.add(s, gone, shown)
-        if gone is not None and total is not None:
-            made = Guess(s.name, told(gone, side))
-        self.add(made)
-        if total is not None and isinstance(made, Input) and (why := total(s)) is not None:
-            self.hold(s.name, side, why)
 
     def leave_out(self, columns: Collection[str], why: str, side: str | None = None) -> None:
         """Takes columns, of one side or any, out of the features; what shares the embedding of one has its own then."""

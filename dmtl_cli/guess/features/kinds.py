@@ -110,8 +110,13 @@ def _add_side(
         if side == "item" and beside.until is None and c in times and newest is not None:
             line = to_come(frame[c], newest, max(1, len(beside.table.pieces)))
             found.told += [line] if line else []
-        column = _of_side(frame, c, side, beside, events, roles, times, days)
-        found.add_known_later(column, frame[c], side, total, shown, beside.table.yes.get(c, ()))
+        made = _of_side(frame, c, side, beside, events, roles, days)
+        gone = states.withdrawn(frame[c], lambda: shown if total else None, beside.table.yes.get(c, ()))
+        if side == "item":
+            found.served.add(frame[c], gone, shown)
+        found.add(Guess(c, told(gone, side)) if total and gone is not None else made)
+        if total and gone is None and isinstance(made, Input) and (why := total(frame[c])) is not None:
+            found.hold(c, side, why)
         if beside.is_one_state:
             hold_outcomes(found, c, side, frame, key, events, roles)
     if side == "item":
@@ -127,16 +132,10 @@ def _add_side(
 
 
 def _of_side(
-    frame: pl.DataFrame,
-    c: str,
-    side: str,
-    beside: Side,
-    events: Table,
-    roles: Roles,
-    times: Mapping[str, str],
-    days: pl.Series | None,
+    frame: pl.DataFrame, c: str, side: str, beside: Side, events: Table, roles: Roles, days: pl.Series | None
 ) -> Input | Guess:
     """A column of a table of users or items, one row an id, as a feature, or why it is none: see `_made_of`."""
+    times = times_of(frame)
     made = _made_of(frame[c], side, events, roles, times, of=beside.table)
     if isinstance(made, Input) and made.kind == "categorical" and _is_counted(beside.table, beside.key.column, c):
         kind, options, why = of_numbers(c, frame[c].drop_nulls().cast(pl.Float64), whole=True, codes=False)
@@ -218,8 +217,7 @@ def _add_served(
     found.served.whose, found.served.of_the_end = "sample", True
     mine = [i for i in found.used[begin:] if i.side == "item" and is_constant(events.frame, key, i.column)]
     for i in mine:
-        gone = states.withdrawn(first[i.column], lambda: shown)
-        gone = None if gone is None else replace(gone, yes=events.yes.get(i.column, ()))
+        gone = states.withdrawn(first[i.column], lambda: shown, events.yes.get(i.column, ()))
         found.served.add(first[i.column], gone, shown)
         if gone is not None:
             found.used.remove(i)

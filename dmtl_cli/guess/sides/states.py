@@ -167,12 +167,15 @@ def _by_number(s: pl.Series) -> tuple[Value, ...]:
     return tuple(counts[s.name].to_list())
 
 
-def withdrawn(s: pl.Series, shown: Callable[[], Shown | None] = lambda: None) -> Withdrawn | None:
+def withdrawn(
+    s: pl.Series, shown: Callable[[], Shown | None] = lambda: None, yes: tuple[str, ...] = ()
+) -> Withdrawn | None:
     """What a column of a table that is one state for all days tells of what was withdrawn; None where it does not.
 
     Args:
         s: a value an id.
         shown: gives how often each of these ids was shown, asked where no word tells it.
+        yes: texts that stand for the values that are true; none: they are no texts.
     """
     values, seen = still(s), ""
     told = s.dtype == pl.String and values is not None and None not in values
@@ -183,7 +186,7 @@ def withdrawn(s: pl.Series, shown: Callable[[], Shown | None] = lambda: None) ->
     if values is None or {*s.unique()} <= {*values}:
         return None
     why = f"{seen}it tells what was withdrawn by the end of the log, which earlier days did not know"
-    return Withdrawn(s.name, why, values, is_time=time_unit(s) is not None)
+    return Withdrawn(s.name, why, values, yes, is_time=time_unit(s) is not None)
 
 
 def may_stop(s: pl.Series) -> bool:
