@@ -95,11 +95,7 @@ def _names(inputs: Inputs, made: tuple[Feature, ...]) -> dict[tuple[str, str], s
 def guest(roles: Roles, inputs: Inputs, events: pl.DataFrame) -> str | None:
     """`NAME=VALUE` of a feature by which somebody without an id is answered: the first value that is named like a
     guest, else the most frequent one of the first of the classes that are known of users. More than 1% of them, and
-    several, have it; None where there is none.
-
-    Args:
-        events: a sample of them.
-    """
+    several, have it; None where there is none."""
     known = _known(roles)
     if known is None or roles.user is None:
         return None

@@ -201,10 +201,6 @@ def _by_table(later: Iterable[Outcomes]) -> dict[str, str]:
 def click_columns(given: Mapping[str, str], roles: Roles, later: Sequence[Outcomes]) -> set[str]:
     """The columns of what came of exposures by which a click is told.
 
-    Args:
-        given: as `told_of` has it.
-        roles: of the events with these columns.
-
     Raises:
         UserError: 2 none is, within a time of what was shown, or one tells a good click too.
     """
@@ -241,11 +237,7 @@ def with_grades(
     events: Table, roles: Roles, given: Mapping[str, str], ids: Mapping[str, Guess]
 ) -> tuple[Table, Roles, Mapping[str, str]]:
     """The events with a click where a column has the grades of a label, their roles, and what is given then; as they
-    are where none has.
-
-    Args:
-        ids: as `roles_of` takes them.
-    """
+    are where none has."""
     if (found := graded(events.frame, roles)) is None:
         return events, roles, given
     click = {"click": free("clicked", events.frame.columns), CLICK_EXPRESSION: found.clicked, CLICK_WHY: found.why}

@@ -57,7 +57,6 @@ def zone_of(s: pl.Series, unit: str, rows: pl.DataFrame | None = None, user: str
     """The zone that times tell, and why.
 
     Args:
-        s: times.
         unit: see `values.time_unit`.
         rows: of these times, with other columns that may tell the users' hour.
         user: the column of users in them.

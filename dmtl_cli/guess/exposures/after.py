@@ -112,7 +112,6 @@ def measured(s: pl.Series, of: Mapping[str, pl.Series]) -> str | None:
     was known as the row came then.
 
     Args:
-        s: [n] a column.
         of: [n] `user`, `item`, `request` and `day` of each row, as far as they are known.
     """
     if not s.dtype.is_numeric() or s.n_unique() <= FEW or span(s)[0] < 0:

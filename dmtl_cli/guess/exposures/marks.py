@@ -27,12 +27,7 @@ class Mark(Guess):
 
 
 def mark_of(s: pl.Series, side: str | None, table: Table) -> Mark | None:
-    """A column of flags that is named like a mark of who is no user.
-
-    Args:
-        side: as that of a `Mark`.
-        table: that has the column.
-    """
+    """A column of flags that is named like a mark of who is no user."""
     c = s.name
     if not (is_flags(s.drop_nulls()) and words.says_all(c, words.STAFF)):
         return None

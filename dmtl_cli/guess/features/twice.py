@@ -32,7 +32,6 @@ def read_as_shown(
 
     Args:
         partial: columns that some days lack.
-        days: of the rows.
 
     Returns:
         The events with these columns.
@@ -88,8 +87,6 @@ def leave_doubles(frame: pl.DataFrame, key: str, side: str, found: Inputs, begin
 
     Args:
         frame: the events, the newest first.
-        key: their column of ids.
-        side: user or item.
         begin: place of the first feature of the events.
     """
     beside, own = found.sides.get(f"{side}s"), [i.column for i in found.used[begin:] if i.side == side]

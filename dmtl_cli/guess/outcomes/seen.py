@@ -36,7 +36,6 @@ def of_what_was_seen(
 
     Args:
         later: tables of what came of exposures, whose columns tell no row of the events from another.
-        given, ids: as `roles_of` takes them.
     """
     if (found := _flag(events, roles, {c for one in later for c in one.columns})) is None:
         return events, roles

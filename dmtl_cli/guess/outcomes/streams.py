@@ -42,7 +42,6 @@ def parted(table: Table, others: Sequence[Table], given: Mapping[str, str]) -> t
 
     Args:
         others: tables beside it, of which some may tell the user or the item.
-        given: as `labels.roles_of` takes it.
     """
     mine = {role: c for role, c in given.items() if c in table.frame.columns}
     is_listed = isinstance(table.frame.schema.get(mine.get("item", "")), pl.List)
@@ -368,7 +367,6 @@ def again(
     Args:
         every: rows of all kinds.
         events: of the sample before, with `later`.
-        others, given: as `parted` takes them.
     """
     if events.kinds is None:
         return every, later

@@ -342,11 +342,8 @@ def with_keys(frame: pl.DataFrame, found: Iterable[Outcomes]) -> pl.DataFrame:
 
 def tell_made(roles: Roles, events: Table, later: Sequence[Outcomes]) -> None:
     """Tells the roles of the events' columns that these tables make: all are outcomes, some say whether there is a row;
-    of a label that is one of those the name is none of the log's, so what it is stands in place of what its name says.
-
-    Args:
-        events: a sample, with the columns of these tables.
-    """
+    of a label that is one of those the name is none of the log's, so what it is stands in place of what its name
+    says."""
     roles.rows = {c for one in later for c, text in one.columns.items() if text == ROW}
     tables = [(one.table, one.columns) for one in later]
     places = {c: (of.files.pattern or of.files.path, text) for of, columns in tables for c, text in columns.items()}

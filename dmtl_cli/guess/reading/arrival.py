@@ -93,7 +93,6 @@ def arrival(events: Table, roles: Roles, others: Sequence[Table], lives: str | N
     """None where days do not lie in names, or no column has times with a clock.
 
     Args:
-        others: tables beside the events.
         lives: the zone of the users, where a person names it.
         asked: whether a person says that folders are days of arrival.
 

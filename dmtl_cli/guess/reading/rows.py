@@ -101,11 +101,7 @@ def head(
 
 def are_alike(of: Callable[[str], File], paths: Iterable[str]) -> bool:
     """Whether files are of one table by their columns. Raises what `head` does, but for 65 and 66: such a file is like
-    no other.
-
-    Args:
-        of: gives the file of a path.
-    """
+    no other."""
     try:
         first, *more = ({*head(of(path), _FIRST)[0].columns} for path in paths)
     except UserError as e:
@@ -120,7 +116,6 @@ def is_followed(of: Callable[[str], File], files: Sequence[tuple[str, int]]) -> 
     one have the ids of a row of the largest, but for times and ids of their own. Raises as `are_alike`.
 
     Args:
-        of: gives the file of a path.
         files: paths, each with its bytes.
     """
     (first, size), *more = sorted(files, key=lambda file: -file[1])
