@@ -12,7 +12,7 @@ from dmtl_cli.config.expressions import sources_of
 from dmtl_cli.data.log.values.types import booleans
 from dmtl_cli.guess.columns import words
 from dmtl_cli.guess.columns.roles import Guess, Roles
-from dmtl_cli.guess.columns.sql import quoted, sql_column, sql_texts
+from dmtl_cli.guess.columns.sql import quoted, sql_column, sql_values
 from dmtl_cli.guess.columns.values import (
     FEW,
     LEAK,
@@ -190,13 +190,13 @@ def _flag(s: pl.Series, yes: Sequence[str]) -> tuple[pl.Series, str, str] | None
     name, known = sql_column(s.name), s.drop_nulls()
     if is_binary(s):
         on, condition = s.cast(pl.Int8) == 1, name if s.dtype == pl.Boolean else f"{name} = 1"
-        condition = f"{name} {sql_texts(yes)}" if yes else condition
+        condition = f"{name} {sql_values(yes)}" if yes else condition
         if on.all():
             return on.fill_null(False), condition, "nothing"
         return on, condition, "false" if s.dtype == pl.Boolean else "0"
     if s.dtype == pl.String and known.n_unique() > 1 and says_yes_or_no(known):
         on = booleans(s)
-        return on, f"{name} {sql_texts(sorted(s.filter(on.fill_null(False)).unique()))}", "another text"
+        return on, f"{name} {sql_values(sorted(s.filter(on.fill_null(False)).unique()))}", "another text"
     if is_time_or_null(s) and words.is_of_sight(s.name):
         return s.is_not_null(), f"{name} IS NOT NULL", "nothing"
     return None

@@ -17,7 +17,7 @@ from dmtl_cli.data.log.values.types import WORDS
 from dmtl_cli.data.log.values.written import floats
 from dmtl_cli.guess.columns import words
 from dmtl_cli.guess.columns.roles import Roles
-from dmtl_cli.guess.columns.sql import in_brackets, quoted, sql_column, sql_text
+from dmtl_cli.guess.columns.sql import in_brackets, quoted, sql_column, sql_value
 from dmtl_cli.guess.columns.values import RETURN, is_flags, share
 from dmtl_cli.guess.reading.files import CSV, JSON, paths_of
 from dmtl_cli.guess.reading.rows import rows_of
@@ -159,7 +159,7 @@ def _is_none(ids: pl.Series) -> pl.Series:
 
 def _other_than(of: Ids, one: str) -> str:
     """The condition of rows with another id, or with none: those are counted as invalid, and not as asked for."""
-    return f"COALESCE({sql_column(of.column)} <> {sql_text(one) if of.ids.dtype == pl.String else one}, TRUE)"
+    return f"COALESCE({sql_column(of.column)} <> {sql_value(one) if of.ids.dtype == pl.String else one}, TRUE)"
 
 
 def _without(condition: str, where: str | None) -> str:

@@ -11,7 +11,7 @@ import polars as pl
 
 from dmtl_cli.guess.columns import words
 from dmtl_cli.guess.columns.roles import Roles
-from dmtl_cli.guess.columns.sql import sql_column, sql_text
+from dmtl_cli.guess.columns.sql import sql_column, sql_value
 from dmtl_cli.guess.columns.values import is_there, share, span, time_unit
 from dmtl_cli.guess.exposures.labels import is_spread
 
@@ -92,7 +92,7 @@ def _made(s: pl.Series, values: list[Any], beside: tuple[str, ...], *, whole: bo
         grades = [(f"{name} >= {v}", share((s >= v).fill_null(False).filter(clicked))) for v in from_each]
         click = f"{name} >= {from_each[-1]}"
     else:
-        texts = [str(v) if whole else sql_text(str(v)) for v in values]
+        texts = [str(v) if whole else sql_value(str(v)) for v in values]
         grades = [
             (f"{name} = {text}", share((s == v).fill_null(False).filter(clicked)))
             for v, text in zip(values, texts, strict=True)

@@ -8,7 +8,7 @@ import polars as pl
 
 from dmtl_cli.guess.columns import words
 from dmtl_cli.guess.columns.roles import Guess
-from dmtl_cli.guess.columns.sql import quoted, sql_column, sql_name, sql_texts
+from dmtl_cli.guess.columns.sql import quoted, sql_column, sql_name, sql_values
 from dmtl_cli.guess.columns.values import is_flags
 from dmtl_cli.guess.reading.files import CSV, JSON
 from dmtl_cli.guess.reading.tables import Table
@@ -37,7 +37,7 @@ def mark_of(s: pl.Series, side: str | None, table: Table) -> Mark | None:
     if s.dtype != pl.Boolean:
         without = f"COALESCE({name}, 0) = 0"
     elif yes := () if is_typed else table.yes.get(c, ()):
-        without = f"NOT COALESCE({name}, '') {sql_texts(yes)}"
+        without = f"NOT COALESCE({name}, '') {sql_values(yes)}"
     else:
         without = f"NOT COALESCE({name}, FALSE)"
     return Mark(c, way_to_leave_out(without), side=side, condition=without, is_typed=is_typed)

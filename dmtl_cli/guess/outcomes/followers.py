@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import polars as pl
 
 from dmtl_cli.guess.columns.roles import Roles
-from dmtl_cli.guess.columns.sql import sql_column, sql_texts
+from dmtl_cli.guess.columns.sql import sql_column, sql_values
 from dmtl_cli.guess.columns.values import FEW, free, is_id, share, time_unit, within
 from dmtl_cli.guess.outcomes.aggregates import is_state, number_of, states_of
 from dmtl_cli.guess.outcomes.tables import Outcomes
@@ -188,4 +188,4 @@ def with_made(
 
 def _counted(kind: str, values: list[str]) -> str:
     """Whether there is a row of one of these kinds."""
-    return f"COUNT(CASE WHEN {kind} {sql_texts(values)} THEN 1 END) > 0"
+    return f"COUNT(CASE WHEN {kind} {sql_values(values)} THEN 1 END) > 0"
