@@ -17,7 +17,7 @@ from dmtl_cli.guess.columns.objects import is_field
 from dmtl_cli.guess.columns.roles import Roles
 from dmtl_cli.guess.columns.sql import comment, quoted, scalar
 from dmtl_cli.guess.columns.values import is_flags, time_unit
-from dmtl_cli.guess.exposures.marks import Mark
+from dmtl_cli.guess.exposures.doubts import Mark
 from dmtl_cli.guess.known import Log
 from dmtl_cli.guess.reading.files import CSV, JSON, FileKey
 from dmtl_cli.guess.reading.tables import Table

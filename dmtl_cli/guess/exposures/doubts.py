@@ -1,4 +1,5 @@
-"""What is hardly so in a log that was understood, and rows that cannot be read as they are."""
+"""What is hardly so in a log that was understood, rows that cannot be read as they are, and columns that mark who is no
+user: staff, tests and programs."""
 
 from __future__ import annotations
 
@@ -16,8 +17,8 @@ from dmtl_cli.data.log.values.lengths import clock_seconds, not_negative
 from dmtl_cli.data.log.values.types import WORDS
 from dmtl_cli.data.log.values.written import floats
 from dmtl_cli.guess.columns import words
-from dmtl_cli.guess.columns.roles import Roles
-from dmtl_cli.guess.columns.sql import in_brackets, quoted, sql_column, sql_value
+from dmtl_cli.guess.columns.roles import Guess, Roles
+from dmtl_cli.guess.columns.sql import in_brackets, quoted, sql_column, sql_name, sql_value, sql_values
 from dmtl_cli.guess.columns.values import RETURN, is_flags, share
 from dmtl_cli.guess.reading.files import CSV, JSON, paths_of
 from dmtl_cli.guess.reading.rows import rows_of
@@ -371,3 +372,36 @@ def _zero_dates(rows: pl.DataFrame, time: str | None) -> list[tuple[str, int]]:
     found = odd.value_counts(name=":n").rows()
     others = [s for s in rows if s.dtype == pl.String and s.name != time] if found else []
     return [(word, n) for word, n in found if word in words.SAID or not any((s == word).any() for s in others)]
+
+
+@dataclass(frozen=True)
+class Mark(Guess):
+    """A column that marks who is no user."""
+
+    side: str | None = None
+    """of the table that has it, user or item; None: the events'"""
+    condition: str = ""
+    """of the rows without the mark"""
+    is_typed: bool = False
+    """whether the config has to name the types of what the condition reads"""
+
+
+def mark_of(s: pl.Series, side: str | None, table: Table) -> Mark | None:
+    """A column of flags that is named like a mark of who is no user."""
+    c = s.name
+    if not (is_flags(s.drop_nulls()) and words.says_all(c, words.STAFF)):
+        return None
+    parts = [sql_column(part) for part in c.split(".")] if side else []  # of a table's object its field
+    name = f"{side}s.{'.'.join(parts)}" if side else sql_name(c)
+    is_typed = table.files.form in (CSV, JSON)  # of others a text is what it says
+    if s.dtype != pl.Boolean:
+        without = f"COALESCE({name}, 0) = 0"
+    elif yes := () if is_typed else table.yes.get(c, ()):
+        without = f"NOT COALESCE({name}, '') {sql_values(yes)}"
+    else:
+        without = f"NOT COALESCE({name}, FALSE)"
+    return Mark(c, way_to_leave_out(without), side=side, condition=without, is_typed=is_typed)
+
+
+def way_to_leave_out(condition: str) -> str:
+    return f"a mark of who is no user; to leave their rows out: data.events.where: {quoted(condition)}"

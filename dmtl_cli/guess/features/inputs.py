@@ -67,7 +67,7 @@ class Inputs(Beside):
     second: list[tuple[Input, str]] = field(default_factory=list)
     """those that are left out as each says what another column says in other words, and that column"""
     shown: dict[str, Shown] = field(default_factory=dict)
-    """columns of the events by names of their own, as a table has one of their name: see `twice`"""
+    """columns of the events by names of their own, as a table has one of their name: see `sides`"""
     served: Served = field(default_factory=Served)
     """which items may be served, by the columns of their table"""
     guests: Guests | None = None

@@ -31,15 +31,14 @@ from dmtl_cli.guess.columns.values import (
     values_in,
     within,
 )
+from dmtl_cli.guess.exposures.doubts import mark_of
 from dmtl_cli.guess.exposures.guests import guests_of
 from dmtl_cli.guess.exposures.ids import times_of
-from dmtl_cli.guess.exposures.marks import mark_of
 from dmtl_cli.guess.features.inputs import Input, Inputs, by_window, hold_prices, hold_totals, share_embeddings
 from dmtl_cli.guess.features.measures import by_company, of_lengths, of_numbers
 from dmtl_cli.guess.features.requests import is_of_request
-from dmtl_cli.guess.features.sides import is_another, never_back, side_of
+from dmtl_cli.guess.features.sides import hold_outcomes, is_another, leave_doubles, never_back, read_as_shown, side_of
 from dmtl_cli.guess.features.telling import telling
-from dmtl_cli.guess.features.twice import hold_outcomes, leave_doubles, read_as_shown
 from dmtl_cli.guess.features.units import as_days, as_number, with_units
 from dmtl_cli.guess.reading.files import partitions
 from dmtl_cli.guess.reading.rewrites import lists_in_text
