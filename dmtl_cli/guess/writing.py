@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from dmtl_cli.config.errors import printable
 from dmtl_cli.data.log.files.day_files import SUCCESS
@@ -42,17 +42,8 @@ _LONG_READ = "seconds above which a click is a long read, in place of the mean o
 _SHARE = "Or by the share of an item that was read, in data.events in place of duration and duration_unit:"
 
 
-@dataclass
-class Written:
-    """A config's text, and what keeps it from being one."""
-
-    text: str
-    edits: list[tuple[int, str, str]] = field(default_factory=list)
-    """(line, key, what to do)"""
-
-
-def written(log: Log, workspace: str, about: list[str]) -> Written:
-    """The config of a log.
+def written(log: Log, workspace: str, about: list[str]) -> tuple[str, list[tuple[int, str, str]]]:
+    """The config of a log, and (line, key, what to do) of what a person has to write before it is one.
 
     Args:
         workspace: where it publishes.
@@ -75,7 +66,7 @@ def written(log: Log, workspace: str, about: list[str]) -> Written:
     text = "\n".join(lines) + "\n"
     marked = re.compile(rf"\s*# (\w+): .*?# {EDIT}: (.*)")
     edits = [(k, found[1], found[2]) for k, line in enumerate(lines, 1) if (found := marked.match(line))]
-    return Written(text, edits)
+    return text, edits
 
 
 # -- data --------------------------------------------------------------------------------------------------------------

@@ -337,12 +337,8 @@ def refusal(s: pl.Series, own: bool, is_time: bool, items: pl.Series | None = No
     if s.dtype.is_temporal() or is_time:
         return _A_TIME
     text = s.dtype == pl.String
-    if text and (named := values_by_name(known)) is not None:
-        return named
-    if text and (prose := _sentences(known)) is not None:
-        return prose
-    if text and (dated := _as_days(known)) is not None:
-        return dated
+    if text and (why := values_by_name(known) or _sentences(known) or _as_days(known)):
+        return why
     least = _OWN_TEXT if text and own else _OWN
     own_value = (text or s.dtype.is_integer()) and len(known) > _FEW and known.n_unique() > least * len(known)
     if own_value and not (words.says(c, words.NUMBER) or _says_more(known, items)):
