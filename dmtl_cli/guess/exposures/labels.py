@@ -29,8 +29,7 @@ from dmtl_cli.guess.columns.values import (
 )
 from dmtl_cli.guess.exposures.after import outcomes, struct_of
 from dmtl_cli.guess.exposures.funnel import by_what_follows
-from dmtl_cli.guess.exposures.ids import find_ids, find_request
-from dmtl_cli.guess.exposures.row_times import find_time, time_of
+from dmtl_cli.guess.exposures.ids import find_ids, find_request, find_time, time_of
 from dmtl_cli.guess.reading.rewrites import behaviour_of
 
 EXPRESSION = "expression"

@@ -36,10 +36,8 @@ from dmtl_cli.guess.reading.tables import Table
 _MET = 0.3  # of the rows of a user and item have one that was shown, in a sample that may lack it
 _ID = ":exposure"
 _BEHIND = 0.75  # of the rows of what was shown on their day come at most a day after it
-_LACK, _AS_OFTEN = (
-    0.1,
-    0.5,
-)  # of a table's rows lack an id; as often as others these are of what was shown to their user
+_LACK, _AS_OFTEN = 0.1, 0.5
+"""of a table's rows lack an id; as often as others these are of what was shown to their user"""
 _EACH, _ALL_BUT_FEW = 10, 0.8  # rows of a basket, at most; of the rows have such an id
 _SOME_MET = 0.2  # of the ids of a column with the events' name are in a sample of them
 _CHANCE = 0.5  # as many at most, were the items those of other rows
