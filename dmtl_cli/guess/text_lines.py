@@ -174,11 +174,10 @@ def type_of(c: str, table: Table, roles: Roles) -> str | None:
         return text.formats[c]
     if roles.duration and c == roles.duration.column:
         return "float64"
-    if roles.click and c == roles.click.column and s.dtype == pl.String:
+    unit = roles.time_unit if roles.time and c == roles.time.column else None
+    if unit in ("text", "timestamp") or (roles.click and c == roles.click.column and s.dtype == pl.String):
         return "datetime"
-    if roles.time and c == roles.time.column and roles.time_unit in ("text", "timestamp"):
-        return "datetime"
-    if roles.time and c == roles.time.column and roles.time_unit == "day":
+    if unit == "day":
         return "date"
     if s.dtype.is_integer():
         return "int64"

@@ -373,6 +373,11 @@ def is_within(name: str, patterns: Patterns) -> bool:
     return any(by_name(part, patterns) >= 2 for part in bare(name).split(".")[:-1])
 
 
+def is_when(name: str) -> bool:
+    """Whether a name is that of a time."""
+    return by_name(name, TIME) > 0 or says(name, WHEN)
+
+
 def is_named_id(name: str) -> bool:
     """Whether a name is that of an id: a number with such a name is no time, whatever its value."""
     last = words(name.rsplit(".", 1)[-1])

@@ -125,19 +125,15 @@ def times_of(frame: pl.DataFrame) -> Mapping[str, str]:
     """
     units = {c: unit for c in frame.columns if (unit := time_unit(frame[c])) is not None}
     whole = [c for c in units if not frame[c].null_count()]
-    clock = next((c for c in whole if units[c] == "timestamp" or _is_when(c)), None)
+    clock = next((c for c in whole if units[c] == "timestamp" or words.is_when(c)), None)
     at = None if clock is None else instants(frame[clock], units[clock])
     if at is None:
         return units
-    for c in [c for c in units if frame[c].dtype.is_integer() and c != clock and not _is_when(c)]:
+    for c in [c for c in units if frame[c].dtype.is_integer() and c != clock and not words.is_when(c)]:
         lasts = _lasting(frame[c], at)
         if len(frame) >= 3 * len(lasts) and share(lasts > _VISIT) > 0.5:
             del units[c]
     return units
-
-
-def _is_when(c: str) -> bool:
-    return words.by_name(c, words.TIME) > 0 or words.says(c, words.WHEN)
 
 
 @remembered

@@ -161,7 +161,7 @@ def _is_measure(s: pl.Series) -> bool:
     c = s.name
     if words.is_named_id(c) or words.says(c.rsplit(".", 1)[-1], words.CODE):
         return False
-    if s.dtype.is_float() or words.says(c, words.NUMBER) or words.says(c, words.WHEN) or words.by_name(c, words.TIME):
+    if s.dtype.is_float() or words.says(c, words.NUMBER) or words.is_when(c):
         return True
     low, high = (len(str(abs(int(x)))) for x in span(s))
     return low != high or low < _DIGITS

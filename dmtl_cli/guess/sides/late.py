@@ -314,7 +314,7 @@ def _of_all_days(
     def of_the_end(s: pl.Series) -> str | None:
         if (gone := withdrawn(s, partial(shown, s))) is not None:
             return gone.why if s.name in config.export.columns else told(gone, side)
-        return total(s, partial(_in_order, s, counts, near), acts=acts)
+        return total(s, lambda s: _in_order(s, counts, near), acts=acts)
 
     for f in features:
         s = whole[f.name].alias(f.source)
