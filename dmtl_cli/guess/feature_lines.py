@@ -224,11 +224,6 @@ def indented(lines: list[str]) -> list[str]:
     return [f"  {line}" for line in lines]
 
 
-def _is_state(c: str, text: str) -> bool:
-    """Whether a column made of texts, of which `aggregates.states_of` found one an exposure."""
-    return c.startswith("its_") and text.startswith("MAX(")
-
-
 def joined_lines(found: Sequence[Outcomes], place: Callable[[Outcomes], list[str]]) -> list[str]:
     """The tables of what came of exposures, as `data.events.joined` has them.
 
@@ -251,10 +246,10 @@ def joined_lines(found: Sequence[Outcomes], place: Callable[[Outcomes], list[str
             said = f"  # {comment(one.said_of_days)}" if one.said_of_days else ""
             keys.append(f"days_after: {one.days_after}{said}" if one.days_after else f"# days_after: 1{said}")
         lines += [f"  {one.name}:  # {comment(one.why)}", *(f"    {key}" for key in keys)]
-        alone = {
-            c: "  # one value of nearly each exposure that has rows" if _is_state(c, text) else ""
-            for c, text in one.columns.items()
-        }
-        lines += ["    columns:", *(f"      {scalar(c)}: {quoted(one.columns[c])}{told}" for c, told in alone.items())]
+        lines.append("    columns:")
+        for c, text in one.columns.items():
+            is_state = c.startswith("its_") and text.startswith("MAX(")  # of texts: see `aggregates.states_of`
+            told = "  # one value of nearly each exposure that has rows" if is_state else ""
+            lines.append(f"      {scalar(c)}: {quoted(text)}{told}")
         lines += [f"    # not used: {comment(', '.join(one.left))}"] if one.left else []
     return lines

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import polars as pl
 
 from dmtl_cli.guess.columns import words
+from dmtl_cli.guess.columns.objects import object_of
 from dmtl_cli.guess.columns.values import share, values_in, within
 
 _IDS = 100  # of users or items, for a second id to be told
@@ -69,8 +70,8 @@ def offers(frame: pl.DataFrame, item: str, clicked: pl.Series | None = None) -> 
         whole = {x: frame[x].fill_null(0) for x, kind in frame.schema.items() if kind.is_integer()}
         found |= {x: why for x, m in whole.items() if share((m == n).filter((m != 0) | (n != 0))) >= _ALL}
     for c in frame.columns:
-        above = c.rpartition(".")[0]
-        if first := next((o for o in found if above and o.rpartition(".")[0] == above and o != c), None):
+        above = object_of(c)
+        if first := next((o for o in found if above and object_of(o) == above and o != c), None):
             found.setdefault(c, f"of the lists of {first}")
     return found
 

@@ -11,6 +11,7 @@ import polars as pl
 from dmtl_cli.config.expressions import sources_of
 from dmtl_cli.data.log.values.types import booleans
 from dmtl_cli.guess.columns import words
+from dmtl_cli.guess.columns.objects import object_of
 from dmtl_cli.guess.columns.roles import Guess, Roles
 from dmtl_cli.guess.columns.sql import quoted, sql_column, sql_values
 from dmtl_cli.guess.columns.values import (
@@ -65,14 +66,10 @@ def outcomes(frame: pl.DataFrame, roles: Roles) -> None:
             roles.outcomes.append(Guess(c, why))
 
 
-def struct_of(c: str) -> str:
-    return c.rpartition(".")[0]
-
-
 def _structs(roles: Roles) -> list[str]:
     """Structs of labels, which have what came of an exposure; not one that has who saw what, or when, too."""
     labels = [roles.click, roles.duration, roles.conversion, *roles.further.values()]
-    found = {struct_of(g.column) for g in labels if g} - {""}
+    found = {object_of(g.column) for g in labels if g} - {""}
     return sorted(x for x in found if not any(c.startswith(f"{x}.") for c in roles.before))
 
 

@@ -94,16 +94,13 @@ def _together(frame: pl.DataFrame, cookie: str, member: str, lacks: pl.Series) -
     name, whole = sql_name(member), frame[member].dtype.is_integer()
     for word in sorted(none)[:FEW]:
         name = f"NULLIF({name}, {word if whole else sql_value(word)})"
-    expression = f"COALESCE(CAST({name} AS VARCHAR), 'cookie/' || {_as_text(frame[cookie])})"
+    text = sql_name(cookie) if frame[cookie].dtype == pl.String else f"CAST({sql_name(cookie)} AS VARCHAR)"
+    expression = f"COALESCE(CAST({name} AS VARCHAR), 'cookie/' || {text})"
     split = f"cuts a person in two as they sign in, as {both:,} of {len(of):,} {cookie} have rows of both"
     joined = (
         f"{member} makes one user of a member's several {cookie}, which {int((several > 1).sum()):,} of {many:,} have"
     )
     return Guests(cookie, member, expression, f"{joined}, and {split}; {cookie} alone does neither")
-
-
-def _as_text(s: pl.Series) -> str:
-    return sql_name(s.name) if s.dtype == pl.String else f"CAST({sql_name(s.name)} AS VARCHAR)"
 
 
 def lines_of(found: Guests, columns: list[str]) -> list[str]:

@@ -12,6 +12,7 @@ import polars as pl
 
 from dmtl_cli.guess.columns import words
 from dmtl_cli.guess.columns.alike import second_names, shared_values
+from dmtl_cli.guess.columns.objects import object_of
 from dmtl_cli.guess.columns.roles import Guess, Roles
 from dmtl_cli.guess.exposures.guests import Guests
 from dmtl_cli.guess.reading.tables import Table
@@ -182,11 +183,6 @@ def by_window(s: pl.Series) -> str | None:
     return None
 
 
-def _object(c: str) -> str:
-    """The object that a column is a field of; "" of others."""
-    return c.rpartition(".")[0]
-
-
 def hold_totals(
     frame: pl.DataFrame, key: str, found: Inputs, before: int, events: pl.DataFrame, roles: Roles, side: str
 ) -> None:
@@ -208,10 +204,10 @@ def hold_totals(
     for i, why in [(i, states.goes_with(frame[i.column], totals)) for i in found.used[before:]]:
         if why is not None:
             found.hold(i.column, side, why)
-    whole = Counter(_object(c) for c, kind in frame.schema.items() if kind.is_integer())
-    counted = Counter(_object(c) for c in totals)
+    whole = Counter(object_of(c) for c, kind in frame.schema.items() if kind.is_integer())
+    counted = Counter(object_of(c) for c in totals)
     for i in [i for i in found.used[before:] if frame.schema[i.column].is_integer()]:
-        of, code = _object(i.column), words.says(i.column, words.CODE) or words.is_named_id(i.column)
+        of, code = object_of(i.column), words.says(i.column, words.CODE) or words.is_named_id(i.column)
         measured = i.kind == "numeric" and states.is_measure(i.column)
         if of and counted[of] >= max(_TOTALS, whole[of] / 2) and not (code or measured):
             found.hold(i.column, side, f"beside running totals in one object: {states.LATE}")

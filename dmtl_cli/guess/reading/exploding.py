@@ -7,7 +7,7 @@ import itertools
 import polars as pl
 
 from dmtl_cli.data.log.formats.exploded import Exploded
-from dmtl_cli.guess.columns.objects import is_field
+from dmtl_cli.guess.columns.objects import is_field, object_of
 
 _SEVERAL = 1.2  # elements a row
 
@@ -20,7 +20,7 @@ def parallel(frame: pl.DataFrame, least: float = _SEVERAL) -> list[tuple[tuple[s
     lists = [c for c, kind in frame.schema.items() if isinstance(kind, pl.List)]
     lengths = {c: frame[c].list.len() for c in lists}
     for c in lists:
-        mine = c.rpartition(".")[0]
+        mine = object_of(c)
         for k, (above, columns) in enumerate(groups):
             shared = _shared(above, mine)
             if (shared or above == mine) and _are_alike(lengths[columns[0]], lengths[c]):

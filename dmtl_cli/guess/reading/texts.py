@@ -335,9 +335,7 @@ def in_seconds(frame: pl.DataFrame, columns: Iterable[str]) -> pl.DataFrame:
 
 
 def _flags(s: pl.Series) -> pl.Series:
-    if s.dtype != pl.String or not says_yes_or_no(s.filter(s != "")):
-        return s
-    return booleans(s)
+    return booleans(s) if s.dtype == pl.String and says_yes_or_no(s.filter(s != "")) else s
 
 
 def joined(frames: list[pl.DataFrame]) -> pl.DataFrame:
