@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import unicodedata
 from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any
 
@@ -14,6 +13,7 @@ from dmtl_cli.config.automatic import automatic, name_of
 from dmtl_cli.config.data import Events
 from dmtl_cli.config.features import Feature
 from dmtl_cli.guess.columns import words
+from dmtl_cli.guess.columns.languages import without_marks
 from dmtl_cli.guess.columns.roles import Guess, Roles
 from dmtl_cli.guess.columns.sql import comment, flow, quoted, scalar
 from dmtl_cli.guess.features.inputs import Input, Inputs
@@ -28,10 +28,8 @@ _LATE = re.compile(rf": {LATE}$|^that of the end of the log; ")
 _AUTO = "ids, histories of clicks and reads, counters, rates, age: docs/config.md"
 _SHARED, _SEVERAL, _SHORT = 0.01, 5, 40  # of users have a value, and users, and its letters, to be shown
 _GUEST = re.compile(words.GUEST, re.IGNORECASE)
-_WHOLE = str.maketrans({
-    "ß": "ss", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "ı": "i", "đ": "d", "Đ": "D", "æ": "ae", "œ": "oe",
-})  # fmt: skip
-"""letters that are no letter and a mark"""
+_WHOLE = str.maketrans({"ß": "ss", "Ø": "O", "Ł": "L", "Đ": "D", "æ": "ae", "œ": "oe"})
+"""letters that are no letter and a mark, beside those of `without_marks`"""
 
 
 def feature_lines(roles: Roles, inputs: Inputs) -> list[str]:
@@ -200,9 +198,7 @@ def feature_name(column: str, side: str, taken: Set[str]) -> str:
     Args:
         taken: names of other features; an id is named before there are any.
     """
-    bare = words.bare(column)
-    parts = unicodedata.normalize("NFKD", bare.translate(_WHOLE))
-    letters = "".join(c for c in parts if not unicodedata.combining(c))
+    letters = without_marks(words.bare(column).translate(_WHOLE))
     if any(c.isalpha() and not c.isascii() for c in letters):
         return f"{side}_id" if not taken else f"{side}_feature"
     name = re.sub(r"[^A-Za-z0-9_]", "_", letters)

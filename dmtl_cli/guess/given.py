@@ -27,8 +27,8 @@ from dmtl_cli.guess.columns import words
 from dmtl_cli.guess.columns.objects import shortened
 from dmtl_cli.guess.columns.roles import Guess, Roles
 from dmtl_cli.guess.columns.sql import sql_column
-from dmtl_cli.guess.columns.values import free, is_flags, time_unit
-from dmtl_cli.guess.exposures.doubts import percent, unfit
+from dmtl_cli.guess.columns.values import free, is_flags, percent, time_unit
+from dmtl_cli.guess.exposures.doubts import unfit
 from dmtl_cli.guess.exposures.graded import graded
 from dmtl_cli.guess.exposures.labels import CLICK_EXPRESSION, CLICK_WHY, EXPRESSION, GOOD, roles_of
 from dmtl_cli.guess.features.goals import example

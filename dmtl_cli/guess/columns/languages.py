@@ -13,7 +13,8 @@ _BARE = str.maketrans("ıłøđ", "ilod")
 """letters that are no letter and a mark"""
 
 
-def _without_marks(text: str) -> str:
+def without_marks(text: str) -> str:
+    """A text with plain letters in place of those with marks."""
     parts = unicodedata.normalize("NFKD", text.translate(_BARE))
     return "".join(c for c in parts if not unicodedata.combining(c))
 
@@ -21,7 +22,7 @@ def _without_marks(text: str) -> str:
 def spelled(words: str) -> str:
     """The pattern of one of some words, given between spaces: `_` stands for a space within one or none, `+` at the end
     for any ending."""
-    every = [w for word in words.split() for w in (word, _without_marks(word)) if w]
+    every = [w for word in words.split() for w in (word, without_marks(word)) if w]
     of = [w.replace("_", " ?").removesuffix("+") + (r"\w*" if w.endswith("+") else "") for w in dict.fromkeys(every)]
     return "(" + "|".join(of) + ")"
 

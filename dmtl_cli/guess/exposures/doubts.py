@@ -19,7 +19,7 @@ from dmtl_cli.data.log.values.written import floats
 from dmtl_cli.guess.columns import words
 from dmtl_cli.guess.columns.roles import Guess, Roles
 from dmtl_cli.guess.columns.sql import in_brackets, quoted, sql_column, sql_name, sql_value, sql_values
-from dmtl_cli.guess.columns.values import RETURN, is_flags, share
+from dmtl_cli.guess.columns.values import RETURN, is_flags, percent, share
 from dmtl_cli.guess.reading.files import CSV, JSON, paths_of
 from dmtl_cli.guess.reading.rows import rows_of
 from dmtl_cli.guess.reading.tables import Table
@@ -268,11 +268,6 @@ def _no_times(texts: pl.Series) -> pl.Series:
     usual = shapes.value_counts(sort=True, name=":n")[0, 0]
     other = texts.filter(shapes != usual)
     return other if 0 < len(other) < len(texts) / 2 else texts
-
-
-def percent(part: float) -> str:
-    """A share in whole percents, a small one in hundredths of them."""
-    return f"{part:.0%}" if part >= 0.01 else f"{part:.2%}"
 
 
 @dataclass(frozen=True)

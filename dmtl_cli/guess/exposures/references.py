@@ -41,15 +41,8 @@ class Exposures:
     frame: pl.DataFrame
     own: dict[str, frozenset[Any]]
     """by the columns of ids that each row has for itself"""
-    users: frozenset[Any]
-    items: frozenset[Any]
-    user: str
-    item: str
-
-    @property
-    def roles(self) -> tuple[tuple[str, frozenset[Any], words.Patterns], ...]:
-        """(column, ids, names that such columns have) of users and items."""
-        return (self.user, self.users, words.USER), (self.item, self.items, words.ITEM)
+    roles: tuple[tuple[str, frozenset[Any], words.Patterns], ...]
+    """(column, ids, names that such columns have) of users and items"""
 
 
 def exposures_of(frame: pl.DataFrame, user: str, item: str) -> Exposures:
@@ -58,7 +51,7 @@ def exposures_of(frame: pl.DataFrame, user: str, item: str) -> Exposures:
     own = [c for c in own if not words.by_name(c, words.DURATION)]
     values = {c: frozenset(frame[c].drop_nulls().to_list()) for c in (*own, *((user, item) if own else ()))}
     users, items = values.pop(user, frozenset()), values.pop(item, frozenset())
-    return Exposures(frame, values, users, items, user, item)
+    return Exposures(frame, values, ((user, users, words.USER), (item, items, words.ITEM)))
 
 
 def _some(s: pl.Series) -> list[Any]:
@@ -120,7 +113,7 @@ def _agrees(events: Exposures, c: str, rows: pl.DataFrame, key: str, some: Mappi
     ]
     if not columns:
         return None
-    one = events.frame.select(pl.col(c).alias(":k"), *(pl.col(x).alias(f":{x}") for x in (events.user, events.item)))
+    one = events.frame.select(pl.col(c).alias(":k"), *(pl.col(x).alias(f":{x}") for x, *_ in events.roles))
     named = rows.select(pl.col(key).alias(":k"), *dict.fromkeys(y for _, y, _ in columns)).drop_nulls(":k")
     named = named.gather_every(max(1, len(named) // _ROWS)).cast({":k": one.schema[":k"]}, strict=False)
     met = named.join(one.drop_nulls(":k").unique(":k", keep="first"), on=":k")

@@ -141,7 +141,7 @@ def _ways(one: Outcomes, table: Table, events: Exposures) -> Iterator[tuple[str,
     """
 
     def shows(c: str) -> bool:
-        alike = (x for x in (events.user, events.item) if events.frame.schema[x] == one.rows.schema[c])
+        alike = (x for x, *_ in events.roles if events.frame.schema[x] == one.rows.schema[c])
         return c in events.frame.columns or any(within(one.rows[c], events.frame[x]) >= MET for x in alike)
 
     ids = [c for c in one.rows.columns if c != one.key and is_id(one.rows[c])]
