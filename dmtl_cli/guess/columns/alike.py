@@ -120,15 +120,12 @@ def shared_values(users: Mapping[str, pl.Series], items: Mapping[str, pl.Series]
         items: the same, a value an item.
     """
     found: dict[str, str] = {}
+    texts = {c: some for c, of in items.items() if (some := _texts(of)) is not None}
     for name, s in users.items():
         mine = _texts(s)
         if mine is None or mine.n_unique() < _SECOND:
             continue
-        fits = [
-            (_reach(of, mine), c)
-            for c, of in items.items()
-            if (all_of := _texts(of)) is not None and within(mine, all_of) >= _WITHIN
-        ]
+        fits = [(_reach(items[c], mine), c) for c, some in texts.items() if within(mine, some) >= _WITHIN]
         if fits:
             found[name] = max(fits, key=lambda one: one[0])[1]
     return found
@@ -143,5 +140,4 @@ def _texts(s: pl.Series) -> pl.Series | None:
 def _reach(s: pl.Series, values: pl.Series) -> float:
     """Share of rows with one of some values."""
     some = values.unique().implode()
-    mine = s.list.eval(pl.element().is_in(some)).list.any() if s.dtype == pl.List else s.is_in(some)
-    return float(mine.fill_null(False).to_numpy().mean()) if len(s) else 0.0
+    return share(s.list.eval(pl.element().is_in(some)).list.any() if s.dtype == pl.List else s.is_in(some))

@@ -234,14 +234,9 @@ def flags(frame: pl.DataFrame, roles: Roles) -> None:
 
 def _without_marks(frame: pl.DataFrame) -> pl.DataFrame:
     """With null for -1 in numbers that are never below 0 otherwise and are -1 in many rows: no value stands there."""
-    marked = [
-        s.name
-        for s in frame
-        if (s.dtype.is_signed_integer() or s.dtype.is_float())
-        and share(s == -1) > _BROKEN
-        and share(s < 0) == share(s == -1)
-        and s.max() != 0
-    ]
+    signed = [s for s in frame if s.dtype.is_signed_integer() or s.dtype.is_float()]
+    some = [s for s in signed if share(s == -1) > _BROKEN]
+    marked = [s.name for s in some if share(s < 0) == share(s == -1) and s.max() != 0]
     return frame.with_columns(frame[c].set(frame[c] == -1, None) for c in marked)
 
 

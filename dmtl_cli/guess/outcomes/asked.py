@@ -97,11 +97,8 @@ def by_rows(rule: str, found: Iterable[Outcomes], own: Collection[str]) -> str:
         own: the events' own columns, which are not meant.
     """
     for one in found:
-        made = {
-            c
-            for c, kind in one.rows.schema.items()
-            if kind == pl.String and f"MAX({sql_column(c)})" in one.columns.values()
-        }
+        texts = [c for c, kind in one.rows.schema.items() if kind == pl.String]
+        made = {c for c in texts if f"MAX({sql_column(c)})" in one.columns.values()}
         has_several = one.ids(one.rows).drop_nulls().is_duplicated().any()
         for c in sorted(made.union(one.states).difference(own)) if has_several else ():
             rule = _of_rows(rule, c, one)

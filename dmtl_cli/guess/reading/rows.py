@@ -134,14 +134,8 @@ def is_followed(of: Callable[[str], File], files: Sequence[tuple[str, int]]) -> 
 def are_of(rows: pl.DataFrame, shown: pl.DataFrame) -> bool:
     """Whether rows are what came of others: most have the ids, two at least, of one that was shown, and of those that
     would not by chance, as those of few users and items would."""
-    ids = [
-        c
-        for c in rows.columns
-        if c in shown.columns
-        and rows.schema[c] == shown.schema[c]
-        and _names_others(rows[c])
-        and _names_others(shown[c])
-    ]
+    alike = [c for c, kind in rows.schema.items() if shown.schema.get(c) == kind]
+    ids = [c for c in alike if _names_others(rows[c]) and _names_others(shown[c])]
     if len(ids) < 2 or len(rows) < FEW:
         return False
     known = _hashed(shown, ids).unique().implode()
