@@ -385,11 +385,7 @@ def _click(roles: Roles, events: Table) -> str | None:
 
 
 def _came_of(
-    table: Table,
-    roles: Roles,
-    found: list[Outcomes],
-    others: Others,
-    given: Mapping[str, str],
+    table: Table, roles: Roles, found: list[Outcomes], others: Others, given: Mapping[str, str]
 ) -> tuple[Table, list[Outcomes]]:
     """The events, and the tables of what came of them: those found by an id, then those by lists and by days."""
     found = rather_by_pair(table, others, roles, found)

@@ -193,11 +193,7 @@ def outcomes_by_day(events: Table, others: Others, roles: Roles, later: Sequence
 
 
 def rather_by_pair(
-    events: Table,
-    others: Others,
-    roles: Roles,
-    found: Sequence[Outcomes],
-    beside: Sequence[Outcomes] = (),
+    events: Table, others: Others, roles: Roles, found: Sequence[Outcomes], beside: Sequence[Outcomes] = ()
 ) -> list[Outcomes]:
     """What was found, but a table whose rows name exposures by an id that many of them lack by the user and the item of
     what was shown before them, where those without an id mostly are of what was shown to their user: a booking at the

@@ -25,11 +25,7 @@ _LEFT = "the card was not seen, and is no exposure"
 
 
 def of_what_was_seen(
-    events: Table,
-    roles: Roles,
-    later: Sequence[Outcomes],
-    given: Mapping[str, str],
-    ids: Mapping[str, Guess],
+    events: Table, roles: Roles, later: Sequence[Outcomes], given: Mapping[str, str], ids: Mapping[str, Guess]
 ) -> tuple[Table, Roles]:
     """The events without the rows of what was never in view, and their roles, with `seen` and `where`; as they are
     where no flag tells such rows.
