@@ -61,7 +61,7 @@ def warnings(user: str, item: str, users: int, items: int, rows: int, clicks: st
         clicks: the column of clicks.
     """
     out = []
-    of_items = f"{items:,} item{'s' if items != 1 else ''}"
+    of_items = words.count(items, "item")
     seen = f"{user}: {words.count(users, 'user')} in {rows:,} rows of {of_items}"
     if users < USERS or items > _ITEMS * users or rows > _ROWS * users:
         out.append(f"{seen}: is it the user? Else name the column of their ids in data.events.user")
