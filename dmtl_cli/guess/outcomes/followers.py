@@ -4,7 +4,6 @@ made of the rows of an id."""
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 import polars as pl
@@ -35,14 +34,14 @@ def without_followers(frame: pl.DataFrame, values: Behaviours, roles: Roles) -> 
     found: list[str] = []
     for v in reversed(rows):  # the rarest first: what follows is of some of what was shown
         others = [rows[first] for first in rows if first != v and first not in found]
-        if any(keys_of(shown, rows[v], values.column, (v,), roles, SOME) for shown in others):
+        if any(keys_of(shown, rows[v], roles, SOME) for shown in others):
             found.append(v)
     if not found:
         return values
     exposure = tuple(v for v in values.exposure if v not in found)
     shown, clicks = (frame.filter(pl.col(values.column).is_in(of)) for of in (exposure, values.click))
     seen = sum(len(rows[v]) for v in found) > _SEEN * len(shown)
-    sure = seen or any(map(is_click, values.click)) or keys_of(shown, clicks, values.column, values.click, roles, SOME)
+    sure = seen or any(map(is_click, values.click)) or keys_of(shown, clicks, roles, SOME)
     click, left = (values.click, tuple(found)) if values.click and sure else (tuple(found), values.click)
     return replace(values, exposure=exposure, click=click, left=(*left, *values.left))
 
@@ -79,23 +78,15 @@ def named_kinds(kinds: pl.Series, ids: pl.Series) -> list[str]:
 
 
 def keys_of(
-    shown: pl.DataFrame,
-    others: pl.DataFrame,
-    kind: str,
-    kinds: Collection[str],
-    roles: Roles,
-    least: float,
-    *,
-    some: bool = False,
+    shown: pl.DataFrame, follows: pl.DataFrame, roles: Roles, least: float, *, some: bool = False
 ) -> tuple[str, str] | None:
-    """The column by which rows of some kinds, a share of them at least, name what was shown, and the one of its id.
+    """The column by which rows of what follows, a share of them at least, name what was shown, and the one of its id.
 
     Args:
         some: whether only some of what was shown may have an id of its own, as clicks that began something.
     """
     assert roles.user is not None and roles.item is not None
     ids = {g.column for g in (roles.user, roles.item, roles.time) if g is not None}
-    follows = others.filter(pl.col(kind).is_in(kinds))
     if len(follows) < FEW:
         return None
     known = {c: shown[c].drop_nulls() if some else shown[c] for c in shown.columns if c not in ids}

@@ -115,7 +115,7 @@ def _by_id(events: Table, shown: pl.DataFrame, of: Followers) -> list[Outcomes]:
     """
     follow, kind = of.table.frame, of.values.column
     for kinds, least in ways(of.values):
-        if (keys := keys_of(shown, follow, kind, kinds, of.roles, least)) is None:
+        if (keys := keys_of(shown, follow.filter(pl.col(kind).is_in(kinds)), of.roles, least)) is None:
             continue
         key, event_key = keys
         of = replace(of, values=first_kind(of.values, follow[key], follow[kind]))
@@ -144,14 +144,10 @@ def _through(first: Outcomes, of: Followers, taken: set[str]) -> list[Outcomes]:
     named = first.ids(every).is_not_null()
     clicks, rest = every.filter(named), every.filter(~named)
     rest = rest.filter(~pl.col(kind).is_in(of.values.click))
-    kinds = sorted(rest[kind].drop_nulls().unique())
     ids = [c for c in rest.columns if rest[c].count() >= FEW and is_id(rest[c].drop_nulls())]
     parts = ((rest.drop_nulls(c), c) for c in ids)
-    found = [
-        (len(rows), c, met[1])
-        for rows, c in parts
-        if (met := keys_of(clicks, rows, kind, kinds, of.roles, NAME, some=True)) and met[0] == c
-    ]
+    met = ((len(rows), c, keys_of(clicks, rows.drop_nulls(kind), of.roles, NAME, some=True)) for rows, c in parts)
+    found = [(n, c, keys[1]) for n, c, keys in met if keys is not None and keys[0] == c]
     if not found:
         return []
     _, key, c = max(found)
