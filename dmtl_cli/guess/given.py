@@ -69,8 +69,7 @@ def told_of(given: Mapping[str, str], named: list[Table], later: Sequence[Outcom
     given = {**given, **{role: by_aggregates(text, later) for role, text in of_rows.items()}}
     for role in {"click", "conversion"} & given.keys():
         refuse_aggregates(f"--{role}", given[role] if _is_rule(role, given[role]) else "", later)
-    for role in {"click", "conversion"} & given.keys():  # a kind of what came alone, as a rule names it
-        given[role] = values.get(given[role], given[role])
+        given[role] = values.get(given[role], given[role])  # a kind of what came alone, as a rule names it
     out = {role: (labels if role in ("click", "conversion") else made).get(c, c) for role, c in given.items()}
     out |= {role: with_quotes(_by_values(c, values)) for role, c in out.items() if _is_rule(role, given[role])}
     mine = named[0].frame.columns  # the events, where anything came of them
