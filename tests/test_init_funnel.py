@@ -198,7 +198,7 @@ TOTALS = (
 @pytest.mark.parametrize("name", TOTALS.split())
 def test_words_for_what_is_of_the_end_of_the_log(name: str) -> None:
     values = pl.Series(name, np.round(RNG.lognormal(3, 1, 300), 1))
-    why = total(values, lambda: 0.0)
+    why = total(values, lambda _: 0.0)
     assert why is not None and why.startswith("named like "), name
 
 
@@ -206,7 +206,7 @@ def test_words_for_what_is_of_the_end_of_the_log(name: str) -> None:
     "name", ["sayfa_sayisi", "anzahl_seiten", "numero_de_paginas", "puntos", "satici_no", "stocking"]
 )
 def test_a_length_or_a_code_is_none(name: str) -> None:
-    assert total(pl.Series(name, RNG.integers(1, 900, 300)), lambda: 0.0) is None
+    assert total(pl.Series(name, RNG.integers(1, 900, 300)), lambda _: 0.0) is None
 
 
 def test_what_follows_good_clicks_is_a_total_too(tmp_path: Path) -> None:

@@ -37,25 +37,25 @@ MEANS = [
 @pytest.mark.parametrize("name", TOTALS)
 def test_totals_of_acts(name: str) -> None:
     x = np.random.default_rng(0).poisson(20, 400)
-    why = str(states.total(pl.Series(name, x), lambda: 0.0, acts=ACTS))
+    why = str(states.total(pl.Series(name, x), lambda _: 0.0, acts=ACTS))
     assert "named like a running total" in why or "perhaps a number of foresporsler, which comes of exposures" in why
 
 
 def test_a_few_values_are_classes() -> None:
-    assert states.total(pl.Series("klikk_totalt", [1, 2, 3] * 9), lambda: 0.0, acts=ACTS) is None
+    assert states.total(pl.Series("klikk_totalt", [1, 2, 3] * 9), lambda _: 0.0, acts=ACTS) is None
 
 
 @pytest.mark.parametrize("name", NONE)
 def test_what_an_item_is_by_itself_is_no_total(name: str) -> None:
     x = np.random.default_rng(0).poisson(20, 400)
-    assert states.total(pl.Series(name, x), lambda: 0.0, acts=ACTS) is None
+    assert states.total(pl.Series(name, x), lambda _: 0.0, acts=ACTS) is None
 
 
 @pytest.mark.parametrize("name", MEANS)
 def test_means_of_ratings(name: str) -> None:
     x = pl.Series(name, np.random.default_rng(0).uniform(3, 5, 400).round(1))
-    assert "named like a mean of ratings" in str(states.total(x, lambda: 0.0))
-    assert states.total(pl.Series(name, [1, 2, 3] * 9), lambda: 0.0) is None
+    assert "named like a mean of ratings" in str(states.total(x, lambda _: 0.0))
+    assert states.total(pl.Series(name, [1, 2, 3] * 9), lambda _: 0.0) is None
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from dmtl_cli.guess.exposures.labels import roles_of
-from dmtl_cli.guess.exposures.listed import is_listed
+from dmtl_cli.guess.exposures.references import is_listed
 from dmtl_cli.guess.reading.tables import tables
 
 START = dt.datetime(2026, 1, 1, 6)

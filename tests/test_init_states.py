@@ -195,9 +195,9 @@ def test_flags_and_totals_by_their_names_and_values() -> None:
     many = pl.Series([*range(100)])
     for name in ("views_total", "totalPlays", "num_likes", "download_cnt", "reviews", "popularity", "vues",
                  "vistas_totales", "guardados_totales", "num_calificaciones"):  # fmt: skip
-        assert states.total(many.alias(name), lambda: 0.0), name
+        assert states.total(many.alias(name), lambda _: 0.0), name
     for name, means in (("calificacion_promedio", True), ("ocena_srednia", True), ("promedio_precio", False)):
-        assert bool(states.total(pl.Series(name, [4.5, 3.25, 5.0] * 30), lambda: 0.0)) == means, name
+        assert bool(states.total(pl.Series(name, [4.5, 3.25, 5.0] * 30), lambda _: 0.0)) == means, name
     even = pl.Series("editorial_priority", [*range(40, 140)])
     assert not states.total(even, lambda: 0.65), "what causes exposures goes with them too"
     for name in (
@@ -209,7 +209,7 @@ def test_flags_and_totals_by_their_names_and_values() -> None:
         "order_id",
         "listeners_age",
     ):
-        assert not states.total(many.alias(name), lambda: 0.0), name
+        assert not states.total(many.alias(name), lambda _: 0.0), name
 
 
 def test_a_rank_correlation_needs_many_ids() -> None:

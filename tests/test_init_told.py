@@ -420,7 +420,7 @@ def test_flags_in_text_among_the_events(tmp_path: Path) -> None:
 def test_numbers_of_the_end_by_their_names(column: str, side: str, told: str | None) -> None:
     s = pl.Series(column, [(k * 37) % 83 + (0.5 if column == "redeemRate" else 0) for k in range(200)])
     s = s if column == "redeemRate" else s.cast(pl.Int64)
-    why = states.total(s, lambda: 0.0, of_users=side == "user")
+    why = states.total(s, lambda _: 0.0, of_users=side == "user")
     assert (why is None) == (told is None) and (told is None or (why or "").startswith(told)), why
 
 

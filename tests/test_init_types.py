@@ -16,7 +16,7 @@ from test_init_lengths import clock, plays
 from worlds import dmtl
 
 from dmtl_cli.guess.reading.tables import tables
-from dmtl_cli.guess.type_lines import Types
+from dmtl_cli.guess.text_lines import Types
 
 
 def log_of(root: Path, kind: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import unicodedata
 from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any
 
@@ -14,6 +13,7 @@ from dmtl_cli.config.automatic import automatic, name_of
 from dmtl_cli.config.data import Events
 from dmtl_cli.config.features import Feature
 from dmtl_cli.guess.columns import words
+from dmtl_cli.guess.columns.languages import without_marks
 from dmtl_cli.guess.columns.roles import Guess, Roles
 from dmtl_cli.guess.columns.sql import comment, flow, quoted, scalar
 from dmtl_cli.guess.features.inputs import Input, Inputs
@@ -28,10 +28,8 @@ _LATE = re.compile(rf": {LATE}$|^that of the end of the log; ")
 _AUTO = "ids, histories of clicks and reads, counters, rates, age: docs/config.md"
 _SHARED, _SEVERAL, _SHORT = 0.01, 5, 40  # of users have a value, and users, and its letters, to be shown
 _GUEST = re.compile(words.GUEST, re.IGNORECASE)
-_WHOLE = str.maketrans({
-    "ß": "ss", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "ı": "i", "đ": "d", "Đ": "D", "æ": "ae", "œ": "oe",
-})  # fmt: skip
-"""letters that are no letter and a mark"""
+_WHOLE = str.maketrans({"ß": "ss", "Ø": "O", "Ł": "L", "Đ": "D", "æ": "ae", "œ": "oe"})
+"""letters that are no letter and a mark, beside those of `without_marks`"""
 
 
 def feature_lines(roles: Roles, inputs: Inputs) -> list[str]:
@@ -95,11 +93,7 @@ def _names(inputs: Inputs, made: tuple[Feature, ...]) -> dict[tuple[str, str], s
 def guest(roles: Roles, inputs: Inputs, events: pl.DataFrame) -> str | None:
     """`NAME=VALUE` of a feature by which somebody without an id is answered: the first value that is named like a
     guest, else the most frequent one of the first of the classes that are known of users. More than 1% of them, and
-    several, have it; None where there is none.
-
-    Args:
-        events: a sample of them.
-    """
+    several, have it; None where there is none."""
     known = _known(roles)
     if known is None or roles.user is None:
         return None
@@ -204,9 +198,7 @@ def feature_name(column: str, side: str, taken: Set[str]) -> str:
     Args:
         taken: names of other features; an id is named before there are any.
     """
-    bare = words.bare(column)
-    parts = unicodedata.normalize("NFKD", bare.translate(_WHOLE))
-    letters = "".join(c for c in parts if not unicodedata.combining(c))
+    letters = without_marks(words.bare(column).translate(_WHOLE))
     if any(c.isalpha() and not c.isascii() for c in letters):
         return f"{side}_id" if not taken else f"{side}_feature"
     name = re.sub(r"[^A-Za-z0-9_]", "_", letters)
@@ -226,11 +218,6 @@ def unique(name: str, names: Set[str], side: str) -> str:
 def indented(lines: list[str]) -> list[str]:
     """Lines of a block below a key."""
     return [f"  {line}" for line in lines]
-
-
-def _is_state(c: str, text: str) -> bool:
-    """Whether a column made of texts, of which `aggregates.states_of` found one an exposure."""
-    return c.startswith("its_") and text.startswith("MAX(")
 
 
 def joined_lines(found: Sequence[Outcomes], place: Callable[[Outcomes], list[str]]) -> list[str]:
@@ -255,10 +242,10 @@ def joined_lines(found: Sequence[Outcomes], place: Callable[[Outcomes], list[str
             said = f"  # {comment(one.said_of_days)}" if one.said_of_days else ""
             keys.append(f"days_after: {one.days_after}{said}" if one.days_after else f"# days_after: 1{said}")
         lines += [f"  {one.name}:  # {comment(one.why)}", *(f"    {key}" for key in keys)]
-        alone = {
-            c: "  # one value of nearly each exposure that has rows" if _is_state(c, text) else ""
-            for c, text in one.columns.items()
-        }
-        lines += ["    columns:", *(f"      {scalar(c)}: {quoted(one.columns[c])}{told}" for c, told in alone.items())]
+        lines.append("    columns:")
+        for c, text in one.columns.items():
+            is_state = c.startswith("its_") and text.startswith("MAX(")  # of texts: see `aggregates.states_of`
+            told = "  # one value of nearly each exposure that has rows" if is_state else ""
+            lines.append(f"      {scalar(c)}: {quoted(text)}{told}")
         lines += [f"    # not used: {comment(', '.join(one.left))}"] if one.left else []
     return lines

@@ -27,8 +27,8 @@ from dmtl_cli.guess.columns import words
 from dmtl_cli.guess.columns.objects import shortened
 from dmtl_cli.guess.columns.roles import Guess, Roles
 from dmtl_cli.guess.columns.sql import sql_column
-from dmtl_cli.guess.columns.values import free, is_flags, time_unit
-from dmtl_cli.guess.exposures.doubts import percent, unfit
+from dmtl_cli.guess.columns.values import free, is_flags, percent, time_unit
+from dmtl_cli.guess.exposures.doubts import unfit
 from dmtl_cli.guess.exposures.graded import graded
 from dmtl_cli.guess.exposures.labels import CLICK_EXPRESSION, CLICK_WHY, EXPRESSION, GOOD, roles_of
 from dmtl_cli.guess.features.goals import example
@@ -69,8 +69,7 @@ def told_of(given: Mapping[str, str], named: list[Table], later: Sequence[Outcom
     given = {**given, **{role: by_aggregates(text, later) for role, text in of_rows.items()}}
     for role in {"click", "conversion"} & given.keys():
         refuse_aggregates(f"--{role}", given[role] if _is_rule(role, given[role]) else "", later)
-    for role in {"click", "conversion"} & given.keys():  # a kind of what came alone, as a rule names it
-        given[role] = values.get(given[role], given[role])
+        given[role] = values.get(given[role], given[role])  # a kind of what came alone, as a rule names it
     out = {role: (labels if role in ("click", "conversion") else made).get(c, c) for role, c in given.items()}
     out |= {role: with_quotes(_by_values(c, values)) for role, c in out.items() if _is_rule(role, given[role])}
     mine = named[0].frame.columns  # the events, where anything came of them
@@ -201,10 +200,6 @@ def _by_table(later: Iterable[Outcomes]) -> dict[str, str]:
 def click_columns(given: Mapping[str, str], roles: Roles, later: Sequence[Outcomes]) -> set[str]:
     """The columns of what came of exposures by which a click is told.
 
-    Args:
-        given: as `told_of` has it.
-        roles: of the events with these columns.
-
     Raises:
         UserError: 2 none is, within a time of what was shown, or one tells a good click too.
     """
@@ -241,11 +236,7 @@ def with_grades(
     events: Table, roles: Roles, given: Mapping[str, str], ids: Mapping[str, Guess]
 ) -> tuple[Table, Roles, Mapping[str, str]]:
     """The events with a click where a column has the grades of a label, their roles, and what is given then; as they
-    are where none has.
-
-    Args:
-        ids: as `roles_of` takes them.
-    """
+    are where none has."""
     if (found := graded(events.frame, roles)) is None:
         return events, roles, given
     click = {"click": free("clicked", events.frame.columns), CLICK_EXPRESSION: found.clicked, CLICK_WHY: found.why}

@@ -176,7 +176,6 @@ def items_to_serve(condition: str, table: Table, newest: dt.date | None, *, is_o
     Args:
         table: of items, a row of each; of a log without one, the events so.
         newest: the day at whose end it is.
-        is_of_items: whether it is of items.
 
     Raises:
         UserError: 2 it is no condition, or the table lacks a column.

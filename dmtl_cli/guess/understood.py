@@ -23,7 +23,7 @@ from dmtl_cli.guess.columns.zones import Zone, of_users, zone_of
 from dmtl_cli.guess.exposures.doubts import Ids, crowd, invalid_rows, no_item, nobody, null_ids, sessions, warnings
 from dmtl_cli.guess.exposures.ids import fits_events, is_catalogue, visits_again, with_names
 from dmtl_cli.guess.exposures.labels import EXPRESSION, roles_of
-from dmtl_cli.guess.exposures.listed import is_listed
+from dmtl_cli.guess.exposures.references import is_listed
 from dmtl_cli.guess.features.inputs import Inputs
 from dmtl_cli.guess.features.kinds import inputs_of
 from dmtl_cli.guess.features.requests import outcomes_of_requests
@@ -51,6 +51,7 @@ from dmtl_cli.guess.outcomes.seen import of_what_was_seen, unseen
 from dmtl_cli.guess.outcomes.shown import as_events, of_lone_lists
 from dmtl_cli.guess.outcomes.streams import again, by_kinds, parted
 from dmtl_cli.guess.outcomes.tables import (
+    Others,
     Outcomes,
     named_after,
     outcomes_by_pairs,
@@ -159,17 +160,19 @@ class _Shown:
 
 def _shown(found: Found, rows: list[Table], given: Mapping[str, str], rules: Rules) -> _Shown:
     """The table that looks most like events, of all its days, with what came of its rows. Raises as `understood`."""
-    named, apart = _joined(rows, asked := whole_names(given, rows), rules)
-    given = told_of(asked, named, [one for later in apart.values() for one in later])
-    if rules.click_within is not None:
-        named, apart = _clicks_apart(named, apart, given, rules)
+    named, later = _joined(rows, asked := whole_names(given, rows), rules)
+    given = told_of(asked, named, later)
+    if rules.click_within is not None and later:
+        bare = replace(named[0], frame=named[0].frame.drop([c for one in later for c in one.columns]))
+        later = _apart(later, bare, given, rules)
+        named = [with_outcomes(bare, later), *named[1:]]
     named = [with_clicks(table, given) for table in named]
     likeliest = _likeliest(named, given)
     given = of_events(given, likeliest.frame.columns)
     events = with_time(likeliest, given.get("time"))
     roles = roles_of(events.frame, given)
     refuse_given(given, events, roles, found.tables)
-    others, later = [table for table in named if table is not likeliest], apart.get(events.files.files, [])
+    others, later = [table for table in named if table is not likeliest], later if likeliest is named[0] else []
     if ids := by_tables(events, others, roles):
         roles = roles_of(events.frame, given, ids)
     events, roles, given = with_grades(events, roles, given, ids)
@@ -303,12 +306,10 @@ def _is_stream(table: Table, named: Sequence[Table], given: Mapping[str, str]) -
     return bool(parallel(table.frame)) and parted(table, named, given) is not None
 
 
-def _joined(
-    named: list[Table], given: Mapping[str, str], rules: Rules
-) -> tuple[list[Table], dict[tuple[tuple[str, int], ...], list[Outcomes]]]:
-    """The tables, those of events with what came of their exposures where that is a table of its own, which is none of
-    them then; and such tables by the files of the events. Events have the given users and items, where a table has
-    them, and are not what came of the rows of another table."""
+def _joined(named: list[Table], given: Mapping[str, str], rules: Rules) -> tuple[list[Table], list[Outcomes]]:
+    """The tables, the events first with what came of their exposures where that is a table of its own, which is none of
+    them then; and such tables. Events have the given users and items, where a table has them, and are not what came of
+    the rows of another table."""
 
     @cache
     def of(k: int) -> Roles:
@@ -336,8 +337,8 @@ def _joined(
             later = _settled(later, events, of(k), given, rules)
             gone = {file for t in (table, *(one.table for one in later)) for file in t.files.files}
             left = [t for t in named if gone.isdisjoint(t.files.files)]
-            return [with_outcomes(events, later), *left], {table.files.files: later}
-    return named, {}
+            return [with_outcomes(events, later), *left], later
+    return named, []
 
 
 def _settled(
@@ -347,23 +348,6 @@ def _settled(
     later = with_lengths(later, events.frame.columns)
     later = with_windows(later, events, roles, _click(roles, events), rules.within)
     return with_asked(events, with_days_after(later, events, rules.within), given)
-
-
-def _clicks_apart(
-    named: Sequence[Table],
-    apart: Mapping[tuple[tuple[str, int], ...], list[Outcomes]],
-    given: Mapping[str, str],
-    rules: Rules,
-) -> tuple[list[Table], dict[tuple[tuple[str, int], ...], list[Outcomes]]]:
-    """What `_joined` returns, with clicks in a window of their own. Raises as `click_columns`."""
-    tables, out = list[Table](), dict(apart)
-    for table in named:
-        if later := apart.get(table.files.files):
-            bare = replace(table, frame=table.frame.drop([c for one in later for c in one.columns]))
-            later = _apart(later, bare, given, rules)
-            table, out[table.files.files] = with_outcomes(bare, later), later
-        tables.append(table)
-    return tables, out
 
 
 def _apart(later: list[Outcomes], events: Table, given: Mapping[str, str], rules: Rules) -> list[Outcomes]:
@@ -401,40 +385,30 @@ def _click(roles: Roles, events: Table) -> str | None:
 
 
 def _came_of(
-    table: Table,
-    roles: Roles,
-    found: list[Outcomes],
-    others: Sequence[tuple[Table, Roles]],
-    given: Mapping[str, str],
+    table: Table, roles: Roles, found: list[Outcomes], others: Others, given: Mapping[str, str]
 ) -> tuple[Table, list[Outcomes]]:
-    """The events, and the tables of what came of them: those found by an id, then those by lists and by days.
-
-    Args:
-        others: tables beside it, each with its roles.
-    """
-
-    def rest(later: Sequence[Outcomes]) -> list[tuple[Table, Roles]]:
-        return [of for of in others if not any(of[0].files is one.table.files for one in later)]
-
+    """The events, and the tables of what came of them: those found by an id, then those by lists and by days."""
     found = rather_by_pair(table, others, roles, found)
-    later = [*found, *outcomes_by_pairs(table, [other for other, _ in rest(found)], roles, found)]
-    later += rather_by_pair(table, others, roles, outcomes_through(table, rest(later), roles, later), later)
-    later += outcomes_by_day(table, rest(later), roles, later)
+    later = [*found, *outcomes_by_pairs(table, [other for other, _ in _rest(others, found)], roles, found)]
+    later += rather_by_pair(table, others, roles, outcomes_through(table, _rest(others, later), roles, later), later)
+    later += outcomes_by_day(table, _rest(others, later), roles, later)
     for shown, mine in of_lone_lists(table, given) if others and not later else ():
         if came_of := outcomes_by_pairs(shown, [other for other, _ in others], mine):
             return shown, came_of
     return table, later
 
 
-def _beside(
-    events: Table, later: list[Outcomes], others: Sequence[tuple[Table, Roles]], given: Mapping[str, str]
-) -> list[Outcomes]:
+def _beside(events: Table, later: list[Outcomes], others: Others, given: Mapping[str, str]) -> list[Outcomes]:
     """The tables of what came of a stream's exposures, beside its own kinds of events."""
     shown = with_outcomes(events, later)
     roles = roles_beside(shown, [other for other, _ in others], given)
     found = rather_by_pair(shown, others, roles, outcomes_of(shown, others, roles))
-    rest = [of for of in others if not any(of[0].files is one.table.files for one in found)]
-    return [*found, *outcomes_by_day(shown, rest, roles, [*later, *found])]
+    return [*found, *outcomes_by_day(shown, _rest(others, found), roles, [*later, *found])]
+
+
+def _rest(others: Others, later: Sequence[Outcomes]) -> list[tuple[Table, Roles]]:
+    """Those that are not among tables of what came of exposures."""
+    return [of for of in others if not any(of[0].files is one.table.files for one in later)]
 
 
 def _of_days(days: Mapping[dt.date, int], late: Arrival | None) -> Iterator[str]:

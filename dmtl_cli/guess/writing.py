@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from dmtl_cli.config.errors import printable
 from dmtl_cli.data.log.files.day_files import SUCCESS
@@ -15,7 +15,6 @@ from dmtl_cli.guess.columns.roles import Guess
 from dmtl_cli.guess.columns.sql import comment, quoted, scalar, sql_name, where_of
 from dmtl_cli.guess.columns.values import DAYS, free
 from dmtl_cli.guess.columns.zones import AS_SAID, is_naive
-from dmtl_cli.guess.csv_lines import alone, csv_keys, csv_lines, encoded
 from dmtl_cli.guess.exposures.doubts import from_floats, invalid_rows, unknown_clicks
 from dmtl_cli.guess.exposures.guests import lines_of as guest_lines
 from dmtl_cli.guess.exposures.ids import candidates, floats_named, times_of
@@ -34,7 +33,7 @@ from dmtl_cli.guess.reading.tables import Table
 from dmtl_cli.guess.reading.texts import Text
 from dmtl_cli.guess.sides.births import naive, of_sample
 from dmtl_cli.guess.sides.side_tables import Side
-from dmtl_cli.guess.type_lines import Types, tables_of, types_of
+from dmtl_cli.guess.text_lines import Types, alone, csv_keys, csv_lines, encoded, tables_of, types_of
 
 EDIT = "EDIT"
 """begins the comment of a line that a person has to write"""
@@ -43,17 +42,8 @@ _LONG_READ = "seconds above which a click is a long read, in place of the mean o
 _SHARE = "Or by the share of an item that was read, in data.events in place of duration and duration_unit:"
 
 
-@dataclass
-class Written:
-    """A config's text, and what keeps it from being one."""
-
-    text: str
-    edits: list[tuple[int, str, str]] = field(default_factory=list)
-    """(line, key, what to do)"""
-
-
-def written(log: Log, workspace: str, about: list[str]) -> Written:
-    """The config of a log.
+def written(log: Log, workspace: str, about: list[str]) -> tuple[str, list[tuple[int, str, str]]]:
+    """The config of a log, and (line, key, what to do) of what a person has to write before it is one.
 
     Args:
         workspace: where it publishes.
@@ -76,7 +66,7 @@ def written(log: Log, workspace: str, about: list[str]) -> Written:
     text = "\n".join(lines) + "\n"
     marked = re.compile(rf"\s*# (\w+): .*?# {EDIT}: (.*)")
     edits = [(k, found[1], found[2]) for k, line in enumerate(lines, 1) if (found := marked.match(line))]
-    return Written(text, edits)
+    return text, edits
 
 
 # -- data --------------------------------------------------------------------------------------------------------------

@@ -71,13 +71,13 @@ def init(
     _add_broken(log, first)
     # a config is kept and shared: it names nobody
     about = _about(log, root, check_of(out, day), steps(out, first, day, "ID", known)[0])
-    config = written(log, f"work/{out.stem}", about)
-    before = before if before != _marked(config.text) else ""
-    again, catalogue = named_again(log, root, out, given, rules), _catalogue(log) if config.edits else None
+    config, edits = written(log, f"work/{out.stem}", about)
+    before = before if before != _marked(config) else ""
+    again, catalogue = named_again(log, root, out, given, rules), _catalogue(log) if edits else None
     is_told = bool({"duration", "conversion"} & given.keys())
     has_history = first is not None and any(d < first for d in log.days)
     told = {"has_history": has_history, "leaves_out_seen": rules.seen_days is not None}
-    _write(out, _marked(config.text), force=force)
+    _write(out, _marked(config), force=force)
     return {
         "config": str(out),
         "root": log.events.root,
@@ -86,15 +86,15 @@ def init(
         "day": str(day) if day else None,
         "days": len(log.days),
         "warnings": log.warnings + log.inputs.told,
-        "first": edits_of(out, config.edits, day, None if catalogue and is_label(config.edits) else again),
-        "goals": goals_of(log) if (is_label(config.edits) or not config.edits) and not is_told else [],
-        "next": [] if config.edits else steps(out, first, day, someone, known, title_of(log), **told),
+        "first": edits_of(out, edits, day, None if catalogue and is_label(edits) else again),
+        "goals": goals_of(log) if (is_label(edits) or not edits) and not is_told else [],
+        "next": [] if edits else steps(out, first, day, someone, known, title_of(log), **told),
         "waiting": _waiting(log),
-        "roles": told_roles(log, config.text, before),
+        "roles": told_roles(log, config, before),
         "as_before": unchanged(log, before),
         "tables_not_used": [(path, why) for path, why in log.inputs.other if not _ABOUT.match(path)],
         "catalogue": catalogue,
-        "edits": [{"line": line, "key": key, "what": what} for line, key, what in config.edits],
+        "edits": [{"line": line, "key": key, "what": what} for line, key, what in edits],
     }
 
 

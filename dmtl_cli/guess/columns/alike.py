@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import polars as pl
 
 from dmtl_cli.guess.columns import words
+from dmtl_cli.guess.columns.objects import object_of
 from dmtl_cli.guess.columns.values import share, values_in, within
 
 _IDS = 100  # of users or items, for a second id to be told
@@ -69,8 +70,8 @@ def offers(frame: pl.DataFrame, item: str, clicked: pl.Series | None = None) -> 
         whole = {x: frame[x].fill_null(0) for x, kind in frame.schema.items() if kind.is_integer()}
         found |= {x: why for x, m in whole.items() if share((m == n).filter((m != 0) | (n != 0))) >= _ALL}
     for c in frame.columns:
-        above = c.rpartition(".")[0]
-        if first := next((o for o in found if above and o.rpartition(".")[0] == above and o != c), None):
+        above = object_of(c)
+        if first := next((o for o in found if above and object_of(o) == above and o != c), None):
             found.setdefault(c, f"of the lists of {first}")
     return found
 
@@ -119,15 +120,12 @@ def shared_values(users: Mapping[str, pl.Series], items: Mapping[str, pl.Series]
         items: the same, a value an item.
     """
     found: dict[str, str] = {}
+    texts = {c: some for c, of in items.items() if (some := _texts(of)) is not None}
     for name, s in users.items():
         mine = _texts(s)
         if mine is None or mine.n_unique() < _SECOND:
             continue
-        fits = [
-            (_reach(of, mine), c)
-            for c, of in items.items()
-            if (all_of := _texts(of)) is not None and within(mine, all_of) >= _WITHIN
-        ]
+        fits = [(_reach(items[c], mine), c) for c, some in texts.items() if within(mine, some) >= _WITHIN]
         if fits:
             found[name] = max(fits, key=lambda one: one[0])[1]
     return found
@@ -142,5 +140,4 @@ def _texts(s: pl.Series) -> pl.Series | None:
 def _reach(s: pl.Series, values: pl.Series) -> float:
     """Share of rows with one of some values."""
     some = values.unique().implode()
-    mine = s.list.eval(pl.element().is_in(some)).list.any() if s.dtype == pl.List else s.is_in(some)
-    return float(mine.fill_null(False).to_numpy().mean()) if len(s) else 0.0
+    return share(s.list.eval(pl.element().is_in(some)).list.any() if s.dtype == pl.List else s.is_in(some))

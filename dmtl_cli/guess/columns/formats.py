@@ -84,8 +84,7 @@ def _shortest(known: pl.Series, types: list[str]) -> list[str]:
 
 
 def _is_when(name: str) -> bool:
-    named = words.by_name(name, words.TIME) > 0 or words.says(name, words.WHEN) or words.says(name, _NAMES)
-    return named and not words.is_named_id(name)
+    return (words.is_when(name) or words.says(name, _NAMES)) and not words.is_named_id(name)
 
 
 def _types(text: str) -> Iterator[str]:

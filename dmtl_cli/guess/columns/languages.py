@@ -13,7 +13,8 @@ _BARE = str.maketrans("ıłøđ", "ilod")
 """letters that are no letter and a mark"""
 
 
-def _without_marks(text: str) -> str:
+def without_marks(text: str) -> str:
+    """A text with plain letters in place of those with marks."""
     parts = unicodedata.normalize("NFKD", text.translate(_BARE))
     return "".join(c for c in parts if not unicodedata.combining(c))
 
@@ -21,7 +22,7 @@ def _without_marks(text: str) -> str:
 def spelled(words: str) -> str:
     """The pattern of one of some words, given between spaces: `_` stands for a space within one or none, `+` at the end
     for any ending."""
-    every = [w for word in words.split() for w in (word, _without_marks(word)) if w]
+    every = [w for word in words.split() for w in (word, without_marks(word)) if w]
     of = [w.replace("_", " ?").removesuffix("+") + (r"\w*" if w.endswith("+") else "") for w in dict.fromkeys(every)]
     return "(" + "|".join(of) + ")"
 
@@ -31,9 +32,9 @@ def within(words: str) -> str:
     return "(" + "|".join(words.split()) + ")"
 
 
-def either(*patterns: str) -> str:
-    """The pattern of one of some patterns."""
-    return "(" + "|".join(patterns) + ")"
+def either(words: str, parts: str) -> str:
+    """The pattern of one of some words, as `spelled` takes them, or of some as `within` does."""
+    return f"({spelled(words)}|{within(parts)})"
 
 
 CLICK = spelled(
@@ -236,40 +237,32 @@ MEANS = (
 )
 """a mean of ratings"""
 SESSION = either(
-    spelled(
-        "session visit sesión sessão sitzung besuch séance visite sessione visita sessie bezoek sesja wizyta"
-        " relace návštěva munkamenet látogatás sesiune istunto käynti besøk besøg besök oturum ziyaret sesi"
-        " kunjungan phiên сессия сессии сеанс визит визита сесія"
-    ),
-    within("会话 會話 访问 セッション 세션"),
+    "session visit sesión sessão sitzung besuch séance visite sessione visita sessie bezoek sesja wizyta"
+    " relace návštěva munkamenet látogatás sesiune istunto käynti besøk besøg besök oturum ziyaret sesi"
+    " kunjungan phiên сессия сессии сеанс визит визита сесія",
+    "会话 會話 访问 セッション 세션",
 )
 PAGE = either(
-    spelled(
-        " page screen página pantalla tela seite bildschirm écran pagina schermo scherm strona ekran stránka oldal"
-        " képernyő pagină ecran sivu näyttö side skjerm skærm sida skärm sayfa halaman layar trang страница страницы"
-        " странице экран экране сторінка сторінці stronie stránce oldalon"
-    ),
-    within("页面 頁面 ページ 画面 페이지 화면"),
+    " page screen página pantalla tela seite bildschirm écran pagina schermo scherm strona ekran stránka oldal"
+    " képernyő pagină ecran sivu näyttö side skjerm skærm sida skärm sayfa halaman layar trang страница страницы"
+    " странице экран экране сторінка сторінці stronie stránce oldalon",
+    "页面 頁面 ページ 画面 페이지 화면",
 )
 """what was on a screen at once"""
 LENGTH = either(
-    spelled(
-        "length duration lasted time sec secs second seconds ms millis minutes mins s min duración segundos"
-        " minutos duração dauer dauerte länge sekunden minuten durée secondes durata secondi minuti duur seconden"
-        " sekundy minuty czas délka hossz másodperc durată secunde kesto sekuntia varighet varighed sekunder"
-        " längd süre süresi saniye durasi detik thời_lượng длительность секунд"
-    ),
-    within("时长 秒 時間 시간 초"),
+    "length duration lasted time sec secs second seconds ms millis minutes mins s min duración segundos"
+    " minutos duração dauer dauerte länge sekunden minuten durée secondes durata secondi minuti duur seconden"
+    " sekundy minuty czas délka hossz másodperc durată secunde kesto sekuntia varighet varighed sekunder"
+    " längd süre süresi saniye durasi detik thời_lượng длительность секунд",
+    "时长 秒 時間 시간 초",
 )
 """of a session: how long it was"""
 PORTION = either(
-    spelled(
-        "porcentaje proporción fracción progreso percentual porcentagem fração progresso percentuale pourcentage"
-        " avancement progression prozent anteil fortschritt percentage voortgang procent andel fremdrift framsteg"
-        " procenty udział postęp podíl průběh procenta arány haladás százalék procentaj osuus prosentti oran"
-        " yüzde ilerleme persen persentase tỷ_lệ phần_trăm процент доля прогресс відсоток частка ποσοστό"
-    ),
-    within("比例 百分比 进度 割合 進捗 비율 진행률"),
+    "porcentaje proporción fracción progreso percentual porcentagem fração progresso percentuale pourcentage"
+    " avancement progression prozent anteil fortschritt percentage voortgang procent andel fremdrift framsteg"
+    " procenty udział postęp podíl průběh procenta arány haladás százalék procentaj osuus prosentti oran"
+    " yüzde ilerleme persen persentase tỷ_lệ phần_trăm процент доля прогресс відсоток частка ποσοστό",
+    "比例 百分比 进度 割合 進捗 비율 진행률",
 )
 """how much of something"""
 STOCK = (
@@ -409,45 +402,39 @@ GONE = (
 )
 """of a state: what was withdrawn"""
 THERE = either(
-    spelled(
-        "active live ongoing cleared published online available listed on_sale for_sale enabled open current activo"
-        " activa publicado publicada disponible en_venta vigente ativo ativa disponível disponivel no_ar"
-        " actif active publié publiée en_ligne aktiv veröffentlicht veroeffentlicht verfügbar verfuegbar"
-        " freigegeben actief beschikbaar gepubliceerd attivo attiva pubblicato pubblicata disponibile"
-        " aktywn+ dostępn+ opublikowan+ aktivn+ dostupn+ zveřejněn+ objavljen+ elérhető közzétett aktív"
-        " activă disponibil publicat publicerad tillgänglig tilgængelig udgivet publiceret tilgjengelig publisert"
-        " saatavilla julkaistu aktiivinen yayında aktif satışta tayang terbit tersedia đang_hoạt_động"
-        " hoạt_động đang_bán активн+ опубликован+ доступн+ опубліковано активно доступно публикуван+"
-        " активен налич+ ενεργ+ δημοσιευμέν+ διαθέσιμ+"
-    ),
-    within("在售 上架 已发布 正常 公開 公開中 配信中 販売中 掲載中 판매중 공개 서비스중 연재중"),
+    "active live ongoing cleared published online available listed on_sale for_sale enabled open current activo"
+    " activa publicado publicada disponible en_venta vigente ativo ativa disponível disponivel no_ar"
+    " actif active publié publiée en_ligne aktiv veröffentlicht veroeffentlicht verfügbar verfuegbar"
+    " freigegeben actief beschikbaar gepubliceerd attivo attiva pubblicato pubblicata disponibile"
+    " aktywn+ dostępn+ opublikowan+ aktivn+ dostupn+ zveřejněn+ objavljen+ elérhető közzétett aktív"
+    " activă disponibil publicat publicerad tillgänglig tilgængelig udgivet publiceret tilgjengelig publisert"
+    " saatavilla julkaistu aktiivinen yayında aktif satışta tayang terbit tersedia đang_hoạt_động"
+    " hoạt_động đang_bán активн+ опубликован+ доступн+ опубліковано активно доступно публикуван+"
+    " активен налич+ ενεργ+ δημοσιευμέν+ διαθέσιμ+",
+    "在售 上架 已发布 正常 公開 公開中 配信中 販売中 掲載中 판매중 공개 서비스중 연재중",
 )
 """of a state: what is there"""
 SERIAL = either(
-    spelled("ongoing serializing serialising en_curso en_emisión em_andamento in_corso en_cours laufend đang_ra"),
-    within("连载 連載 연재"),
+    "ongoing serializing serialising en_curso en_emisión em_andamento in_corso en_cours laufend đang_ra",
+    "连载 連載 연재",
 )
 """of a state: a series of which more is to come"""
 COMPLETE = either(
-    spelled(
-        "complete completed finished concluded hiatus on_hiatus on_break completo completa completado completada"
-        " finalizado finalizada concluído concluída completato terminé terminée abgeschlossen hoàn_thành"
-    ),
-    within("完结 完結 완결 휴재 休載 休刊"),
+    "complete completed finished concluded hiatus on_hiatus on_break completo completa completado completada"
+    " finalizado finalizada concluído concluída completato terminé terminée abgeschlossen hoàn_thành",
+    "完结 完結 완결 휴재 休載 休刊",
 )
 """of a series beside those of which more is to come, which is there for as long"""
 NEW = either(
-    spelled("new neu nuevo nueva novo nova nouveau nowy nový nové nuovo nieuw ny uusi yeni baru mới нов+ νέο"),
-    within("新着 新商品 신규"),
+    "new neu nuevo nueva novo nova nouveau nowy nový nové nuovo nieuw ny uusi yeni baru mới нов+ νέο",
+    "新着 新商品 신규",
 )
 """of a state: what is there for a while"""
 MINUTES = r"(min|mins|minutes?|minutos?|minuten|minuti|minut[a-zęyů]*|минут\w*|хвилин\w*|dakika|menit|phút)"
 """of a length of time"""
 STATE = either(
-    spelled(
-        "estado situación situação estatus stato zustand état statut staat stan stav állapot státusz stare"
-        " tillstånd tilstand tila durum durumu trạng_thái состояние статус стан статусът κατάσταση"
-    ),
-    within("状态 狀態 状況 ステータス 상태"),
+    "estado situación situação estatus stato zustand état statut staat stan stav állapot státusz stare"
+    " tillstånd tilstand tila durum durumu trạng_thái состояние статус стан статусът κατάσταση",
+    "状态 狀態 状況 ステータス 상태",
 )
 """of a thing's state"""

@@ -41,8 +41,13 @@ def opened(
     return rows, tuple(found), refused
 
 
+def object_of(c: str) -> str:
+    """The object that a column is a field of; "" of others."""
+    return c.rpartition(".")[0]
+
+
 def is_field(c: str, objects: Collection[str]) -> bool:
-    """Whether a column is of one of the columns that had objects."""
+    """Whether a column is one of these, or a field of one."""
     return any(c == one or c.startswith(f"{one}.") for one in objects)
 
 

@@ -15,6 +15,7 @@ from dmtl_cli.guess.columns.values import (
     local_days,
     mean,
     numbers,
+    percent,
     share,
     span,
 )
@@ -140,7 +141,7 @@ class Roles:
 def best(
     frame: pl.DataFrame,
     columns: Iterable[str],
-    patterns: tuple[tuple[str, int], ...],
+    patterns: words.Patterns,
     what: str,
     evidence: Callable[[pl.Series], str] | None = None,
 ) -> Guess | None:
@@ -164,8 +165,7 @@ def count_of(s: pl.Series) -> str:
 
 def share_of(s: pl.Series) -> str:
     """Of 0 and 1, or (`click` as a time) of what is there and what is not."""
-    ones, none = share(clicks(s)), s.null_count() / max(1, len(s))
-    shown = f"{ones:.0%}" if ones >= 0.01 else f"{ones:.2%}"
+    shown, none = percent(share(clicks(s))), s.null_count() / max(1, len(s))
     if not (s.dtype.is_numeric() or s.dtype == pl.Boolean) or span(s)[1] > 1:
         return f"a time in {shown} of rows, empty in the others"
     known = "1 or empty" if none and span(s)[0] == 1 else "0/1"

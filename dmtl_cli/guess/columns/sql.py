@@ -94,15 +94,17 @@ def sql_name(c: str) -> str:
         return sql_column(c)
 
 
-def sql_text(value: str) -> str:
-    """A text in an SQL expression."""
-    return "'" + value.replace("'", "''") + "'"
+def sql_value(value: str | float | bool) -> str:
+    """A text, a number, or yes or no in an SQL expression."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return "'" + value.replace("'", "''") + "'" if isinstance(value, str) else str(value)
 
 
-def sql_texts(values: Sequence[str]) -> str:
-    """What compares a column with one of these texts, or several, in an SQL expression."""
-    texts = [sql_text(v) for v in values]
-    return f"= {texts[0]}" if len(texts) == 1 else f"IN ({', '.join(texts)})"
+def sql_values(values: Sequence[str | float | bool]) -> str:
+    """What compares a column with one of these values, or several, in an SQL expression."""
+    each = [sql_value(v) for v in values]
+    return f"= {each[0]}" if len(each) == 1 else f"IN ({', '.join(each)})"
 
 
 def in_brackets(condition: str) -> str:
@@ -112,9 +114,7 @@ def in_brackets(condition: str) -> str:
 
 def where_of(kinds: Kinds) -> str:
     """The SQL condition of the rows of some kinds."""
-    if kinds.among:
-        return f"{sql_column(kinds.column)} {sql_texts(kinds.values)}"
-    return f"NOT {sql_column(kinds.column)} {sql_texts(kinds.values)}"
+    return f"{'' if kinds.among else 'NOT '}{sql_column(kinds.column)} {sql_values(kinds.values)}"
 
 
 def with_ones(text: str, columns: Collection[str]) -> str:

@@ -99,6 +99,11 @@ def short(r: float) -> str:
     return f"{round(r, 2) + 0.0:.2f}".replace("0.", ".", 1)  # + 0.0: no -.00
 
 
+def percent(part: float) -> str:
+    """A share in whole percents, a small one in hundredths of them."""
+    return f"{part:.0%}" if part >= 0.01 else f"{part:.2%}"
+
+
 def is_measured(x: pl.Series) -> bool:
     """Whether whole numbers are spread as a measure is and codes are not: most numbers of the range are there, each
     about as often as its neighbours (rank correlation of .6), and the most frequent ones are not at an end of it, as

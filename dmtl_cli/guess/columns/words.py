@@ -16,11 +16,12 @@ def any_of(words: str) -> str:
     return "(" + "|".join(word.replace("_", " ") for word in words.split()) + ")"
 
 
-_ID = (
-    r"( ?"
-    + any_of("id ids key no nr code cd num number nummer hash sk uuid idx index numero número kod 编号 标识 号")
-    + ")?$"
-)
+def _ids(words: str) -> str:
+    """What the ids of one of some things are called, whose names are given between spaces."""
+    ends = any_of("id ids key no nr code cd num number nummer hash sk uuid idx index numero número kod 编号 标识 号")
+    return f"^{any_of(words)}( ?{ends})?$"
+
+
 _SPAN = any_of("time duration second seconds sec secs ms msec msecs millis milliseconds minutes length")
 _UNIT = r"( ?" + any_of("ms s sec second seconds millis") + ")?$"
 _FLAG = r"^" + any_of("is has was if flag") + "? ?"
@@ -38,13 +39,9 @@ _ACTS = any_of(
 _MEASURES = any_of("flag label count yn s type ratio rate time ms msec sec secs seconds duration length pct percent")
 
 USER: Patterns = (
+    (_ids("user uid usr member customer visitor viewer reader buyer reviewer 用户 会员 读者 买家"), 3),
     (
-        r"^" + any_of("user uid usr member customer visitor viewer reader buyer reviewer 用户 会员 读者 买家") + _ID,
-        3,
-    ),
-    (
-        r"^"
-        + any_of(
+        _ids(
             "client account guest listener person profile profil perfil profilo"
             " human player gamer subscriber learner student pupil patient"
             " passenger jogador jugador spieler joueur giocatore suscriptor abonnent abonné"
@@ -54,27 +51,18 @@ USER: Patterns = (
             " visitante visiteur visitatore besucher"
             " 顾客 账号 访客 yonghu huiyuan pengguna pelanggan użytkownik uzytkownik uživatel felhasználó vásárló"
             " utilizator käyttäjä lid lidnr mitglied medlem membre membro miembro socio sócio jäsen člen"
-        )
-        + _ID,
+        ),
         2,
     ),
     (r"^user (pseudo|anon|anonymous|hashed|global|internal|external|master) ?(id|uid|key)$", 2),
     (r"^(pseudo|anon|domain|network|distinct|external) ?user ?id$|^distinct ?id$", 2),
-    (r"^" + any_of("device cookie session konto cuenta conta compte 设备") + _ID, 1),
+    (_ids("device cookie session konto cuenta conta compte 设备"), 1),
 )
 ITEM: Patterns = (
+    (_ids("item iid movie video photo article product goods sku asin song track book news"), 3),
+    (_ids("商品 物品 视频 电影 文章 图书 内容 歌曲 新闻 作品 笔记"), 3),
     (
-        r"^"
-        + any_of("item iid movie video photo article product goods sku asin song track book news")
-        + _ID
-        + "|^"
-        + any_of("商品 物品 视频 电影 文章 图书 内容 歌曲 新闻 作品 笔记")
-        + _ID,
-        3,
-    ),
-    (
-        r"^"
-        + any_of(
+        _ids(
             "film music post doc document content note game app restaurant poi recipe job offer listing feed clip"
             " episode course podcast title media pin tweet story hotel property artikel angebot angebots vare varer"
             " wenzhang shipin shangpin barang produk berita oferta produkt artykuł artykul artículo articulo produto"
@@ -82,11 +70,10 @@ ITEM: Patterns = (
             " ricetta lesson chapter articolo notizia annuncio prodotto immobile libro livro imóvel imovel inmueble"
             " anuncio anúncio annonce annonse annons woning nieuws inzerát ogłoszenie ogloszenie hirdetés ilan haber"
             " aviso статья новость урок фильм трек объявление"
-        )
-        + _ID,
+        ),
         2,
     ),
-    (r"^" + any_of("business shop store ad creative target object entity campaign artist 店铺 广告") + _ID, 1),
+    (_ids("business shop store ad creative target object entity campaign artist 店铺 广告"), 1),
 )
 TITLE = any_of(
     "title titles headline heading subject titel titre titolo titulo título tytuł tytul titlu başlık baslik cím otsikko"
@@ -98,20 +85,16 @@ OWNER: Patterns = (
     (any_of("author owner creator uploader seller publisher merchant vendor poster sender artist 作者 卖家") + "$", 2),
 )
 """whose an item is"""
+_HAPPENED = any_of(
+    "event log request click impression server client view exposure show action watch play shown served"
+    " displayed seen exposed occurred"
+)
+_CLOCK = any_of("timestamp time ts tstamp datetime date_time at time_ms time_millis unixtime epoch")
+_OF_EVENT = any_of("event evento événement evenement impression exposure shown served exhibicion impresion impressao")
 TIME: Patterns = (
     (
-        r"^("
-        + any_of(
-            "event log request click impression server client view exposure show action watch play shown served"
-            " displayed seen exposed occurred"
-        )
-        + "? ?"
-        + any_of("timestamp time ts tstamp datetime date_time at time_ms time_millis unixtime epoch")
-        + "|"
-        + any_of("ts timestamp time datetime")
-        + " "
-        + any_of("event evento événement evenement impression exposure shown served exhibicion impresion impressao")
-        + "|unix time|unix timestamp|时间|时间戳|.*(曝光|点击|行为)时间)( ?(ms|millis|s|sec|utc|local))?$",
+        rf"^({_HAPPENED}? ?{_CLOCK}|{any_of('ts timestamp time datetime')} {_OF_EVENT}|unix time|unix timestamp"
+        r"|时间|时间戳|.*(曝光|点击|行为)时间)( ?(ms|millis|s|sec|utc|local))?$",
         3,
     ),
     (r"^((event|log)? ?date|day|dt|created( at)?|viewed at|clicked at|timestamp.*|review date|日期)$", 2),
@@ -122,13 +105,9 @@ CLICK: Patterns = (
     (rf"(^| ){languages.CLICK}( ?(flag|label|yn))?$|{languages.CLICK_WITHIN}(flag|여부|フラグ|済み?)?$", 2),
     (r"^(label|target|y|response|interaction|标签)$", 1),
 )
+_BEGUN = any_of("play played open opened view viewed start started select selected tap tapped watched visited")
 STARTED: Patterns = (
-    (
-        "(^| )"
-        + any_of("play played open opened view viewed start started select selected tap tapped watched visited")
-        + "$",
-        1,
-    ),
+    (rf"(^| ){_BEGUN}$", 1),
     (rf"(^| ){languages.STARTED}$", 1),
 )
 """an item was begun: a click, where the label says so too"""
@@ -178,18 +157,13 @@ SPENT = any_of(
 )
 """a length of time, of texts that look like one"""
 _DONE = "(s|d|ed|ing)?( |$)|"
+_FURTHER = any_of(
+    "cart addtocart subscribe follow download install signup enrol enroll long_view finish complete completion"
+)
 CONVERSION: Patterns = (
     ("(^| )" + any_of("buy bought purchase order pay paid conversion convert") + _DONE + "购买|下单|支付|成交", 4),
     ("(^| )" + any_of("like favorite favourite fav collect upvote thumb") + _DONE + "点赞|收藏|喜欢", 3),
-    (
-        "(^| )"
-        + any_of(
-            "cart addtocart subscribe follow download install signup enrol enroll long_view finish complete completion"
-        )
-        + _DONE
-        + "加购|关注|完播",
-        2,
-    ),
+    ("(^| )" + _FURTHER + _DONE + "加购|关注|完播", 2),
     ("(^| )" + any_of("share forward comment") + _DONE + "转发|评论|分享", 1),
     (rf"(^| ){languages.ORDER}( |$)|{languages.ORDER_WITHIN}", 4),
     (rf"(^| ){languages.LIKE}( |$)|{languages.LIKE_WITHIN}", 3),
@@ -199,16 +173,10 @@ CONVERSION: Patterns = (
 NOT_GOOD = any_of("dislike unlike hate skip report block refund cancel bounce dismiss 不喜欢")
 """no conversion: the contrary of one"""
 POSITION: Patterns = ((r"(^| )(position|pos|rank|slot|index)$|位置$", 1),)
+_SERVED = any_of("request req impression imp slate list page_view pageview pv trace search query serve 曝光 请求")
 REQUEST: Patterns = (
     (r"^" + any_of("request req slate") + "$", 3),
-    (
-        r"^"
-        + any_of("request req impression imp slate list page_view pageview pv trace search query serve 曝光 请求")
-        + " ?"
-        + any_of("id key no uuid hash 编号")
-        + "$",
-        3,
-    ),
+    (rf"^{_SERVED} ?{any_of('id key no uuid hash 编号')}$", 3),
     (r"^(session|sess|sid|visit)( ?(id|key|no|num|number|uuid))?$|^会话", 1),
 )
 RATING: Patterns = ((r"^(rating|score|stars?|star rating|overall|评分|打分)$", 3),)
@@ -288,14 +256,10 @@ PERHAPS_MACHINE = "(^| )" + any_of("host node worker instance machine backend re
 DAY_KEY = r"(^| )" + any_of("date day dt calendar datum fecha tarih 日期") + " ?" + any_of("sk key fk id nr no") + "$"
 """the key of a table of days"""
 RATIO = any_of("ratio rate percent pct progress")
+_WATCHED = any_of("watch watched play played view viewed read listen listened scroll completion completed finished")
+_PART = any_of("ratio rate percent percentage pct progress share fraction depth")
 PORTION: Patterns = (
-    (
-        "(^| )"
-        + any_of("watch watched play played view viewed read listen listened scroll completion completed finished")
-        + " "
-        + any_of("ratio rate percent percentage pct progress share fraction depth"),
-        3,
-    ),
+    (rf"(^| ){_WATCHED} {_PART}", 3),
     ("完播率|播放(比例|进度|占比)", 3),
 )
 """how much of an item was read, of 1 or of 100"""
@@ -407,6 +371,11 @@ def is_within(name: str, patterns: Patterns) -> bool:
     """Whether one of the objects that a nested name is in has a name of a role: `item` of `item.user_id`. A session,
     say, is too weak a name of a user."""
     return any(by_name(part, patterns) >= 2 for part in bare(name).split(".")[:-1])
+
+
+def is_when(name: str) -> bool:
+    """Whether a name is that of a time."""
+    return by_name(name, TIME) > 0 or says(name, WHEN)
 
 
 def is_named_id(name: str) -> bool:

@@ -57,7 +57,6 @@ def zone_of(s: pl.Series, unit: str, rows: pl.DataFrame | None = None, user: str
     """The zone that times tell, and why.
 
     Args:
-        s: times.
         unit: see `values.time_unit`.
         rows: of these times, with other columns that may tell the users' hour.
         user: the column of users in them.
@@ -77,13 +76,11 @@ def zone_of(s: pl.Series, unit: str, rows: pl.DataFrame | None = None, user: str
     if len(found):
         return Zone("UTC", f"the times end in {found[0]}{far}")
     seen = "" if said is None else f" ({said.text})"
+    own = f"days end at midnight of {s.name}'s own times, which"
     if said is not None and said.by_hours:
-        return Zone(
-            "UTC",
-            f"days end at midnight of {s.name}'s own times, which are hardly your users' clock{seen}; {ANY_ZONE}",
-        )
+        return Zone("UTC", f"{own} are hardly your users' clock{seen}; {ANY_ZONE}")
     if unit in ("timestamp", "text"):
-        local = f"days end at midnight of {s.name}'s own times, which name no zone and are taken for your users' clock"
+        local = f"{own} name no zone and are taken for your users' clock"
         return Zone("UTC", f"{local}; if they were written in UTC, {ANY_ZONE}{seen}")
     return Zone("UTC", f"days end at midnight of UTC, as numbers name no zone; {ANY_ZONE}{seen}")
 
@@ -133,8 +130,7 @@ def is_night(at: pl.Series, zone: str) -> bool:
     Args:
         at: of a day's rows, as UTC has them: they begin and end where that day does, which tells nothing.
     """
-    quiet = _quietest(at) if len(at) >= _ROWS else None
-    said = None if quiet is None else _as_slept(quiet)
+    said = _asleep(at) if len(at) >= _ROWS else None
     return said is not None and said.is_another and _is_near(cast(dt.datetime, at.min()), said, zone)
 
 
@@ -216,11 +212,9 @@ def _evidence(s: pl.Series, unit: str, rows: pl.DataFrame | None, user: str | No
         return None
     there = instants(s, unit)
     if rows is not None and there is not None and is_naive(s, unit):
-        for c in rows.columns:
-            if (
-                said := _of_hours(there.dt.convert_time_zone("UTC"), rows[c], rows[user] if user else None)
-            ) is not None:
-                return said
+        users, utc = rows[user] if user else None, there.dt.convert_time_zone("UTC")
+        if said := next(filter(None, (_of_hours(utc, hours, users) for hours in rows)), None):
+            return said
     at = at.dt.convert_time_zone("UTC")
     if (ahead := _midnight(at)) is not None:
         begin = -ahead % _DAY
@@ -228,8 +222,7 @@ def _evidence(s: pl.Series, unit: str, rows: pl.DataFrame | None, user: str | No
         if not ahead:
             return _Said(f"{ends}, as whole days of these times do", 0, False)
         return _Said(f"{ends}, the midnight of {_utc(ahead)}", ahead, True)
-    quiet = _quietest(at)
-    return None if quiet is None else _as_slept(quiet)
+    return _asleep(at)
 
 
 def _of_hours(at: pl.Series, hours: pl.Series, users: pl.Series | None) -> _Said | None:
@@ -259,17 +252,18 @@ def _of_hours(at: pl.Series, hours: pl.Series, users: pl.Series | None) -> _Said
     return _Said(what + more, 60 * ahead[0], True, tuple(60 * a for a in ahead))
 
 
-def _as_slept(quiet: int) -> _Said:
-    return _Said(_as_at(quiet), 60 * _ahead(quiet), abs(_ahead(quiet)) > _NEAR, by_sleep=True)
-
-
-def _quietest(at: pl.Series) -> int | None:
-    """The hour around which fewest rows come; None where no hour has far fewer than others, or not all have some."""
+def _asleep(at: pl.Series) -> _Said | None:
+    """What the hour around which fewest rows come says, as it is night then where the users live; None where no hour
+    has far fewer than others, or not all have some."""
     rows = np.bincount(at.dt.hour().drop_nulls().to_numpy(), minlength=24)
-    if (rows > 0).sum() < _HOURS:
-        return None
     near = (rows + np.roll(rows, 1) + np.roll(rows, -1)) / 3
-    return int(near.argmin()) if near.min() <= _QUIET * rows.mean() else None
+    if (rows > 0).sum() < _HOURS or near.min() > _QUIET * rows.mean():
+        return None
+    hour = int(near.argmin())
+    ahead = (_ASLEEP - hour + 11) % 24 - 11
+    is_another = abs(ahead) > _NEAR
+    where = f"at {_ASLEEP}:00 of UTC{ahead:+d}" if is_another else "of local times"
+    return _Said(f"fewest rows come at {hour}:00, as {where}", 60 * ahead, is_another, by_sleep=True)
 
 
 def _midnight(at: pl.Series) -> int | None:
@@ -279,14 +273,3 @@ def _midnight(at: pl.Series) -> int | None:
     begin = round(first / _HALF_HOUR) * _HALF_HOUR
     around = [(x - begin + _DAY // 2) % _DAY - _DAY // 2 for x in (first, last)]
     return None if max(map(abs, around)) > _MINUTES else (_DAY // 2 - begin) % _DAY - _DAY // 2
-
-
-def _ahead(hour: int) -> int:
-    """How many hours a zone is ahead in which it is night then."""
-    return (_ASLEEP - hour + 11) % 24 - 11
-
-
-def _as_at(hour: int) -> str:
-    ahead = _ahead(hour)
-    where = "of local times" if abs(ahead) <= _NEAR else f"at {_ASLEEP}:00 of UTC{ahead:+d}"
-    return f"fewest rows come at {hour}:00, as {where}"

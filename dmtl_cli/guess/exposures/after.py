@@ -11,8 +11,9 @@ import polars as pl
 from dmtl_cli.config.expressions import sources_of
 from dmtl_cli.data.log.values.types import booleans
 from dmtl_cli.guess.columns import words
+from dmtl_cli.guess.columns.objects import object_of
 from dmtl_cli.guess.columns.roles import Guess, Roles
-from dmtl_cli.guess.columns.sql import quoted, sql_column, sql_texts
+from dmtl_cli.guess.columns.sql import quoted, sql_column, sql_values
 from dmtl_cli.guess.columns.values import (
     FEW,
     LEAK,
@@ -65,14 +66,10 @@ def outcomes(frame: pl.DataFrame, roles: Roles) -> None:
             roles.outcomes.append(Guess(c, why))
 
 
-def struct_of(c: str) -> str:
-    return c.rpartition(".")[0]
-
-
 def _structs(roles: Roles) -> list[str]:
     """Structs of labels, which have what came of an exposure; not one that has who saw what, or when, too."""
     labels = [roles.click, roles.duration, roles.conversion, *roles.further.values()]
-    found = {struct_of(g.column) for g in labels if g} - {""}
+    found = {object_of(g.column) for g in labels if g} - {""}
     return sorted(x for x in found if not any(c.startswith(f"{x}.") for c in roles.before))
 
 
@@ -112,7 +109,6 @@ def measured(s: pl.Series, of: Mapping[str, pl.Series]) -> str | None:
     was known as the row came then.
 
     Args:
-        s: [n] a column.
         of: [n] `user`, `item`, `request` and `day` of each row, as far as they are known.
     """
     if not s.dtype.is_numeric() or s.n_unique() <= FEW or span(s)[0] < 0:
@@ -191,13 +187,13 @@ def _flag(s: pl.Series, yes: Sequence[str]) -> tuple[pl.Series, str, str] | None
     name, known = sql_column(s.name), s.drop_nulls()
     if is_binary(s):
         on, condition = s.cast(pl.Int8) == 1, name if s.dtype == pl.Boolean else f"{name} = 1"
-        condition = f"{name} {sql_texts(yes)}" if yes else condition
+        condition = f"{name} {sql_values(yes)}" if yes else condition
         if on.all():
             return on.fill_null(False), condition, "nothing"
         return on, condition, "false" if s.dtype == pl.Boolean else "0"
     if s.dtype == pl.String and known.n_unique() > 1 and says_yes_or_no(known):
         on = booleans(s)
-        return on, f"{name} {sql_texts(sorted(s.filter(on.fill_null(False)).unique()))}", "another text"
+        return on, f"{name} {sql_values(sorted(s.filter(on.fill_null(False)).unique()))}", "another text"
     if is_time_or_null(s) and words.is_of_sight(s.name):
         return s.is_not_null(), f"{name} IS NOT NULL", "nothing"
     return None

@@ -1,4 +1,5 @@
-"""What is hardly so in a log that was understood, and rows that cannot be read as they are."""
+"""What is hardly so in a log that was understood, rows that cannot be read as they are, and columns that mark who is no
+user: staff, tests and programs."""
 
 from __future__ import annotations
 
@@ -16,9 +17,9 @@ from dmtl_cli.data.log.values.lengths import clock_seconds, not_negative
 from dmtl_cli.data.log.values.types import WORDS
 from dmtl_cli.data.log.values.written import floats
 from dmtl_cli.guess.columns import words
-from dmtl_cli.guess.columns.roles import Roles
-from dmtl_cli.guess.columns.sql import in_brackets, quoted, sql_column, sql_text
-from dmtl_cli.guess.columns.values import RETURN, is_flags, share
+from dmtl_cli.guess.columns.roles import Guess, Roles
+from dmtl_cli.guess.columns.sql import in_brackets, quoted, sql_column, sql_name, sql_value, sql_values
+from dmtl_cli.guess.columns.values import RETURN, is_flags, percent, share
 from dmtl_cli.guess.reading.files import CSV, JSON, paths_of
 from dmtl_cli.guess.reading.rows import rows_of
 from dmtl_cli.guess.reading.tables import Table
@@ -60,7 +61,7 @@ def warnings(user: str, item: str, users: int, items: int, rows: int, clicks: st
         clicks: the column of clicks.
     """
     out = []
-    of_items = f"{items:,} item{'s' if items != 1 else ''}"
+    of_items = words.count(items, "item")
     seen = f"{user}: {words.count(users, 'user')} in {rows:,} rows of {of_items}"
     if users < USERS or items > _ITEMS * users or rows > _ROWS * users:
         out.append(f"{seen}: is it the user? Else name the column of their ids in data.events.user")
@@ -159,7 +160,7 @@ def _is_none(ids: pl.Series) -> pl.Series:
 
 def _other_than(of: Ids, one: str) -> str:
     """The condition of rows with another id, or with none: those are counted as invalid, and not as asked for."""
-    return f"COALESCE({sql_column(of.column)} <> {sql_text(one) if of.ids.dtype == pl.String else one}, TRUE)"
+    return f"COALESCE({sql_column(of.column)} <> {sql_value(one) if of.ids.dtype == pl.String else one}, TRUE)"
 
 
 def _without(condition: str, where: str | None) -> str:
@@ -269,11 +270,6 @@ def _no_times(texts: pl.Series) -> pl.Series:
     return other if 0 < len(other) < len(texts) / 2 else texts
 
 
-def percent(part: float) -> str:
-    """A share in whole percents, a small one in hundredths of them."""
-    return f"{part:.0%}" if part >= 0.01 else f"{part:.2%}"
-
-
 @dataclass(frozen=True)
 class Broken:
     """What was found in the text files of some days."""
@@ -371,3 +367,36 @@ def _zero_dates(rows: pl.DataFrame, time: str | None) -> list[tuple[str, int]]:
     found = odd.value_counts(name=":n").rows()
     others = [s for s in rows if s.dtype == pl.String and s.name != time] if found else []
     return [(word, n) for word, n in found if word in words.SAID or not any((s == word).any() for s in others)]
+
+
+@dataclass(frozen=True)
+class Mark(Guess):
+    """A column that marks who is no user."""
+
+    side: str | None = None
+    """of the table that has it, user or item; None: the events'"""
+    condition: str = ""
+    """of the rows without the mark"""
+    is_typed: bool = False
+    """whether the config has to name the types of what the condition reads"""
+
+
+def mark_of(s: pl.Series, side: str | None, table: Table) -> Mark | None:
+    """A column of flags that is named like a mark of who is no user."""
+    c = s.name
+    if not (is_flags(s.drop_nulls()) and words.says_all(c, words.STAFF)):
+        return None
+    parts = [sql_column(part) for part in c.split(".")] if side else []  # of a table's object its field
+    name = f"{side}s.{'.'.join(parts)}" if side else sql_name(c)
+    is_typed = table.files.form in (CSV, JSON)  # of others a text is what it says
+    if s.dtype != pl.Boolean:
+        without = f"COALESCE({name}, 0) = 0"
+    elif yes := () if is_typed else table.yes.get(c, ()):
+        without = f"NOT COALESCE({name}, '') {sql_values(yes)}"
+    else:
+        without = f"NOT COALESCE({name}, FALSE)"
+    return Mark(c, way_to_leave_out(without), side=side, condition=without, is_typed=is_typed)
+
+
+def way_to_leave_out(condition: str) -> str:
+    return f"a mark of who is no user; to leave their rows out: data.events.where: {quoted(condition)}"

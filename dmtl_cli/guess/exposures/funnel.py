@@ -97,7 +97,7 @@ def _times(frame: pl.DataFrame, marks: dict[str, pl.Series], roles: Roles) -> li
     """Columns of times in some rows, soon after the rows' own: of no deeper outcome by their names, within no flag."""
     out = []
     for c in (c for c in frame.columns if c not in roles.taken and is_time_or_null(frame[c])):
-        there = is_there(frame[c]) if frame[c].dtype == pl.String else frame[c].is_not_null()
+        there = clicks(frame[c])
         if not _RARE <= share(there) <= _OFTEN or int(there.sum()) < _ROWS or roles.time is None:
             continue
         if any(is_binary(frame[f]) and share(flag.filter(there)) >= _SAME for f, flag in marks.items()):
@@ -120,7 +120,7 @@ def _is_time_of(s: pl.Series, flag: pl.Series, frame: pl.DataFrame, roles: Roles
     """Whether times are there just where a flag is set, soon after the rows' own, and hardly one for several."""
     if not is_time_or_null(s):
         return False
-    there = is_there(s) if s.dtype == pl.String else s.is_not_null()
+    there = clicks(s)
     if min(share(there.filter(flag)), share(flag.filter(there))) < _SAME:
         return False
     known = s.filter(there)

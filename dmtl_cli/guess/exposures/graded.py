@@ -11,7 +11,7 @@ import polars as pl
 
 from dmtl_cli.guess.columns import words
 from dmtl_cli.guess.columns.roles import Roles
-from dmtl_cli.guess.columns.sql import sql_column, sql_text
+from dmtl_cli.guess.columns.sql import sql_column, sql_value
 from dmtl_cli.guess.columns.values import is_there, share, span, time_unit
 from dmtl_cli.guess.exposures.labels import is_spread
 
@@ -89,16 +89,13 @@ def _made(s: pl.Series, values: list[Any], beside: tuple[str, ...], *, whole: bo
     name, clicked = sql_column(s.name), s.is_in(values)
     if whole and every:
         from_each = sorted(values, reverse=True)
-        grades = [(f"{name} >= {v}", share((s >= v).fill_null(False).filter(clicked))) for v in from_each]
+        grades = {f"{name} >= {v}": s >= v for v in from_each}
         click = f"{name} >= {from_each[-1]}"
     else:
-        texts = [str(v) if whole else sql_text(str(v)) for v in values]
-        grades = [
-            (f"{name} = {text}", share((s == v).fill_null(False).filter(clicked)))
-            for v, text in zip(values, texts, strict=True)
-        ]
-        click = f"{name} IN ({', '.join(texts)})"
-    return Graded(click, beside, tuple((text, part) for text, part in grades if _GOOD <= part < 1))
+        grades = {f"{name} = {sql_value(v)}": s == v for v in values}
+        click = f"{name} IN ({', '.join(map(sql_value, values))})"
+    shares = ((text, share(rows.fill_null(False).filter(clicked))) for text, rows in grades.items())
+    return Graded(click, beside, tuple((text, part) for text, part in shares if _GOOD <= part < 1))
 
 
 def _there(s: pl.Series) -> pl.Series | None:

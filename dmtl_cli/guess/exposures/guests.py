@@ -9,7 +9,7 @@ import polars as pl
 from dmtl_cli.guess.columns import words
 from dmtl_cli.guess.columns.pieces import are_lists
 from dmtl_cli.guess.columns.roles import Roles
-from dmtl_cli.guess.columns.sql import quoted, sql_name, sql_text
+from dmtl_cli.guess.columns.sql import quoted, sql_name, sql_value
 from dmtl_cli.guess.columns.values import FEW, free, has_days, is_constant, is_id, share
 from dmtl_cli.guess.exposures.ids import times_of
 
@@ -93,17 +93,14 @@ def _together(frame: pl.DataFrame, cookie: str, member: str, lacks: pl.Series) -
     none |= {""} if frame[member].dtype == pl.String else set()  # a CSV has it for null
     name, whole = sql_name(member), frame[member].dtype.is_integer()
     for word in sorted(none)[:FEW]:
-        name = f"NULLIF({name}, {word if whole else sql_text(word)})"
-    expression = f"COALESCE(CAST({name} AS VARCHAR), 'cookie/' || {_as_text(frame[cookie])})"
+        name = f"NULLIF({name}, {word if whole else sql_value(word)})"
+    text = sql_name(cookie) if frame[cookie].dtype == pl.String else f"CAST({sql_name(cookie)} AS VARCHAR)"
+    expression = f"COALESCE(CAST({name} AS VARCHAR), 'cookie/' || {text})"
     split = f"cuts a person in two as they sign in, as {both:,} of {len(of):,} {cookie} have rows of both"
     joined = (
         f"{member} makes one user of a member's several {cookie}, which {int((several > 1).sum()):,} of {many:,} have"
     )
     return Guests(cookie, member, expression, f"{joined}, and {split}; {cookie} alone does neither")
-
-
-def _as_text(s: pl.Series) -> str:
-    return sql_name(s.name) if s.dtype == pl.String else f"CAST({sql_name(s.name)} AS VARCHAR)"
 
 
 def lines_of(found: Guests, columns: list[str]) -> list[str]:

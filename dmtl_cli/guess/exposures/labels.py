@@ -9,6 +9,7 @@ import polars as pl
 
 from dmtl_cli.config.expressions import sources_of
 from dmtl_cli.guess.columns import words
+from dmtl_cli.guess.columns.objects import object_of
 from dmtl_cli.guess.columns.roles import Guess, Roles, best, count_of, mean_of, share_of
 from dmtl_cli.guess.columns.values import (
     FEW,
@@ -27,10 +28,9 @@ from dmtl_cli.guess.columns.values import (
     span,
     time_unit,
 )
-from dmtl_cli.guess.exposures.after import outcomes, struct_of
+from dmtl_cli.guess.exposures.after import outcomes
 from dmtl_cli.guess.exposures.funnel import by_what_follows
-from dmtl_cli.guess.exposures.ids import find_ids, find_request
-from dmtl_cli.guess.exposures.row_times import find_time, time_of
+from dmtl_cli.guess.exposures.ids import find_ids, find_request, find_time, time_of
 from dmtl_cli.guess.reading.rewrites import behaviour_of
 
 EXPRESSION = "expression"
@@ -137,8 +137,8 @@ def _click(frame: pl.DataFrame, roles: Roles) -> None:
     roles.click = roles.click or (named if sure else at or named)
     roles.behaviour = behaviour_of(frame, roles) if roles.click is None else None
     if roles.click is None and roles.behaviour is None and roles.item is not None:
-        of_item = struct_of(roles.item.column)  # a shop may be open; of an element of a list it says what was opened
-        some = [c for c in binary if of_item and struct_of(c) == of_item and share(clicks(frame[c])) <= _SOME]
+        of_item = object_of(roles.item.column)  # a shop may be open; of an element of a list it says what was opened
+        some = [c for c in binary if of_item and object_of(c) == of_item and share(clicks(frame[c])) <= _SOME]
         roles.click = best(
             frame, [c for c in some if not roles.owns(frame, c)], words.OPENED, "what was opened", share_of
         )
@@ -201,12 +201,12 @@ def _before_label(frame: pl.DataFrame, roles: Roles) -> Guess | None:
     named = sources_of(roles.made_by) if roles.made_by else [label.column] if label else []
     if not (told := [c for c in named if c in frame.columns]):
         return None
-    struct = struct_of(told[0])
+    struct = object_of(told[0])
     for c in frame.columns:
         is_other = words.by_name(c, words.CONVERSION) or words.is_of_sight(c)
         if c in roles.taken or c in told or not is_binary(frame[c]) or is_other:
             continue
-        if not (struct and struct_of(c) == struct) and not words.by_name(c, words.STARTED):
+        if not (struct and object_of(c) == struct) and not words.by_name(c, words.STARTED):
             continue
         for x in told:
             if is_unclicked_empty(frame[x], clicks(frame[c])):
@@ -234,14 +234,9 @@ def flags(frame: pl.DataFrame, roles: Roles) -> None:
 
 def _without_marks(frame: pl.DataFrame) -> pl.DataFrame:
     """With null for -1 in numbers that are never below 0 otherwise and are -1 in many rows: no value stands there."""
-    marked = [
-        s.name
-        for s in frame
-        if (s.dtype.is_signed_integer() or s.dtype.is_float())
-        and share(s == -1) > _BROKEN
-        and share(s < 0) == share(s == -1)
-        and s.max() != 0
-    ]
+    signed = [s for s in frame if s.dtype.is_signed_integer() or s.dtype.is_float()]
+    some = [s for s in signed if share(s == -1) > _BROKEN]
+    marked = [s.name for s in some if share(s < 0) == share(s == -1) and s.max() != 0]
     return frame.with_columns(frame[c].set(frame[c] == -1, None) for c in marked)
 
 

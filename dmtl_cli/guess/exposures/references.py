@@ -1,15 +1,18 @@
-"""Which column of a table names exposures: rows of the events by an id of their own."""
+"""Which column of a table names exposures, rows of the events by an id of their own; and which tables list what a log
+names, its items or its people."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
 
 from dmtl_cli.guess.columns import words
-from dmtl_cli.guess.columns.values import FEW, is_id, share, time_unit
+from dmtl_cli.guess.columns.roles import Roles
+from dmtl_cli.guess.columns.values import FEW, has_several, is_id, returning, share, time_unit, within
+from dmtl_cli.guess.reading.tables import Table
 
 OWN = 0.99
 """of the rows of the events have an id of their own"""
@@ -22,6 +25,7 @@ _SAME = 0.9  # of the rows have the user, or the item, of the exposure that they
 _TRIED, _ROWS = 2_000, 50_000  # ids of a column, and rows, that are looked at to tell a share
 _DENSE = 0.5  # of the numbers between the first and the last are there: a table's own running number
 _BARE = ("id", "_id", "key", "pk")  # names that say nothing of whose they are
+_RETURN = 0.2  # of the ids of people have rows on several days of the sample
 
 
 def is_own(s: pl.Series, least: float = OWN) -> bool:
@@ -37,15 +41,8 @@ class Exposures:
     frame: pl.DataFrame
     own: dict[str, frozenset[Any]]
     """by the columns of ids that each row has for itself"""
-    users: frozenset[Any]
-    items: frozenset[Any]
-    user: str
-    item: str
-
-    @property
-    def roles(self) -> tuple[tuple[str, frozenset[Any], words.Patterns], ...]:
-        """(column, ids, names that such columns have) of users and items."""
-        return (self.user, self.users, words.USER), (self.item, self.items, words.ITEM)
+    roles: tuple[tuple[str, frozenset[Any], words.Patterns], ...]
+    """(column, ids, names that such columns have) of users and items"""
 
 
 def exposures_of(frame: pl.DataFrame, user: str, item: str) -> Exposures:
@@ -54,7 +51,7 @@ def exposures_of(frame: pl.DataFrame, user: str, item: str) -> Exposures:
     own = [c for c in own if not words.by_name(c, words.DURATION)]
     values = {c: frozenset(frame[c].drop_nulls().to_list()) for c in (*own, *((user, item) if own else ()))}
     users, items = values.pop(user, frozenset()), values.pop(item, frozenset())
-    return Exposures(frame, values, users, items, user, item)
+    return Exposures(frame, values, ((user, users, words.USER), (item, items, words.ITEM)))
 
 
 def _some(s: pl.Series) -> list[Any]:
@@ -116,7 +113,7 @@ def _agrees(events: Exposures, c: str, rows: pl.DataFrame, key: str, some: Mappi
     ]
     if not columns:
         return None
-    one = events.frame.select(pl.col(c).alias(":k"), *(pl.col(x).alias(f":{x}") for x in (events.user, events.item)))
+    one = events.frame.select(pl.col(c).alias(":k"), *(pl.col(x).alias(f":{x}") for x, *_ in events.roles))
     named = rows.select(pl.col(key).alias(":k"), *dict.fromkeys(y for _, y, _ in columns)).drop_nulls(":k")
     named = named.gather_every(max(1, len(named) // _ROWS)).cast({":k": one.schema[":k"]}, strict=False)
     met = named.join(one.drop_nulls(":k").unique(":k", keep="first"), on=":k")
@@ -129,3 +126,33 @@ def _agrees(events: Exposures, c: str, rows: pl.DataFrame, key: str, some: Mappi
             return True
         told = False if y == x or words.by_name(y, names) else told
     return told
+
+
+def is_listed(table: Table, logs: Iterable[tuple[Table, Roles]]) -> bool:
+    """Whether a table is a catalogue of another one, which has a user, a time, and a click, kinds of behaviour, or how
+    long something was read: each of its rows has an id of its own, which the other table's rows name for several users,
+    or it is the id of the user. Where that table has none of these it is one of people, whom the other's rows name with
+    several items on several days."""
+    own = [c for c in table.frame.columns if is_own(table.frame[c])]
+    for log, roles in logs if own else ():
+        if log is table or roles.user is None or roles.time is None:
+            continue
+        user, frame = roles.user.column, log.frame
+        is_told = any(role is not None for role in (roles.click, roles.behaviour, roles.duration))
+        for c in own:
+            for key in {c, user, *((roles.item.column,) if roles.item else ())} & {*frame.columns}:
+                if not is_id(frame[key]) or within(frame[key], table.frame[c]) < MET:
+                    continue
+                if not is_told and not _are_people(frame, key, roles):
+                    continue
+                if has_several(frame, key, user) or (key == user and frame[key].n_unique() <= OWN * len(frame)):
+                    return True
+    return False
+
+
+def _are_people(frame: pl.DataFrame, key: str, roles: Roles) -> bool:
+    """Whether many ids of a column have rows on several days, and they have several items, as no exposure has."""
+    days = roles.days(frame, "UTC")
+    if roles.item is None or days is None or days.n_unique() < 2:
+        return False
+    return has_several(frame, key, roles.item.column) and returning(frame[key], days) >= _RETURN

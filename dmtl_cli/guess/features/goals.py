@@ -10,7 +10,7 @@ import polars as pl
 from dmtl_cli.config.errors import printable
 from dmtl_cli.guess.columns import languages, words
 from dmtl_cli.guess.columns.roles import Roles
-from dmtl_cli.guess.columns.sql import quoted, sql_column, sql_name, sql_text
+from dmtl_cli.guess.columns.sql import quoted, sql_column, sql_name, sql_value
 from dmtl_cli.guess.columns.values import clicks, is_binary, is_constant, is_there, middle, numbers, share
 from dmtl_cli.guess.features.requests import is_of_request
 from dmtl_cli.guess.sides.side_tables import Side
@@ -180,7 +180,7 @@ def flag(s: pl.Series) -> str | None:
     if s.dtype != pl.String or is_there(s).all():
         return None
     there = s.filter(is_there(s)).unique()
-    return f"{sql_name(s.name)} = {sql_text(str(there[0]))}" if len(there) == 1 else None
+    return f"{sql_name(s.name)} = {sql_value(str(there[0]))}" if len(there) == 1 else None
 
 
 def example(s: pl.Series) -> str | None:

@@ -1,8 +1,10 @@
-"""What models can read of a new log beside ids and profiles, what may know too much, and what is left out."""
+"""What models can read of a new log beside ids and profiles, what may know too much, as later days change it, and what
+is left out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,15 +12,20 @@ import polars as pl
 
 from dmtl_cli.guess.columns import words
 from dmtl_cli.guess.columns.alike import second_names, shared_values
+from dmtl_cli.guess.columns.objects import object_of
 from dmtl_cli.guess.columns.roles import Guess, Roles
 from dmtl_cli.guess.exposures.guests import Guests
 from dmtl_cli.guess.reading.tables import Table
 from dmtl_cli.guess.sides import states
-from dmtl_cli.guess.sides.served import Served, told
+from dmtl_cli.guess.sides.late import totals_of
+from dmtl_cli.guess.sides.served import Served
 from dmtl_cli.guess.sides.side_tables import Beside
 
 _SECOND = "a second name of {}: each has one of the other"
 _SHARES = "; these are values of {}: one embedding"
+_READ = 3  # of a duration's name: avg_dwell_sec
+_TOTALS = 2
+"""running totals of an object, at least, whose other whole numbers are such too where half of all are"""
 
 
 @dataclass(frozen=True)
@@ -61,7 +68,7 @@ class Inputs(Beside):
     second: list[tuple[Input, str]] = field(default_factory=list)
     """those that are left out as each says what another column says in other words, and that column"""
     shown: dict[str, Shown] = field(default_factory=dict)
-    """columns of the events by names of their own, as a table has one of their name: see `twice`"""
+    """columns of the events by names of their own, as a table has one of their name: see `sides`"""
     served: Served = field(default_factory=Served)
     """which items may be served, by the columns of their table"""
     guests: Guests | None = None
@@ -75,33 +82,6 @@ class Inputs(Beside):
             self.used.append(made)
         else:
             self.unused.append(made)
-
-    def add_known_later(
-        self,
-        made: Input | Guess,
-        s: pl.Series,
-        side: str,
-        total: Callable[[pl.Series], str | None] | None,
-        shown: states.Shown | None,
-        yes: tuple[str, ...],
-    ) -> None:
-        """The same of a column of a side table, which may know what came later.
-
-        Args:
-            s: its values.
-            total: why values may count what came later; None where the table says of which day its values are.
-            shown: rows of these ids before the last day and on it; None where these are not known.
-            yes: texts that stand for the values that are true; none: they are no texts.
-        """
-        gone = states.withdrawn(s, lambda: None if total is None else shown)
-        gone = None if gone is None else replace(gone, yes=yes)
-        if side == "item":
-            self.served.add(s, gone, shown)
-        if gone is not None and total is not None:
-            made = Guess(s.name, told(gone, side))
-        self.add(made)
-        if total is not None and isinstance(made, Input) and (why := total(s)) is not None:
-            self.hold(s.name, side, why)
 
     def leave_out(self, columns: Collection[str], why: str, side: str | None = None) -> None:
         """Takes columns, of one side or any, out of the features; what shares the embedding of one has its own then."""
@@ -194,3 +174,42 @@ def share_embeddings(found: Inputs, events: Table, roles: Roles) -> None:
         if i.side == "user" and (item := of.get(i.column)) in there:
             why = f"{i.why}{_SHARES.format(item)}"
             found.used[n] = replace(i, options={"embedding_name": item, **i.options}, why=why)
+
+
+def by_window(s: pl.Series) -> str | None:
+    """Why a number counts what came in some days, by its name."""
+    if s.dtype.is_numeric() and words.says(s.name, words.WINDOW):
+        return f"named like what some days count: {states.LATE}"
+    return None
+
+
+def hold_totals(
+    frame: pl.DataFrame, key: str, found: Inputs, before: int, events: pl.DataFrame, roles: Roles, side: str
+) -> None:
+    """Holds back the features of a table that is one state for all days which later days change: those that follow the
+    sample's counts, those with such names, and a user's lists of items."""
+    used = found.used[before:]
+    ids = events[getattr(roles, side).column]
+    for c in totals_of(frame, key, [i.column for i in used], ids, states.clicks_of(events, roles)):
+        found.hold(c, side, f"it follows the log's own counts: {states.LATE}")
+    for i, why in [(i, why) for i in found.used[before:] if (why := by_window(frame[i.column])) is not None]:
+        found.hold(i.column, side, why)
+    for i in [i for i in found.used[before:] if i.kind == "numeric"]:
+        read = words.by_name(i.column, words.DURATION) >= _READ  # by its readers, and no length of its own
+        if words.says(i.column, words.TOTAL) and (read or not states.is_measure(i.column)):
+            found.hold(i.column, side, f"named like what later days change: {states.LATE}")
+    totals = {
+        i.column: frame[i.column] for i in found.held if i.side == side and i.column in frame and "total" in i.why
+    }
+    for i, why in [(i, states.goes_with(frame[i.column], totals)) for i in found.used[before:]]:
+        if why is not None:
+            found.hold(i.column, side, why)
+    whole = Counter(object_of(c) for c, kind in frame.schema.items() if kind.is_integer())
+    counted = Counter(object_of(c) for c in totals)
+    for i in [i for i in found.used[before:] if frame.schema[i.column].is_integer()]:
+        of, code = object_of(i.column), words.says(i.column, words.CODE) or words.is_named_id(i.column)
+        measured = i.kind == "numeric" and states.is_measure(i.column)
+        if of and counted[of] >= max(_TOTALS, whole[of] / 2) and not (code or measured):
+            found.hold(i.column, side, f"beside running totals in one object: {states.LATE}")
+    for i in [i for i in found.used[before:] if side == "user" and i.options.get("embedding_name") == ":item"]:
+        found.hold(i.column, side, f"{i.why}; a list of the end of the log may have what came of its own exposures")

@@ -31,18 +31,15 @@ from dmtl_cli.guess.columns.values import (
     values_in,
     within,
 )
+from dmtl_cli.guess.exposures.doubts import mark_of
 from dmtl_cli.guess.exposures.guests import guests_of
 from dmtl_cli.guess.exposures.ids import times_of
-from dmtl_cli.guess.exposures.marks import mark_of
-from dmtl_cli.guess.features.held import by_window, hold_totals
-from dmtl_cli.guess.features.inputs import Input, Inputs, hold_prices, share_embeddings
+from dmtl_cli.guess.features.inputs import Input, Inputs, by_window, hold_prices, hold_totals, share_embeddings
 from dmtl_cli.guess.features.measures import by_company, of_lengths, of_numbers
 from dmtl_cli.guess.features.requests import is_of_request
-from dmtl_cli.guess.features.sides import is_another, never_back, side_of
-from dmtl_cli.guess.features.since import as_days
+from dmtl_cli.guess.features.sides import hold_outcomes, is_another, leave_doubles, never_back, read_as_shown, side_of
 from dmtl_cli.guess.features.telling import telling
-from dmtl_cli.guess.features.twice import hold_outcomes, leave_doubles, read_as_shown
-from dmtl_cli.guess.features.units import as_number, with_units
+from dmtl_cli.guess.features.units import as_days, as_number, with_units
 from dmtl_cli.guess.reading.files import partitions
 from dmtl_cli.guess.reading.rewrites import lists_in_text
 from dmtl_cli.guess.reading.tables import ROWS, Table
@@ -112,8 +109,13 @@ def _add_side(
         if side == "item" and beside.until is None and c in times and newest is not None:
             line = to_come(frame[c], newest, max(1, len(beside.table.pieces)))
             found.told += [line] if line else []
-        column = _of_side(frame, c, side, beside, events, roles, times, days)
-        found.add_known_later(column, frame[c], side, total, shown, beside.table.yes.get(c, ()))
+        made = _of_side(frame, c, side, beside, events, roles, days)
+        gone = states.withdrawn(frame[c], lambda: shown if total else None, beside.table.yes.get(c, ()))
+        if side == "item":
+            found.served.add(frame[c], gone, shown)
+        found.add(Guess(c, told(gone, side)) if total and gone is not None else made)
+        if total and gone is None and isinstance(made, Input) and (why := total(frame[c])) is not None:
+            found.hold(c, side, why)
         if beside.is_one_state:
             hold_outcomes(found, c, side, frame, key, events, roles)
     if side == "item":
@@ -129,16 +131,10 @@ def _add_side(
 
 
 def _of_side(
-    frame: pl.DataFrame,
-    c: str,
-    side: str,
-    beside: Side,
-    events: Table,
-    roles: Roles,
-    times: Mapping[str, str],
-    days: pl.Series | None,
+    frame: pl.DataFrame, c: str, side: str, beside: Side, events: Table, roles: Roles, days: pl.Series | None
 ) -> Input | Guess:
     """A column of a table of users or items, one row an id, as a feature, or why it is none: see `_made_of`."""
+    times = times_of(frame)
     made = _made_of(frame[c], side, events, roles, times, of=beside.table)
     if isinstance(made, Input) and made.kind == "categorical" and _is_counted(beside.table, beside.key.column, c):
         kind, options, why = of_numbers(c, frame[c].drop_nulls().cast(pl.Float64), whole=True, codes=False)
@@ -220,8 +216,7 @@ def _add_served(
     found.served.whose, found.served.of_the_end = "sample", True
     mine = [i for i in found.used[begin:] if i.side == "item" and is_constant(events.frame, key, i.column)]
     for i in mine:
-        gone = states.withdrawn(first[i.column], lambda: shown)
-        gone = None if gone is None else replace(gone, yes=events.yes.get(i.column, ()))
+        gone = states.withdrawn(first[i.column], lambda: shown, events.yes.get(i.column, ()))
         found.served.add(first[i.column], gone, shown)
         if gone is not None:
             found.used.remove(i)
@@ -342,12 +337,8 @@ def refusal(s: pl.Series, own: bool, is_time: bool, items: pl.Series | None = No
     if s.dtype.is_temporal() or is_time:
         return _A_TIME
     text = s.dtype == pl.String
-    if text and (named := values_by_name(known)) is not None:
-        return named
-    if text and (prose := _sentences(known)) is not None:
-        return prose
-    if text and (dated := _as_days(known)) is not None:
-        return dated
+    if text and (why := values_by_name(known) or _sentences(known) or _as_days(known)):
+        return why
     least = _OWN_TEXT if text and own else _OWN
     own_value = (text or s.dtype.is_integer()) and len(known) > _FEW and known.n_unique() > least * len(known)
     if own_value and not (words.says(c, words.NUMBER) or _says_more(known, items)):

@@ -99,12 +99,10 @@ def _judged(
 
     if x.dtype.is_numeric() and (found := rates.equal(numbers(x), ids, beside, side, called)) is not None:
         return found
-    for label, what in called.items():
-        if (found := rates.without(x, ids, beside, label, what, side)) is not None:
-            return found
-    for label, what in called.items():
-        if (found := rates.followed(x, ids, beside, label, what, side)) is not None:
-            return found
+    for way in (rates.without, rates.followed):
+        for label, what in called.items():
+            if (found := way(x, ids, beside, label, what, side)) is not None:
+                return found
     return None
 
 

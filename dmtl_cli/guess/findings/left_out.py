@@ -13,8 +13,7 @@ from dmtl_cli.config.expressions import sources_of
 from dmtl_cli.guess.columns.roles import Guess, Roles
 from dmtl_cli.guess.columns.sql import sql_column, where_of
 from dmtl_cli.guess.columns.values import mean
-from dmtl_cli.guess.exposures.doubts import Ids, both, nameless
-from dmtl_cli.guess.exposures.marks import Mark, mark_of, way_to_leave_out
+from dmtl_cli.guess.exposures.doubts import Ids, Mark, both, mark_of, nameless, way_to_leave_out
 from dmtl_cli.guess.features.inputs import Inputs
 from dmtl_cli.guess.outcomes.seen import undone
 from dmtl_cli.guess.reading.tables import Table

@@ -11,7 +11,7 @@ import polars as pl
 from dmtl_cli.config.schema import Config
 from dmtl_cli.data.log.checked.day import ID, Day
 from dmtl_cli.guess.columns import words
-from dmtl_cli.guess.columns.sql import quoted, sql_column, sql_text
+from dmtl_cli.guess.columns.sql import quoted, sql_column, sql_value
 from dmtl_cli.guess.exposures.doubts import USERS, both
 from dmtl_cli.guess.features.same_day import read_seconds
 
@@ -87,7 +87,7 @@ def programs_line(
         return []
     mine = ids.is_in(found.implode()).to_numpy()
     of_rows, of_clicks = (float(n.to_numpy()[mine].sum() / n.to_numpy().sum()) for n in (rows, clicks))
-    named = [sql_text(str(v)) if ids.dtype == pl.String else str(v) for v in found.sort().head(_NAMED)]
+    named = [sql_value(v) for v in found.sort().head(_NAMED)]
     more = f", the first {_NAMED} of them" if len(found) > _NAMED else ""
     many = words.count(len(found), "id")
     seen = f"{user}: {many}, with {of_rows:.1%} of rows and {of_clicks:.1%} of clicks, look like programs: far"

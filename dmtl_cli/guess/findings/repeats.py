@@ -12,6 +12,7 @@ from dmtl_cli.config.schema import Config
 from dmtl_cli.data.log.files.rows import frames
 from dmtl_cli.data.log.files.table import Table
 from dmtl_cli.guess.columns import words
+from dmtl_cli.guess.columns.objects import object_of
 from dmtl_cli.guess.columns.roles import Guess, Roles
 from dmtl_cli.guess.columns.values import FEW, time_unit
 from dmtl_cli.guess.columns.words import count
@@ -152,7 +153,7 @@ def _is_of_coming(s: pl.Series, roles: Roles) -> bool:
     """Whether a column says when a row came: a time that is named so, or another than the row's of a whole list."""
     if roles.item is None or s.name in {g.column for g in roles.named.values()}:
         return False
-    element = roles.item.column.rpartition(".")[0]
+    element = object_of(roles.item.column)
     of_list = bool(element) and not s.name.startswith(f"{element}.")
     return (of_list or words.says(s.name, words.WRITTEN)) and time_unit(s) is not None
 

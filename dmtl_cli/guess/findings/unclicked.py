@@ -20,7 +20,7 @@ from dmtl_cli.data.log.values.computed import Computed
 from dmtl_cli.data.log.values.types import booleans
 from dmtl_cli.data.threshold import measured_threshold
 from dmtl_cli.guess.columns.roles import Roles
-from dmtl_cli.guess.columns.sql import quoted, sql_name, sql_text, with_booleans
+from dmtl_cli.guess.columns.sql import quoted, sql_name, sql_value, with_booleans
 from dmtl_cli.guess.columns.values import clicks, free, is_flags
 from dmtl_cli.guess.features.goals import flag
 from dmtl_cli.guess.findings.joined import pair_of
@@ -167,7 +167,7 @@ def _flag(data: Data, table: Table, column: str) -> str | None:
     if s.dtype != pl.String:
         return None
     yes = sorted(s.filter(booleans(s).fill_null(False)).unique())
-    return f"{name} IN ({', '.join(map(sql_text, yes))})" if yes else None
+    return f"{name} IN ({', '.join(map(sql_value, yes))})" if yes else None
 
 
 def _is_untyped(data: Data, s: pl.Series) -> bool:

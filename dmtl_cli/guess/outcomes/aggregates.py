@@ -7,7 +7,7 @@ import re
 import polars as pl
 
 from dmtl_cli.guess.columns import words
-from dmtl_cli.guess.columns.sql import sql_column, sql_text
+from dmtl_cli.guess.columns.sql import sql_column, sql_value
 from dmtl_cli.guess.columns.values import FEW, free, is_binary, is_constant, share, time_unit
 
 _FALLS, _RISES = 0.05, 0.5  # of the steps from row to row of an id, at most and at least
@@ -35,8 +35,8 @@ def states_of(s: pl.Series, by: pl.Series, names: set[str], *, plain: bool) -> t
     elif len(values) <= _FLAGS and share(most < len(values)) > _ONE:
         for v in values:
             flag = free(re.sub(r"\W+", "_", f"{last}_{v}").strip("_"), {*names, *columns})
-            said, flags[f"{v}"] = f"{v}" if s.dtype.is_integer() else sql_text(v), flag
-            columns[flag] = f"COUNT(CASE WHEN {sql_column(s.name)} = {said} THEN 1 END) > 0"
+            flags[f"{v}"] = flag
+            columns[flag] = f"COUNT(CASE WHEN {sql_column(s.name)} = {sql_value(v)} THEN 1 END) > 0"
     return columns, flags
 
 

@@ -97,11 +97,8 @@ def by_rows(rule: str, found: Iterable[Outcomes], own: Collection[str]) -> str:
         own: the events' own columns, which are not meant.
     """
     for one in found:
-        made = {
-            c
-            for c, kind in one.rows.schema.items()
-            if kind == pl.String and f"MAX({sql_column(c)})" in one.columns.values()
-        }
+        texts = [c for c, kind in one.rows.schema.items() if kind == pl.String]
+        made = {c for c in texts if f"MAX({sql_column(c)})" in one.columns.values()}
         has_several = one.ids(one.rows).drop_nulls().is_duplicated().any()
         for c in sorted(made.union(one.states).difference(own)) if has_several else ():
             rule = _of_rows(rule, c, one)
@@ -264,21 +261,20 @@ def without_rows(
         events: a sample, with the columns of these tables.
         clicked: which of them are clicks; None: all.
     """
-    joined = {c for one in later for c in one.columns}
     if rule is None:
         return rule
+    named = sources_of(rule)
+    none = not {c for one in later for c in one.columns}.isdisjoint(named)
     try:
         values = events.select(pl.sql_expr(rule).alias("good"))["good"]
     except pl.exceptions.PolarsError:  # it names fields of objects, or what another table has
         is_condition = re.search(r"[<>=]|\b(AND|OR|NOT|IS|IN|LIKE|BETWEEN)\b", rule, re.IGNORECASE)
         rows = events if clicked is None else events.filter(clicked)
-        flags = [c for c in sources_of(rule) if events.schema.get(c) == pl.Boolean]  # null of who was not asked
-        none = joined.intersection(sources_of(rule)) or any(share(rows[c].is_null()) > _UNKNOWN for c in flags)
+        flags = [c for c in named if events.schema.get(c) == pl.Boolean]  # null of who was not asked
+        none |= any(share(rows[c].is_null()) > _UNKNOWN for c in flags)
         return f"COALESCE({rule}, FALSE)" if is_condition and none else rule
     if len(values) != len(events):  # it names no column
         return rule
     of_clicks = values if clicked is None else values.filter(clicked)
-    named = sources_of(rule)
-    lists = any(isinstance(events.schema.get(c), pl.List) for c in named)
-    none = bool(joined.intersection(named)) or lists or share(of_clicks.is_null()) > _UNKNOWN
+    none |= any(isinstance(events.schema.get(c), pl.List) for c in named) or share(of_clicks.is_null()) > _UNKNOWN
     return f"COALESCE({rule}, FALSE)" if values.dtype == pl.Boolean and values.null_count() and none else rule

@@ -10,8 +10,7 @@ import polars as pl
 from dmtl_cli.data.log.formats.lake import LAKES
 from dmtl_cli.guess.columns.roles import Roles
 from dmtl_cli.guess.columns.values import DAYS, local_days, share
-from dmtl_cli.guess.exposures.ids import find_ids
-from dmtl_cli.guess.exposures.row_times import find_time
+from dmtl_cli.guess.exposures.ids import find_ids, find_time
 from dmtl_cli.guess.outcomes.tables import Outcomes
 from dmtl_cli.guess.outcomes.waits import zone_between
 from dmtl_cli.guess.reading.arrival import Arrival, by_times, is_late, place_of

@@ -4,14 +4,12 @@ made of the rows of an id."""
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
-from dataclasses import replace
-from typing import Any, NamedTuple
+from dataclasses import dataclass, replace
 
 import polars as pl
 
 from dmtl_cli.guess.columns.roles import Roles
-from dmtl_cli.guess.columns.sql import sql_column, sql_texts
+from dmtl_cli.guess.columns.sql import sql_column, sql_values
 from dmtl_cli.guess.columns.values import FEW, free, is_id, share, time_unit, within
 from dmtl_cli.guess.outcomes.aggregates import is_state, number_of, states_of
 from dmtl_cli.guess.outcomes.tables import Outcomes
@@ -36,14 +34,14 @@ def without_followers(frame: pl.DataFrame, values: Behaviours, roles: Roles) -> 
     found: list[str] = []
     for v in reversed(rows):  # the rarest first: what follows is of some of what was shown
         others = [rows[first] for first in rows if first != v and first not in found]
-        if any(keys_of(shown, rows[v], values.column, (v,), roles, SOME) for shown in others):
+        if any(keys_of(shown, rows[v], roles, SOME) for shown in others):
             found.append(v)
     if not found:
         return values
     exposure = tuple(v for v in values.exposure if v not in found)
     shown, clicks = (frame.filter(pl.col(values.column).is_in(of)) for of in (exposure, values.click))
     seen = sum(len(rows[v]) for v in found) > _SEEN * len(shown)
-    sure = seen or any(map(is_click, values.click)) or keys_of(shown, clicks, values.column, values.click, roles, SOME)
+    sure = seen or any(map(is_click, values.click)) or keys_of(shown, clicks, roles, SOME)
     click, left = (values.click, tuple(found)) if values.click and sure else (tuple(found), values.click)
     return replace(values, exposure=exposure, click=click, left=(*left, *values.left))
 
@@ -80,23 +78,15 @@ def named_kinds(kinds: pl.Series, ids: pl.Series) -> list[str]:
 
 
 def keys_of(
-    shown: pl.DataFrame,
-    others: pl.DataFrame,
-    kind: str,
-    kinds: Collection[str],
-    roles: Roles,
-    least: float,
-    *,
-    some: bool = False,
+    shown: pl.DataFrame, follows: pl.DataFrame, roles: Roles, least: float, *, some: bool = False
 ) -> tuple[str, str] | None:
-    """The column by which rows of some kinds, a share of them at least, name what was shown, and the one of its id.
+    """The column by which rows of what follows, a share of them at least, name what was shown, and the one of its id.
 
     Args:
         some: whether only some of what was shown may have an id of its own, as clicks that began something.
     """
     assert roles.user is not None and roles.item is not None
     ids = {g.column for g in (roles.user, roles.item, roles.time) if g is not None}
-    follows = others.filter(pl.col(kind).is_in(kinds))
     if len(follows) < FEW:
         return None
     known = {c: shown[c].drop_nulls() if some else shown[c] for c in shown.columns if c not in ids}
@@ -129,40 +119,39 @@ def _of_same_user(follows: pl.DataFrame, shown: pl.DataFrame, key: str, c: str, 
     return len(met) > 0 and share(met["u"] == met["of"]) >= _SAME
 
 
-class Made(NamedTuple):
-    """What rows of several kinds make, as `Outcomes` has it."""
+@dataclass(frozen=True)
+class Followers:
+    """Rows of a table that are of what followed, and what is known of them."""
 
-    columns: dict[str, str]
-    left: tuple[str, ...]
-    good: tuple[tuple[int, str, str], ...]
-    states: dict[str, dict[str, str]]
+    table: Table
+    """these rows"""
+    values: Behaviours
+    """the kinds of all of the table's rows"""
+    roles: Roles
+    """of the same, with a user"""
+    later: list[str]
+    """columns that only such rows have"""
 
-    def of(self, name: str, table: Table, key: str, event_key: str, why: str, **more: Any) -> Outcomes:
-        """The outcomes of a table, with what else `Outcomes` has."""
-        named = {"states": self.states, **more}
-        return Outcomes(name, table, key, event_key, self.columns, self.left, why, self.good, **named)
+    @property
+    def user(self) -> str:
+        """The column of users."""
+        assert self.roles.user is not None
+        return self.roles.user.column
 
 
-def columns_of(
-    others: pl.DataFrame,
-    values: Behaviours,
-    later: list[str],
-    taken: set[str],
-    ids: tuple[str, ...],
-    lengths: Collection[str],
-    *,
-    clicks: bool = True,
-) -> Made:
-    """What is made of the rows of an id, or of several together, by names that no column of the files has: whether
-    somebody clicked or did what is better, a flag for each other kind, and numbers and states that only such rows have.
+def with_made(
+    one: Outcomes, rows: pl.DataFrame, ids: tuple[str, ...], of: Followers, taken: set[str], *, clicks: bool = True
+) -> Outcomes:
+    """The table with what is made of rows of an id, or of several together, by names that no column of the files has:
+    whether somebody clicked or did what is better, a flag for each other kind, and numbers and states that only such
+    rows have.
 
     Args:
         ids: the columns of the ids; a row without the last is of none.
-        lengths: columns of seconds whose texts are lengths of time.
         clicks: whether a click is made of them where no kind says it, of what is better.
     """
-    kind, others = sql_column(values.column), others.drop_nulls(ids[-1])
-    there = {*others[values.column].to_list()}
+    values, kind, rows = of.values, sql_column(of.values.column), rows.drop_nulls(ids[-1])
+    there = {*rows[values.column].to_list()}
     good = [v for some in values.good.values() for v in some if v in there]
     columns, flags = dict[str, str](), dict[str, str]()
     if clicks or there.intersection(values.click):
@@ -171,24 +160,23 @@ def columns_of(
         name = re.sub(r"\W+", "_", v).strip("_") or "other"
         flags[v] = free(name, {*taken, *columns})
         columns[flags[v]] = _counted(kind, [v])
-    left, by, states = list[str](), others.select(pl.struct(ids)).to_series(), dict[str, dict[str, str]]()
-    for c in (c for c in later if c not in ids and others[c].null_count() < len(others)):
-        if is_state(others[c]):
-            made_of, each = states_of(others[c], by, {*taken, *columns}, plain=True)
+    left, by, states = list[str](), rows.select(pl.struct(ids)).to_series(), dict[str, dict[str, str]]()
+    for c in (c for c in of.later if c not in ids and rows[c].null_count() < len(rows)):
+        if is_state(rows[c]):
+            made_of, each = states_of(rows[c], by, {*taken, *columns}, plain=True)
             columns |= made_of
             states |= {c: each} if each else {}
             left += [] if made_of else [c]
-            continue
-        if (made := number_of(others[c], by, is_length=c in lengths)) is None:
+        elif (made := number_of(rows[c], by, is_length=c in one.table.written.clocks)) is None:
             left.append(c)
-            continue
-        word = "total" if made.startswith("SUM") else "most"
-        columns[free(f"{word}_{c.replace('.', '_')}", {*taken, *columns})] = made
+        else:
+            word = "total" if made.startswith("SUM") else "most"
+            columns[free(f"{word}_{c.replace('.', '_')}", {*taken, *columns})] = made
     best = [(k, v) for k, name in enumerate(BEST) for v in values.good.get(name, ()) if v in flags]
     told = tuple((k, flags[v], f"whether there is a row of {v}") for k, v in best)
-    return Made(columns, tuple(left), told, states)
+    return replace(one, columns=columns, left=tuple(left), good=told, states=states)
 
 
 def _counted(kind: str, values: list[str]) -> str:
     """Whether there is a row of one of these kinds."""
-    return f"COUNT(CASE WHEN {kind} {sql_texts(values)} THEN 1 END) > 0"
+    return f"COUNT(CASE WHEN {kind} {sql_values(values)} THEN 1 END) > 0"

@@ -4,7 +4,7 @@ another, as a request has one user and several items."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import PurePosixPath
 
 import polars as pl
@@ -30,15 +30,6 @@ _STAYS_SOME = 0.2  # where another id is the item
 _PATTERNS = {"user": words.USER, "item": words.ITEM}
 
 
-@dataclass(frozen=True)
-class _Key:
-    """A column of the events with the table that has a row for each of its ids."""
-
-    column: str
-    role: str | None
-    why: str
-
-
 def roles_beside(table: Table, others: Sequence[Table], given: Mapping[str, str]) -> Roles:
     """The roles of its columns, by the other tables too. See `labels.roles_of` and `by_tables`."""
     roles = roles_of(table.frame, given)
@@ -56,11 +47,11 @@ def by_tables(events: Table, others: Sequence[Table], roles: Roles) -> dict[str,
     keys = [key for table in others if open_ and (key := _key(events.frame, table, others, roles)) is not None]
     found: dict[str, Guess] = {}
     for role in open_:
-        mine = _most(events.frame, [key for key in keys if key.role == role], role, roles)
+        mine = _most(events.frame, [g for of, g in keys if of == role], role, roles)
         if mine and (role == "item" or not visit or _is_of_visits(events.frame, mine.column, visit, roles)):
             found[role] = mine
     known = {role: g.column for role in _PATTERNS if (g := found.get(role) or _sure(roles, role)) is not None}
-    left = [key for key in keys if key.role is None and key.column not in known.values()]
+    left = [g for of, g in keys if of is None and g.column not in known.values()]
     other = next((r for r in _PATTERNS if r not in known), "")
     if len(known) == 1 and (last := _most(events.frame, left, other, roles)) is not None:
         ((role, column),) = known.items()
@@ -86,7 +77,7 @@ def _is_of_visits(frame: pl.DataFrame, c: str, visit: str, roles: Roles) -> bool
     return days is not None and is_constant(frame, visit, c) and returning(frame[c], days) >= _AGAIN
 
 
-def _of_two(frame: pl.DataFrame, keys: Sequence[_Key], roles: Roles) -> dict[str, Guess]:
+def _of_two(frame: pl.DataFrame, keys: Sequence[Guess], roles: Roles) -> dict[str, Guess]:
     """The user and the item where two columns have a table each, by which of them stays far more often from row to row,
     as in a stream that several writers write at once."""
     why = {key.column: key.why for key in keys}
@@ -149,7 +140,7 @@ def _sure(roles: Roles, role: str) -> Guess | None:
     return None if guess is None or guess.is_left_over else guess
 
 
-def _most(frame: pl.DataFrame, keys: Sequence[_Key], role: str, roles: Roles) -> Guess | None:
+def _most(frame: pl.DataFrame, keys: Sequence[Guess], role: str, roles: Roles) -> Guess | None:
     """The column that has by far most ids, or the finer one: each class is of one studio, and a studio has several
     classes, as an account has profiles that come again on other days; None where there is none."""
     many = {key.column: frame[key.column].n_unique() for key in keys}
@@ -185,7 +176,8 @@ def _is_whole(frame: pl.DataFrame, c: str, rest: Sequence[str]) -> bool:
     return all(is_constant(frame, c, x) for x in rest)
 
 
-def _key(frame: pl.DataFrame, table: Table, others: Sequence[Table], roles: Roles) -> _Key | None:
+def _key(frame: pl.DataFrame, table: Table, others: Sequence[Table], roles: Roles) -> tuple[str | None, Guess] | None:
+    """A column of which a table has a row for each id, and its role; None where there is none."""
     sure = {g.column for g in roles.named.values() if not g.is_left_over}
     after = {g.column for g in roles.outcomes}
     fits: list[tuple[bool, bool, float, bool, bool, str, str]] = []
@@ -211,9 +203,9 @@ def _key(frame: pl.DataFrame, table: Table, others: Sequence[Table], roles: Role
     path = table.files.path if table.files.days else table.files.files[0][0]
     why = f"{joined:.0%} of its {frame[c].n_unique():,} ids are in {path}"
     if (named := _named(table)) is not None:
-        return _Key(c, named, f"{why}, which is named like a table of {named}s")
+        return named, Guess(c, f"{why}, which is named like a table of {named}s")
     role, how = _turn(frame, c, roles)
-    return _Key(c, role, f"{why}; {how}" if how else why)
+    return role, Guess(c, f"{why}; {how}" if how else why)
 
 
 def _says(key: str, table: Table) -> bool:

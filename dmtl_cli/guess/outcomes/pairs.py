@@ -19,6 +19,7 @@ from dmtl_cli.guess.columns.values import FEW, free, is_id, share, within
 from dmtl_cli.guess.exposures.references import MET, Exposures, exposures_of, is_chance, is_own, reference
 from dmtl_cli.guess.outcomes.tables import (
     ALL,
+    Others,
     Outcomes,
     ids_of,
     named_after,
@@ -35,10 +36,8 @@ from dmtl_cli.guess.reading.tables import Table
 _MET = 0.3  # of the rows of a user and item have one that was shown, in a sample that may lack it
 _ID = ":exposure"
 _BEHIND = 0.75  # of the rows of what was shown on their day come at most a day after it
-_LACK, _AS_OFTEN = (
-    0.1,
-    0.5,
-)  # of a table's rows lack an id; as often as others these are of what was shown to their user
+_LACK, _AS_OFTEN = 0.1, 0.5
+"""of a table's rows lack an id; as often as others these are of what was shown to their user"""
 _EACH, _ALL_BUT_FEW = 10, 0.8  # rows of a basket, at most; of the rows have such an id
 _SOME_MET = 0.2  # of the ids of a column with the events' name are in a sample of them
 _CHANCE = 0.5  # as many at most, were the items those of other rows
@@ -62,13 +61,10 @@ def were_shown(told: pl.Series, shown: pl.Series, mixed: pl.Series | None = None
     return len(told) >= FEW and met >= _MET
 
 
-def outcomes_through(
-    events: Table, others: Sequence[tuple[Table, Roles]], roles: Roles, found: Sequence[Outcomes]
-) -> list[Outcomes]:
+def outcomes_through(events: Table, others: Others, roles: Roles, found: Sequence[Outcomes]) -> list[Outcomes]:
     """The tables whose rows name, by an id of its own, a row of one that was found: an order the click.
 
     Args:
-        others: tables beside the events, each with the roles of its own columns.
         found: tables that name exposures by an id, or by a list and an item.
     """
     if roles.user is None or roles.item is None or not found:
@@ -99,7 +95,7 @@ def outcomes_through(
 
 
 def _lines(
-    events: Exposures, others: Sequence[tuple[Table, Roles]], item: str, out: Sequence[Outcomes], taken: set[str]
+    events: Exposures, others: Others, item: str, out: Sequence[Outcomes], taken: set[str]
 ) -> Iterator[Outcomes]:
     """Tables whose rows name, by an id of its own, a row of a table of baskets, and an item: of an order the lines,
     each of the exposures of its item alone.
@@ -145,7 +141,7 @@ def _ways(one: Outcomes, table: Table, events: Exposures) -> Iterator[tuple[str,
     """
 
     def shows(c: str) -> bool:
-        alike = (x for x in (events.user, events.item) if events.frame.schema[x] == one.rows.schema[c])
+        alike = (x for x, *_ in events.roles if events.frame.schema[x] == one.rows.schema[c])
         return c in events.frame.columns or any(within(one.rows[c], events.frame[x]) >= MET for x in alike)
 
     ids = [c for c in one.rows.columns if c != one.key and is_id(one.rows[c])]
@@ -167,15 +163,12 @@ def _of_few(ids: pl.Series) -> bool:
     return int(counts.filter(counts <= _EACH).sum()) >= _ALL_BUT_FEW * len(ids)
 
 
-def outcomes_by_day(
-    events: Table, others: Sequence[tuple[Table, Roles]], roles: Roles, later: Sequence[Outcomes] = ()
-) -> list[Outcomes]:
+def outcomes_by_day(events: Table, others: Others, roles: Roles, later: Sequence[Outcomes] = ()) -> list[Outcomes]:
     """The tables whose rows, or the elements of whose lists, are of a user and an item that was shown to them on that
     day, far more often than by chance. Where no column tells the click a row of one of them is, and of a user and item
     one exposure a day is read.
 
     Args:
-        others: tables beside the events, each with the roles of its own columns.
         later: tables that were found by an id, or by lists.
     """
     if roles.user is None or roles.item is None or roles.time is None:
@@ -200,18 +193,13 @@ def outcomes_by_day(
 
 
 def rather_by_pair(
-    events: Table,
-    others: Sequence[tuple[Table, Roles]],
-    roles: Roles,
-    found: Sequence[Outcomes],
-    beside: Sequence[Outcomes] = (),
+    events: Table, others: Others, roles: Roles, found: Sequence[Outcomes], beside: Sequence[Outcomes] = ()
 ) -> list[Outcomes]:
     """What was found, but a table whose rows name exposures by an id that many of them lack by the user and the item of
     what was shown before them, where those without an id mostly are of what was shown to their user: a booking at the
     desk names no card, what began at a bookshelf or in a search was no exposure's.
 
     Args:
-        others: tables beside the events, each with the roles of its own columns.
         beside: other tables that were found, with the click perhaps.
     """
     out = list(found)

@@ -25,18 +25,13 @@ _LEFT = "the card was not seen, and is no exposure"
 
 
 def of_what_was_seen(
-    events: Table,
-    roles: Roles,
-    later: Sequence[Outcomes],
-    given: Mapping[str, str],
-    ids: Mapping[str, Guess],
+    events: Table, roles: Roles, later: Sequence[Outcomes], given: Mapping[str, str], ids: Mapping[str, Guess]
 ) -> tuple[Table, Roles]:
     """The events without the rows of what was never in view, and their roles, with `seen` and `where`; as they are
     where no flag tells such rows.
 
     Args:
         later: tables of what came of exposures, whose columns tell no row of the events from another.
-        given, ids: as `roles_of` takes them.
     """
     if (found := _flag(events, roles, {c for one in later for c in one.columns})) is None:
         return events, roles

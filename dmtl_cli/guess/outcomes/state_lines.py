@@ -10,7 +10,7 @@ from dmtl_cli.config.commands import typed
 from dmtl_cli.config.expressions import sources_of
 from dmtl_cli.guess.columns import words
 from dmtl_cli.guess.columns.roles import Roles
-from dmtl_cli.guess.columns.sql import sql_column, sql_text
+from dmtl_cli.guess.columns.sql import sql_column, sql_value
 from dmtl_cli.guess.columns.values import FEW, is_constant, share
 from dmtl_cli.guess.outcomes.aggregates import is_state
 from dmtl_cli.guess.outcomes.tables import Outcomes
@@ -66,8 +66,8 @@ def _listed(s: pl.Series, of: str) -> list[str]:
     has = [(v, int(s.list.contains(v).sum())) for v in texts.unique().sort()]
     shares = _shares(has, len(s))
     left = [v for v, _ in shares if not words.says(v, words.NOT_GOOD)] or [v for v, _ in shares]
-    rule = f"ARRAY_CONTAINS({sql_column(s.name)}, {sql_text(left[0])})"
-    named = ", ".join(f"{sql_text(v)} {rate}" for v, rate in shares)
+    rule = f"ARRAY_CONTAINS({sql_column(s.name)}, {sql_value(left[0])})"
+    named = ", ".join(f"{sql_value(v)} {rate}" for v, rate in shares)
     return [f"# lists of {s.name} of {of}: {named}; name those that are good: --conversion {typed(rule)}"]
 
 
@@ -99,12 +99,12 @@ def _state_line(s: pl.Series, of: str) -> list[str]:
     """A comment of the states that such rows have, with a rule of the most frequent two. Hardly good are that of most
     rows, where all have one, as a click alone makes it, a click by its word, and a draft. Empty where none has one."""
     shares = _shares(s.drop_nulls().value_counts(name=":n").rows(), len(s))
-    named = ", ".join(f"{sql_text(v)} {rate}" for v, rate in shares)
+    named = ", ".join(f"{sql_value(v)} {rate}" for v, rate in shares)
     every = s.null_count() <= (1 - _ALL) * len(s)
     is_usual = every and len(shares) > 1 and int((s == shares[0][0]).sum()) > _HALF * len(s)
     left = [v for v, _ in shares[is_usual:] if not (words.says(v, words.DRAFT) or is_no_more(v))]
     left = left or [v for v, _ in shares[is_usual:]]
-    some = ", ".join(map(sql_text, left[:2]))
+    some = ", ".join(map(sql_value, left[:2]))
     rule = f'name those that are good: --conversion "{sql_column(s.name)} IN ({some})"'
     return [f"# {s.name} of {of}: {named}; {rule}"] if shares else []
 

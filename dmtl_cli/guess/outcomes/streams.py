@@ -15,12 +15,13 @@ from dmtl_cli.guess.exposures.labels import roles_of
 from dmtl_cli.guess.outcomes.followers import (
     NAME,
     THERE,
-    columns_of,
+    Followers,
     first_kind,
     is_own_of,
     keys_of,
     named_kinds,
     ways,
+    with_made,
     without_followers,
 )
 from dmtl_cli.guess.outcomes.keys import by_tables, roles_beside
@@ -41,7 +42,6 @@ def parted(table: Table, others: Sequence[Table], given: Mapping[str, str]) -> t
 
     Args:
         others: tables beside it, of which some may tell the user or the item.
-        given: as `labels.roles_of` takes it.
     """
     mine = {role: c for role, c in given.items() if c in table.frame.columns}
     is_listed = isinstance(table.frame.schema.get(mine.get("item", "")), pl.List)
@@ -74,16 +74,15 @@ def parted(table: Table, others: Sequence[Table], given: Mapping[str, str]) -> t
     lists = events if table.explode else as_events(events, beside, of_lists)
     item = roles.item if (same := lists.explode == table.explode) else roles_beside(lists, beside, of_lists).item
     whole = same and roles.item is not None
-    files = replace(table, frame=follow, kinds=rest)
-    named = _by_id(events, shown, values, roles, files, later) if whole else []
-    named = named or (_by_requests(events, values, roles, files, later) if whole else [])
-    if not same and item is not None and (found := _by_elements(lists, item.column, values, roles, files, later)):
-        events, roles, named = lists, replace(roles, item=found[0]), [found[1]]
-    named += _beside(table, events, item.column, named, values, roles, files, later) if named and item else []
+    of = Followers(replace(table, frame=follow, kinds=rest), values, roles, later)
+    named = _by_id(events, shown, of) or _by_requests(events, of) if whole else []
+    if not same and item is not None and (found := _by_elements(lists, item.column, of)):
+        events, named, of = lists, [found[1]], replace(of, roles=replace(roles, item=found[0]))
+    named += _beside(table, events, item.column, named, of) if named and item else []
     lost = {*values.better}.difference(*map(_kinds_in, named))
     if named and int(follow[values.column].is_in(lost).sum()) <= _FEW * len(follow):
         return events, named
-    if item is not None and (pairs := _by_pairs(lists, item.column, follow, values, roles, files, later)):
+    if item is not None and (pairs := _by_pairs(lists, item.column, of)):
         return lists, pairs
     return (events, named) if named else _by_list(table, values, roles)
 
@@ -107,29 +106,24 @@ def _all_have(frame: pl.DataFrame, kind: str, lists: Sequence[str]) -> bool:
     return bool(len(each)) and float(each[":some"].min()) >= _FILLED  # type: ignore[arg-type]
 
 
-def _by_id(
-    events: Table, shown: pl.DataFrame, values: Behaviours, roles: Roles, files: Table, later: list[str]
-) -> list[Outcomes]:
+def _by_id(events: Table, shown: pl.DataFrame, of: Followers) -> list[Outcomes]:
     """What came of exposures that rows of clicks and of what is better name by an id, or rows of clicks alone; and what
     came of these, where rows name the click.
 
     Args:
         shown: rows of what was shown, with all columns of the files.
-        files: the rows of the other kinds.
-        later: columns that only such rows have.
     """
-    follow, kind = files.frame, values.column
-    for kinds, least in ways(values):
-        if (keys := keys_of(shown, follow, kind, kinds, roles, least)) is None:
+    follow, kind = of.table.frame, of.values.column
+    for kinds, least in ways(of.values):
+        if (keys := keys_of(shown, follow.filter(pl.col(kind).is_in(kinds)), of.roles, least)) is None:
             continue
         key, event_key = keys
-        values = first_kind(values, follow[key], follow[kind])
+        of = replace(of, values=first_kind(of.values, follow[key], follow[kind]))
         mine = follow.filter(pl.col(kind).is_in(named_kinds(follow[kind], follow[key])))
-        taken = {*events.frame.columns, *follow.columns, *files.other}
-        made = columns_of(mine, values, later, taken, (key,), files.written.clocks)
+        taken = {*events.frame.columns, *follow.columns, *of.table.other}
         told = f"of the same files, by {event_key} of what was shown: {_named(mine.drop_nulls(key)[kind])}"
-        first = made.of("later", files, key, event_key, told)
-        return [first, *_through(first, follow, values, roles, later, {*taken, *made.columns})]
+        first = with_made(Outcomes("later", of.table, key, event_key, why=told), mine, (key,), of, taken)
+        return [first, *_through(first, of, {*taken, *first.columns})]
     return []
 
 
@@ -139,119 +133,93 @@ def _kinds_in(one: Outcomes) -> list[str]:
     return named_kinds(one.rows[one.table.kinds.column], one.ids(one.rows))
 
 
-def _through(
-    first: Outcomes, every: pl.DataFrame, values: Behaviours, roles: Roles, later: list[str], taken: set[str]
-) -> list[Outcomes]:
+def _through(first: Outcomes, of: Followers, taken: set[str]) -> list[Outcomes]:
     """What came of clicks, of rows of the same files that name no exposure and have an id that each click has for
     itself: a game that ends names the play that a click began.
 
     Args:
         first: the rows that name exposures.
-        every: those, and those of which some name clicks.
-        later: columns that only rows of such kinds have.
     """
-    files, kind = replace(first.table, frame=every), values.column
+    every, kind = of.table.frame, of.values.column
     named = first.ids(every).is_not_null()
     clicks, rest = every.filter(named), every.filter(~named)
-    rest = rest.filter(~pl.col(kind).is_in(values.click))
-    kinds = sorted(rest[kind].drop_nulls().unique())
+    rest = rest.filter(~pl.col(kind).is_in(of.values.click))
     ids = [c for c in rest.columns if rest[c].count() >= FEW and is_id(rest[c].drop_nulls())]
     parts = ((rest.drop_nulls(c), c) for c in ids)
-    found = [
-        (len(rows), c, met[1])
-        for rows, c in parts
-        if (met := keys_of(clicks, rows, kind, kinds, roles, NAME, some=True)) and met[0] == c
-    ]
+    met = ((len(rows), c, keys_of(clicks, rows.drop_nulls(kind), of.roles, NAME, some=True)) for rows, c in parts)
+    found = [(n, c, keys[1]) for n, c, keys in met if keys is not None and keys[0] == c]
     if not found:
         return []
     _, key, c = max(found)
     rows = rest.drop_nulls(key)
-    table = replace(files, frame=rows, kinds=Kinds(kind, tuple(sorted(rows[kind].drop_nulls().unique())), True))
+    kinds_of = Kinds(kind, tuple(sorted(rows[kind].drop_nulls().unique())), True)
+    table = replace(first.table, frame=rows, kinds=kinds_of)
     mapped = of_exposures(table, key, first, c)
-    made = columns_of(mapped, values, later, taken, (key,), files.written.clocks, clicks=False)
-    why = f"of the same files, by {c} of the row of {first.name} that their {key} names: {_named(table.frame[kind])}"
+    why = f"of the same files, by {c} of the row of {first.name} that their {key} names: {_named(rows[kind])}"
     through = f"{first.name}.{c}"
-    return [made.of("after_clicks", table, key, first.event_key, why, through=through, mapped=mapped)]
+    one = Outcomes("after_clicks", table, key, first.event_key, why=why, through=through, mapped=mapped)
+    return [with_made(one, mapped, (key,), of, taken, clicks=False)]
 
 
-def _by_requests(events: Table, values: Behaviours, roles: Roles, files: Table, later: list[str]) -> list[Outcomes]:
+def _by_requests(events: Table, of: Followers) -> list[Outcomes]:
     """What came of an item in a request, or list or screen, that later rows name as what was shown does; none where no
-    column is so.
-
-    Args:
-        files: the rows of the other kinds.
-        later: columns that only such rows have.
-    """
-    assert roles.user is not None and roles.item is not None
-    item, others = roles.item.column, files.frame
-    requests = [c for c in requests_of(events.frame, roles.user.column, item) if c in others.columns]
-    of_items = replace(files, frame=others.drop_nulls(item))
-    if (found := _by_two(events.frame, item, [(c, c, item) for c in requests], values, of_items, later)) is None:
+    column is so."""
+    assert of.roles.item is not None
+    item, others = of.roles.item.column, of.table.frame
+    requests = [c for c in requests_of(events.frame, of.user, item) if c in others.columns]
+    of_items = replace(of, table=replace(of.table, frame=others.drop_nulls(item)))
+    if (found := _by_two(events.frame, item, [(c, c, item) for c in requests], of_items)) is None:
         return []
     one, values, _ = found
-    taken = {*events.frame.columns, *others.columns, *files.other, *one.columns, one.key}
-    return [one, *_through(one, others, values, roles, later, taken)]
+    taken = {*events.frame.columns, *others.columns, *of.table.other, *one.columns, one.key}
+    return [one, *_through(one, replace(of, values=values), taken)]
 
 
-def _by_elements(
-    lists: Table, item: str, values: Behaviours, roles: Roles, files: Table, later: list[str]
-) -> tuple[Guess, Outcomes] | None:
+def _by_elements(lists: Table, item: str, of: Followers) -> tuple[Guess, Outcomes] | None:
     """What came of an element of a list that later rows name by the id of the list and that of the element, each in a
     column of any name, and this column of elements.
 
     Args:
         lists: a row for each element that was shown.
         item: their column of items.
-        files, later: as `_by_requests` takes them.
     """
-    assert roles.user is not None
-    user, frame, follow = roles.user.column, lists.frame, files.frame
-    ids = [c for c in follow.columns if c != user and is_id(follow[c].drop_nulls())]
+    frame, follow = lists.frame, of.table.frame
+    ids = [c for c in follow.columns if c != of.user and is_id(follow[c].drop_nulls())]
     items = [c for c in ids if as_written(follow[c], frame[item]) >= THERE]
-    requests = requests_of(frame, user, item) if items else []
+    requests = requests_of(frame, of.user, item) if items else []
     named = [(r, c, i) for r in requests for c in ids for i in items if c != i and within(follow[c], frame[r]) >= THERE]
-    found = _by_two(frame, item, named, values, files, later)
+    found = _by_two(frame, item, named, of)
     return None if found is None else (Guess(found[2], found[0].why), found[0])
 
 
 def _by_two(
-    frame: pl.DataFrame, item: str, ids: list[tuple[str, str, str]], values: Behaviours, files: Table, later: list[str]
+    frame: pl.DataFrame, item: str, ids: list[tuple[str, str, str]], of: Followers
 ) -> tuple[Outcomes, Behaviours, str] | None:
     """What came of items in lists that rows name by the ids of both, the kinds of these rows, and their column of
     items; None where no columns are so.
 
     Args:
         ids: columns that may be so: of lists in what was shown and in the rows, and of items in these.
-        files, later: as `_by_requests` takes them.
     """
-    taken = {*frame.columns, *files.frame.columns, *files.other}
+    kind, taken = of.values.column, {*frame.columns, *of.table.frame.columns, *of.table.other}
     key = free("exposure", taken)
-    for (request, c, i), (kinds, least) in itertools.product(ids, ways(values)):
-        follows = files.frame.filter(pl.col(values.column).is_in(kinds))
+    for (request, c, i), (kinds, least) in itertools.product(ids, ways(of.values)):
+        follows = of.table.frame.filter(pl.col(kind).is_in(kinds))
         named = follows.drop_nulls([c, i])
         if len(named) < max(FEW, least * len(follows)):
             continue
         pairs = pair_of(request, item), pair_of(c, i)
         shown, told = map(ids_of, (frame, named), pairs)
         if share(told.is_in(shown.drop_nulls().unique().implode())) >= THERE:
-            rows = files.frame.drop_nulls([c, i])
-            values = first_kind(values, ids_of(rows, pairs[1]), rows[values.column])
-            made = columns_of(rows, values, later, taken, (c, i), files.written.clocks)
-            why = f"of the same files, by {request} and {item} of what was shown: {_named(rows[values.column])}"
-            return made.of("later", replace(files, frame=rows), key, key, why, computed=pairs), values, i
+            rows = of.table.frame.drop_nulls([c, i])
+            values = first_kind(of.values, ids_of(rows, pairs[1]), rows[kind])
+            why = f"of the same files, by {request} and {item} of what was shown: {_named(rows[kind])}"
+            one = Outcomes("later", replace(of.table, frame=rows), key, key, why=why, computed=pairs)
+            return with_made(one, rows, (c, i), replace(of, values=values), taken), values, i
     return None
 
 
-def _beside(
-    every: Table,
-    events: Table,
-    shown: str,
-    named: list[Outcomes],
-    values: Behaviours,
-    roles: Roles,
-    files: Table,
-    later: list[str],
-) -> list[Outcomes]:
+def _beside(every: Table, events: Table, shown: str, named: list[Outcomes], of: Followers) -> list[Outcomes]:
     """What came of a user and an item after these were shown, of kinds of rows that name no exposure: what was bought
     of a basket, where clicks name what was shown. Of kinds in words that nobody knows those that follow clicks.
 
@@ -259,72 +227,57 @@ def _beside(
         every: rows of all kinds.
         shown: the events' column of items; that of the rows is of the roles.
         named: by rows of other kinds.
-        files, later: as `_by_pairs` takes them.
     """
-    assert roles.user is not None and roles.item is not None
-    kind, user, item = values.column, roles.user.column, roles.item.column
+    assert of.roles.item is not None
+    kind, user, item, roles = of.values.column, of.user, of.roles.item.column, of.roles
     told = [kind, user, item, *([roles.time.column] if roles.time else [])]
     clicks = pl.concat([one.rows.filter(one.ids(one.rows).is_not_null()).select(told) for one in named])
     there = {v for one in named for v in _kinds_in(one)}
     clicked = pairs_of_day(clicks, user, item, roles).unique().implode()
-    parts = {v: files.frame.filter(pl.col(kind) == v) for v in values.left if v not in there}
+    parts = {v: of.table.frame.filter(pl.col(kind) == v) for v in of.values.left if v not in there}
     follow = [v for v, rows in parts.items() if share(pairs_of_day(rows, user, item, roles).is_in(clicked)) >= THERE]
-    kinds = (*(v for v in values.better if v not in there), *follow)
-    rows = files.frame.filter(pl.col(kind).is_in(kinds))
-    if roles.time is None or len(rows) < FEW:
-        return []
+    kinds = (*(v for v in of.values.better if v not in there), *follow)
     part = replace(every, kinds=Kinds(kind, kinds, True))
     part = part.only(part.asked)
-    found = _by_pairs(events, shown, rows, replace(values, click=()), roles, part, later, named)
+    if roles.time is None or len(part.frame) < FEW:
+        return []
+    found = _by_pairs(events, shown, replace(of, table=part, values=replace(of.values, click=())), named)
     timed = ((one, wait_of(one, one.table, roles, events, roles)) for one in found[:1])
     return [replace(waiting(one, wait, one.table, roles), once=False) for one, wait in timed if wait is not None]
 
 
-def _by_pairs(
-    events: Table,
-    item: str,
-    others: pl.DataFrame,
-    values: Behaviours,
-    roles: Roles,
-    files: Table,
-    later: list[str],
-    named: Sequence[Outcomes] = (),
-) -> list[Outcomes]:
+def _by_pairs(events: Table, item: str, of: Followers, named: Sequence[Outcomes] = ()) -> list[Outcomes]:
     """What came of a user and item on a day, where rows name no exposure: none where these are mostly of items that
     were not shown to their user.
 
     Args:
         item: the events' column of items.
-        others: rows of the other kinds, of `files`.
-        later: columns that only such rows have.
         named: what came of exposures by their ids, the click among it.
     """
-    assert roles.user is not None
-    user, taken = roles.user.column, {*events.frame.columns, *others.columns, *files.other}
+    files, others, user = of.table, of.table.frame, of.user
+    taken = {*events.frame.columns, *others.columns, *files.other}
     taken |= {c for one in named for c in (*one.columns, one.key, one.event_key)}
     key = free("exposure", taken)
-    shown_pairs = pairs_of_day(events.frame, user, item, roles)
-    parts = [(files, others)]
+    shown_pairs = pairs_of_day(events.frame, user, item, of.roles)
+    parts = [files]
     if events.explode != files.explode and item in others.columns:  # a list of what was bought, as of what was shown
         rows = elements(others.filter(pl.col(item).list.len() > 0), events.explode)
-        parts.append((replace(files, explode=events.explode), rows))
+        parts.append(replace(files, explode=events.explode, frame=rows))
     found: list[Outcomes] = []
-    for table, rows in parts:
+    for table in parts:
+        rows = table.frame
         names = [item] if table.explode == events.explode else _names_items(rows, user, events.frame[item])
-        told = ((c, pairs_of_day(rows, user, c, roles)) for c in names)
+        told = ((c, pairs_of_day(rows, user, c, of.roles)) for c in names)
         if (c := next((c for c, pairs in told if were_shown(pairs, shown_pairs)), None)) is None:
             continue
         rows = rows.filter(pl.col(c).is_not_null())
-        viewed = not events.explode and all(map(is_seen, values.exposure))
-        made = columns_of(
-            rows, values, later, taken, (user, c), files.written.clocks, clicks=not (found or viewed or named)
-        )
-        taken |= {*made.columns}
-        why = f"of the same files, by user and item of a day: {_named(rows[values.column])}"
-        one = replace(table, frame=rows)
+        viewed = not events.explode and all(map(is_seen, of.values.exposure))
+        why = f"of the same files, by user and item of a day: {_named(rows[of.values.column])}"
         computed = pair_of(user, item), pair_of(user, c)
         name = "beside" if named else "later_lists" if found else "later"
-        found.append(made.of(name, one, key, key, why, computed=computed, once=True))
+        one = Outcomes(name, replace(table, frame=rows), key, key, why=why, computed=computed, once=True)
+        found.append(with_made(one, rows, (user, c), of, taken, clicks=not (found or viewed or named)))
+        taken |= {*found[-1].columns}
     return found
 
 
@@ -350,13 +303,13 @@ def _by_list(table: Table, values: Behaviours | None, roles: Roles) -> tuple[Tab
         mine = Kinds(kind, tuple(sorted(kinds)), True)
         alone = replace(table, kinds=mine, only_of_others=(*later, kind), of_files=(*frame.columns,))
         told, taken = _kinds_of(followed[kind], mine.values, values), {*frame.columns, *table.other}
-        made = columns_of(followed, told, later, taken, (request, item), table.written.clocks)
         why = f"of the same files, by {request} and {shown} of what was shown: {_named(followed[kind])}"
         key, rest = free("exposure", taken), replace(table, frame=others, kinds=replace(mine, among=False))
         computed = pair_of(request, shown), pair_of(request, item)
+        one = Outcomes("later", rest, key, key, why=why, computed=computed)
         whole = next((names for names, columns in parallel(rows) if shown in columns), (shown,))
         events = by_elements(alone.only(alone.asked), whole)
-        return events, [made.of("later", rest, key, key, why, computed=computed)]
+        return events, [with_made(one, followed, (request, item), Followers(rest, told, roles, later), taken)]
     return None
 
 
@@ -410,7 +363,6 @@ def again(
     Args:
         every: rows of all kinds.
         events: of the sample before, with `later`.
-        others, given: as `parted` takes them.
     """
     if events.kinds is None:
         return every, later

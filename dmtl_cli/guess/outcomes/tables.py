@@ -48,11 +48,11 @@ class Outcomes:
     table: Table
     key: str
     event_key: str
-    columns: dict[str, str]
+    columns: dict[str, str] = field(default_factory=dict)
     """expressions by the name of the column that they make"""
-    left: tuple[str, ...]
+    left: tuple[str, ...] = ()
     """columns of the table that none is made of"""
-    why: str
+    why: str = ""
     good: tuple[tuple[int, str, str], ...] = ()
     """(rank, column, why) of those that may tell a good click, the best first"""
     computed: tuple[str, str] | None = None
@@ -109,14 +109,14 @@ class Outcomes:
         return {*sources_of(self.computed[0])} if self.computed else {self.event_key}
 
 
-def outcomes_of(events: Table, others: Sequence[tuple[Table, Roles]], roles: Roles) -> list[Outcomes]:
+Others = Sequence[tuple[Table, Roles]]
+"""tables beside the events, each with the roles of its own columns"""
+
+
+def outcomes_of(events: Table, others: Others, roles: Roles) -> list[Outcomes]:
     """The tables that have rows by a column of the events of which nearly each row has a value of its own, and which is
     neither the user nor the item; none where these are not known. Where no column tells the click, a row of one of them
-    is: of the one that is named so, else of that which most exposures have.
-
-    Args:
-        others: tables beside the events, each with the roles of its own columns: the rows of an exposure have one user.
-    """
+    is: of the one that is named so, else of that which most exposures have. The rows of an exposure have one user."""
     if roles.user is None or roles.item is None:
         return []
     exposures = exposures_of(events.frame, roles.user.column, roles.item.column)
@@ -342,11 +342,8 @@ def with_keys(frame: pl.DataFrame, found: Iterable[Outcomes]) -> pl.DataFrame:
 
 def tell_made(roles: Roles, events: Table, later: Sequence[Outcomes]) -> None:
     """Tells the roles of the events' columns that these tables make: all are outcomes, some say whether there is a row;
-    of a label that is one of those the name is none of the log's, so what it is stands in place of what its name says.
-
-    Args:
-        events: a sample, with the columns of these tables.
-    """
+    of a label that is one of those the name is none of the log's, so what it is stands in place of what its name
+    says."""
     roles.rows = {c for one in later for c, text in one.columns.items() if text == ROW}
     tables = [(one.table, one.columns) for one in later]
     places = {c: (of.files.pattern or of.files.path, text) for of, columns in tables for c, text in columns.items()}

@@ -77,9 +77,7 @@ def with_windows(
     of a user and an item, and where there are none, of those that name what was shown.
 
     Args:
-        events: what was shown.
         click: its column of clicks, where it has one.
-        within: the window, where a person says it.
     """
     if within is not None and not any(one.wait for one in found):
         ways = {(one.through or "").partition(".")[0] for one in found}
@@ -95,7 +93,6 @@ def with_clicks_apart(
 
     Args:
         click: the columns by which it is told.
-        within: its window.
     """
     names, out = {*TABLES, *(one.name for one in found)}, list[Outcomes]()
     for one in found:

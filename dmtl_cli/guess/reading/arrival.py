@@ -93,7 +93,6 @@ def arrival(events: Table, roles: Roles, others: Sequence[Table], lives: str | N
     """None where days do not lie in names, or no column has times with a clock.
 
     Args:
-        others: tables beside the events.
         lives: the zone of the users, where a person names it.
         asked: whether a person says that folders are days of arrival.
 
@@ -103,16 +102,17 @@ def arrival(events: Table, roles: Roles, others: Sequence[Table], lives: str | N
     found = _arrival(events, roles, others, lives)
     if not asked or (found is None and not events.files.days):  # a column tells the day as it is
         return found
+    path = events.files.path
     if events.files.form in LAKES:
-        what = f"{BY_TIME}: {events.files.path} is a table of {events.files.form}, which has its days in a column"
-        raise UserError(what, "leave the option out", Exit.USAGE)
-    if found is None:
-        what = f"{BY_TIME}: expected a column of times with a clock in {events.files.path}, beside days in its names"
-        raise UserError(what, "name one with --time COLUMN", Exit.USAGE)
-    if found.place is None:
-        what = f"{BY_TIME}: {events.files.path}: other files lie in the folder of the events"
-        raise UserError(what, "put the events into a folder of their own", Exit.USAGE)
-    return replace(found, asked=True)
+        what, fix = f"{path} is a table of {events.files.form}, which has its days in a column", "leave the option out"
+    elif found is None:
+        what = f"expected a column of times with a clock in {path}, beside days in its names"
+        fix = "name one with --time COLUMN"
+    elif found.place is None:
+        what, fix = f"{path}: other files lie in the folder of the events", "put the events into a folder of their own"
+    else:
+        return replace(found, asked=True)
+    raise UserError(f"{BY_TIME}: {what}", fix, Exit.USAGE)
 
 
 def _arrival(events: Table, roles: Roles, others: Sequence[Table], lives: str | None) -> Arrival | None:
@@ -150,8 +150,7 @@ def _some(events: Table, day: dt.date) -> pl.DataFrame | None:
 
 def _timed(roles: Roles, of: Sequence[tuple[dt.date, pl.DataFrame | None]]) -> pl.DataFrame:
     """[at, day] the instant of each row that has one, of no clock that was never set, and the day of its folder."""
-    assert roles.time is not None
-    assert roles.time_unit is not None
+    assert roles.time is not None and roles.time_unit is not None
     column, parts = roles.time.column, [pl.DataFrame(schema={"at": pl.Datetime("us", "UTC"), "day": pl.Date})]
     for day, frame in of:
         if frame is not None and column in frame.columns and time_unit(frame[column]) == roles.time_unit:
@@ -172,7 +171,7 @@ def _lags(rows: pl.DataFrame) -> tuple[Zone, pl.Series]:
     best = max(_MINUTES, key=lambda m: total[m])
     alike = sum(n == total[best] for n in total.values()) - 1
     near = [m for m in _MINUTES if abs(m - best) <= _SUMMER]
-    of_day = {day: max(near, key=lambda m: (found[str(m)], m == best)) for day, found in _by_day(agree)}
+    of_day = {of["day"]: max(near, key=lambda m: (of[str(m)], m == best)) for of in agree.iter_rows(named=True)}
     ahead = rows["day"].replace_strict(of_day, return_dtype=pl.Int64)
     day = (rows["at"] + pl.Series(ahead * 60_000_000).cast(pl.Duration("us"))).dt.date()
     lags = (rows["day"] - day).dt.total_days()
@@ -182,10 +181,6 @@ def _lags(rows: pl.DataFrame) -> tuple[Zone, pl.Series]:
     if alike:
         guess = f", and in {alike} other zones; {ANY_ZONE}"
     return Zone(name, f"{seen} are of their folder's day in {ahead_by}{guess}"), lags
-
-
-def _by_day(agree: pl.DataFrame) -> list[tuple[dt.date, dict[str, int]]]:
-    return [(found["day"], found) for found in agree.iter_rows(named=True)]
 
 
 def place_of(files: Files, others: Sequence[Table]) -> str | None:

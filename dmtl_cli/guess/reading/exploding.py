@@ -7,6 +7,7 @@ import itertools
 import polars as pl
 
 from dmtl_cli.data.log.formats.exploded import Exploded
+from dmtl_cli.guess.columns.objects import is_field, object_of
 
 _SEVERAL = 1.2  # elements a row
 
@@ -19,7 +20,7 @@ def parallel(frame: pl.DataFrame, least: float = _SEVERAL) -> list[tuple[tuple[s
     lists = [c for c, kind in frame.schema.items() if isinstance(kind, pl.List)]
     lengths = {c: frame[c].list.len() for c in lists}
     for c in lists:
-        mine = c.rpartition(".")[0]
+        mine = object_of(c)
         for k, (above, columns) in enumerate(groups):
             shared = _shared(above, mine)
             if (shared or above == mine) and _are_alike(lengths[columns[0]], lengths[c]):
@@ -65,8 +66,4 @@ def elements(frame: pl.DataFrame, names: tuple[str, ...]) -> pl.DataFrame:
 
 def lists_of(frame: pl.DataFrame, names: tuple[str, ...]) -> list[str]:
     """The columns that are exploded."""
-    return [c for c, kind in frame.schema.items() if isinstance(kind, pl.List) and _is_of(c, names)]
-
-
-def _is_of(c: str, names: tuple[str, ...]) -> bool:
-    return any(c == name or c.startswith(f"{name}.") for name in names)
+    return [c for c, kind in frame.schema.items() if isinstance(kind, pl.List) and is_field(c, names)]

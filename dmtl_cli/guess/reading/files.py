@@ -23,6 +23,8 @@ from dmtl_cli.data.log.formats.source import Store
 _FAR = 0.1  # of the median: a day far smaller than the others
 PARQUET, CSV, JSON, AVRO, DELTA, ICEBERG = "parquet", "csv", "json", "avro", "delta", "iceberg"
 _NAMES = 8  # tables that have a file in a day's folder
+FileKey = tuple[tuple[str, int], ...]
+"""the files of a table, which tell it from others: (path below the root, bytes), sorted"""
 _Members = list[tuple[str, int, dt.date | None]]
 _Kinds = dict[tuple[str, str | None, str], _Members]
 _Alike = Callable[[Sequence[str]], bool]
@@ -64,8 +66,7 @@ class Files:
     path: str
     """below the root: a folder, or one file"""
     form: str
-    files: tuple[tuple[str, int], ...]
-    """(path below the root, bytes), sorted"""
+    files: FileKey
     partition: str | None = None
     """key of folders such as day=2026-01-31"""
     pattern: str | None = None
@@ -195,15 +196,13 @@ def _by_words(kinds: _Kinds, are_alike: _Alike) -> _Kinds:
                 begun.setdefault((stem[: found.start()], stem[found.end() :], form), []).append(stem)
     for (before, after, form), stems in begun.items():
         days = [{day for *_, day in out.get((stem, None, form), []) if day} for stem in stems]
-        weeks, months = ([{of(day) for day in some} for some in days] for of in (dt.date.weekday, _month))
+        weeks, months = (
+            [{of(day) for day in some} for some in days] for of in (dt.date.weekday, lambda day: (day.year, day.month))
+        )
         told = _tells(weeks, 3) or (_tells(months, 2) and min(map(len, days)) > 1)
         if told and are_alike([out[stem, None, form][0][0] for stem in stems]):
             out[f"{before}*{after}", None, form] = [member for stem in stems for member in out.pop((stem, None, form))]
     return out
-
-
-def _month(day: dt.date) -> tuple[int, int]:
-    return day.year, day.month
 
 
 def _tells(values: list[set[Any]], least: int) -> bool:

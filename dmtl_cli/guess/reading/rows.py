@@ -101,11 +101,7 @@ def head(
 
 def are_alike(of: Callable[[str], File], paths: Iterable[str]) -> bool:
     """Whether files are of one table by their columns. Raises what `head` does, but for 65 and 66: such a file is like
-    no other.
-
-    Args:
-        of: gives the file of a path.
-    """
+    no other."""
     try:
         first, *more = ({*head(of(path), _FIRST)[0].columns} for path in paths)
     except UserError as e:
@@ -120,7 +116,6 @@ def is_followed(of: Callable[[str], File], files: Sequence[tuple[str, int]]) -> 
     one have the ids of a row of the largest, but for times and ids of their own. Raises as `are_alike`.
 
     Args:
-        of: gives the file of a path.
         files: paths, each with its bytes.
     """
     (first, size), *more = sorted(files, key=lambda file: -file[1])
@@ -139,14 +134,8 @@ def is_followed(of: Callable[[str], File], files: Sequence[tuple[str, int]]) -> 
 def are_of(rows: pl.DataFrame, shown: pl.DataFrame) -> bool:
     """Whether rows are what came of others: most have the ids, two at least, of one that was shown, and of those that
     would not by chance, as those of few users and items would."""
-    ids = [
-        c
-        for c in rows.columns
-        if c in shown.columns
-        and rows.schema[c] == shown.schema[c]
-        and _names_others(rows[c])
-        and _names_others(shown[c])
-    ]
+    alike = [c for c, kind in rows.schema.items() if shown.schema.get(c) == kind]
+    ids = [c for c in alike if _names_others(rows[c]) and _names_others(shown[c])]
     if len(ids) < 2 or len(rows) < FEW:
         return False
     known = _hashed(shown, ids).unique().implode()

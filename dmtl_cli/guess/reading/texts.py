@@ -161,7 +161,7 @@ def _is_measure(s: pl.Series) -> bool:
     c = s.name
     if words.is_named_id(c) or words.says(c.rsplit(".", 1)[-1], words.CODE):
         return False
-    if s.dtype.is_float() or words.says(c, words.NUMBER) or words.says(c, words.WHEN) or words.by_name(c, words.TIME):
+    if s.dtype.is_float() or words.says(c, words.NUMBER) or words.is_when(c):
         return True
     low, high = (len(str(abs(int(x)))) for x in span(s))
     return low != high or low < _DIGITS
@@ -335,9 +335,7 @@ def in_seconds(frame: pl.DataFrame, columns: Iterable[str]) -> pl.DataFrame:
 
 
 def _flags(s: pl.Series) -> pl.Series:
-    if s.dtype != pl.String or not says_yes_or_no(s.filter(s != "")):
-        return s
-    return booleans(s)
+    return booleans(s) if s.dtype == pl.String and says_yes_or_no(s.filter(s != "")) else s
 
 
 def joined(frames: list[pl.DataFrame]) -> pl.DataFrame:

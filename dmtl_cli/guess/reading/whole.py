@@ -72,12 +72,7 @@ def _days(times: pl.Series, unit: str, zone: str, kind: str | None) -> pl.Series
 
 def by_days(table: Table, roles: Roles, zone: str) -> Table:
     """A Delta or Iceberg table in which a column of days tells the rows of a user or an item apart, as one of days; any
-    other table as it is. Days hold the number of their rows in place of bytes. Raises what `read_whole` does.
-
-    Args:
-        roles: of the events.
-        zone: in which days are cut.
-    """
+    other table as it is. Days hold the number of their rows in place of bytes. Raises what `read_whole` does."""
     column = _day_of_rows(table.frame, roles) if table.files.form in lake.LAKES else None
     unit = None if column is None else time_unit(table.frame[column])
     if column is None or unit is None:

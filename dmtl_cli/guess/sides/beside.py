@@ -14,7 +14,7 @@ from dmtl_cli.config.expressions import as_own, is_closed, looked_up, renamed, s
 from dmtl_cli.data.log.values.computed import Computed
 from dmtl_cli.guess.columns.objects import shortened
 from dmtl_cli.guess.columns.roles import Roles
-from dmtl_cli.guess.columns.sql import sql_column, sql_name, sql_text, with_aggregates, with_booleans, with_ones
+from dmtl_cli.guess.columns.sql import sql_column, sql_name, sql_value, with_aggregates, with_booleans, with_ones
 from dmtl_cli.guess.columns.values import is_flags
 from dmtl_cli.guess.reading.tables import Table
 from dmtl_cli.guess.sides.side_tables import Side
@@ -108,7 +108,7 @@ def with_elements(text: str, tables: Sequence[Table]) -> str:
         words = {c for c in sources_of(alone) if c not in columns and c not in short}
         kinds = {c: _kinds(s) for c, s in lists.items()} if words else {}
         of = {w: [c for c, known in kinds.items() if w in known] for w in words}
-        made = {w: f"ARRAY_CONTAINS({sql_column(c[0])}, {sql_text(w)})" for w, c in of.items() if len(c) == 1}
+        made = {w: f"ARRAY_CONTAINS({sql_column(c[0])}, {sql_value(w)})" for w, c in of.items() if len(c) == 1}
         return renamed(with_quotes(text), made) if made else text
     return text
 

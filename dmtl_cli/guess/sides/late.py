@@ -247,24 +247,24 @@ def _of_day(config: Config, log: Log, day: Day, table: LogTable, side: str, feat
         seen = f"the table of {side}s has times up to {said(at)}, after {gone:.0%} of the day's events"
         yield f"{column}: {seen}: it knows what it is to predict: {fix}"
         return
-    for column, counted in _counted(config, log, day, side, features):
+    for column, counted in _counted(log, day, side, features):
         yield f"{column}: {counted}, which no morning knows: {fix}"
 
 
-def _counted(config: Config, log: Log, day: Day, side: str, features: list[Feature]) -> Iterator[tuple[str, str]]:
+def _counted(log: Log, day: Day, side: str, features: list[Feature]) -> Iterator[tuple[str, str]]:
     """(feature, what it counts) of numbers of a side table that count the day's own events."""
     whole = _whole(day, side)
     mine = tuple(f for f in features if whole[f.name].dtype.is_numeric())
     if not mine:
         return
-    counts, old = _counts(config, day, side), whole.select(ID)
+    counts, old = _counts(log, day, side), whole.select(ID)
     with suppress(UserError):  # the log's first day, or one that cannot be read
         if (table := log.attributes(side, before(day.day), features=mine)) is not None:
             old = old.join(table, on=ID, how="left", maintain_order="left") if table[ID].dtype == old[ID].dtype else old
 
     @cache
     def on_the_eve() -> Counts | None:
-        return _counts_of(config, log, before(day.day), day, side)
+        return _counts_of(log, before(day.day), day, side)
 
     for f in mine:
         value = numbers(whole[f.name])
@@ -292,7 +292,7 @@ def _of_all_days(
     Args:
         is_one_state: whether no version tells which row of an id held on a day.
     """
-    whole, counts = _whole(day, side), _counts(config, day, side)
+    whole, counts = _whole(day, side), _counts(log, day, side)
     fix = f"leave it out, or write a table a day (data.{side}s.partition)"
     events = config.data.events
     joined = [c for table in events.joined.values() for c in table.columns]
@@ -300,11 +300,11 @@ def _of_all_days(
 
     @cache
     def near() -> tuple[Counts, int]:
-        return _over_days(config, log, day, side, counts)
+        return _over_days(log, day, side, counts)
 
     @cache
     def before_it() -> Ints | None:
-        return _rows_before(config, log, day)
+        return _rows_before(log, day)
 
     def shown(s: pl.Series) -> Shown | None:
         if side != "item" or not _differ(s, day.item_events) or (rows := before_it()) is None:
@@ -314,7 +314,7 @@ def _of_all_days(
     def of_the_end(s: pl.Series) -> str | None:
         if (gone := withdrawn(s, partial(shown, s))) is not None:
             return gone.why if s.name in config.export.columns else told(gone, side)
-        return total(s, partial(_in_order, s, counts, near), acts=acts)
+        return total(s, lambda s: _in_order(s, counts, near), acts=acts)
 
     for f in features:
         s = whole[f.name].alias(f.source)
@@ -337,13 +337,13 @@ def _differ(s: pl.Series, events: Ints) -> bool:
     return len(rates) > 1 and float(rates.max()) - float(rates.min()) >= _APART  # type: ignore[arg-type]
 
 
-def _rows_before(config: Config, log: Log, day: Day) -> Ints | None:
+def _rows_before(log: Log, day: Day) -> Ints | None:
     """[items] events on the days before the day, as far as they are there and their rows are not too many."""
     out, rows = None, 0
     for other in (before(day.day, k) for k in range(1, _EVES + 1)):
         with suppress(UserError):
             many = log.rows(other)
-            if rows + many <= _MOST_ROWS and (counts := _counts_of(config, log, other, day, "item")) is not None:
+            if rows + many <= _MOST_ROWS and (counts := _counts_of(log, other, day, "item")) is not None:
                 rows, out = rows + many, counts["events"] if out is None else out + counts["events"]
     return out
 
@@ -374,10 +374,10 @@ def _whole(day: Day, side: str) -> pl.DataFrame:
     return day.users if side == "user" else day.items
 
 
-def _counts(config: Config, day: Day, side: str) -> Counts:
+def _counts(log: Log, day: Day, side: str) -> Counts:
     """Those of the day."""
     found = {"events": day.user_events if side == "user" else day.item_events}
-    if config.data.events.click is None:
+    if log.data.events.click is None:
         return found
     if side == "item":
         return found | {"clicks": day.item_clicks}
@@ -394,11 +394,11 @@ def reading(log: Log, features: tuple[Feature, ...]) -> Log:
     return other
 
 
-def _counts_of(config: Config, log: Log, other: dt.date, day: Day, side: str) -> Counts | None:
+def _counts_of(log: Log, other: dt.date, day: Day, side: str) -> Counts | None:
     """Those of another day, of the users or items of this one; None where it is not there or cannot be read."""
     n = len(_whole(day, side))
     found = {"events": np.zeros(n, np.int64)}
-    if config.data.events.click is not None:
+    if log.data.events.click is not None:
         found["clicks"] = np.zeros(n, np.int64)
     with suppress(UserError):
         files, raw = reading(log, ()).open(other)
@@ -411,13 +411,13 @@ def _counts_of(config: Config, log: Log, other: dt.date, day: Day, side: str) ->
     return None
 
 
-def _over_days(config: Config, log: Log, day: Day, side: str, counts: Counts) -> tuple[Counts, int]:
+def _over_days(log: Log, day: Day, side: str, counts: Counts) -> tuple[Counts, int]:
     """(counts of the day and of those near it, how many days these are), as far as rows are not too many."""
     rows, days = len(day), 1
     for other in (before(day.day, sign * k) for k in range(1, _DAYS + 1) for sign in (1, -1)):
         with suppress(UserError):
             many = log.rows(other)
-            if rows + many <= _MOST_ROWS and (more := _counts_of(config, log, other, day, side)) is not None:
+            if rows + many <= _MOST_ROWS and (more := _counts_of(log, other, day, side)) is not None:
                 rows, days = rows + many, days + 1
                 counts = {what: n + more[what] for what, n in counts.items()}
     return counts, days

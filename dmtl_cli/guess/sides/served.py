@@ -15,10 +15,10 @@ from dmtl_cli.config.expressions import reads_clock, sources_with_clock, timed_o
 from dmtl_cli.guess.columns import languages, words
 from dmtl_cli.guess.columns.ends import End, ended
 from dmtl_cli.guess.columns.roles import Guess
-from dmtl_cli.guess.columns.sql import comment, in_brackets, quoted, sql_name, sql_text, sql_texts
+from dmtl_cli.guess.columns.sql import comment, in_brackets, quoted, sql_name, sql_value, sql_values
 from dmtl_cli.guess.columns.values import FEW, share
 from dmtl_cli.guess.sides.side_tables import Side
-from dmtl_cli.guess.sides.states import Shown, Value, Withdrawn
+from dmtl_cli.guess.sides.states import Shown, Withdrawn
 
 _LEFT = 4  # values of which a comment tells how many items have them
 _WAY = " (export.items: "
@@ -120,22 +120,12 @@ def condition_of(gone: Withdrawn) -> str | None:
     if gone.is_time and gone.still == (None,):
         return f"({column} IS NULL OR {column} > NOW())"
     if gone.yes and len(known) == 1 and isinstance(known[0], bool):
-        there = f"{'' if known[0] else 'NOT '}{column} {sql_texts(gone.yes)}"
-    elif known and all(isinstance(v, str) for v in known):
-        there = f"{column} {sql_texts([str(v) for v in known])}"
+        there = f"{'' if known[0] else 'NOT '}{column} {sql_values(gone.yes)}"
     else:
-        there = f"{column} IN ({', '.join(map(_literal, known))})" if known[1:] else ""
-        there = there or "".join(f"{column} = {_literal(v)}" for v in known)
+        there = f"{column} {sql_values(known)}" if known else ""
     if None not in gone.still:
         return there or None
     return f"({there} OR {column} IS NULL)" if there else f"{column} IS NULL"
-
-
-def _literal(value: Value) -> str:
-    """A value in an SQL expression."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return sql_text(value) if isinstance(value, str) else str(value)
 
 
 def told(gone: Withdrawn, side: str) -> str:
@@ -155,7 +145,7 @@ def _values(s: pl.Series, left: pl.Series) -> str:
     if mine.dtype.is_temporal() or mine.n_unique() > _LEFT:
         return f"a value: {part(len(mine) / len(s))}" if len(mine) else "none"
     counts = mine.value_counts(name=":n").sort(":n", s.name, descending=[True, False])
-    each = [f"{'none' if v is None else _literal(v)}: {part(n / len(s))}" for v, n in counts.iter_rows()]
+    each = [f"{'none' if v is None else sql_value(v)}: {part(n / len(s))}" for v, n in counts.iter_rows()]
     return ", ".join(each) or "none"
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -167,12 +168,15 @@ def _by_number(s: pl.Series) -> tuple[Value, ...]:
     return tuple(counts[s.name].to_list())
 
 
-def withdrawn(s: pl.Series, shown: Callable[[], Shown | None] = lambda: None) -> Withdrawn | None:
+def withdrawn(
+    s: pl.Series, shown: Callable[[], Shown | None] = lambda: None, yes: tuple[str, ...] = ()
+) -> Withdrawn | None:
     """What a column of a table that is one state for all days tells of what was withdrawn; None where it does not.
 
     Args:
         s: a value an id.
         shown: gives how often each of these ids was shown, asked where no word tells it.
+        yes: texts that stand for the values that are true; none: they are no texts.
     """
     values, seen = still(s), ""
     told = s.dtype == pl.String and values is not None and None not in values
@@ -183,7 +187,7 @@ def withdrawn(s: pl.Series, shown: Callable[[], Shown | None] = lambda: None) ->
     if values is None or {*s.unique()} <= {*values}:
         return None
     why = f"{seen}it tells what was withdrawn by the end of the log, which earlier days did not know"
-    return Withdrawn(s.name, why, values, is_time=time_unit(s) is not None)
+    return Withdrawn(s.name, why, values, yes, is_time=time_unit(s) is not None)
 
 
 def may_stop(s: pl.Series) -> bool:
@@ -228,11 +232,11 @@ def _stopped(s: pl.Series, shown: Shown) -> tuple[tuple[Value, ...], str] | None
 
 def total(
     s: pl.Series,
-    counts: Callable[[], float],
-    age: Callable[[], float] = lambda: 0.0,
-    rate: Callable[[], float] = lambda: 0.0,
+    counts: Callable[[pl.Series], float],
+    age: Callable[[pl.Series], float] = lambda _: 0.0,
+    rate: Callable[[pl.Series], float] = lambda _: 0.0,
     acts: Collection[str] = (),
-    pace: Callable[[], float] = lambda: 0.0,
+    pace: Callable[[pl.Series], float] = lambda _: 0.0,
     *,
     of_users: bool = False,
 ) -> str | None:
@@ -240,7 +244,7 @@ def total(
 
     Args:
         s: a value an id.
-        counts: gives the rank correlation with the log's own counts of these ids, 0 where there are few.
+        counts: gives their rank correlation with the log's own counts of these ids, 0 where there are few.
         age: gives that with how long the ids have been there: what readers do adds up, what an item is does not.
         rate: gives that with the log's own rates of clicks and of what came of them.
         acts: columns of clicks and of what came of them.
@@ -254,15 +258,15 @@ def total(
     named = _named_so(s.name, known, acts, several=several, of_users=of_users)
     if named is not None or is_measure(s.name):
         return named
-    if known.n_unique() > _CLASSES and (r := rate()) >= RATED:
+    if known.n_unique() > _CLASSES and (r := rate(s)) >= RATED:
         return f"it follows the log's own rates (rank correlation {short(r)}), as a mean of it does: {LATE}"
     if several and known.n_unique() >= _VALUES and has_long_tail(known):
-        if (r := counts()) >= LOOSELY:
+        if (r := counts(s)) >= LOOSELY:
             return f"it follows the log's own counts (rank correlation {short(r)}), as a running total does: {LATE}"
         how = "the longer an id is there"
-        if (r := age()) >= AGEING:
+        if (r := age(s)) >= AGEING:
             return f"{how} the larger it is (rank correlation {short(r)}), as a running total: {LATE}"
-        if (r := pace()) >= LOOSELY:
+        if (r := pace(s)) >= LOOSELY:
             how = f"{how} and the more it is clicked the larger it is"
             return f"{how} (rank correlation {short(r)}), as a running total: {LATE}"
     of_few = of_users and s.dtype.is_integer()  # most users have few orders
@@ -438,20 +442,15 @@ def total_of(
     def follows(s: pl.Series, others: list[pl.Series]) -> float:
         return max((rank_correlation(s, n) for n in others), default=0.0)
 
-    def age(s: pl.Series) -> float:
-        return 0.0 if since is None else ageing(s, since)
-
-    def pace(s: pl.Series) -> float:
-        return 0.0 if since is None else follows(s, [n * _lasting(since) for n in counts])
-
-    acts = acts_of(roles)
-    of_users = side == "user"
-
-    def why(s: pl.Series) -> str | None:
-        ways = (lambda: follows(s, counts), lambda: age(s), lambda: follows(s, of))
-        return total(s, *ways, acts, lambda: pace(s), of_users=of_users)
-
-    return why
+    return partial(
+        total,
+        counts=lambda s: follows(s, counts),
+        age=lambda s: 0.0 if since is None else ageing(s, since),
+        rate=lambda s: follows(s, of),
+        acts=acts_of(roles),
+        pace=lambda s: 0.0 if since is None else follows(s, [n * _lasting(since) for n in counts]),
+        of_users=side == "user",
+    )
 
 
 def _lasting(since: pl.Series) -> pl.Series:

@@ -1,5 +1,5 @@
-"""The types of columns that are read from text, as lines of the config: those of all tables, and a table's own where
-one of its columns has the name of another table's and other values."""
+"""How texts are read, as lines of the config with their reasons: how a CSV is written, and the types of columns, those
+of all tables and a table's own where one of its columns has the name of another table's and other values."""
 
 from __future__ import annotations
 
@@ -11,20 +11,23 @@ import polars as pl
 
 from dmtl_cli.config.expressions import sources_of
 from dmtl_cli.config.table import OBJECT, TEXT
+from dmtl_cli.data.log.formats.text_rows import separator_of
 from dmtl_cli.data.log.values.types import LISTS
 from dmtl_cli.guess.columns.objects import is_field
 from dmtl_cli.guess.columns.roles import Roles
-from dmtl_cli.guess.columns.sql import scalar
+from dmtl_cli.guess.columns.sql import comment, quoted, scalar
 from dmtl_cli.guess.columns.values import is_flags, time_unit
-from dmtl_cli.guess.exposures.marks import Mark
+from dmtl_cli.guess.exposures.doubts import Mark
 from dmtl_cli.guess.known import Log
-from dmtl_cli.guess.reading.files import CSV, JSON
+from dmtl_cli.guess.reading.files import CSV, JSON, FileKey
 from dmtl_cli.guess.reading.tables import Table
+from dmtl_cli.guess.reading.texts import Text
 
 _MONTHS = 12
 _TEXTS = (CSV, JSON)
 _ELEMENTS = {inner: kind.removeprefix("list<").removesuffix(">") for kind, (inner, _) in LISTS.items()}
 """what the lists of JSON hold, whose type is that of an element"""
+_LONE = "a value begins with a quote that does not end it, yet all lines have as many values: quotes are text"
 
 
 @dataclass
@@ -33,7 +36,7 @@ class Types:
 
     of_all: dict[str, str] = field(default_factory=dict)
     """by the column, of whatever table; with a comment, where one is needed"""
-    own: dict[tuple[tuple[str, int], ...], dict[str, str]] = field(default_factory=dict)
+    own: dict[FileKey, dict[str, str]] = field(default_factory=dict)
     """by the files of a table, those of its columns that are of another type than `of_all` says"""
     rest: str = ""
     """what a column is that is not named"""
@@ -115,7 +118,7 @@ def _asked(log: Log) -> set[str]:
 
 def _own(
     log: Log, tables: list[Table], of_all: Mapping[str, str], first: Mapping[str, Table], made: set[str]
-) -> dict[tuple[tuple[str, int], ...], dict[str, str]]:
+) -> dict[FileKey, dict[str, str]]:
     """See `Types.own`: also of columns that nothing reads, as all columns of a file are parsed.
 
     Args:
@@ -125,7 +128,7 @@ def _own(
     keys = {side.key.column for side in log.inputs.sides.values()}
     read = {i.column for i in log.inputs.used if i.kind == "numeric"} | {*log.inputs.served.names}
     codes = keys | {i.column for i in (*log.inputs.used, *log.inputs.held) if i.kind != "numeric"}
-    out: dict[tuple[tuple[str, int], ...], dict[str, str]] = {}
+    out: dict[FileKey, dict[str, str]] = {}
     for table in tables:
         there = (s for s in table.frame if table is not log.events or s.name not in made)
         for s in (s for s in there if s.name in of_all and s.count()):
@@ -171,14 +174,59 @@ def type_of(c: str, table: Table, roles: Roles) -> str | None:
         return text.formats[c]
     if roles.duration and c == roles.duration.column:
         return "float64"
-    if roles.click and c == roles.click.column and s.dtype == pl.String:
+    unit = roles.time_unit if roles.time and c == roles.time.column else None
+    if unit in ("text", "timestamp") or (roles.click and c == roles.click.column and s.dtype == pl.String):
         return "datetime"
-    if roles.time and c == roles.time.column and roles.time_unit in ("text", "timestamp"):
-        return "datetime"
-    if roles.time and c == roles.time.column and roles.time_unit == "day":
+    if unit == "day":
         return "date"
     if s.dtype.is_integer():
         return "int64"
     if s.dtype.is_float():
         return "float64"
     return "bool" if s.dtype == pl.Boolean else "text" if form == CSV else None
+
+
+def csv_lines(table: Table) -> list[str]:
+    """`data.csv` of a table; nothing where it is none, or is as any CSV."""
+    if table.files.form != CSV:
+        return []
+    separator, *more = csv_keys(table)
+    keys = more if table.written.separator == separator_of(table.files.files[0][0]) else [separator, *more]
+    return ["csv:", *(f"  {key}{why and f'  # {why}'}" for key, why in keys)] if keys else []
+
+
+def csv_keys(table: Table) -> list[tuple[str, str]]:
+    """(key and value, reason) of how a CSV is written; the separator first."""
+    text = table.written
+    keys = [(f"separator: {quoted(text.separator)}", "")]
+    if text.encoding != "utf-8":
+        keys.append((f"encoding: {text.encoding}", encoded(text)))
+    if not text.quoted:
+        keys.append(("quote_char: null", "" if text.separator < "\t" or len(text.separator) > 1 else _LONE))
+    if text.decimal != ".":
+        keys.append((f"decimal: {quoted(text.decimal)}", "numbers such as 49,8"))
+    if text.thousands is not None:
+        keys.append((f"thousands: {quoted(text.thousands)}", f"numbers such as 1{text.thousands}494{text.decimal}90"))
+    keys += [('escape_char: "\\\\"', "it stands before a separator that is of a value")] * text.escaped
+    if not text.header:
+        names = ", ".join(map(scalar, table.names or ()))
+        by = f"those of {comment(text.source)}" if text.source else "names by place and values, check them"
+        keys.append((f"columns: [{names}]", f"the files have no header: {by}"))
+    if text.nulls:
+        why = f"beside numbers, in every column{alone(text)}"
+        keys.append((f"null_values: [{', '.join(map(quoted, text.nulls))}]", why))
+    return keys
+
+
+def encoded(text: Text) -> str:
+    """Why a text is in another encoding than UTF-8."""
+    if text.encoding == "utf-8":
+        return ""
+    look = f"does {comment(text.piece)!r} look right? or cp1250, cp1254 (central Europe, Turkey)"
+    return f"not UTF-8; {look}" if text.piece else "not UTF-8, by its first bytes"
+
+
+def alone(text: Text) -> str:
+    """Why words that no list has stand for null."""
+    told = sorted(text.alone.items())
+    return "".join(f"; {word!r} is the one text among the numbers of {comment(c)}" for word, c in told)
