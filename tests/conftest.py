@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
 
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS"):
     os.environ.setdefault(name, "1")
+
+# Tests start hundreds of programs, and each would compile all of dmtl, as pytest would all tests.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 settings.register_profile("no deadline", deadline=None)  # speed is measured in a benchmark, not in tests
 settings.load_profile("no deadline")
@@ -62,12 +67,38 @@ def _found(export: Path, canaries: Path) -> dict[str, float] | str:
         return f"{type(e).__name__}: {e}"
 
 
-@pytest.fixture(autouse=True)
-def _read_back_here(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="session", autouse=True)
+def _read_back_here() -> Iterator[Callable[..., object]]:
     """An export is read back in the test's own process: another one takes a second, and there are hundreds of exports.
-    `test_canary` has that process, and so have fixtures of modules, and commands that a test starts as a program."""
-    if request.path.name != "test_canary.py":
-        monkeypatch.setattr("dmtl_cli.serving.canary.read_back", _found)
+    `test_canary` has that process, and so have commands that a test starts as a program."""
+    from dmtl_cli.serving import canary
+
+    in_a_process = canary.read_back
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(canary, "read_back", _found)
+        yield in_a_process
+
+
+@pytest.fixture(autouse=True)
+def _read_back_in_a_process(
+    request: pytest.FixtureRequest, _read_back_here: Callable[..., object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if request.path.name == "test_canary.py":
+        monkeypatch.setattr("dmtl_cli.serving.canary.read_back", _read_back_here)
+
+
+def _must_be_open(handle: int) -> None:
+    os.fstat(handle)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_waiting_for_the_disk() -> Iterator[None]:
+    """What is synced must be open, but nobody waits for a disk, thousands of times: no test takes the power away. That
+    every name and byte is synced, and when, is what `test_artifact` looks at; commands that a test starts as a program
+    sync."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", _must_be_open)
+        yield
 
 
 @pytest.fixture(autouse=True)

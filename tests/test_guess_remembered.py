@@ -8,9 +8,11 @@ import gc
 import numpy as np
 import polars as pl
 import pytest
+from initiated import frame
 
 from dmtl_cli.guess.columns.remembered import codes, remembered
 from dmtl_cli.guess.columns.values import FEW, ONE, is_constant
+from dmtl_cli.guess.exposures.labels import roles_of
 
 
 def test_each_question_is_asked_once_of_each_frame() -> None:
@@ -40,6 +42,17 @@ def test_what_is_known_of_a_frame_goes_with_it() -> None:
         assert first(frame, "a") == k
         del frame
         gc.collect(0)
+
+
+def test_what_is_added_to_the_roles_of_a_frame_is_not_remembered() -> None:
+    events = frame()
+    found = roles_of(events, {})
+    assert found.user is not None and found == roles_of(events, {})
+    found.outcomes.append(found.user)
+    found.further["more"] = found.user
+    found.user = None
+    assert roles_of(events, {}) == roles_of(events.clone(), {}) != found
+    assert roles_of(events, {"user": "item_id"}).user != roles_of(events, {}).user
 
 
 def by_groups(frame: pl.DataFrame, key: str, column: str) -> bool:

@@ -19,7 +19,7 @@ from worlds import DAYS, Ended, Project, dmtl
 
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.data.log.values.lengths import clock_seconds, not_negative
-from dmtl_cli.data.log.values.types import PAIRS, booleans, instants, typed
+from dmtl_cli.data.log.values.types import PAIRS, booleans, instants, iso_times, typed
 from dmtl_cli.data.log.values.written import floats
 from dmtl_cli.guess.columns.values import decimals, is_clock
 from dmtl_cli.guess.reading.texts import Text, as_typed
@@ -244,6 +244,26 @@ def test_lengths_in_words_may_lack_parts_and_have_decimals() -> None:
     texts = ["90 min", "1.5h", "1,5 H", "45s", "PT0.5S", "P2W", "P1D", "PT1H20M", "2h 5s", "3:45", None]
     known = [5400, 5400, 5400, 45, 0.5, 1_209_600, 86_400, 4800, 7205, 225, None]
     assert clock_seconds(pl.Series(texts)).to_list() == known
+    alone = [clock_seconds(pl.Series([text], dtype=pl.String)).item() for text in texts]
+    assert alone == known, "whatever stands beside it"
+
+
+def test_times_are_read_alike_whatever_stands_beside_them() -> None:
+    texts = [
+        "2026-01-31T10:00:00Z",
+        "2026-01-31 10:00:00 UTC",
+        "2026-01-31 11:00:00,5 +01:00",
+        "2026-01-31",
+        "u-1",
+        None,
+    ]
+    times = [dt.datetime(2026, 1, 31, 10, tzinfo=dt.UTC)] * 3
+    times[2] += dt.timedelta(milliseconds=500)
+    known = [*times, dt.datetime(2026, 1, 31, tzinfo=dt.UTC), None, None]
+    assert iso_times(pl.Series(texts)).to_list() == iso_times(pl.Series(texts[::-1])).to_list()[::-1] == known
+    assert [iso_times(pl.Series([text], dtype=pl.String)).item() for text in texts] == known
+    none = iso_times(pl.Series("x", ["u1", None]))
+    assert (none.name, none.to_list(), none.dtype) == ("x", [None, None], pl.Datetime("us", "UTC"))
 
 
 @given(st.integers(0, 400), st.integers(0, 23), st.integers(0, 59), st.integers(0, 59))

@@ -43,7 +43,8 @@ def test_init_writes_what_the_guide_says(
 
 
 def test_the_commands_at_the_top(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As a newcomer would copy them, with a user that `init` printed."""
+    """As a newcomer would copy them, with a user that `init` printed; trials of fewer rows than any log may have."""
+    monkeypatch.setattr("dmtl_cli.tune.rounds.LEAST", 20_000)
     monkeypatch.chdir(tmp_path)
     SHAPES["news"](tmp_path)
     (tmp_path / "news").rename(tmp_path / "mylog")

@@ -33,7 +33,7 @@ def write_log(root: Path, days: list[str]) -> None:
     01-03 one that nobody has seen."""
     rng = np.random.default_rng(0)
     for day in days:
-        n = 1_200
+        n = 900
         midnight = dt.datetime.fromisoformat(f"{day}T00:00+00:00").timestamp()
         at = np.sort(rng.uniform(midnight, midnight + 86_400, n)).astype(np.int64)
         user, item = rng.integers(0, 60, n), rng.integers(0, 40, n)
@@ -56,6 +56,13 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for file, text in zip(("mylog.yaml", "own.yaml", "try.yaml"), blocks("yaml"), strict=True):
         (folder / file).write_text(text)
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _few_trials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of a chain's trials, each of fewer rows than the 200,000 that any log may have: README says what they decide,
+    and `test_tune_chain` looks whether they do."""
+    monkeypatch.setattr("dmtl_cli.tune.rounds.LEAST", 20_000)
 
 
 def run(command: str, folder: Path, capfd: pytest.CaptureFixture[str]) -> str:
@@ -135,14 +142,14 @@ def test_serving(here: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pyt
     assert len(gems) == 10 and (gems % 2 == 0).all(), f"what is read is not what is retrieved: {done.stdout}"
 
 
-def test_the_cron_recipe(here: Path) -> None:
+def test_the_cron_recipe(here: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(here)
+    has_a_chain(here, capfd)
     (daily,) = (b for b in blocks("sh") if b.startswith("dmtl run "))
     (crontab,) = [b for b in blocks("") if b.startswith("30 3")]
     cron, hourly = (line.split("&& ", 1)[1] for line in crontab.splitlines())
     assert f"{cron}\n".replace("\\%", "%") == daily, "crontab and command differ"
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    chain = "dmtl backfill --config mylog.yaml --from 2026-01-01 --to 2026-01-03"  # there, but in a process of its own
-    subprocess.run(["sh", "-ec", chain], cwd=here, env=environment, check=True, capture_output=True)
     done = subprocess.run(["sh", "-ec", daily], cwd=here, env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (65, "") and "run dmtl run --day 2026-01-04 first" in done.stderr, (
         done.stderr
@@ -167,7 +174,7 @@ def test_the_cron_recipe(here: Path) -> None:
 
 def test_the_demo(tmp_path: Path) -> None:
     environment = os.environ | {"DMTL_VENV": str(Path(sys.executable).parents[1]), "DMTL_DEMO": str(tmp_path / "a b")}
-    command = ["sh", str(ROOT / "scripts/demo.sh"), *["--users", "200", "--items", "150", "--events-per-day", "5000"]]
+    command = ["sh", str(ROOT / "scripts/demo.sh"), *["--users", "120", "--items", "100", "--events-per-day", "2000"]]
     for _ in range(2):  # again, from what is there
         done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
         assert (done.returncode, done.stderr) == (0, "")

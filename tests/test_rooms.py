@@ -4,6 +4,7 @@ command line prints."""
 from __future__ import annotations
 
 import ast
+import functools
 import graphlib
 import re
 import subprocess
@@ -74,20 +75,31 @@ def modules(tree: ast.AST) -> Iterator[str]:
             yield from (f"{node.module}.{a.name}" for a in node.names)
 
 
-def found() -> dict[str, ast.Module]:
-    """Every module by its name below dmtl_cli."""
+def found() -> dict[str, Path]:
+    """The file of every module, by its name below dmtl_cli."""
     out = {}
     for file in sorted(ROOT.rglob("*.py")):
         parts = file.relative_to(ROOT).with_suffix("").parts
         name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
         if name not in ("", "__main__"):  # the program's door, which calls the command line
-            out[name] = ast.parse(file.read_text())
+            out[name] = file
     return out
 
 
 MODULES = found()
 
 
+@functools.cache
+def tree_of(module: str) -> ast.Module:
+    """Parsed by the first test that asks: collecting tests takes no parsing of all of dmtl."""
+    return ast.parse(MODULES[module].read_text())
+
+
+def trees() -> dict[str, ast.Module]:
+    return {name: tree_of(name) for name in MODULES}
+
+
+@functools.cache
 def imported(tree: ast.AST) -> set[str]:
     """Modules among the imports."""
     names = {m.removeprefix("dmtl_cli.") for m in modules(tree) if m.startswith("dmtl_cli.")}
@@ -112,12 +124,12 @@ def test_the_top_is_fifteen_folders() -> None:
 
 
 def test_every_folder_says_what_it_is_for() -> None:
-    for name, tree in MODULES.items():
+    for name, tree in trees().items():
         if (ROOT / name.replace(".", "/")).is_dir():
             said = " ".join((ast.get_docstring(tree) or "").split())
             named = re.search(r"Imports? (.+)\.$", said)
             assert named, name
-            inside = {m: t for m, t in MODULES.items() if m.startswith(name + ".") or m == name}
+            inside = {m: t for m, t in trees().items() if m.startswith(name + ".") or m == name}
             rooms = {room(m).split(".")[0] for t in inside.values() for m in imported(t)} - {name.split(".")[0]}
             if not re.search("below|everything", named[1]):
                 assert rooms <= set(re.findall(r"[a-z]+", named[1])), name
@@ -125,10 +137,10 @@ def test_every_folder_says_what_it_is_for() -> None:
 
 @pytest.mark.parametrize("module", MODULES)
 def test_a_module_imports_from_its_room_and_lower_floors(module: str) -> None:
-    others = {m for m in imported(MODULES[module]) if room(m) != room(module)}
+    others = {m for m in imported(tree_of(module)) if room(m) != room(module)}
     assert not {m for m in others if floor(m) <= floor(module)}
     if module.startswith("stages."):
-        stages = {m for m in imported(MODULES[module]) if m.startswith("stages.")} - {module}
+        stages = {m for m in imported(tree_of(module)) if m.startswith("stages.")} - {module}
         assert stages <= COMPOSED.get(module, set())
 
 
@@ -184,7 +196,7 @@ def test_guesses_are_read_from_above() -> None:
             folder = f"{head[1]}." if head[1] else ""
         elif line.startswith("| `"):
             order += [folder + name for name in re.findall(r"`(\w+)`", line.split("|")[1])]
-    mine = {name.removeprefix("guess."): tree for name, tree in MODULES.items() if name.startswith("guess.")}
+    mine = {name.removeprefix("guess."): tree for name, tree in trees().items() if name.startswith("guess.")}
     folders = {name for name in mine if (ROOT / "guess" / name).is_dir()}
     assert sorted(order) == sorted(mine.keys() - folders)
     for name, tree in mine.items():
@@ -195,7 +207,7 @@ def test_guesses_are_read_from_above() -> None:
 
 
 def test_no_modules_import_each_other() -> None:
-    graph = {name: imported(tree) - {name} for name, tree in MODULES.items()}
+    graph = {name: imported(tree) - {name} for name, tree in trees().items()}
     list(graphlib.TopologicalSorter(graph).static_order())  # raises CycleError
 
 
@@ -211,7 +223,7 @@ def test_the_walk_sees_imports() -> None:
 
 @pytest.mark.parametrize("module", [m for m in MODULES if any(m == p or m.startswith(p + ".") for p in PURE)])
 def test_pure_modules_know_numbers_only(module: str) -> None:
-    tops = {m.split(".")[0] for m in modules(MODULES[module])}
+    tops = {m.split(".")[0] for m in modules(tree_of(module))}
     assert not tops & {"polars", "pyarrow", "pathlib", "os", "json", "onnx", "tqdm"}
 
 
@@ -230,7 +242,7 @@ def test_serving_starts_without_torch() -> None:
 
 @pytest.mark.parametrize("module", [m for m in MODULES if room(m) != "cli"])
 def test_only_the_command_line_prints_and_exits(module: str) -> None:
-    for node in ast.walk(MODULES[module]):
+    for node in ast.walk(tree_of(module)):
         if isinstance(node, ast.Call):
             assert ast.unparse(node.func) not in {
                 "print",

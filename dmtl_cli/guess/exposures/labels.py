@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
@@ -10,6 +11,7 @@ import polars as pl
 from dmtl_cli.config.expressions import sources_of
 from dmtl_cli.guess.columns import words
 from dmtl_cli.guess.columns.objects import object_of
+from dmtl_cli.guess.columns.remembered import remembered
 from dmtl_cli.guess.columns.roles import Guess, Roles, best, count_of, mean_of, share_of
 from dmtl_cli.guess.columns.values import (
     FEW,
@@ -74,8 +76,14 @@ def roles_of(frame: pl.DataFrame, given: Mapping[str, str], known: Mapping[str, 
             CLICK_EXPRESSION: the one that made the column of the click.
         known: the user and the item, as `keys.by_tables` tells them.
     """
-    frame = _without_marks(frame)
-    roles = Roles(**(known or {}))  # type: ignore[arg-type]
+    found = _roles_of(frame, tuple(given.items()), tuple((known or {}).items()))
+    return copy.deepcopy(found)  # who asks adds to it
+
+
+@remembered
+def _roles_of(frame: pl.DataFrame, said: tuple[tuple[str, str], ...], known: tuple[tuple[str, Guess], ...]) -> Roles:
+    frame, given = _without_marks(frame), dict(said)
+    roles = Roles(**dict(known))  # type: ignore[arg-type]
     for role, c in given.items():
         if c in frame.columns and _can_be(role, frame[c]):
             why = f"as --{role} says"
@@ -237,6 +245,8 @@ def _without_marks(frame: pl.DataFrame) -> pl.DataFrame:
     signed = [s for s in frame if s.dtype.is_signed_integer() or s.dtype.is_float()]
     some = [s for s in signed if share(s == -1) > _BROKEN]
     marked = [s.name for s in some if share(s < 0) == share(s == -1) and s.max() != 0]
+    if not marked:
+        return frame  # of which much is remembered
     return frame.with_columns(frame[c].set(frame[c] == -1, None) for c in marked)
 
 

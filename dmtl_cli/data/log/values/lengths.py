@@ -19,6 +19,8 @@ _ISO_LENGTH = rf"(?i)^\s*P(?:{_PART}W)?(?:{_PART}D)?(?:T(?:{_PART}H)?(?:{_PART}M
 """without months and years, which have no length of their own"""
 _LENGTH_FORMS = ((_IN_WORDS, (3600, 60, 1)), (_ISO_LENGTH, (604_800, 86_400, 3600, 60, 1)))
 """and the seconds of each part"""
+_UNIT = r"(?i)[0-9]\s*[wdhms]"
+"""is in each of these"""
 
 
 def clock_seconds(values: pl.Series) -> pl.Series:
@@ -31,7 +33,7 @@ def clock_seconds(values: pl.Series) -> pl.Series:
     hours = 24 * pl.col("1").fill_null(0) + pl.coalesce("2", "4").fill_null(0)
     minutes = 60 * hours + pl.coalesce("3", "5", "6")
     out = part.select((60 * minutes + pl.col("7")).alias(values.name)).to_series()
-    for form, seconds in _LENGTH_FORMS:
+    for form, seconds in _LENGTH_FORMS if values.str.contains(_UNIT).any() else ():
         if out.null_count() > values.null_count():
             groups = values.str.extract_groups(form).struct.unnest().get_columns()
             parts = [groups[k].str.replace(",", ".", literal=True).cast(pl.Float64) for k in range(len(seconds))]

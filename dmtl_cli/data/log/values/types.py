@@ -306,19 +306,23 @@ ZONE = r"[0-9:][ T]*(Z|UTC|GMT|[+-][0-9]{2}(?::?[0-9]{2})?)$"
 def iso_times(values: pl.Series, zone: str = "UTC") -> pl.Series:
     """Texts in ISO 8601 as instants in UTC, null where one is not; a time that names no zone is one of `zone`. A zone
     may stand behind a space, and be called UTC or GMT, as BigQuery, Postgres and Go write it."""
+    if not values.str.contains("-", literal=True).any():  # every time has some
+        return pl.Series(values.name, dtype=pl.Datetime("us", "UTC")).clear(len(values))
     text = values.str.replace(" ", "T", literal=True)
     loose = bool(text.drop_nulls().head(1).str.contains(_LOOSE).any())
     found = _times(_strict(text) if loose else text, zone)
     if not loose and found.null_count() > text.null_count():
-        found = found.fill_null(_times(_strict(text.set(found.is_not_null(), None)), zone))
+        left = text.set(found.is_not_null(), None)
+        if ((strict := _strict(left)) != left).any():  # else they are no times, as was found
+            found = found.fill_null(_times(strict, zone))
     return found
 
 
 def _times(text: pl.Series, zone: str) -> pl.Series:
     found = text.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%#z", time_unit="us", strict=False)
     for form in ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d"):
-        if found.null_count() > text.null_count():
-            found = found.fill_null(localized(_naive(text, form), zone))
+        if found.null_count() > text.null_count() and (naive := _naive(text, form)).count():
+            found = found.fill_null(localized(naive, zone))
     if found.null_count() > text.null_count():
         found = found.fill_null(text.str.to_datetime("%Y-%m-%dT%H:%M%#z", time_unit="us", strict=False))
     return found
