@@ -189,8 +189,9 @@ def _key(frame: pl.DataFrame, table: Table, others: Sequence[Table], roles: Role
     sure = {g.column for g in roles.named.values() if not g.is_left_over}
     after = {g.column for g in roles.outcomes}
     fits: list[tuple[bool, bool, float, bool, bool, str, str]] = []
-    for k, key in enumerate(table.frame.columns):
-        s = table.frame[key]
+    rows = table.on(table.day)  # over several days an item has several prices, as if a price were the finer id
+    for k, key in enumerate(rows.columns):
+        s = rows[key]
         if not (_is_key(s) or (table.files.days and is_id(s))):
             continue
         for c in may_be_ids(frame):
@@ -199,14 +200,14 @@ def _key(frame: pl.DataFrame, table: Table, others: Sequence[Table], roles: Role
                 continue
             if c in sure or frame[c].n_unique() <= FEW or (not same and (c in after or words.says(c, words.PIPELINE))):
                 continue
-            joined = within(frame[c], s)
+            joined = within(frame[c], table.frame[key])
             if joined >= _IN and (same or within(s, frame[c]) >= _USED):
                 # of accounts and profiles each row has a profile of its own, and some have one account
                 fits.append((same, s.n_unique() == len(s), joined, _says(key, table), k == 0, c, key))
     if not fits:
         return None
     # of two, a row of the table is of the finer one: it has the other as an attribute
-    finest = [one for one in fits if not any(_is_finer(table.frame, other[-1], one[-1]) for other in fits)]
+    finest = [one for one in fits if not any(_is_finer(rows, other[-1], one[-1]) for other in fits)]
     _, _, joined, _, _, c, _ = max(finest)
     path = table.files.path if table.files.days else table.files.files[0][0]
     why = f"{joined:.0%} of its {frame[c].n_unique():,} ids are in {path}"
