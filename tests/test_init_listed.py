@@ -345,8 +345,8 @@ def test_a_rule_may_name_a_column_and_what_several_rows_add_up_to(tmp_path: Path
 
 
 def test_a_price_that_changes_by_day_is_not_the_item(tmp_path: Path) -> None:
-    """A catalogue a day, in which hardly two items have one price and some have another on the next day; the events have
-    the price of the moment too."""
+    """A catalogue a day, in which hardly two items have one price and some have another on the next day; the events
+    have the price of the moment too."""
     x = drawn(0)
     at, days = pl.Series(days_of(x)), sorted({*days_of(x)})
     price = {(day, k): 10_000 + k * 977 + d * 131 * (k % 3 == 0) for d, day in enumerate(days) for k in range(ITEMS)}

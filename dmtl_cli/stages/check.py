@@ -34,7 +34,7 @@ from dmtl_cli.guess.exposures.doubts import Ids, crowd, no_item, nobody, null_id
 from dmtl_cli.guess.findings.joined import joined_rows
 from dmtl_cli.guess.findings.programs import programs_told
 from dmtl_cli.guess.findings.repeats import repeated_ids
-from dmtl_cli.guess.findings.suggestions import other_rows, suggestions, unread
+from dmtl_cli.guess.findings.suggestions import other_rows, suggestions, unchosen_rows, unread
 from dmtl_cli.nn.table import EmbeddingTable
 from dmtl_cli.runs.ranks import ALONE
 from dmtl_cli.runs.scratch import scratch_folder
@@ -133,7 +133,7 @@ def _warnings(config: Config, day: Day) -> list[str]:
     out += [line for ids in found for line in null_ids(ids, text=text, dropped=dropped)]
     (user, item), where = found, events.where
     out += nobody(user, where=where) + crowd(user, where=where) + no_item(item, user, where=where)
-    out += programs_told(config, [day])
+    out += [*programs_told(config, [day]), *unchosen_rows(config, day)]
     if (share := repeated / max(1.0, repeated + day.facts["clicks"])) > 0.5:
         what = f"{share:.0%} of clicks repeat an earlier one of the same user, item and request"
         out.append(f"{what}: is {events.item} the item? Else look at data.events.request")
