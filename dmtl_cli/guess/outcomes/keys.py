@@ -25,6 +25,7 @@ _FAR = 3  # times as many ids as any other table of the same role
 _ONE_EACH = 0.9  # of the rows of a day have an id of their own
 _PHRASES = 0.2  # of the texts of a column of phrases have several words
 _AGAIN = 0.05  # of the ids of users and items come again on another day, at least
+_VISITS = 5  # of a person within a sample, on average, at most
 _STAYS, _CHANGES = 0.5, 0.1  # of the rows follow one of the same user at least, of the same item at most
 _STAYS_SOME = 0.2  # where another id is the item
 _PATTERNS = {"user": words.USER, "item": words.ITEM}
@@ -59,6 +60,8 @@ def by_tables(events: Table, others: Sequence[Table], roles: Roles) -> dict[str,
         mine = _most(events.frame, [key for key in keys if key.role == role], role, roles)
         if mine and (role == "item" or not visit or _is_of_visits(events.frame, mine.column, visit, roles)):
             found[role] = mine
+    if visit and "user" not in found and (person := _whose(events.frame, visit, roles)) is not None:
+        found["user"] = person
     known = {role: g.column for role in _PATTERNS if (g := found.get(role) or _sure(roles, role)) is not None}
     left = [key for key in keys if key.role is None and key.column not in known.values()]
     other = next((r for r in _PATTERNS if r not in known), "")
@@ -84,6 +87,20 @@ def _is_of_visits(frame: pl.DataFrame, c: str, visit: str, roles: Roles) -> bool
     """Whether each visit has one of these ids, and they come again on other days."""
     days = roles.days(frame, "UTC")
     return days is not None and is_constant(frame, visit, c) and returning(frame[c], days) >= _AGAIN
+
+
+def _whose(frame: pl.DataFrame, visit: str, roles: Roles) -> Guess | None:
+    """The ids whose visits these are, as those of devices: each visit has one, and they come again on other days; they
+    are many, as cities and shops are not, and of several the one that most rows have."""
+    ids = [c for c in may_be_ids(frame) if c not in roles.taken and not is_quantity(frame[c])]
+    many = frame[visit].n_unique()
+    ids = [c for c in ids if many <= _VISITS * frame[c].n_unique() and not _is_phrase(frame[c])]
+    mine = [c for c in ids if _is_of_visits(frame, c, visit, roles)]
+    person = max(mine, key=lambda c: (frame[c].count(), frame[c].n_unique()), default=None)
+    if person is None:
+        return None
+    why = f"{count_of(frame[person])}; each {visit} has one, and they come again on other days"
+    return Guess(person, why, (*(c for c in mine if c != person), visit))
 
 
 def _of_two(frame: pl.DataFrame, keys: Sequence[_Key], roles: Roles) -> dict[str, Guess]:
