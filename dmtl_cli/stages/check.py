@@ -29,6 +29,7 @@ from dmtl_cli.data.log.raw import RawEvents
 from dmtl_cli.data.log.reader import NOT_ASKED, REPEATED, Log
 from dmtl_cli.data.log.served import chosen
 from dmtl_cli.data.profile.stored import Profile
+from dmtl_cli.guess.columns.sql import sql_column, sql_text
 from dmtl_cli.guess.columns.values import ONE
 from dmtl_cli.guess.exposures.doubts import Ids, crowd, no_item, nobody, null_ids, sessions, warnings
 from dmtl_cli.guess.findings.joined import joined_rows
@@ -53,6 +54,7 @@ _LATER = 0.05  # of the users or items lack a value in their first row alone, be
 _CHANGED = 2 * (1 - ONE)
 """share of the rows with another value than their item's first, before it is said: twice that of a column which `init`
 takes for an item's, as where a value that few rows have is the first one, all others differ from it"""
+_CHANCE = 1e-6  # with which no item of another value is shown, before it is said
 _TEACHER_FLOPS = 2e10  # per second and thread, forward and backward: a cautious guess, and shown as one
 
 
@@ -75,7 +77,10 @@ def check(config: Config, day: dt.date, *, planned: bool = False, lives: bool = 
         files, raw = log.open(day)
         changing, late = _values_after_the_first(log, files, raw, read)
         once = encoder.seen_once([read])
-        features = [encoder.describe(read, f.name) | _doubts(f, read, changing, late, once) for f in config.features]
+        features = [
+            encoder.describe(read, f.name) | _doubts(f, read, changing, late, once) | _never_shown(config, f, read)
+            for f in config.features
+        ]
         found = {
             "day": str(day),
             "rows": len(read),
@@ -316,6 +321,26 @@ def _values_after_the_first(
     of_items = {f.name for side, f in inline if side == "item"}
     several = {n: int(changing[n].sum()) for n in sorted(of_items) if other[n] > _CHANGED * known[n]}
     return several, {name: int(ids.sum()) for name, ids in late.items()}
+
+
+def _never_shown(config: Config, f: Feature, day: Day) -> dict[str, Any]:
+    """Of a feature with one value for all items that were shown, how many of their table have another one, as those
+    that are sold out, and the condition that serves the others alone; nothing where chance may be why none was shown,
+    or the condition of what is served names the column."""
+    if f.side != "item" or f.per_event or f.profile or f.source in config.export.columns:
+        return {}
+    values, shown = day.items[f.name], pl.Series(day.item_events > 0)
+    known = values.filter(shown)
+    if known.null_count() or known.n_unique() != 1 or known.dtype.is_nested():
+        return {}
+    value = known[0]
+    mine = values.eq_missing(value)
+    others = int((~mine).sum())
+    never = (int((mine & ~shown).sum()) + 1) / (int(mine.sum()) + 1)
+    if never**others > _CHANCE:
+        return {}
+    literal = sql_text(value) if isinstance(value, str) else str(value).upper()
+    return {"never_shown": others, "served_by": f"{sql_column(f.source)} = {literal}"}
 
 
 def _doubts(
