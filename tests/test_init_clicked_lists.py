@@ -65,6 +65,24 @@ def test_a_table_that_a_rule_names_is_read_where_chance_would_explain_it(tmp_pat
     assert 0.2 < checked["labels"]["conversion_rate"] < 0.45, "a third of what was clicked"
 
 
+def test_the_first_command_names_who_saw_the_lists(tmp_path: Path) -> None:
+    """And no number of a request, where no name says who it was."""
+
+    def write(home: Path) -> None:
+        board(home)
+        for file in home.glob("searches_*"):
+            rows = [json.loads(line) for line in file.read_text().splitlines()]
+            for k, row in enumerate(rows):
+                row |= {"whom": row.pop("seeker_id"), "hits": 12 + k % 90}
+                row["shown"] = [{"nr": x["job_id"], "rank": x["rank"]} for x in row["shown"]]
+            file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        (home / "applications.csv").unlink()
+
+    ended, _, _ = made(tmp_path, write)
+    again = next(line for line in ended.out.splitlines() if line.startswith("first: "))
+    assert ended.code == 78 and again.endswith("--user whom --item shown.nr"), ended.out
+
+
 @pytest.mark.parametrize("name", ["promoted", "topics"])
 def test_a_list_of_another_name_is_no_click(tmp_path: Path, name: str) -> None:
     ended, raw, _ = made(tmp_path, lambda home: board(home, name), "--duration", "shown.rank")

@@ -6,6 +6,7 @@ import datetime as dt
 import json
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from dmtl_cli.config.commands import command, typed
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.expressions import sources_of
 from dmtl_cli.guess.columns import words
+from dmtl_cli.guess.columns.roles import Guess
 from dmtl_cli.guess.columns.values import has_days, mean, share
 from dmtl_cli.guess.exposures.ids import candidates
 from dmtl_cli.guess.features.units import with_units
@@ -112,9 +114,11 @@ def named_again(log: Log, root: str, out: Path, given: Mapping[str, str], rules:
     """The command that names a user and an item where none was guessed, with those that are likeliest, or, where these
     are known, the one rule of a good click that is offered, else a place for it; None where nothing can be named."""
     roles, frame = log.roles, log.events.frame
-    tried = likeliest(frame, roles) if roles.user is None or roles.item is None else {}
-    if roles.item is None and (shown := list_of_shown(frame, candidates(frame, roles))) is not None:
-        tried["item"] = shown
+    shown = list_of_shown(frame, candidates(frame, roles)) if roles.item is None else None
+    if shown is not None:
+        tried = likeliest(frame, replace(roles, item=Guess(shown, ""))) | {"item": shown}
+    else:
+        tried = likeliest(frame, roles) if roles.user is None or roles.item is None else {}
     if not tried and (roles.user is None or roles.item is None):
         return None
     named = {role: {**given, **tried}.get(role) for role in ("user", "item", "time", "click", "duration", "conversion")}
