@@ -79,6 +79,31 @@ def test_it_asks_of_nothing_that_a_list_decides(tmp_path: Path) -> None:
     assert asked_of(tmp_path, {"paper": RNG.random(N) < 0.04, "half": RNG.integers(0, 2, N)}) == ({}, [])
 
 
+@pytest.mark.parametrize("kind", ["text", "code"])
+def test_rows_that_nobody_chose_are_a_warning(tmp_path: Path, kind: str) -> None:
+    """What plays by itself once an item has ended: all of it is a click, of whole requests; and the same where a value
+    has many clicks, not all, which says nothing."""
+    request = np.arange(N) // 12
+    goes_on = (request % 9 == 0) & (np.arange(N) % 24 < 12)
+    by_itself = np.where(goes_on, "autoplay", "home").tolist() if kind == "text" else np.where(goes_on, 7, request % 3)
+    keen = np.where((request % 9 == 1) & (RNG.random(N) < 0.9), "mail", "web").tolist()
+
+    def write(home: Path) -> None:
+        ids = {"request_id": request, "user_id": request % 301, "opened": (CLICK | goes_on).astype(int)}
+        log(home, {**ids, "begun_by": by_itself, "medium": keen})
+
+    ended, raw, _ = made(tmp_path, write)
+    assert ended.code == 0 and raw["data"]["events"]["request"] == "request_id", ended.err
+    told = dmtl("check", "--config", tmp_path / "mine.yaml", "--day", "2026-03-02", "--json").json["warnings"]
+    value, condition = ("autoplay", "begun_by <> 'autoplay'") if kind == "text" else ("7", "begun_by <> 7")
+    assert len(told) == 1 and told[0].startswith("begun_by: the "), told
+    assert f" rows with {value} are all clicks, " in told[0]
+    assert told[0].endswith(f'set "{condition}" as data.events.where'), told
+    assert "WARNING: begun_by: the " in ended.out
+    left = dmtl("init", tmp_path / "log", "-o", tmp_path / "other.yaml", "--where", condition)
+    assert left.code == 0 and "are all clicks" not in left.out
+
+
 def test_odds_are_those_of_scipy() -> None:
     """With an exact reference: nothing is asked below the limit, and all is that is surely above it."""
     rng = np.random.default_rng(1)

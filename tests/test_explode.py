@@ -474,7 +474,7 @@ def test_events_before_a_catalogue(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert (log / "episodes.jsonl").stat().st_size > sum(f.stat().st_size for f in log.glob("home_*"))
     ended = dmtl("init", log, "-o", tmp_path / "mine.yaml")
     assert ended.code == Exit.CONFIG and "\nhome_{day}.json: json, 3 days" in f"\n{ended.out}"
-    assert "explode" in ended.err and "probe_{day}.json: " in ended.out and "not used: .: " not in ended.out
+    assert "--item shown" in ended.out and "probe_{day}.json: " in ended.out and "not used: .: " not in ended.out
 
 
 def test_a_catalogue_alone_begins_with_the_edit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -134,6 +134,24 @@ def test_the_user_is_who_is_named_so_and_no_place_of_their_sessions(tmp_path: Pa
     assert raw["data"]["events"]["user"] == "session_id", "nothing else is a person"
 
 
+@pytest.mark.parametrize("device", ["device", "gadget"])
+def test_of_a_session_the_device_is_the_user(tmp_path: Path, device: str) -> None:
+    """Devices come again on other days and have a session each time; so do cities, of which there are few."""
+    days = unseen.days_of(X)
+    sessions = [f"s{u}-{d}-{k // 5}" for k, (u, d) in enumerate(zip(X["user"], days, strict=True))]
+    whose = {
+        "session_id": sessions,
+        device: [f"{u * 7919:08x}" for u in X["user"]],
+        "town": [f"t{u % 22}" for u in X["user"]],
+    }
+    log = frame(drop=("user_id",), **whose)
+    ended, raw, text = made(tmp_path, daily(log), "--conversion", "watch_seconds >= 30")
+    assert ended.code == 0 and raw["data"]["events"]["user"] == device, text
+    assert "each session_id has one, and they come again on other days" in text
+    ended, raw, _ = made(tmp_path / "town", daily(log.drop(device)), "--conversion", "watch_seconds >= 30")
+    assert raw["data"]["events"]["user"] == "session_id", "a town is no person"
+
+
 def test_what_was_chosen_of_is_no_history(tmp_path: Path) -> None:
     rng = np.random.default_rng(2)
     others = rng.integers(0, unseen.ITEMS, (len(X["at"]), 3))

@@ -80,3 +80,12 @@ def test_what_is_no_second_id() -> None:
     age = [None if g else 18 + int(d) % 90 for d, g in zip(DEVICE, GUEST, strict=True)]
     assert pair(log(age, "user_id", "user_age")) is None and pair(log(age, "user_id", "years")) is None
     assert pair(log([int(m) for m in MEMBER], "user_id", "account_id")) is None, "every row has both"
+
+
+def test_a_visit_is_no_cookie() -> None:
+    """Its id comes on no other day, and those of members do; a cookie comes again as they do."""
+    days = np.array(unseen.days_of(X))
+    visits = [f"{d}/{day}/{k // 20}" for k, (d, day) in enumerate(zip(DEVICE, days, strict=True))]
+    assert pair(log(ids("null"), "client_cookie")) == ("client_cookie", "member_id")
+    rows = log(ids("null")).with_columns(client_cookie=pl.Series(visits))
+    assert guests_of(rows, roles_of(rows, {"user": "member_id"})) is None

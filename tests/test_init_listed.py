@@ -342,3 +342,26 @@ def test_a_rule_may_name_a_column_and_what_several_rows_add_up_to(tmp_path: Path
     columns = raw["data"]["events"]["joined"]["heard"]["columns"]
     assert (columns["total_ms"], columns["most_ms"]) == ("SUM(ms)", "MAX(ms)")
     assert "total_ms >= 50000 AND most_ms >= 20000" in raw["data"]["events"]["computed"]["good"]
+
+
+def test_a_price_that_changes_by_day_is_not_the_item(tmp_path: Path) -> None:
+    """A catalogue a day, in which hardly two items have one price and some have another on the next day; the events
+    have the price of the moment too."""
+    x = drawn(0)
+    at, days = pl.Series(days_of(x)), sorted({*days_of(x)})
+    price = {(day, k): 10_000 + k * 977 + d * 131 * (k % 3 == 0) for d, day in enumerate(days) for k in range(ITEMS)}
+    of = [price[day, int(k)] for day, k in zip(at, x["item"], strict=True)]
+    price[days[-1], 1] = price[days[-1], 0]  # two cost the same
+    rows = frame(price=pl.Series(of)).rename({**NAMES, "price": "wert"})
+    rows = rows.with_columns(pl.format("u{}", "zuwqe").alias("zuwqe"), pl.col("vlork") * 13 + 500_000)
+
+    def write(home: Path) -> None:
+        daily(rows)(home)
+        for day in days:
+            (home / f"cat/day={day}").mkdir(parents=True)
+            of_day = {"wert": [price[day, k] for k in range(ITEMS)], "vlork": [k * 13 + 500_000 for k in range(ITEMS)]}
+            pl.DataFrame(of_day).write_parquet(home / f"cat/day={day}/part.parquet")
+
+    ended, raw, text = made(tmp_path, write, "--user", "zuwqe", "--conversion", "drun >= 30")
+    assert raw["data"]["events"]["item"] == "vlork", (ended.err, text)
+    assert raw["data"]["items"] == {"path": "cat", "partition": "day", "key": "vlork"}, text

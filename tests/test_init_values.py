@@ -3,6 +3,7 @@ scripts."""
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import re
 from pathlib import Path
@@ -209,35 +210,51 @@ def test_null_values_need_text(tmp_path: Path) -> None:
 # -- lists of items ----------------------------------------------------------------------------------------------------
 
 
-def requests(home: Path) -> pl.DataFrame:
-    """A row a request, with what it showed and what was clicked of it."""
+def requests(home: Path, clicked: str = "clicked") -> pl.DataFrame:
+    """A row a request, with what it showed and, under a name, what was clicked of it."""
     x = unseen.drawn(0)
     rows = frame(request_id=x["request"]).with_columns(pl.format("v{}", "item_id").alias("item_id"))
     one = rows.group_by("request_id", "user_id", maintain_order=True).agg(
-        pl.col("ts").first(), shown="item_id", clicked=pl.col("item_id").filter(pl.col("clicked") == 1)
+        pl.col("ts").first(),
+        pl.col("item_id").alias("shown"),
+        pl.col("item_id").filter(pl.col("clicked") == 1).alias(clicked),
     )
     unseen.by_day(home / "events", one, {"at": one["ts"].to_numpy()})
     return one
 
 
-def test_a_list_of_items_a_request(tmp_path: Path) -> None:
+def test_a_list_of_items_a_request_and_of_what_was_clicked_of_it(tmp_path: Path) -> None:
+    """An element is a row, and a click where the other list has it; the other list is no feature."""
     written: list[pl.DataFrame] = []
-    ended, raw, text = made(tmp_path, lambda home: written.append(requests(home)))
-    needed = "one row an item shown is needed, shown has lists of 10: explode it, in polars"
-    line = re.search(rf"({needed} (log.*)); then init again", ended.err)
-    assert ended.code == 78 and line is not None and "item" not in raw["data"]["events"], ended.err
-    assert line[1] in text and ended.err.count("\n") == 1
-    out = eval(line[2], {"pl": pl, "log": written[0]})
-    assert len(out) == unseen.ROWS and out["shown"].dtype == pl.String
-    assert out["click"].sum() >= unseen.drawn(0)["click"].sum(), "an item shown twice is clicked twice"
-    named = dmtl("init", tmp_path / "log", "-o", tmp_path / "other.yaml", "--item", "shown")
-    assert named.code == 2 and f"--item: {line[1]}" in named.err
+    ended, raw, text = made(tmp_path, lambda home: written.append(requests(home)), "--conversion", "mod(ts, 2) = 0")
+    events = raw["data"]["events"]
+    assert ended.code == 0 and (events["explode"], events["item"]) == ("shown", "shown"), ended.err
+    assert events["click"] == "clicked_" and "clicked" in events["outcomes"] and "clicked" not in features(raw)
+    assert "click: clicked_  # clicked has it, a list of what was clicked of those shown: 0/1, " in text
+    checked = dmtl("check", "--config", tmp_path / "mine.yaml", "--day", "2026-03-02", "--json").json
+    day = dt.date(2026, 3, 2)
+    rows = written[0].filter(pl.from_epoch(pl.col("ts")).dt.date() == day)
+    assert checked["rows"] == rows["shown"].list.unique().list.len().sum(), "an item that is shown twice in a list"
+    of_each = rows.select(pl.col("shown").list.set_intersection("clicked").list.len().sum()).item()
+    assert checked["labels"]["clicks"] == of_each
+
+
+def test_a_list_of_items_without_what_was_clicked(tmp_path: Path) -> None:
+    """Its columns are named in a command, with which an element is a row."""
+    ended, raw, text = made(tmp_path, lambda home: requests(home, "sponsored"))
+    assert ended.code == 78 and "item" not in raw["data"]["events"], ended.err
+    assert "shown has lists of 10, each of whose elements is a row then" in text
+    again = next(line for line in ended.out.splitlines() if line.startswith("first: dmtl init"))
+    assert again.endswith("--item shown"), again
+    named = dmtl("init", tmp_path / "log", "-o", tmp_path / "other.yaml", "--item", "shown", "--conversion", "ts > 0")
+    other = yaml.safe_load((tmp_path / "other.yaml").read_text())["data"]["events"]
+    assert named.code == 0 and (other["explode"], other["item"]) == ("shown", "shown"), named.err
 
 
 def test_lists_of_few_codes_are_no_items(tmp_path: Path) -> None:
     write = frame(tags=[["a", "b"], ["c"]] * 600, score=[[0.5]] * 1200).drop("item_id")
     ended, _, _ = made(tmp_path, lambda home: parquet(write, home))
-    assert ended.code == 78 and "one row an item" not in ended.err
+    assert ended.code == 78 and "each of whose elements" not in ended.err
     named = dmtl("init", tmp_path / "log", "-o", tmp_path / "other.yaml", "--item", "score")
     assert named.code == 2 and "expected a column of ids, score is List(Float64), such as [0.5]" in named.err
 

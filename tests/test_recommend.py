@@ -65,6 +65,23 @@ def test_a_batch_is_one_after_the_other(chain: Project, tmp_path: Path) -> None:
     assert out.read_bytes() == first
 
 
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_a_file_may_call_the_ids_as_the_log_does(chain: Project, tmp_path: Path, ending: str) -> None:
+    """They are users of the export then, and not people who are known by one feature alone."""
+    users = pl.read_parquet(the_export(chain) / "users.parquet").select(member="user_id").head(5)
+    file, out = tmp_path / f"users.{ending}", tmp_path / "top.parquet"
+    users.write_csv(file) if ending == "csv" else users.write_parquet(file)
+    told = chain.call("recommend", "--users", file, "-o", out, "-k", 5, "--json", "--set", "data.events.user=member")
+    assert told.code == 0 and {k: told.json[k] for k in ("known", "cold", "unknown")} == {
+        "known": 5,
+        "cold": 0,
+        "unknown": 0,
+    }, told.err
+    (tmp_path / "users.txt").write_text("".join(f"{u}\n" for u in users["member"]))
+    assert chain.call("recommend", "--users", tmp_path / "users.txt", "-o", tmp_path / "x.parquet", "-k", 5).code == 0
+    assert pl.read_parquet(out).equals(pl.read_parquet(tmp_path / "x.parquet"))
+
+
 @pytest.mark.parametrize(
     "given", [[], ["--user", 1, "--users", "x"], ["--users", "x"], ["--user", 1, "-o", "x.parquet"]]
 )

@@ -7,6 +7,7 @@ from typing import Any
 from dmtl_cli.data.log.checked.invalid import BESIDE, LINE, in_words, parts_in_words
 from dmtl_cli.data.log.files.day_files import SUCCESS
 from dmtl_cli.data.log.reader import NOT_ASKED, REPEATED
+from dmtl_cli.guess.columns.sql import quoted
 from dmtl_cli.guess.columns.words import count
 from dmtl_cli.guess.features.requests import UNSERVED
 from dmtl_cli.guess.findings.joined import joined_lines, shares_in_words
@@ -165,7 +166,11 @@ def _notes(f: dict[str, Any]) -> list[str]:
             what = f"{own}; a student has the first of the day in all rows, and serves the one that is asked with"
         notes.append(f"{f['name']}: {seen} and one later: {what}")
     if f.get("one_value"):
-        notes.append(f"{f['name']}: one value for all {f['side']}s of this day: it tells nothing of them")
+        told = "it tells nothing of them"
+        if "never_shown" in f:
+            others = f"{f['never_shown']:,} of their table have another one and none was shown"
+            told = f"{others}: if these are not to be served, set export.items: {quoted(f['served_by'])}"
+        notes.append(f"{f['name']}: one value for all {f['side']}s of this day: {told}")
     if "seen_once_share" in f:
         share = f"{f['seen_once_share']:.0%} of the day's rows have a value that occurs once"
         hint = "set min_count: 2, or leave it out"

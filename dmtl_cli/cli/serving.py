@@ -36,7 +36,9 @@ Given = Annotated[
 Users = Annotated[
     Path | None,
     typer.Option(
-        metavar="FILE", help="Parquet or CSV with user_id, raw features, or both; or an id a line.", show_default=False
+        metavar="FILE",
+        help="Parquet or CSV with user_id, or as the log calls it, raw features, or both; or an id a line.",
+        show_default=False,
     ),
 ]
 Out = Annotated[
@@ -138,7 +140,7 @@ def recommend(
     if one:
         _one(export, user, feature, lists, known, as_json)
     elif users is not None and out is not None:
-        _many(export, users, out, lists, as_json)
+        _many(export, users, read.data.events.user, out, lists, as_json)
 
 
 def _one(
@@ -172,11 +174,12 @@ def _one(
         print("".join(f"{line}\n" for line in lines), end="")  # of no item nothing, not an empty line
 
 
-def _many(export: Export, users: Path, out: Path, lists: dict[str, Any], as_json: bool) -> None:
+def _many(export: Export, users: Path, own: str, out: Path, lists: dict[str, Any], as_json: bool) -> None:
+    """Args: own: what the log calls the users' ids; lists: of what they are, as keywords of `recommend_to`."""
     from dmtl_cli.serving.batch import read_users, recommend_to
 
     features = [f.name for f in export.encoder.features_of_side("user")]
-    who = read_users(users, export.user_ids, features)
+    who = read_users(users, export.user_ids, features, own)
     found = recommend_to(export, who, out, **lists)
     counts = {"known": found.known, "cold": found.cold, "unknown": len(found.unknown)}
     if as_json:

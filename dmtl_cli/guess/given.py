@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import PurePosixPath
 
@@ -30,12 +31,12 @@ from dmtl_cli.guess.columns.sql import sql_column
 from dmtl_cli.guess.columns.values import free, is_flags, percent, time_unit
 from dmtl_cli.guess.exposures.doubts import unfit
 from dmtl_cli.guess.exposures.graded import graded
-from dmtl_cli.guess.exposures.labels import CLICK_EXPRESSION, CLICK_WHY, EXPRESSION, GOOD, roles_of
+from dmtl_cli.guess.exposures.labels import CLICK_EXPRESSION, CLICK_WHY, EXPRESSION, GOOD, ITEM_WHY, roles_of
 from dmtl_cli.guess.features.goals import example
 from dmtl_cli.guess.features.inputs import Inputs
 from dmtl_cli.guess.outcomes.asked import by_aggregates, by_rows, refuse_aggregates
 from dmtl_cli.guess.outcomes.tables import ROW, Outcomes, named_after
-from dmtl_cli.guess.reading.rewrites import one_row_an_item
+from dmtl_cli.guess.reading.rewrites import is_list_of_ids
 from dmtl_cli.guess.reading.tables import Table
 from dmtl_cli.guess.sides.beside import columns_named, no_flags, told_by, with_elements, with_presence
 
@@ -88,7 +89,7 @@ def told_of(given: Mapping[str, str], named: list[Table], later: Sequence[Outcom
         out[key] = as_own(text, {c for name, column in beside if _is_own(c := f"{name}.{column}", column, named)})
         del out[role]
     if CLICK_EXPRESSION in out:
-        out["click"] = free("clicked", own)
+        out.setdefault("click", free("clicked", own))
     return out
 
 
@@ -146,6 +147,15 @@ def _by_flags(text: str, states: Mapping[str, Mapping[str, str]]) -> str:
 
         text = re.sub(rf"{named}\s*(?:=\s*({value})|IN\s*\(([^()]*)\))(?![\w.])", flags, text, flags=re.IGNORECASE)
     return text
+
+
+def names_in_rules(given: Mapping[str, str]) -> set[str]:
+    """The names in what a person says of clicks and good ones, those of tables among them: `orders`, `orders.state`."""
+    names = set[str]()
+    for role in {"click", "conversion"} & given.keys():
+        with suppress(ValueError):  # which is said of it as it is typed
+            names |= {given[role], *sources_of(with_quotes(given[role]))}
+    return names | {name.partition(".")[0] for name in names}
 
 
 def whole_names(given: Mapping[str, str], tables: Sequence[Table]) -> dict[str, str]:
@@ -270,7 +280,7 @@ def refuse_given(given: Mapping[str, str], events: Table, roles: Roles, every: S
     if {"duration", "conversion"} <= given.keys():
         raise UserError(*_BOTH, Exit.USAGE)
     for role, column in given.items():
-        if role in (EXPRESSION, CLICK_EXPRESSION, CLICK_WHY):
+        if role in (EXPRESSION, CLICK_EXPRESSION, CLICK_WHY, ITEM_WHY):
             continue
         if role == "click" and column not in columns and (made := given.get(CLICK_EXPRESSION)):
             absent = next(c for c in sources_of(made) if c not in columns)
@@ -287,8 +297,11 @@ def refuse_given(given: Mapping[str, str], events: Table, roles: Roles, every: S
             raise UserError(f"--{role}: {column} is given twice", "a column has one role", Exit.USAGE)
         guess = getattr(roles, role)
         if guess is None or guess.column != column:
-            if role == "item" and (lists := one_row_an_item(events.frame, column)) is not None:
-                raise UserError(f"--item: {lists}", "an item is one id a row", Exit.USAGE)
+            if role == "item" and is_list_of_ids(events.frame[column]):
+                what = (
+                    f"--item: {column} has lists, whose elements are rows where a user and a time are known beside them"
+                )
+                raise UserError(what, "give --user COLUMN and --time COLUMN too", Exit.USAGE)
             what, hint = unfit(role, events.frame[column])
             if role == "conversion" and (told := example(events.frame[column])) is not None:
                 hint = f"give an expression: --conversion {typed(told)}"

@@ -6,6 +6,7 @@ import datetime as dt
 import json
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,16 @@ from dmtl_cli.config.commands import command, typed
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.expressions import sources_of
 from dmtl_cli.guess.columns import words
+from dmtl_cli.guess.columns.roles import Guess
 from dmtl_cli.guess.columns.values import has_days, mean, share
+from dmtl_cli.guess.exposures.ids import candidates
 from dmtl_cli.guess.features.units import with_units
 from dmtl_cli.guess.known import Log
 from dmtl_cli.guess.outcomes.keys import likeliest
 from dmtl_cli.guess.outcomes.state_lines import state_lines
 from dmtl_cli.guess.outcomes.tables import ROW
 from dmtl_cli.guess.reading.arrival import BY_TIME
-from dmtl_cli.guess.reading.rewrites import LOOKS, NEEDED
+from dmtl_cli.guess.reading.rewrites import LOOKS, list_of_shown
 from dmtl_cli.guess.rules import Rules
 
 _OWN, _LOOKED = 0.4, 1_000  # texts of items are names from this share of distinct ones on; how many are counted
@@ -110,8 +113,12 @@ def check_of(config: Path, day: dt.date | str | None) -> str:
 def named_again(log: Log, root: str, out: Path, given: Mapping[str, str], rules: Rules) -> str | None:
     """The command that names a user and an item where none was guessed, with those that are likeliest, or, where these
     are known, the one rule of a good click that is offered, else a place for it; None where nothing can be named."""
-    roles = log.roles
-    tried = likeliest(log.events.frame, roles) if roles.user is None or roles.item is None else {}
+    roles, frame = log.roles, log.events.frame
+    shown = list_of_shown(frame, candidates(frame, roles)) if roles.item is None else None
+    if shown is not None:
+        tried = likeliest(frame, replace(roles, item=Guess(shown, ""))) | {"item": shown}
+    else:
+        tried = likeliest(frame, roles) if roles.user is None or roles.item is None else {}
     if not tried and (roles.user is None or roles.item is None):
         return None
     named = {role: {**given, **tried}.get(role) for role in ("user", "item", "time", "click", "duration", "conversion")}
@@ -153,7 +160,7 @@ def edits_of(config: Path, edits: list[tuple[int, str, str]], day: dt.date | Non
     if not edits:
         return None
     lines = " and ".join(f"line {line} ({key})" for line, key, _ in edits)
-    if any(LOOKS in what or what.startswith(NEEDED) for _, _, what in edits):
+    if any(LOOKS in what for _, _, what in edits):
         return f"write the log as {lines} of {config} says, then init again"
     if again and ({key for _, key, _ in edits} <= {"user", "item"} or is_label(edits)):
         return again
@@ -169,8 +176,6 @@ def refuse_incomplete(found: dict[str, Any]) -> None:
     """Raises UserError 78 where the config has lines that a person must write first."""
     if not found["edits"]:
         return
-    if lists := next((e["what"] for e in found["edits"] if e["what"].startswith(NEEDED)), None):
-        raise UserError(f"{found['config']}: the item could not be guessed: {lists}", "then init again", Exit.CONFIG)
     if one := next((e["what"] for e in found["edits"] if LOOKS in e["what"]), None):
         raise UserError(f"{found['config']}: {one}", "then init again", Exit.CONFIG)
     lines = ", ".join(str(edit["line"]) for edit in found["edits"])

@@ -22,7 +22,7 @@ from dmtl_cli.guess.columns.values import DAYS, local_days
 from dmtl_cli.guess.columns.zones import Zone, of_users, zone_of
 from dmtl_cli.guess.exposures.doubts import Ids, crowd, invalid_rows, no_item, nobody, null_ids, sessions, warnings
 from dmtl_cli.guess.exposures.ids import fits_events, is_catalogue, visits_again, with_names
-from dmtl_cli.guess.exposures.labels import EXPRESSION, roles_of
+from dmtl_cli.guess.exposures.labels import CLICK_WHY, EXPRESSION, roles_of
 from dmtl_cli.guess.exposures.references import is_listed
 from dmtl_cli.guess.features.inputs import Inputs
 from dmtl_cli.guess.features.kinds import inputs_of
@@ -32,6 +32,7 @@ from dmtl_cli.guess.findings.repeats import copies_of, unique_of
 from dmtl_cli.guess.given import (
     below_zero,
     click_columns,
+    names_in_rules,
     of_events,
     refuse_expression,
     refuse_given,
@@ -48,7 +49,7 @@ from dmtl_cli.guess.outcomes.keys import by_tables, roles_beside
 from dmtl_cli.guess.outcomes.lengths import with_lengths
 from dmtl_cli.guess.outcomes.pairs import outcomes_by_day, outcomes_through, rather_by_pair
 from dmtl_cli.guess.outcomes.seen import of_what_was_seen, unseen
-from dmtl_cli.guess.outcomes.shown import as_events, of_lone_lists
+from dmtl_cli.guess.outcomes.shown import as_events, of_lone_lists, with_clicked_lists
 from dmtl_cli.guess.outcomes.streams import again, by_kinds, parted
 from dmtl_cli.guess.outcomes.tables import (
     Others,
@@ -88,7 +89,7 @@ def understood(root: str, given: Mapping[str, str], rules: Rules) -> Log:
         UserError: 2 no table has a given column; 66 nothing of a known format is there; 65 a file is damaged.
     """
     found = tables(root)
-    rows = _of_rows(found.tables, given)
+    rows, given = with_clicked_lists(found.tables, _of_rows(found.tables, given), given)
     rules = rules.whole(rows)
     shown = _shown(found, rows, given, rules)
     events, roles, later, days, zone = shown.events, shown.roles, shown.later, shown.days, shown.zone
@@ -316,13 +317,15 @@ def _joined(named: list[Table], given: Mapping[str, str], rules: Rules) -> tuple
         roles = roles_beside(named[k], [other for other in named if other is not named[k]], given)
         return replace(roles, lives=rules.lives)
 
-    ids = {c for role, c in given.items() if role in ("user", "item")}
+    made = ["click"] if CLICK_WHY in given else []  # of the lists of a table, whose rows are what was shown then
+    ids = {c for role, c in given.items() if role in ("user", "item", *made)}
     told = [len(ids.intersection(table.frame.columns)) for table in named]
     first = [k for k, table in enumerate(named) if told[k] == max(told) and not table.has_no_path]
     others = {k: [(other, of(n)) for n, other in enumerate(named) if n != k] for k in first if len(named) > 1}
     listed = {k for k in others if is_listed(named[k], others[k])}
     found = {k: [] if k in listed else outcomes_of(named[k], others[k], of(k)) for k in others}
-    by_day = {k: outcomes_by_day(named[k], others[k], of(k)) for k in others if k not in listed}
+    in_rules = names_in_rules(given)
+    by_day = {k: outcomes_by_day(named[k], others[k], of(k), asked=in_rules) for k in others if k not in listed}
     came = _came(named, found, by_day)
     for k in sorted(first, key=lambda k: id(named[k]) in came):
         table = named[k]
@@ -391,7 +394,7 @@ def _came_of(
     found = rather_by_pair(table, others, roles, found)
     later = [*found, *outcomes_by_pairs(table, [other for other, _ in _rest(others, found)], roles, found)]
     later += rather_by_pair(table, others, roles, outcomes_through(table, _rest(others, later), roles, later), later)
-    later += outcomes_by_day(table, _rest(others, later), roles, later)
+    later += outcomes_by_day(table, _rest(others, later), roles, later, names_in_rules(given))
     for shown, mine in of_lone_lists(table, given) if others and not later else ():
         if came_of := outcomes_by_pairs(shown, [other for other, _ in others], mine):
             return shown, came_of
@@ -403,7 +406,8 @@ def _beside(events: Table, later: list[Outcomes], others: Others, given: Mapping
     shown = with_outcomes(events, later)
     roles = roles_beside(shown, [other for other, _ in others], given)
     found = rather_by_pair(shown, others, roles, outcomes_of(shown, others, roles))
-    return [*found, *outcomes_by_day(shown, _rest(others, found), roles, [*later, *found])]
+    rest = _rest(others, found)
+    return [*found, *outcomes_by_day(shown, rest, roles, [*later, *found], names_in_rules(given))]
 
 
 def _rest(others: Others, later: Sequence[Outcomes]) -> list[tuple[Table, Roles]]:

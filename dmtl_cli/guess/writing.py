@@ -13,7 +13,7 @@ from dmtl_cli.guess.columns import words
 from dmtl_cli.guess.columns.formats import times_unread
 from dmtl_cli.guess.columns.roles import Guess
 from dmtl_cli.guess.columns.sql import comment, quoted, scalar, sql_name, where_of
-from dmtl_cli.guess.columns.values import DAYS, free
+from dmtl_cli.guess.columns.values import DAYS, free, mean
 from dmtl_cli.guess.columns.zones import AS_SAID, is_naive
 from dmtl_cli.guess.exposures.doubts import from_floats, invalid_rows, unknown_clicks
 from dmtl_cli.guess.exposures.guests import lines_of as guest_lines
@@ -28,7 +28,7 @@ from dmtl_cli.guess.outcomes.state_lines import state_lines
 from dmtl_cli.guess.outcomes.tables import Outcomes
 from dmtl_cli.guess.reading.arrival import BY_TIME
 from dmtl_cli.guess.reading.files import CSV, JSON, PARQUET
-from dmtl_cli.guess.reading.rewrites import may_be_shown, one_row_an_item
+from dmtl_cli.guess.reading.rewrites import list_of_shown
 from dmtl_cli.guess.reading.tables import Table
 from dmtl_cli.guess.reading.texts import Text
 from dmtl_cli.guess.sides.births import naive, of_sample
@@ -267,9 +267,10 @@ def _role(log: Log, role: str, todo: str) -> str:
     if guess is not None:
         return _line(role, guess)
     columns, left = log.events.frame.columns, candidates(log.events.frame, log.roles)
-    shown = one_row_an_item(may_be_shown(log.events.frame, left)) if role == "item" else None
-    if shown is not None:
-        return f"# {role}: COLUMN  # {EDIT}: {comment(shown)}"
+    if role == "item" and (shown := list_of_shown(log.events.frame, left)) is not None:
+        long = f"{mean(log.events.frame[shown].list.len()):.0f}"
+        seen = f"{shown} has lists of {long}, each of whose elements is a row then"
+        return f"# {role}: COLUMN  # {EDIT}: {todo}, or give init --{role} COLUMN: {comment(seen)}"
     if (odd := floats_named(log.events.frame, role)) is not None:
         why = f"{odd.name} is named like one, and has floats ({odd.drop_nulls()[0]}), which are no ids"
         return f"# {role}: COLUMN  # {EDIT}: {todo}; {comment(why)}: {from_floats(role, odd)}"

@@ -36,7 +36,7 @@ class Counts(NamedTuple):
     """as text, sorted: neither"""
 
 
-def read_users(file: Path, kind: pl.DataType, features: list[str]) -> pl.DataFrame:
+def read_users(file: Path, kind: pl.DataType, features: list[str], own: str = _ID) -> pl.DataFrame:
     """Users to recommend to: `row` (of the file, from 0), `user_id`, and the raw features that the file has; each id
     once with the same features, sorted, and behind them those without one.
 
@@ -44,6 +44,8 @@ def read_users(file: Path, kind: pl.DataType, features: list[str]) -> pl.DataFra
         file: Parquet or CSV by its name, with a column user_id, or features by name, or both; else an id a line.
         kind: of user ids: Int64 or String.
         features: what the user tower reads.
+        own: what the log calls the ids, which a file that was cut out of it does too: as a feature alone they would be
+            of people whom the export does not know.
 
     Raises:
         UserError: 66 there is no such file, or it has no user; 65 neither a column user_id nor a feature, an id of
@@ -53,7 +55,9 @@ def read_users(file: Path, kind: pl.DataType, features: list[str]) -> pl.DataFra
         raise UserError(
             f"--users {file}: there is no such file", "name a Parquet, a CSV or an id a line", Exit.NO_INPUT
         )
-    frame = _read(file)
+    frame = _read(file, own)
+    if _ID not in frame.columns and own in frame.columns:
+        frame = frame.rename({own: _ID})
     given = [name for name in features if name in frame.columns and name != _ID]
     if _ID in frame.columns:
         frame = frame.with_columns(_as_ids(file, frame[_ID], kind, nulls=bool(given)))
@@ -69,14 +73,14 @@ def read_users(file: Path, kind: pl.DataType, features: list[str]) -> pl.DataFra
     return once.sort(_ID, _ROW, nulls_last=True)
 
 
-def _read(file: Path) -> pl.DataFrame:
+def _read(file: Path, own: str) -> pl.DataFrame:
     with reading(file):
         raw = file.read_bytes() if file.suffix not in (".parquet", ".csv") else b""
     try:
         if file.suffix == ".parquet":
             return pl.read_parquet(file)
         if file.suffix == ".csv":
-            return _csv(file)
+            return _csv(file, own)
         lines = (line.removesuffix("\r") for line in raw.decode("utf-8-sig").split("\n"))
         return pl.DataFrame({_ID: [line for line in lines if line.strip()]}, schema={_ID: pl.String})
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, UnicodeDecodeError) as error:
@@ -86,10 +90,10 @@ def _read(file: Path) -> pl.DataFrame:
         ) from error
 
 
-def _csv(file: Path) -> pl.DataFrame:
+def _csv(file: Path, own: str) -> pl.DataFrame:
     """Numbers where all values of a column are; a column with a value such as 007 is of text, and so are ids."""
     text = pl.read_csv(file, infer_schema=False)
-    found = pl.read_csv(file, schema_overrides={_ID: pl.String}, infer_schema_length=None)
+    found = pl.read_csv(file, schema_overrides=dict.fromkeys((_ID, own), pl.String), infer_schema_length=None)
     whole = [c for c in found.columns if found[c].dtype.is_integer()]
     return found.with_columns(text[c] for c in whole if (found[c].cast(pl.String) != text[c]).any())
 

@@ -25,11 +25,11 @@ from dmtl_cli.data.log.reader import NOT_ASKED, REPEATED, Log
 from dmtl_cli.data.log.served import chosen
 from dmtl_cli.data.profile.stored import Profile
 from dmtl_cli.guess.exposures.doubts import Ids, crowd, no_item, nobody, null_ids, sessions, warnings
-from dmtl_cli.guess.findings.features import doubts_of, values_after_the_first
+from dmtl_cli.guess.findings.features import doubts_of, never_shown, values_after_the_first
 from dmtl_cli.guess.findings.joined import joined_rows
 from dmtl_cli.guess.findings.programs import programs_told
 from dmtl_cli.guess.findings.repeats import repeated_ids
-from dmtl_cli.guess.findings.suggestions import other_rows, suggestions, unread
+from dmtl_cli.guess.findings.suggestions import other_rows, suggestions, unchosen_rows, unread
 from dmtl_cli.runs.scratch import scratch_folder
 from dmtl_cli.runs.workspace import STAGES, Workspace
 from dmtl_cli.student.exportable import refuse_unexportable
@@ -63,7 +63,10 @@ def check(config: Config, day: dt.date, *, planned: bool = False, lives: bool = 
         changing, late = values_after_the_first(log, files, raw, read)
         once = encoder.seen_once([read])
         features = [
-            encoder.describe(read, f.name) | doubts_of(f, read, changing, late) | _seen_once(once.get(f.name, 0.0))
+            encoder.describe(read, f.name)
+            | doubts_of(f, read, changing, late)
+            | _seen_once(once.get(f.name, 0.0))
+            | never_shown(config, f, read)
             for f in config.features
         ]
         found = {
@@ -128,7 +131,7 @@ def _warnings(config: Config, day: Day) -> list[str]:
     out += [line for ids in found for line in null_ids(ids, text=text, dropped=dropped)]
     (user, item), where = found, events.where
     out += nobody(user, where=where) + crowd(user, where=where) + no_item(item, user, where=where)
-    out += programs_told(config, [day])
+    out += [*programs_told(config, [day]), *unchosen_rows(config, day)]
     if (share := repeated / max(1.0, repeated + day.facts["clicks"])) > 0.5:
         what = f"{share:.0%} of clicks repeat an earlier one of the same user, item and request"
         out.append(f"{what}: is {events.item} the item? Else look at data.events.request")

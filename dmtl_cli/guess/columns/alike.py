@@ -14,10 +14,12 @@ _IDS = 100  # of users or items, for a second id to be told
 _SECOND = 5  # values below which two columns may be the same by chance
 _OWN = 0.9  # of the ids have a value of their own
 _SELDOM = 0.5  # of the rows without a click have their item in a list that is written after one, at most
+_MOSTLY = 0.95  # of the rows with their item in a list of what was bought are clicks
 _LONGER = 2  # times as long as an id is what has several in one text
 _WITHIN = 0.9  # of a user's values are an item's too
 _ALL = 0.98  # of the rows have as many as a list has elements
 _AFTER = "lists that have the row's own item where it was clicked alone: they are written after the click"
+_AFTER_SOME = "lists that hardly have the row's own item without a click: they are written after it"
 
 
 def second_id(s: pl.Series, ids: pl.Series, whose: str) -> str | None:
@@ -64,6 +66,8 @@ def offers(frame: pl.DataFrame, item: str, clicked: pl.Series | None = None) -> 
             own.filter(~clicked).drop_nulls()
         ):
             found[c] = _AFTER
+        elif clicked is not None and own.sum() >= _IDS and share(clicked.filter(own)) >= _MOSTLY > share(clicked):
+            found[c] = _AFTER_SOME
     late = [c for c, why in found.items() if why == _AFTER]
     for c in late:
         n, why = frame[c].list.len().fill_null(0), f"how many {c} has, and they are written after the click"

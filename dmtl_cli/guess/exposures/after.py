@@ -54,9 +54,10 @@ def outcomes(frame: pl.DataFrame, roles: Roles) -> None:
             roles.outcomes.append(Guess(c, "0/1, named like a label"))
             continue
         after = clicked is not None and not frame[c].dtype.is_nested() and is_unclicked_empty(frame[c], clicked)
-        if roles.owns(frame, c) or (
-            words.is_history(c) and not (after or _is_a_click(frame[c], label) or words.is_measured(c))
-        ):
+        is_told = (
+            after or _is_a_click(frame[c], label) or words.is_measured(c) or any(c in of for of in sources.values())
+        )
+        if roles.owns(frame, c) or (words.is_history(c) and not is_told):
             continue
         beside = [struct for struct in structs if c.startswith(f"{struct}.")]
         why = f"in {beside[0]}, as a label is" if beside else _step(frame[c], clicked, label, ids, roles)

@@ -10,7 +10,7 @@ from dmtl_cli.guess.columns import words
 from dmtl_cli.guess.columns.pieces import are_lists
 from dmtl_cli.guess.columns.roles import Roles
 from dmtl_cli.guess.columns.sql import quoted, sql_name, sql_value
-from dmtl_cli.guess.columns.values import FEW, free, has_days, is_constant, is_id, share
+from dmtl_cli.guess.columns.values import FEW, RETURN, free, has_days, is_constant, is_id, returning, share
 from dmtl_cli.guess.exposures.ids import times_of
 
 _SOME = (0.01, 0.9)  # of the rows lack the id of who is signed in
@@ -56,7 +56,7 @@ def guests_of(frame: pl.DataFrame, roles: Roles) -> Guests | None:
             pair = (c, user, gone)
         else:
             continue
-        if (found := _together(frame, *pair)) is not None:
+        if (found := _together(frame, *pair, roles)) is not None:
             return found
     return None
 
@@ -75,11 +75,13 @@ def _nobody(s: pl.Series) -> pl.Series:
     return (text == "") | (text == "0") | text.str.contains(words.NOBODY)
 
 
-def _together(frame: pl.DataFrame, cookie: str, member: str, lacks: pl.Series) -> Guests | None:
+def _together(frame: pl.DataFrame, cookie: str, member: str, lacks: pl.Series, roles: Roles) -> Guests | None:
     """The pair where a cookie is of one member, as far as it has one, and a member hardly has several cookies."""
     known = frame.select(cookie, member).filter(~lacks).drop_nulls()
     many = known[member].n_unique()
     if many <= FEW or known[cookie].n_unique() > _EACH * many or not is_constant(known, cookie, member):
+        return None
+    if _is_of_visits(frame.filter(~lacks), cookie, member, roles):
         return None
     rows = frame.select(pl.col(cookie).alias("c"), pl.col(member).alias("m"), lacks.alias("lacks"))
     of = (
@@ -101,6 +103,13 @@ def _together(frame: pl.DataFrame, cookie: str, member: str, lacks: pl.Series) -
         f"{member} makes one user of a member's several {cookie}, which {int((several > 1).sum()):,} of {many:,} have"
     )
     return Guests(cookie, member, expression, f"{joined}, and {split}; {cookie} alone does neither")
+
+
+def _is_of_visits(frame: pl.DataFrame, cookie: str, member: str, roles: Roles) -> bool:
+    """Whether members come again on other days, and their cookies do not: these are visits, or lists of what was
+    shown."""
+    days = roles.days(frame, "UTC")
+    return days is not None and returning(frame[cookie], days) < RETURN <= returning(frame[member], days)
 
 
 def lines_of(found: Guests, columns: list[str]) -> list[str]:

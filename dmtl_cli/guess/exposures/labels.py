@@ -38,7 +38,8 @@ from dmtl_cli.guess.reading.rewrites import behaviour_of
 EXPRESSION = "expression"
 CLICK_EXPRESSION = "click expression"
 CLICK_WHY = "click why"
-"""what told the expression of a click, where no person did"""
+ITEM_WHY = "item why"
+"""what told the expression of a click, and the item, where no person did"""
 GOOD = "good"
 """the column that an expression of --conversion makes"""
 _EVIDENCE = {
@@ -90,6 +91,8 @@ def _roles_of(frame: pl.DataFrame, said: tuple[tuple[str, str], ...], known: tup
             if role == "click":
                 rule = given.get(CLICK_EXPRESSION)
                 why = given.get(CLICK_WHY, f"{why}: {rule}" if rule else why)
+            elif role == "item":
+                why = given.get(ITEM_WHY, why)
             setattr(roles, role, Guess(c, f"{why}: {_EVIDENCE[role](frame[c])}"))
     if (made := given.get(EXPRESSION)) is not None:
         name = free(GOOD, frame.columns)

@@ -1,5 +1,6 @@
 """Values of which far more rows are clicks, or good clicks, than of the others: more than what was known before an item
-was shown tells, as a shelf does that items are put on once they were read."""
+was shown tells, as a shelf does that items are put on once they were read; or all of them are, as of what plays by
+itself."""
 
 from __future__ import annotations
 
@@ -16,6 +17,7 @@ ODDS = 8.0
 place of a list has twice those of the others, a place on the page up to four times; what follows a click 14 and more"""
 _SIGMAS = 4.0  # standard errors of the logarithm that the odds lie above it
 _ROWS = 20  # of a value, and rows of it with the label
+_MANY, _ALL = 100, 0.99  # rows of a value of which all are clicks: nobody had a choice
 QUESTION = "known before the item was shown? Else name it in data.events.outcomes"
 
 
@@ -39,6 +41,21 @@ def telling(x: pl.Series, labels: Mapping[str, pl.Series]) -> str | None:
                 continue
             others = (all_ - k) / (every - n)
             return f"{k / n:.0%} of the {n:,} rows with {value} are {what}, {others:.1%} of the others: {QUESTION}"
+    return None
+
+
+def unchosen(x: pl.Series, clicked: pl.Series) -> tuple[str, int, float] | None:
+    """(the value, of a few, all of whose rows are clicks, its rows, the share of clicks of the others) where these are
+    not: as of what plays by itself, or is written down as somebody opened it alone. None where there is none."""
+    codes = text_codes(x)
+    if codes is None:
+        return None
+    rows = pl.DataFrame({"v": codes, "y": clicked.cast(pl.Int64)}).filter(pl.Series(x.is_not_null()))
+    every, all_ = len(rows), int(rows["y"].sum())
+    by = rows.group_by("v").agg(pl.len().cast(pl.Int64).alias("n"), pl.col("y").sum().alias("k"))
+    for value, n, k in by.sort("k", "v", descending=[True, False]).iter_rows():
+        if n >= _MANY and k >= _ALL * n and every > n and _least(k, n, all_ - k, every - n) >= ODDS:
+            return value, n, (all_ - k) / (every - n)
     return None
 
 

@@ -8,11 +8,13 @@ import numpy as np
 import polars as pl
 
 from dmtl_cli.config.features import Feature
+from dmtl_cli.config.schema import Config
 from dmtl_cli.data.log.checked.day import FEATURE, Day
 from dmtl_cli.data.log.files.day_files import DayFiles
 from dmtl_cli.data.log.files.shares import share_groups
 from dmtl_cli.data.log.raw import RawEvents
 from dmtl_cli.data.log.reader import Log
+from dmtl_cli.guess.columns.sql import sql_column, sql_value
 from dmtl_cli.guess.columns.values import ONE
 from dmtl_cli.runs.ranks import ALONE
 
@@ -20,6 +22,7 @@ _LATER = 0.05  # of the users or items lack a value in their first row alone, be
 _CHANGED = 2 * (1 - ONE)
 """share of the rows with another value than their item's first, before it is said: twice that of a column which `init`
 takes for an item's, as where a value that few rows have is the first one, all others differ from it"""
+_CHANCE = 1e-6  # with which no item of another value is shown, before it is said
 
 
 def _active(f: Feature, day: Day) -> pl.Series:
@@ -73,3 +76,23 @@ def doubts_of(f: Feature, day: Day, changing: dict[str, int], late: dict[str, in
         if late[f.name] > _LATER * seen:
             out |= {"known_later": late[f.name], "seen": seen} | ({"per_event": True} if f.per_event else {})
     return out
+
+
+def never_shown(config: Config, f: Feature, day: Day) -> dict[str, Any]:
+    """Of a feature with one value for all items that were shown, how many of their table have another one, as those
+    that are sold out, and the condition that serves the others alone; nothing where chance may be why none was shown,
+    or the condition of what is served names the column."""
+    if f.side != "item" or f.per_event or f.profile or f.source in config.export.columns:
+        return {}
+    values, shown = day.items[f.name], pl.Series(day.item_events > 0)
+    known = values.filter(shown)
+    if known.null_count() or known.n_unique() != 1 or known.dtype.is_nested():
+        return {}
+    value = known[0]
+    mine = values.eq_missing(value)
+    others = int((~mine).sum())
+    never = (int((mine & ~shown).sum()) + 1) / (int(mine.sum()) + 1)
+    if never**others > _CHANCE:
+        return {}
+    literal = sql_value(value) if isinstance(value, str) else str(value).upper()
+    return {"never_shown": others, "served_by": f"{sql_column(f.source)} = {literal}"}

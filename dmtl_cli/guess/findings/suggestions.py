@@ -27,6 +27,7 @@ from dmtl_cli.data.log.values.types import formatted
 from dmtl_cli.data.threshold import heavy_tail
 from dmtl_cli.guess.columns import words
 from dmtl_cli.guess.columns.alike import offers
+from dmtl_cli.guess.columns.sql import quoted, sql_column, sql_value
 from dmtl_cli.guess.columns.values import (
     LEAK,
     auc_of,
@@ -41,9 +42,10 @@ from dmtl_cli.guess.columns.values import (
 )
 from dmtl_cli.guess.columns.zones import is_naive, is_night
 from dmtl_cli.guess.exposures.after import measured
+from dmtl_cli.guess.exposures.doubts import both
 from dmtl_cli.guess.features.requests import is_of_request
 from dmtl_cli.guess.features.same_day import made_of_the_day, read_seconds
-from dmtl_cli.guess.features.telling import telling
+from dmtl_cli.guess.features.telling import telling, unchosen
 from dmtl_cli.guess.features.units import as_number, with_units
 from dmtl_cli.guess.findings.unclicked import without_click
 from dmtl_cli.guess.reading.files import AVRO, PARQUET, format_of
@@ -92,6 +94,24 @@ def suggestions(
         *_measured(config, day),
         *_unused(config, day, schema),
     ]
+
+
+def unchosen_rows(config: Config, day: Day) -> Iterator[str]:
+    """A line for each feature of the events with a value all of whose rows are clicks, with what leaves these rows out:
+    counters and histories would take what plays by itself for what users like."""
+    block = next(iter(day.blocks()), None)
+    if block is None or not config.data.events.click:
+        return
+    for f in config.features:
+        if not f.per_event or (found := unchosen(x := _values(f, day, block), pl.Series(block.click))) is None:
+            continue
+        value, n, others = found
+        column, written = sql_column(f.source), sql_value(value) if x.dtype == pl.String else value.upper()
+        condition = f"{column} <> {written}"
+        condition = f"({condition} OR {column} IS NULL)" if x.null_count() else condition
+        seen = f"{f.source}: the {n:,} rows with {value} are all clicks, {others:.1%} of the others: where nobody chose"
+        seen += " these items, as what plays by itself, their rows are no exposures:"
+        yield f"{seen} set {quoted(both(config.data.events.where, condition))} as data.events.where"
 
 
 def _labels(config: Config, day: Day) -> Iterator[str]:

@@ -25,6 +25,7 @@ _FAR = 3  # times as many ids as any other table of the same role
 _ONE_EACH = 0.9  # of the rows of a day have an id of their own
 _PHRASES = 0.2  # of the texts of a column of phrases have several words
 _AGAIN = 0.05  # of the ids of users and items come again on another day, at least
+_VISITS = 5  # of a person within a sample, on average, at most
 _STAYS, _CHANGES = 0.5, 0.1  # of the rows follow one of the same user at least, of the same item at most
 _STAYS_SOME = 0.2  # where another id is the item
 _PATTERNS = {"user": words.USER, "item": words.ITEM}
@@ -50,6 +51,8 @@ def by_tables(events: Table, others: Sequence[Table], roles: Roles) -> dict[str,
         mine = _most(events.frame, [g for of, g in keys if of == role], role, roles)
         if mine and (role == "item" or not visit or _is_of_visits(events.frame, mine.column, visit, roles)):
             found[role] = mine
+    if visit and "user" not in found and (person := _whose(events.frame, visit, roles)) is not None:
+        found["user"] = person
     known = {role: g.column for role in _PATTERNS if (g := found.get(role) or _sure(roles, role)) is not None}
     left = [g for of, g in keys if of is None and g.column not in known.values()]
     other = next((r for r in _PATTERNS if r not in known), "")
@@ -75,6 +78,20 @@ def _is_of_visits(frame: pl.DataFrame, c: str, visit: str, roles: Roles) -> bool
     """Whether each visit has one of these ids, and they come again on other days."""
     days = roles.days(frame, "UTC")
     return days is not None and is_constant(frame, visit, c) and returning(frame[c], days) >= _AGAIN
+
+
+def _whose(frame: pl.DataFrame, visit: str, roles: Roles) -> Guess | None:
+    """The ids whose visits these are, as those of devices: each visit has one, and they come again on other days; they
+    are many, as cities and shops are not, and of several the one that most rows have."""
+    ids = [c for c in may_be_ids(frame) if c not in roles.taken and not is_quantity(frame[c])]
+    many = frame[visit].n_unique()
+    ids = [c for c in ids if many <= _VISITS * frame[c].n_unique() and not _is_phrase(frame[c])]
+    mine = [c for c in ids if _is_of_visits(frame, c, visit, roles)]
+    person = max(mine, key=lambda c: (frame[c].count(), frame[c].n_unique()), default=None)
+    if person is None:
+        return None
+    why = f"{count_of(frame[person])}; each {visit} has one, and they come again on other days"
+    return Guess(person, why, (*(c for c in mine if c != person), visit))
 
 
 def _of_two(frame: pl.DataFrame, keys: Sequence[Guess], roles: Roles) -> dict[str, Guess]:
@@ -181,8 +198,9 @@ def _key(frame: pl.DataFrame, table: Table, others: Sequence[Table], roles: Role
     sure = {g.column for g in roles.named.values() if not g.is_left_over}
     after = {g.column for g in roles.outcomes}
     fits: list[tuple[bool, bool, float, bool, bool, str, str]] = []
-    for k, key in enumerate(table.frame.columns):
-        s = table.frame[key]
+    rows = table.on(table.day)  # over several days an item has several prices, as if a price were the finer id
+    for k, key in enumerate(rows.columns):
+        s = rows[key]
         if not (_is_key(s) or (table.files.days and is_id(s))):
             continue
         for c in may_be_ids(frame):
@@ -191,14 +209,14 @@ def _key(frame: pl.DataFrame, table: Table, others: Sequence[Table], roles: Role
                 continue
             if c in sure or frame[c].n_unique() <= FEW or (not same and (c in after or words.says(c, words.PIPELINE))):
                 continue
-            joined = within(frame[c], s)
+            joined = within(frame[c], table.frame[key])
             if joined >= _IN and (same or within(s, frame[c]) >= _USED):
                 # of accounts and profiles each row has a profile of its own, and some have one account
                 fits.append((same, s.n_unique() == len(s), joined, _says(key, table), k == 0, c, key))
     if not fits:
         return None
     # of two, a row of the table is of the finer one: it has the other as an attribute
-    finest = [one for one in fits if not any(_is_finer(table.frame, other[-1], one[-1]) for other in fits)]
+    finest = [one for one in fits if not any(_is_finer(rows, other[-1], one[-1]) for other in fits)]
     _, _, joined, _, _, c, _ = max(finest)
     path = table.files.path if table.files.days else table.files.files[0][0]
     why = f"{joined:.0%} of its {frame[c].n_unique():,} ids are in {path}"

@@ -4,7 +4,7 @@ click, or a user and an item of the day, as files of `views`, `clicks` and `orde
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -163,13 +163,17 @@ def _of_few(ids: pl.Series) -> bool:
     return int(counts.filter(counts <= _EACH).sum()) >= _ALL_BUT_FEW * len(ids)
 
 
-def outcomes_by_day(events: Table, others: Others, roles: Roles, later: Sequence[Outcomes] = ()) -> list[Outcomes]:
+def outcomes_by_day(
+    events: Table, others: Others, roles: Roles, later: Sequence[Outcomes] = (), asked: Collection[str] = ()
+) -> list[Outcomes]:
     """The tables whose rows, or the elements of whose lists, are of a user and an item that was shown to them on that
     day, far more often than by chance. Where no column tells the click a row of one of them is, and of a user and item
     one exposure a day is read.
 
     Args:
         later: tables that were found by an id, or by lists.
+        asked: names in what a person says of clicks; of a table that is called so chance is not asked, as where users
+            are few and each sees much of what there is.
     """
     if roles.user is None or roles.item is None or roles.time is None:
         return []
@@ -181,7 +185,8 @@ def outcomes_by_day(events: Table, others: Others, roles: Roles, later: Sequence
             continue
         for table in rows_or_elements(other):
             taken = {*every, *beside, *(c for one in found for c in one.columns)}
-            if (met := _by_day(table, mine, events, roles, taken)) is not None:
+            is_asked = named_after(other) in asked
+            if (met := _by_day(table, mine, events, roles, taken, is_asked=is_asked)) is not None:
                 one, is_of_day = met
                 once = roles.click is None and not later
                 wait = None if once else wait_of(one, table, mine, events, roles)
@@ -257,7 +262,9 @@ def _meet_too(pair: Outcomes, wait: Wait, one: Outcomes, events: Table) -> bool:
     return share(met.filter(lacks)) >= _AS_OFTEN * share(met.filter(~lacks))
 
 
-def _by_day(table: Table, mine: Roles, events: Table, roles: Roles, taken: set[str]) -> tuple[Outcomes, bool] | None:
+def _by_day(
+    table: Table, mine: Roles, events: Table, roles: Roles, taken: set[str], *, is_asked: bool
+) -> tuple[Outcomes, bool] | None:
     """A table's outcomes by user and item, and whether most of its rows are of what was shown on their day."""
     assert roles.user is not None and roles.item is not None
     user, item = roles.user.column, roles.item.column
@@ -281,7 +288,8 @@ def _by_day(table: Table, mine: Roles, events: Table, roles: Roles, taken: set[s
         both = (table.frame, _mixed(table.frame, named[1]))
         told, mixed = (ids_of(of, pair_of(*named)).drop_nulls() for of in both)
     rate, met = _met(shown, told), _met(told, shown)
-    if not were_shown(told, shown, mixed if smaller else None) or met <= rate or _met(mixed, shown) > _CHANCE * met:
+    by_chance = 0.0 if is_asked else _met(mixed, shown)
+    if not were_shown(told, shown, mixed if smaller else None) or met <= rate or by_chance > _CHANCE * met:
         return None
     one = of_pairs(table, table.frame.drop_nulls([*named]), (user, item), named, rate, taken)
     if rate > ALL and not any(words.by_name(c, words.CLICK + words.DURATION) for c in one.columns):

@@ -1,4 +1,5 @@
-"""A table whose rows are requests with lists of what was shown, as one of events."""
+"""A table whose rows are requests with lists of what was shown, as one of events, and which of it was clicked, where a
+list beside it says so."""
 
 from __future__ import annotations
 
@@ -10,23 +11,27 @@ import polars as pl
 
 from dmtl_cli.guess.columns import words
 from dmtl_cli.guess.columns.roles import Roles
-from dmtl_cli.guess.columns.values import within
-from dmtl_cli.guess.exposures.labels import roles_of
+from dmtl_cli.guess.columns.sql import sql_column
+from dmtl_cli.guess.columns.values import free, within
+from dmtl_cli.guess.exposures.labels import CLICK_EXPRESSION, CLICK_WHY, ITEM_WHY, roles_of
 from dmtl_cli.guess.exposures.references import is_own
 from dmtl_cli.guess.outcomes.keys import roles_beside
 from dmtl_cli.guess.reading.exploding import elements, parallel
+from dmtl_cli.guess.reading.rewrites import is_clicked
 from dmtl_cli.guess.reading.tables import ROWS, Table, exploded, filled
 
+_OF_IDS = pl.List(pl.String), pl.List(pl.Int64)
 _OWN = 0.9  # of the rows have a user of their own: a table of users
 _SURE = 2  # of the name of an item
 _LISTED = 0.9  # of the ids are in a table of items
+_CLICKED = 0.95  # of what was clicked of a list is in it
 
 
 def as_events(table: Table, others: Sequence[Table], given: Mapping[str, str]) -> Table:
     """The table with a row for each element of its lists where these have the items, and its rows have a user and a
     time but no item that is named like one, or that a table beside it lists where none lists the elements and nothing
     says what was clicked of these; else as it is."""
-    groups = parallel(table.frame)
+    groups = parallel(table.frame) + [((c,), (c,)) for c in _lone(table.frame) if _is_chosen_of(table, c, given)]
     if not groups:
         return table
     mine = {role: c for role, c in given.items() if c in table.frame.columns}
@@ -35,9 +40,12 @@ def as_events(table: Table, others: Sequence[Table], given: Mapping[str, str]) -
     beside = [t for t in others if t is not table]
     for names, columns in groups:
         made = by_elements(table, names)
-        roles = roles_beside(made, beside, mine)
+        alone = {} if columns[1:] or mine.get("item") else {"item": columns[0]}
+        roles = roles_beside(made, beside, {**mine, **alone})
         if not _are_events(table, roles, columns):
             continue
+        if alone:
+            return made
         told = any(role is not None and role.column in columns for role in (roles.click, roles.duration))
         if told or mine.get("item") in columns or _is_listed(made, roles, beside):
             return made
@@ -45,6 +53,62 @@ def as_events(table: Table, others: Sequence[Table], given: Mapping[str, str]) -
         if flat.user is None or not _is_listed(table, flat, beside):
             return made
     return table
+
+
+def _lone(frame: pl.DataFrame) -> list[str]:
+    """The lists of ids that no other one runs in parallel with."""
+    others = {c for _, columns in parallel(frame) for c in columns}
+    return [c for c, kind in frame.schema.items() if kind in _OF_IDS and c not in others]
+
+
+def _is_chosen_of(table: Table, c: str, given: Mapping[str, str]) -> bool:
+    """Whether a person says that a list has the items, or another one says which of it was clicked."""
+    return given["item"] == c if "item" in given else _clicked_of(table.frame, c) is not None
+
+
+def _clicked_of(frame: pl.DataFrame, shown: str) -> str | None:
+    """The list, named like a click, that has hardly anything but what another one has in the same row, and less; of
+    several the longest."""
+    long, found = int(frame[shown].list.len().sum()), dict[str, int]()
+    for c, kind in frame.schema.items():
+        if c == shown or kind != frame.schema[shown] or not is_clicked(c):
+            continue
+        rows = frame.select(shown=shown, clicked=pl.col(c).list.unique()).drop_nulls()
+        many = int(rows["clicked"].list.len().sum())
+        met = rows.select(pl.col("clicked").list.set_intersection("shown").list.len().sum()).item()
+        if 0 < many < long and met >= _CLICKED * many:
+            found[c] = many
+    return max(found, key=lambda c: found[c], default=None)
+
+
+def with_clicked_lists(
+    tables: Sequence[Table], rows: Sequence[Table], given: Mapping[str, str]
+) -> tuple[list[Table], Mapping[str, str]]:
+    """The tables as rows, with a column of clicks where another list has what was clicked of those that were shown, and
+    what is given, with that click as an expression, and the items where nothing else says so.
+
+    Args:
+        tables: as they are written; rows: each as `as_events` has it.
+    """
+    for flat, made in zip(tables, rows, strict=True):
+        if "click" in given or not made.explode or flat.explode:
+            continue
+        is_lone = "item" not in given and len(made.explode) == 1 and made.explode[0] in made.frame.columns
+        alone = {"item": made.explode[0]} if is_lone else {}
+        mine = {role: c for role, c in {**given, **alone}.items() if c in made.frame.columns}
+        roles = roles_beside(made, [other for other in rows if other is not made], mine)
+        if roles.item is None or roles.click is not None or roles.item.column not in flat.frame.columns:
+            continue
+        item = roles.item.column
+        if (clicked := _clicked_of(flat.frame, item)) is not None:
+            name = free("clicked", made.frame.columns)
+            rule = f"COALESCE(ARRAY_CONTAINS({sql_column(clicked)}, {sql_column(item)}), FALSE)"
+            why = f"{clicked} has it, a list of what was clicked of those shown"
+            told = alone | ({ITEM_WHY: f"what {clicked} is of"} if alone else {})
+            frame = made.frame.with_columns(pl.sql_expr(rule).alias(name))
+            whole = [replace(made, frame=frame) if one is made else one for one in rows]
+            return whole, {**given, **told, "click": name, CLICK_EXPRESSION: rule, CLICK_WHY: why}
+    return [*rows], given
 
 
 def _is_listed(table: Table, roles: Roles, beside: Sequence[Table]) -> bool:
@@ -60,7 +124,7 @@ def of_lone_lists(table: Table, given: Mapping[str, str]) -> Iterator[tuple[Tabl
     """The table with a row for each element of a list that is alone and may be what was shown, and the roles of its
     columns: whether it is tells what names a list and an element of it."""
     mine = {role: c for role, c in given.items() if c in table.frame.columns}
-    lists = [c for c, kind in table.frame.schema.items() if kind in (pl.List(pl.String), pl.List(pl.Int64))]
+    lists = [c for c, kind in table.frame.schema.items() if kind in _OF_IDS]
     for c in lists if not table.explode else ():
         made = by_elements(table, (c,))
         roles = roles_of(made.frame, {"item": c, **mine})

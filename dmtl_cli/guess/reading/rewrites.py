@@ -12,7 +12,7 @@ from dmtl_cli.data.log.values.types import iso_times
 from dmtl_cli.guess.columns import words
 from dmtl_cli.guess.columns.roles import Guess, Roles
 from dmtl_cli.guess.columns.sql import polars_column
-from dmtl_cli.guess.columns.values import FEW, is_constant, mean, share, values_in, within
+from dmtl_cli.guess.columns.values import FEW, is_constant, share, values_in, within
 from dmtl_cli.guess.reading.texts import as_lists
 
 LOOKS = "looks like one row a behaviour"
@@ -72,9 +72,6 @@ _SEEN = words.any_of(
     "pv view views viewed pageview visit[a-z]* detail[a-z]* watch[a-z]* play[a-z]* read vista vue vu просмотр\\w*"
     " 浏览\\w* 조회 閲覧\\w*"
 )
-NEEDED = "one row an item shown is needed"
-"""begins what is said of lists"""
-_CLICKED = 0.95  # of the values of a list are of the list of what was shown
 _SHOWN = (
     "(shown|displayed|exposed|impressed|impressions|served|recommended|recs|candidates|slate|items|products|videos"
     "|articles|movies)"
@@ -223,6 +220,12 @@ def is_click(value: str) -> bool:
     return words.says(value, _CLICK)
 
 
+def is_clicked(name: str) -> bool:
+    """Whether a column's name says what was clicked, or opened."""
+    named = words.by_name(name, words.CLICK + words.CLICKED + words.OPENED) > 0
+    return (named or is_click(name)) and not words.says(name, words.NOT_GOOD)
+
+
 def is_no_more(value: str) -> bool:
     """Whether a kind says a click by its word, or that it came to nothing."""
     return _kind(value) == "click" or words.says(value, words.NOT_GOOD) or words.says(value, _UNDONE)
@@ -281,9 +284,10 @@ def _times(frame: pl.DataFrame, roles: Roles) -> pl.Series:
     return read if read.count() >= _READ * s.count() else order
 
 
-def may_be_shown(frame: pl.DataFrame, ids: Sequence[str]) -> pl.DataFrame:
-    """The columns of a log without an item, of which lists may be what was shown: lists that are the same in all rows
-    of an id are its tags, and where there is such an id, a list is what was shown by its name alone.
+def list_of_shown(frame: pl.DataFrame, ids: Sequence[str]) -> str | None:
+    """The column whose lists may be what was shown, of a log without an item: that with most values; None where no
+    column has such. Lists that are the same in all rows of an id are its tags, and where there is such an id, a list is
+    what was shown by its name alone.
 
     Args:
         ids: columns that may be the item.
@@ -291,30 +295,14 @@ def may_be_shown(frame: pl.DataFrame, ids: Sequence[str]) -> pl.DataFrame:
     lists = [c for c, kind in frame.schema.items() if isinstance(kind, pl.List)]
     own = {c for c in lists if any(is_constant(frame, key, c) for key in ids)}
     unnamed = {c for c in lists if ids and not words.says(c, _SHOWN)}
-    return frame.drop(own | unnamed)
+    left = [c for c in lists if c not in own | unnamed and is_list_of_ids(frame[c])]
+    values = {c: values_in(frame[c]) for c in left}
+    shown = max(values, key=lambda c: len(values[c]), default=None)
+    return shown if shown is not None and values[shown].n_unique() > FEW else None
 
 
-def one_row_an_item(frame: pl.DataFrame, column: str | None = None) -> str | None:
-    """What to write where items stand in lists, with a line of polars that does it; None where no column has such.
-
-    Args:
-        column: is taken for the items; None: the column of lists with most values.
-    """
-    values = {c: values_in(frame[c]) for c in frame.columns if _of_ids(frame[c])}
-    shown = column or max(values, key=lambda c: len(values[c]), default=None)
-    if shown not in values or values[shown].n_unique() <= FEW:
-        return None
-    clicked = [c for c, v in values.items() if c != shown and 0 < len(v) < len(values[shown])]
-    clicked = [c for c in clicked if values[c].dtype == values[shown].dtype]
-    clicked = [c for c in clicked if within(values[c], values[shown]) >= _CLICKED]
-    line = f'log.explode("{shown}")'
-    if clicked:
-        line += f'.with_columns(click=pl.col("{shown}").is_in(pl.col("{clicked[0]}")))'
-    seen = f"{shown} has lists of {mean(frame[shown].list.len()):.0f}"
-    return f"{NEEDED}, {seen}: explode it, in polars {line}"
-
-
-def _of_ids(s: pl.Series) -> bool:
+def is_list_of_ids(s: pl.Series) -> bool:
+    """Whether values are lists of texts or of whole numbers."""
     return isinstance(s.dtype, pl.List) and (s.dtype.inner == pl.String or s.dtype.inner.is_integer())
 
 

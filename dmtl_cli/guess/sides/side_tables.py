@@ -19,6 +19,7 @@ from dmtl_cli.guess.columns.roles import Guess, Roles
 from dmtl_cli.guess.columns.sql import polars_column
 from dmtl_cli.guess.columns.values import has_several, is_id, share, within
 from dmtl_cli.guess.exposures.ids import may_be_ids
+from dmtl_cli.guess.outcomes.tables import named_after
 from dmtl_cli.guess.reading.rows import whole as whole_column
 from dmtl_cli.guess.reading.tables import Table
 from dmtl_cli.guess.sides.versions import Version, birth, newest_first, one_row, version_of
@@ -246,7 +247,10 @@ def _of_acts(table: Table, events: Table, roles: Roles) -> str | None:
     if not (has_several(frame, item, user) and has_several(frame, user, item)):
         return None
     what = f"its rows look like what users did ({user}, {item}) and name no exposure"
-    return f"{what}: data.events.joined reads them by the exposure's id, or by user and item (docs/logs.md)"
+    how = (
+        f"init --conversion {named_after(table)} reads them by user and item, as what is good of what was shown before"
+    )
+    return f"{what}: {how}; data.events.joined by an exposure's id too (docs/logs.md)"
 
 
 def _of_events(table: Table, events: Table, roles: Roles) -> str:

@@ -23,7 +23,7 @@ _QUOTES = "names are as the file has them, in double quotes where they have othe
 _FILES = "it is computed itself, and columns are made of those of the files alone: write out what it is made of"
 _CONDITIONS = {WHERE: "event = 'impression'", SERVED: "active = 1"}
 """an example of each"""
-_NUMBER = "CAST(x AS DOUBLE) makes a number of text"
+_NUMBER = "CAST(x AS DOUBLE) makes a number of text, CAST(REPLACE(x, '%', '') AS DOUBLE) of one with a sign"
 _TEXTS = {
     r"\.(json|jsonl|ndjson)(\.gz|\.zst)?$": "values of json in quotes are text until data.types names another type",
     r"\.parquet$": "",
