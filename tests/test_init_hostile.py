@@ -286,6 +286,11 @@ def test_clicks_dated_by_the_users_clock_are_of_the_users_days(tmp_path: Path) -
     assert joined["date_column"] == "clicked_time" and "no column tells" not in ended.out, ended.out
 
 
+@pytest.mark.parametrize("name", ["total_time", "final_update", "finished_at", "terminal_time"])
+def test_words_that_begin_like_an_end_are_none(name: str) -> None:
+    assert not says_end(name)
+
+
 @pytest.mark.parametrize("name", ["valid_until", "offline_at", "date_fin", "expires"])
 def test_the_end_of_a_state_is_no_version_of_it_in_any_words(name: str) -> None:
     assert says_end(name)

@@ -394,7 +394,7 @@ def says_all(name: str, pattern: str) -> bool:
 
 def says(name: str, pattern: str) -> bool:
     """Whether one of the name's words is among the pattern's; in a script without spaces, whether it has one."""
-    if re.search(rf"(^| ){pattern}( |$)", words(name)) is not None:
+    if re.search(rf"(^| )(?:{pattern})( |$)", words(name)) is not None:
         return True
     return not name.isascii() and any(not c.isascii() for found in re.finditer(pattern, name) for c in found[0])
 
