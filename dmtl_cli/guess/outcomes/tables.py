@@ -229,6 +229,11 @@ def requests_of(frame: pl.DataFrame, user: str, item: str) -> list[str]:
     return sorted(found, key=lambda c: (-many[c], -words.by_name(c, words.REQUEST)))
 
 
+def _had(rate: float) -> str:
+    """Args: rate: share of a sample of the exposures that have a row in a sample of the table, which may lack some."""
+    return f"{rate:.0%} of exposures or more have a row"
+
+
 def _by_pair(table: Table, events: Table, requests: Sequence[str], item: str, taken: set[str]) -> Outcomes | None:
     frame = table.frame
     ids = [c for c in frame.columns if is_id(frame[c].drop_nulls()) and frame[c].n_unique() > FEW]
@@ -270,7 +275,7 @@ def of_pairs(
     columns, left, states = _of_rows(
         rows.drop(*named), by, {*taken, *table.frame.columns, name}, table.written.clocks, plain=False
     )
-    why = f"{rate:.0%} of exposures have a row, by {' and '.join(shown)}"
+    why = f"{_had(rate)}, by {' and '.join(shown)}"
     computed = pair_of(*shown), pair_of(*named)
     return Outcomes(name, table, key, key, columns, tuple(left), why, (), computed, states=states, rate=rate)
 
@@ -394,7 +399,7 @@ def of_reference(events: Exposures, table: Table, user: str | None, taken: set[s
     rate = share(events.frame[c].is_in(table.frame[key].unique().implode()))
     if rate > ALL and not any(words.by_name(x, words.CLICK + words.DURATION) for x in columns):
         return None  # what is there for every exposure may be known before it
-    why = f"{rate:.0%} of exposures have a row, by {c}"
+    why = f"{_had(rate)}, by {c}"
     return Outcomes(name, table, key, c, columns, tuple(left), why, states=states, rate=rate)
 
 
