@@ -231,7 +231,7 @@ def requests_of(frame: pl.DataFrame, user: str, item: str) -> list[str]:
 
 def _had(rate: float) -> str:
     """Args: rate: share of a sample of the exposures that have a row in a sample of the table, which may lack some."""
-    return f"{rate:.0%} of exposures or more have a row"
+    return f"{rate:.0%} or more of exposures have a row"
 
 
 def _by_pair(table: Table, events: Table, requests: Sequence[str], item: str, taken: set[str]) -> Outcomes | None:
