@@ -38,7 +38,14 @@ BASELINES = ["click_only", "long_read_only", "duration_weighted"]
 OWN = {"wide": {"scores"}, "deep": {"teacher", "scores"}, **{name: set() for name in ("soft", *BASELINES)}}
 OF_OWN = {name: [f"{name}.teacher"] for name, own in OWN.items() if "teacher" in own}
 TAUGHT = ["oracle", "teacher", "student_teacher", "student", "student.preference"]
-LISTS = ["popularity", "read_popularity", "exposure_rate", "read_rate"]
+LISTS = [
+    "popularity",
+    "read_popularity",
+    "read_popularity_0d",
+    "read_popularity_7d",
+    "exposure_rate",
+    "read_rate",
+]
 OF_A_DAY = [*TAUGHT, "regression", *LISTS, "random"]
 ONCE = ["ease"]  # what learns from earlier days' long reads, once whatever the number of seeds
 

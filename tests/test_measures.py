@@ -263,6 +263,7 @@ class Fixed:
 def test_lists_of_the_morning_by_hand() -> None:
     counters = Fixed(
         {
+            ("read", 0.0): {11: 2.0},
             ("read", 1.0): {10: 2.0, 11: 3.0, 12: 0.0},
             ("exposure", 1.0): {10: 100.0, 11: 10.0, 12: 5.0},
             ("exposure", 7.0): {10: 180.0, 11: 20.0, 12: 0.0},
@@ -272,12 +273,14 @@ def test_lists_of_the_morning_by_hand() -> None:
     )
     morning = dt.date(2026, 1, 2)
     lists = impersonal(counters, morning, exposures=True)
-    assert list(lists) == ["read_popularity", "exposure_rate", "read_rate"]
+    reads = ["read_popularity", "read_popularity_0d", "read_popularity_7d"]
+    assert list(lists) == [*reads, "exposure_rate", "read_rate"]
+    assert [lists[name]["count"].to_list() for name in reads] == [[2.0, 3.0, 0.0], [2.0], [16.0, 4.0]]
     assert lists["exposure_rate"]["id"].dtype == pl.Int64
     assert lists["exposure_rate"]["count"].to_list() == pytest.approx([9.0, 1.5, 0.5]), "the mean rate is .1"
     assert lists["read_rate"]["id"].to_list() == [10, 11], "12 was not shown"
     assert lists["read_rate"]["count"].to_list() == pytest.approx([18 / 200, 6 / 40])
-    assert list(impersonal(counters, morning, exposures=False)) == ["read_popularity"]
+    assert list(impersonal(counters, morning, exposures=False)) == reads
     assert seen_items(counters, morning, exposures=False).to_list() == [10]
     assert seen_items(counters, morning, exposures=True).to_list() == [10, 11]
 

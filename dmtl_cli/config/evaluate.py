@@ -15,6 +15,8 @@ MOST = 1_000
 LISTS = {
     "popularity": "yesterday's clicks",
     "read_popularity": "{reads} with a half-life of a day",
+    "read_popularity_0d": "yesterday's {reads}",
+    "read_popularity_7d": "{reads} with a half-life of a week",
     "exposure_rate": "exposures x rate of {reads}",
     "read_rate": "rate of {reads}",
 }

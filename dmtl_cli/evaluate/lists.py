@@ -16,8 +16,10 @@ from dmtl_cli.data.log.checked.day import Day
 from dmtl_cli.data.rows import Rows
 from dmtl_cli.evaluate.rankers import AnyLabel, Ints
 
-POPULARITY, READ_POPULARITY, EXPOSURE_RATE, READ_RATE = LISTS
+POPULARITY, READ_POPULARITY, YESTERDAYS_READS, READS_OF_WEEKS, EXPOSURE_RATE, READ_RATE = LISTS
 _HALF_LIFE = 1.0  # days
+_READS = {READ_POPULARITY: _HALF_LIFE, YESTERDAYS_READS: 0.0, READS_OF_WEEKS: 7.0}
+"""half-lives: which of them finds most differs from log to log, by how fast its items change"""
 _RATE_HALF_LIFE = 7.0
 _PRIOR = 20.0  # exposures that the mean rate counts for: with fewer of its own an item's rate is mostly noise
 
@@ -63,7 +65,8 @@ class ItemList:
 def impersonal(counters: Counters, as_of: dt.date, *, exposures: bool) -> dict[str, pl.DataFrame]:
     """By name the scores of every list that counters give, `id` and `count`.
 
-    - read_popularity: long reads with a half-life of a day.
+    - read_popularity, read_popularity_0d, read_popularity_7d: long reads with a half-life of a day, of the last day
+      alone, with a half-life of a week.
     - read_rate: long reads per exposure, both with a half-life of a week: (reads + 20 m) / (exposures + 20) with m the
       mean rate, of items that were shown. Not in logs of clicks alone.
     - exposure_rate: exposures with a half-life of a day x read_rate. Not in logs of clicks alone either.
@@ -71,7 +74,7 @@ def impersonal(counters: Counters, as_of: dt.date, *, exposures: bool) -> dict[s
     Args:
         exposures: whether the log has unclicked rows.
     """
-    lists = {READ_POPULARITY: counters.counts("item", READ, _HALF_LIFE, as_of)}
+    lists = {name: counters.counts("item", READ, days, as_of) for name, days in _READS.items()}
     if exposures:
         shown, often, reads = (
             counters.counts("item", event, half_life, as_of).rename({"count": name})

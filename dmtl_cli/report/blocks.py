@@ -41,7 +41,7 @@ class Mark:
     name: str
     colour: str
     shape: str
-    """circle, square, diamond, cross, triangle-up, triangle-down, box; "": none"""
+    """circle, square, diamond, cross, triangle-up, -down, -left, -right, box; "": none"""
     dash: Sequence[int] | None
     """of its line, () for a whole one; None: it has none"""
 

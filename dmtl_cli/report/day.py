@@ -183,9 +183,10 @@ def _measured(facts: Facts) -> Iterator[Chart | None]:
         ("read.recall", f"Recall@{{}}, {facts.words.label}"),
         ("click.recall", "Recall@{}, click"),
         ("time_recall", "Recall@{} of read seconds"),
-        ("coverage", "Coverage@{} of the catalogue"),
     ):
         yield _models(facts, word.format(facts.k), ("student", *LISTS), f"{metric}@{facts.k}")
+    both = ("student", "student.preference")  # a list's is K of its items
+    yield _models(facts, f"Coverage@{facts.k} of the catalogue", both, f"coverage@{facts.k}")
 
 
 def _models(facts: Facts, title: str, models: Sequence[str], metric: str) -> Chart | None:

@@ -25,6 +25,8 @@ _SHAPES = {
     "cross": "M11 2h2v3h3v2h-3v3h-2v-3h-3v-2h3z",
     "triangle-up": "M12 2.5l4 6.5h-8z",
     "triangle-down": "M12 9.5l4-6.5h-8z",
+    "triangle-left": "M8.5 6l6.5-4v8z",
+    "triangle-right": "M15.5 6l-6.5-4v8z",
     "box": "M6 1h12v10h-12z",
 }
 _NUMBER = re.compile(r"[-−]?[\d,.]+(e[-+]\d+)?( ?(%|s|min|h|B|KB|MB|GB|TB))?")

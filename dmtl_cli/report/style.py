@@ -12,6 +12,8 @@ STYLES = {  # of models, everywhere the same: name, colour, shape, dash
     "regression": ("regression", "var(--green)", "diamond", [6, 3]),
     "popularity": ("popularity", "var(--soft)", "cross", [6, 3]),
     "read_popularity": ("read_popularity", "var(--soft)", "triangle-down", [2, 3]),
+    "read_popularity_0d": ("read_popularity_0d", "var(--soft)", "triangle-left", [1, 2]),
+    "read_popularity_7d": ("read_popularity_7d", "var(--soft)", "triangle-right", [8, 2]),
     "exposure_rate": ("exposure_rate", "var(--soft)", "diamond", [1, 3]),
     "read_rate": ("read_rate", "var(--soft)", "triangle-up", [4, 2]),
     "clicked": ("clicked that day", "var(--green)", "circle", [6, 3]),
