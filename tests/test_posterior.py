@@ -42,6 +42,7 @@ def slope(x: Floats, y: Floats, c: Floats, mean: Floats, precision: Floats, w: F
     share=st.sampled_from([0.0, 0.02, 0.5]),
 )
 @example(seed=0, size=1e3, far=30.0, prior=0.1, share=0.5)
+@example(seed=105, size=1e3, far=30.0, prior=10.0, share=0.5)
 def test_ends_where_nothing_pulls(seed: int, size: float, far: float, prior: float, share: float) -> None:
     """Also of numbers that nobody scaled, of two features that are nearly one, of a label without positives, and of a
     start at which every row is sure and wrong, where a whole Newton step overshoots."""

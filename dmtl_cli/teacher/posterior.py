@@ -15,7 +15,7 @@ from dmtl_cli.teacher.hashed import Design, Floats
 Array = npt.NDArray[Any]
 
 _NEAR = 0.1  # largest slope, of weights scaled to a curvature of 1, at which the search ends
-_STEPS = 20  # at most; the first rows of a log take some 4, those of a day after others 2
+_STEPS = 100  # at most; the first rows of a log take some 4, those of a day after others 2
 _PRODUCTS = 30  # with the curvature, a step; some 5 to 10
 _LEFT = 0.1  # share of the slope that a step may leave: a smaller one is undone by the step after it
 _FALL = 1e-4  # least share of the fall that the slope promises, of a step that is taken whole
