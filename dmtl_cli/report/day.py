@@ -38,6 +38,7 @@ _FLOWS = (
     ("inputs.conversion_rate.cvr", "{rate}", share),  # of `Words`
     ("inputs.duration.mean", "mean seconds of a click", number),
 )
+_BEST = 2  # lists in a tile
 _JUDGED = ("teacher.auc", "teacher.next_auc", "teacher.pcoc", "export.recall", "export.over_popularity", "student.kd")
 
 
@@ -94,8 +95,9 @@ def _quality_tiles(today: Numbers, k: int, words: Words) -> Iterator[Tile]:
         found = today.metric("evaluation", f"student.{label}.recall@{k}")
         if found is not None:
             lists = {name: today.metric("evaluation", f"{name}.{label}.recall@{k}") for name in LISTS}
-            beside = [f"{called(name)} {number(value)}" for name, value in lists.items() if value is not None]
-            best = max((value for value in lists.values() if value is not None), default=None)
+            there = sorted(((x, name) for name, x in lists.items() if x is not None), reverse=True)[:_BEST]
+            beside = [f"{called(name)} {number(value)}" for value, name in there]
+            best = there[0][0] if there else None
             yield Tile(f"Recall@{k}, {words.of(label)}", number(found), beside, _beside(found, best))
 
 
