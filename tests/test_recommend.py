@@ -15,6 +15,7 @@ from worlds import Project
 
 from dmtl_cli.runs.manifest import MANIFEST
 from dmtl_cli.serving import Export
+from dmtl_cli.serving.batch import read_users
 from dmtl_cli.synth.generate import generate
 
 
@@ -80,6 +81,13 @@ def test_a_file_may_call_the_ids_as_the_log_does(chain: Project, tmp_path: Path,
     (tmp_path / "users.txt").write_text("".join(f"{u}\n" for u in users["member"]))
     assert chain.call("recommend", "--users", tmp_path / "users.txt", "-o", tmp_path / "x.parquet", "-k", 5).code == 0
     assert pl.read_parquet(out).equals(pl.read_parquet(tmp_path / "x.parquet"))
+
+
+def test_beside_user_id_the_logs_own_name_is_a_feature(tmp_path: Path) -> None:
+    file = tmp_path / "users.csv"
+    file.write_text("user_id,uid,age\n1,1,30\n2,2,31\n")
+    both = read_users(file, pl.Int64(), ["uid", "age"], "uid")
+    assert both.schema["uid"] == pl.Int64 and both["uid"].to_list() == both["user_id"].to_list() == [1, 2]
 
 
 @pytest.mark.parametrize(

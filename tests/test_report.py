@@ -21,6 +21,7 @@ import pytest
 from chains import Chain, age, day
 from worlds import BASE, DAYS, Project, dmtl
 
+from dmtl_cli.config.evaluate import LISTS
 from dmtl_cli.config.reading import load_config
 from dmtl_cli.evaluate.curves import histogram, reliability
 from dmtl_cli.report import blocks, library, writing
@@ -199,6 +200,9 @@ def test_the_index_links_days_with_their_headline(project: Project) -> None:
     found = held_in(project.ws / f"report/day={DAYS[2]}.html")
     text = (project.ws / "report/index.html").read_text()
     assert found["metrics"]["teacher.ctr.auc"] and f"{found['metrics']['teacher.ctr.auc']:.3f}" in text
+    metrics = json.loads(next(project.ws.glob(f"evaluation/day={DAYS[2]}/run-*/manifest.json")).read_text())["metrics"]
+    best = max(metrics[f"{name}.read.recall@50"] for name in LISTS if f"{name}.read.recall@50" in metrics)
+    assert found["metrics"]["best_list.read.recall@50"] == best and ">best list<" in text
     assert re.findall(r'href="(day=[\d-]+\.html)"', text) == [f"day={d}.html" for d in reversed(DAYS[:3])]
     assert len(text.encode()) <= MOST and len(Parsed(text).figures) >= 4
     (project.ws / f"report/day={DAYS[1]}.html").unlink()

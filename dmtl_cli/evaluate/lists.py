@@ -18,9 +18,9 @@ from dmtl_cli.evaluate.rankers import AnyLabel, Ints
 
 POPULARITY, READ_POPULARITY, YESTERDAYS_READS, READS_OF_WEEKS, EXPOSURE_RATE, READ_RATE = LISTS
 _HALF_LIFE = 1.0  # days
-_READS = {READ_POPULARITY: _HALF_LIFE, YESTERDAYS_READS: 0.0, READS_OF_WEEKS: 7.0}
-"""half-lives: which of them finds most differs from log to log, by how fast its items change"""
 _RATE_HALF_LIFE = 7.0
+_READS = {READ_POPULARITY: _HALF_LIFE, YESTERDAYS_READS: 0.0, READS_OF_WEEKS: _RATE_HALF_LIFE}
+"""half-lives: which of them finds most differs from log to log, by how fast its items change"""
 _PRIOR = 20.0  # exposures that the mean rate counts for: with fewer of its own an item's rate is mostly noise
 
 
@@ -76,15 +76,10 @@ def impersonal(counters: Counters, as_of: dt.date, *, exposures: bool) -> dict[s
     """
     lists = {name: counters.counts("item", READ, days, as_of) for name, days in _READS.items()}
     if exposures:
-        shown, often, reads = (
-            counters.counts("item", event, half_life, as_of).rename({"count": name})
-            for name, event, half_life in (
-                ("shown", EXPOSURE, _HALF_LIFE),
-                ("often", EXPOSURE, _RATE_HALF_LIFE),
-                ("reads", READ, _RATE_HALF_LIFE),
-            )
-        )
+        shown = counters.counts("item", EXPOSURE, _HALF_LIFE, as_of).rename({"count": "shown"})
+        often = counters.counts("item", EXPOSURE, _RATE_HALF_LIFE, as_of).rename({"count": "often"})
         joined = shown.join(often, on="id", how="left", maintain_order="left")
+        reads = lists[READS_OF_WEEKS].rename({"count": "reads"})
         joined = joined.join(reads, on="id", how="left", maintain_order="left")
         joined = joined.with_columns(pl.exclude("id").fill_null(0.0))  # not the ids, which would become floats
         mean = float(joined["reads"].sum()) / max(float(joined["often"].sum()), 1e-9)

@@ -94,10 +94,9 @@ def _quality_tiles(today: Numbers, k: int, words: Words) -> Iterator[Tile]:
     for label in ("read", "click"):
         found = today.metric("evaluation", f"student.{label}.recall@{k}")
         if found is not None:
-            lists = {name: today.metric("evaluation", f"{name}.{label}.recall@{k}") for name in LISTS}
-            there = sorted(((x, name) for name, x in lists.items() if x is not None), reverse=True)[:_BEST]
-            beside = [f"{called(name)} {number(value)}" for value, name in there]
-            best = there[0][0] if there else None
+            lists = today.lists(f"{label}.recall@{k}")
+            beside = [f"{called(name)} {number(value)}" for value, name in lists[:_BEST]]
+            best = lists[0][0] if lists else None
             yield Tile(f"Recall@{k}, {words.of(label)}", number(found), beside, _beside(found, best))
 
 

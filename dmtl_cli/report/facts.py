@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dmtl_cli.config.errors import Exit, UserError
-from dmtl_cli.config.evaluate import TOPK, k_of, read_of
+from dmtl_cli.config.evaluate import LISTS, TOPK, k_of, read_of
 from dmtl_cli.report.words import WORDS, Words
 from dmtl_cli.runs.contents import CURVES, read_json, there
 from dmtl_cli.runs.manifest import MANIFEST, Manifest
@@ -38,6 +38,11 @@ class Numbers:
 
     def metric(self, stage: str, name: str) -> float | None:
         return self.metrics.get(f"{stage}:{name}")
+
+    def lists(self, metric: str) -> list[tuple[float, str]]:
+        """(value, name) of the lists that were measured, the best first."""
+        found = ((self.metric("evaluation", f"{name}.{metric}"), name) for name in LISTS)
+        return sorted(((value, name) for value, name in found if value is not None), reverse=True)
 
     def gate(self, name: str) -> float | None:
         """The value of a gate."""

@@ -13,6 +13,7 @@ from dmtl_cli.report.blocks import Cell, Charts, Section, Table, duration, numbe
 from dmtl_cli.report.charts import trend
 from dmtl_cli.report.facts import Facts
 from dmtl_cli.report.page import held_in
+from dmtl_cli.report.style import BEST_LIST
 from dmtl_cli.report.words import READ, WORDS
 
 _METRICS = (
@@ -20,7 +21,7 @@ _METRICS = (
     ("AUC {label}", "teacher.ctcvr.auc"),
     ("PCOC click", "teacher.ctr.pcoc"),
     ("Recall@{k} {label}", "student.read.recall@{k}"),
-    ("read_popularity", "read_popularity.read.recall@{k}"),
+    ("best list", BEST_LIST + ".read.recall@{k}"),
 )
 """what the table shows, and the name of each metric at a K"""
 
@@ -30,10 +31,12 @@ def held_of(facts: Facts) -> dict[str, Any]:
     gates = facts.today.gates.values()
     rows = facts.today.count("profile", "events")
     took = [facts.took[m.run_id]["seconds"] for m in facts.runs if m.run_id in facts.took]
+    names = [name.format(k=facts.k) for _, name in _METRICS]
+    best = next(iter(facts.today.lists(f"read.recall@{facts.k}")), None)
     return {
         "k": facts.k,
         "label": facts.words.label,
-        "metrics": {n: facts.today.metric("evaluation", n) for _, name in _METRICS for n in [name.format(k=facts.k)]},
+        "metrics": {n: facts.today.metric("evaluation", n) for n in names} | {names[-1]: best and best[0]},
         "rows": rows,
         "gates": len(gates),
         "failed": max(sum(not gate.get("passed") for gate in gates), len(facts.refused)),

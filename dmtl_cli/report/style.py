@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+BEST_LIST = "best_list"
 STYLES = {  # of models, everywhere the same: name, colour, shape, dash
     "teacher": ("teacher", "var(--blue)", "circle", []),
     "student_teacher": ("student's teacher", "var(--blue)", "cross", [2, 2]),
@@ -16,6 +17,7 @@ STYLES = {  # of models, everywhere the same: name, colour, shape, dash
     "read_popularity_7d": ("read_popularity_7d", "var(--soft)", "triangle-right", [8, 2]),
     "exposure_rate": ("exposure_rate", "var(--soft)", "diamond", [1, 3]),
     "read_rate": ("read_rate", "var(--soft)", "triangle-up", [4, 2]),
+    BEST_LIST: ("best list", "var(--soft)", "triangle-down", [2, 3]),
     "clicked": ("clicked that day", "var(--green)", "circle", [6, 3]),
     "shown": ("shown that day", "var(--soft)", "square", [2, 3]),
 }

@@ -93,7 +93,8 @@ def _read(file: Path, own: str) -> pl.DataFrame:
 def _csv(file: Path, own: str) -> pl.DataFrame:
     """Numbers where all values of a column are; a column with a value such as 007 is of text, and so are ids."""
     text = pl.read_csv(file, infer_schema=False)
-    found = pl.read_csv(file, schema_overrides=dict.fromkeys((_ID, own), pl.String), infer_schema_length=None)
+    ids = _ID if _ID in text.columns else own  # beside user_id the log's own is a feature
+    found = pl.read_csv(file, schema_overrides={ids: pl.String}, infer_schema_length=None)
     whole = [c for c in found.columns if found[c].dtype.is_integer()]
     return found.with_columns(text[c] for c in whole if (found[c].cast(pl.String) != text[c]).any())
 

@@ -94,5 +94,4 @@ def never_shown(config: Config, f: Feature, day: Day) -> dict[str, Any]:
     never = (int((mine & ~shown).sum()) + 1) / (int(mine.sum()) + 1)
     if never**others > _CHANCE:
         return {}
-    literal = sql_value(value) if isinstance(value, str) else str(value).upper()
-    return {"never_shown": others, "served_by": f"{sql_column(f.source)} = {literal}"}
+    return {"never_shown": others, "served_by": f"{sql_column(f.source)} = {sql_value(value)}"}
