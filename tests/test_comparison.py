@@ -548,8 +548,10 @@ def test_transfer_is_of_the_preference_over_the_same_users() -> None:
 
 def test_markdown_says_which_rows_are_not_alike() -> None:
     table = a_table([0.9, 0.9], [0.5, 0.5], [1.0, 1.0])
-    told = "their like", "other rows", "can retrieve", "measured for"
+    told = "their like", "other rows", "can retrieve", "measured for", "had seen"
     assert not [words for words in told if words in table.markdown()]
+    table.measured = [{"active_users": 900, "users": 300, "teacher_users": 4}, {"excluded": 3}]
+    assert "\n\nall rows are without what users had seen (evaluate.exclude_seen)\n" in table.markdown() + "\n"
     table.measured = [{"active_users": 900, "users": 300, "teacher_users": 4}] * 2
     sample = "measured for 600 of 1,800 users, that of teachers for 8: a sample of users (evaluate.share,"
     assert f"{sample} evaluate.max_users)" in table.markdown()

@@ -445,6 +445,7 @@ def test_days_whose_clicks_do_not_come_again(tmp_path: Path) -> None:
     assert '"exclude_seen": true' in ended.out.splitlines()[-1]
     ended, raw, _ = made(tmp_path / "b", daily(frame()), "--seen-days", "2")
     assert ended.code == 0 and raw["export"] == {"seen_days": 2}, ended.err
+    assert raw["evaluate"] == {"exclude_seen": True}, "what is measured is what is served so"
     assert config_of(tmp_path / "b").export.seen_days == 2
     assert "--seen-days" in refused(tmp_path / "c", "--seen-days", "0")
 

@@ -12,6 +12,7 @@ import types
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -30,11 +31,11 @@ from dmtl_cli.config.tasks import Tasks
 from dmtl_cli.data.log.checked.day import ID
 from dmtl_cli.data.negatives import Negatives
 from dmtl_cli.evaluate import history, metrics, rankers
-from dmtl_cli.evaluate.exam import Exam
+from dmtl_cli.evaluate.exam import Exam, Excluded
 from dmtl_cli.evaluate.figure import figure_of
 from dmtl_cli.evaluate.history import Ease, HistoryRanker, Ials, PastReads, Reads
 from dmtl_cli.evaluate.lists import ItemList, impersonal, seen_items
-from dmtl_cli.evaluate.on_catalogue import on_catalogue, retrieve, traded
+from dmtl_cli.evaluate.on_catalogue import Retrieved, on_catalogue, retrieve, traded
 from dmtl_cli.evaluate.on_rows import on_rows, score_rows
 from dmtl_cli.evaluate.table import Table
 from dmtl_cli.evaluate.truth import Truth
@@ -290,6 +291,34 @@ def test_a_list_leaves_out_what_has_no_count(tmp_path: Path) -> None:
     made = ItemList(pl.DataFrame({"id": [9, 10, 11], "count": [0.0, 1.0, 2.0]}), read(tmp_path))
     places, ids = made.retrieve(np.array([0, 0]), 5)
     assert ids.gather(places[0]).to_list() == ids.gather(places[1]).to_list() == [11, 10]
+
+
+@settings(deadline=None)
+@given(seeds)
+def test_what_was_seen_is_left_out_of_any_top(seed: int) -> None:
+    """Against every score in order: of users with nothing seen, some, and all, and of one who is not measured."""
+    rng = np.random.default_rng(seed)
+    users, items, k = 6, 9, 4
+    score = rng.permuted(np.tile(np.arange(items), (users, 1)), axis=1)
+    seen = rng.random((users, items)) < rng.random((users, 1)).round(1)
+    ids = pl.Series([f"i{i}" for i in range(items)])
+
+    class Scored:
+        slow = False
+
+        def retrieve(self, rows: Ints, k: int) -> tuple[Ints, pl.Series]:
+            return np.argsort(-score[rows], axis=1)[:, :k], ids
+
+    measured = np.sort(rng.choice(users, 5, replace=False))
+    user, item = np.nonzero(seen)
+    elsewhere = pl.Series([*ids.gather(item), "of another catalogue"])  # what this ranker does not have
+    excluded = Excluded(np.append(user, users - 1), elsewhere)
+    day = SimpleNamespace(rows_of=lambda ids, side: np.arange(len(ids)))
+    exam: Any = SimpleNamespace(day=day, users=measured, few=np.arange(1), excluded=excluded)
+    top = Retrieved.by(Scored(), exam, k)
+    for row, found in zip(measured, top.places, strict=True):
+        left = [i for i in np.argsort(-score[row]).tolist() if not seen[row, i]][:k]
+        assert found.tolist() == left + [-1] * (k - len(left))
 
 
 # -- EASE and implicit ALS --------------------------------------------------------------------------------------------

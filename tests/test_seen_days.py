@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 from worlds import Project, events
@@ -60,6 +62,49 @@ def test_what_was_clicked_on_several_days_is_left_out(project: Project) -> None:
     assert of_two[user] - of_day.get(user, set()) and top == every - of_two[user]
     after = project.done("evaluate", 3)["metrics"]
     assert after == before, "the list of what was clicked is of one day"
+
+
+def recalls(project: Project, tops: dict[str, list[int]], day: str) -> float:
+    """Mean over users of the share of what they clicked that day which is in their top, of whom there is one."""
+    found = clicked(Path(project.config["data"]["root"]), [day])
+    return float(np.mean([len(set(tops.get(user, [])) & wanted) / len(wanted) for user, wanted in found.items()]))
+
+
+@pytest.mark.parametrize("seen", ["click", "conversion"])
+def test_what_is_measured_is_what_exclude_seen_answers(project: Project, seen: str) -> None:
+    """Of the student and of a list alike, a user at a time: what is left out is not found, and another item is."""
+    project.config["export"] = {"seen_days": 2, "seen": seen}
+    project.config["evaluate"] = {"topk": [7], "share": 1}
+    project.write()
+    project.done("export", 2)
+    plain = project.done("evaluate", 3)
+    project.config["evaluate"] |= {"exclude_seen": True}
+    project.write()
+    made = project.done("evaluate", 3)
+    assert made["rows"]["users"] == made["rows"]["active_users"], "all are measured"
+    left_out = made["rows"].pop("excluded")
+    assert made["rows"] == plain["rows"]
+
+    export = project.ws / "export" / (project.ws / "export/LATEST").read_text().strip()
+    users = pl.read_parquet(export / "users.parquet", columns=["user_id", "seen_items"])
+    stored = {str(user): set(items or []) for user, items in users.rows()}
+    active = {str(user) for user in events(Path(project.config["data"]["root"]), DAYS[2])["user_id"]}
+    assert left_out == sum(len(items) for user, items in stored.items() if user in active) > 0
+    (project.ws / "who.csv").write_text("\n".join(["user_id", *sorted(stored, key=int)]))
+    for flags, told in ([], plain), (["--exclude-seen"], made):
+        out = project.ws / "tops.parquet"
+        assert project.call("recommend", "--users", project.ws / "who.csv", "-o", out, "-k", 7, *flags).code == 0
+        lists = pl.read_parquet(out).sort("rank").group_by(pl.col("user_id").cast(pl.String)).agg("item_id")
+        assert told["metrics"]["student.click.recall@7"] == pytest.approx(recalls(project, dict(lists.rows()), DAYS[2]))
+
+    clicks = clicked(Path(project.config["data"]["root"]), [DAYS[1]])
+    count = Counter(item for items in clicks.values() for item in items)
+    ranked = sorted(count, key=lambda item: (-count[item], item))
+    tops = {user: [item for item in ranked if item not in stored.get(user, set())][:7] for user in stored}
+    assert made["metrics"]["popularity.click.recall@7"] == pytest.approx(recalls(project, tops, DAYS[2]))
+    assert made["metrics"]["popularity.click.recall@7"] != plain["metrics"]["popularity.click.recall@7"]
+    assert made["metrics"]["teacher.ctr.auc"] == plain["metrics"]["teacher.ctr.auc"], "rows are as they are"
+    del project.config["evaluate"]
 
 
 @pytest.mark.parametrize("days", [1, 2])

@@ -13,6 +13,7 @@ import struct
 import subprocess
 import sys
 import termios
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -275,7 +276,9 @@ def test_a_sample_of_users_names_the_key_that_bounds_it() -> None:
     m = a_manifest(
         "evaluation", metrics={"student.read.recall@50": 0.4}, rows={"users": 3, "active_users": 9}, config=config
     )
-    assert "; a sample of 3 of 9 users (evaluate.max_users)" in said.line(m)
+    assert "; a sample of 3 of 9 users (evaluate.max_users)  " in said.line(m)
+    m = replace(m, rows=dict(m.rows) | {"excluded": 5})
+    assert "(evaluate.max_users); without what they had seen (evaluate.exclude_seen)  " in said.line(m)
 
 
 def test_an_up_to_date_stage_says_so(terminal: Terminal, tmp_path: Path) -> None:

@@ -198,8 +198,9 @@ def _evaluation(m: Manifest, *, aim_alone: bool = False) -> list[str]:
     bound = "max_users" if taken == m.config.get("evaluate", {}).get("max_users") else "share"
     sampled = told and taken < there and not aim_alone  # its error says what that costs
     users = f"a sample of {taken:,} of {there:,} users (evaluate.{bound})" if sampled else ""
+    unseen = "without what they had seen (evaluate.exclude_seen)" if told and m.rows.get("excluded") else ""
     aucs = _listed(m.metrics, "teacher.{}.auc", _tasks(m))
-    return ["; ".join(filter(None, [told, *others_told, users])), f"teacher AUC {aucs}" if aucs else ""]
+    return ["; ".join(filter(None, [told, *others_told, users, unseen])), f"teacher AUC {aucs}" if aucs else ""]
 
 
 def _recalled(m: Manifest) -> list[str]:

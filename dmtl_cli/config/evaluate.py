@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, field_validator
 
-from dmtl_cli.config.section import Positive, Section
+from dmtl_cli.config.section import Grown, Positive
 
 TOPK = (50, 10, 100)
 MOST = 1_000
@@ -23,7 +23,8 @@ LISTS = {
 """lists that are the same for every user, in the order of a table's rows, and what each counts (`reads_of`)"""
 
 
-class Evaluate(Section):
+class Evaluate(Grown):
+    new = ("exclude_seen",)
     topk: Annotated[tuple[Annotated[int, Field(ge=1, le=MOST)], ...], Field(min_length=1)] = TOPK
     """numbers K of retrieved items at which retrieval is measured (Recall@K): the first is that of tables, charts,
     lines of a day, warnings and gates; of a catalogue of fewer items all are retrieved"""
@@ -36,6 +37,10 @@ class Evaluate(Section):
     """of these, users for whom a teacher's retrieval is measured, at most: it scores the whole catalogue for each"""
     max_rows: Positive = 2_000_000
     """events of a day that are scored and ranked, at most; for a larger day those of a sample of its users"""
+    exclude_seen: bool = False
+    """whether retrieval is measured as `exclude_seen` answers: of models and lists alike without what the export of
+    that morning says that a user has seen (`export.seen`, `seen_days`), for who serves so. Of a repeated click no item
+    is found then"""
 
     @field_validator("topk")
     @classmethod

@@ -22,6 +22,8 @@ from dmtl_cli.data.log.values.hashing import blake2b64, blake2b64_of, splitmix64
 from dmtl_cli.data.negatives import Negatives
 from dmtl_cli.data.rows import Rows, pairs
 from dmtl_cli.evaluate.budget import Pace, most
+from dmtl_cli.serving.places import Places
+from dmtl_cli.serving.search import Pairs
 
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
@@ -103,6 +105,34 @@ class Wanted:
 
 
 @dataclass(frozen=True)
+class Excluded:
+    """What is left out of what is retrieved for users, as they have seen it."""
+
+    user: Ints
+    """[n] rows of the day's users, ascending"""
+    item: pl.Series
+    """[n] ids"""
+
+    @staticmethod
+    def of(day: Day, stored: pl.DataFrame) -> Excluded:
+        """From `user_id` and `seen_items`, lists of ids, of users of the day."""
+        rows = pl.Series("user", day.rows_of(stored["user_id"], "user"))
+        pairs = pl.DataFrame([rows, stored["seen_items"].alias("item")]).explode("item").drop_nulls()
+        pairs = pairs.sort("user", "item")
+        return Excluded(pairs["user"].to_numpy(), pairs["item"])
+
+    def count(self, users: Ints) -> Ints:
+        """[U] of user rows how many."""
+        first, last = (np.searchsorted(self.user, users, side) for side in ("left", "right"))
+        return last - first
+
+    def among(self, users: Ints, ids: pl.Series) -> Pairs:
+        """Of some user rows [U], ascending, and of the items [I] that are retrieved from: places of both."""
+        pairs = Pairs(self.user, Places(ids).rows(self.item)).among(users)
+        return Pairs(*(of[pairs.item >= 0] for of in pairs))
+
+
+@dataclass(frozen=True)
 class Exam:
     """One day and the part of it that models are measured on."""
 
@@ -125,6 +155,8 @@ class Exam:
     """[users] whether the user had no event before the day; None where that is not known"""
     topk: tuple[int, ...] = TOPK
     """as `evaluate.topk`"""
+    excluded: Excluded | None = None
+    """what is not retrieved: see `evaluate.exclude_seen`; None: nothing"""
 
     @property
     def k(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,7 +15,7 @@ from dmtl_cli.evaluate.exam import Exam, Floats, Ints, Wanted, fixed_rng
 from dmtl_cli.evaluate.rankers import PREFERENCE, Retriever, StudentRanker
 from dmtl_cli.evaluate.truth import Truth
 from dmtl_cli.runs.progress import SILENT, RunLog
-from dmtl_cli.serving.search import best_k
+from dmtl_cli.serving.search import Pairs, best_k
 from dmtl_cli.student.kappa import GRID
 
 FRESH = "fresh"
@@ -51,7 +51,7 @@ class Retrieved:
     def by(ranker: Retriever, exam: Exam, k: int) -> Retrieved:
         """The top k of a ranker, a slow one's for fewer users."""
         who = exam.few if ranker.slow else np.arange(len(exam.users))
-        places, ids = ranker.retrieve(exam.users[who], k)
+        (places,), ids = _unseen(exam, exam.users[who], k, lambda users, k: _alone(ranker.retrieve(users, k)))
         return Retrieved(who, places, ids, exam.day.rows_of(ids, "item"))
 
     @property
@@ -79,6 +79,40 @@ def retrieve(
             same = next((other for other in rankers if other in tops and rankers[other] is ranker), None)
             tops[name] = tops[same] if same else Retrieved.by(ranker, exam, max(exam.ks))
     return tops
+
+
+def _alone(found: tuple[Ints, pl.Series]) -> tuple[list[Ints], pl.Series]:
+    return [found[0]], found[1]
+
+
+def _unseen(
+    exam: Exam, users: Ints, k: int, search: Callable[[Ints, int], tuple[list[Ints], pl.Series]]
+) -> tuple[list[Ints], pl.Series]:
+    """What a search finds for user rows [U], ascending, without what they have seen where that is left out.
+
+    Args:
+        search: gives the best K items of user rows, by each of some ways: places [U, K] in ids, -1 for none; the ids.
+    """
+    if exam.excluded is None:
+        return search(users, k)
+    seen = exam.excluded.count(users)
+    deeper = np.where(seen, 1 << np.ceil(np.log2(np.maximum(seen, 1))).astype(np.int64), 0)  # few searches
+    parts: list[tuple[Ints, list[Ints]]] = []
+    for more in sorted({*deeper.tolist()}):
+        some = np.flatnonzero(deeper == more)
+        ways, ids = search(users[some], k + more)
+        barred = exam.excluded.among(users[some], ids)
+        parts.append((some, [_left(places, barred, len(ids))[:, :k] for places in ways]))
+    order = np.argsort(np.concatenate([some for some, _ in parts]))
+    return [np.concatenate(each)[order] for each in zip(*(ways for _, ways in parts), strict=True)], ids
+
+
+def _left(places: Ints, barred: Pairs, items: int) -> Ints:
+    """Places [U, K] without those that are barred: they are -1, at the end."""
+    user = np.arange(len(places))[:, None]
+    gone = np.isin(user * items + places, barred.user * items + barred.item) | (places < 0)
+    order = np.argsort(gone, axis=1, kind="stable")
+    return np.where(np.take_along_axis(gone, order, 1), -1, np.take_along_axis(places, order, 1))
 
 
 def on_catalogue(exam: Exam, tops: Mapping[str, Retrieved], truth: Truth | None) -> dict[str, float]:
@@ -153,10 +187,9 @@ def over_kappa(exam: Exam, student: StudentRanker, truth: Truth | None, log: Run
         return {}
     out = {"student.kappa": student.kappa}
     if not student.kappa:  # as exported, its vectors know no other
-        found = [student.retrieve(exam.users, exam.k)[0]]
+        found, ids = [Retrieved.by(student, exam, exam.k).places], student.export.items[0]
     else:
-        found, _ = student.retrieve_by_kappa(exam.users, exam.k, GRID)
-    ids = student.export.items[0]
+        found, ids = _unseen(exam, exam.users, exam.k, lambda users, k: student.retrieve_by_kappa(users, k, GRID))
     rows, who = exam.day.rows_of(ids, "item"), np.arange(len(exam.users))
     with log.progress(f"evaluation {exam.day.day}: weights of exposure", len(found), "step") as bar:
         for kappa, places in zip(GRID, found, strict=False):

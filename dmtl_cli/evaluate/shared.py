@@ -25,7 +25,8 @@ class Shared:
         """Of a teacher's run on a day and the part of it that is measured."""
         day = exam.day
         part = int(exam.row_users.sum()), exam.users.tobytes(), exam.few.tobytes()
-        return run_id, day.day, len(day), len(day.items), *part
+        seen = () if (out := exam.excluded) is None else (out.user.tobytes(), out.item.hash().to_numpy().tobytes())
+        return run_id, day.day, len(day), len(day.items), *part, *seen
 
     def keep(self, key: Key, scores: Scores | None, top: Retrieved | None) -> None:
         """Keeps what a teacher gave, each where there is one."""

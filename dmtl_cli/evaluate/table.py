@@ -215,7 +215,7 @@ class Table:
         columns = [m for m in wanted if any(self.seeds(name, m) for name in self.models)]
         rows = [[name, *(self._text(name, m) for m in columns)] for name in self.models]
         moved = [f"{m} {share:.3f}" for m, share in self.transfer().items() if m in wanted]
-        notes = [self._sample(), self._populations(), self.best_lists(), self.trade()]
+        notes = [self._sample(), self._excluded(), self._populations(), self.best_lists(), self.trade()]
         notes += [f"not made: {name}: {why}" for name, why in self.refused.items()]
         notes += [f"transfer of {PLAIN} -> student_teacher: {', '.join(moved)}"] if moved else []
         notes += [ahead.line()] if (ahead := self.ahead()) else []
@@ -230,6 +230,11 @@ class Table:
             return ""
         some = f"retrieval is measured for {taken:,} of {there:,} users, that of teachers for {few:,}"
         return f"{some}: a sample of users (evaluate.share, evaluate.max_users)"
+
+    def _excluded(self) -> str:
+        """Whether what users had seen is left out, which no recall of another table may stand beside."""
+        left_out = any(rows.get("excluded") for rows in self.measured)
+        return "all rows are without what users had seen (evaluate.exclude_seen)" if left_out else ""
 
     def _populations(self) -> str:
         """What a reader must know before they compare two rows; empty where all rows are alike."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,13 @@ from dmtl_cli.config.errors import NotDue
 from dmtl_cli.config.evaluate import reads_of
 from dmtl_cli.config.tasks import Tasks
 from dmtl_cli.data.days import Days
-from dmtl_cli.data.log.checked.day import Day
+from dmtl_cli.data.log.checked.day import ID, Day
 from dmtl_cli.data.profile.stored import Profile
 from dmtl_cli.evaluate import history
 from dmtl_cli.evaluate.budget import Pace
 from dmtl_cli.evaluate.curves import curves_of, write_curves
 from dmtl_cli.evaluate.doubts import below_lists, below_regression, far_from_clicks, one_list
-from dmtl_cli.evaluate.exam import Exam
+from dmtl_cli.evaluate.exam import Exam, Excluded
 from dmtl_cli.evaluate.features import features_of
 from dmtl_cli.evaluate.history import Ease, HistoryRanker, Ials, PastReads
 from dmtl_cli.evaluate.lists import POPULARITY, ItemList, impersonal, known_counts, seen_items
@@ -34,6 +34,7 @@ from dmtl_cli.runs.artifact import Publication
 from dmtl_cli.runs.manifest import Manifest
 from dmtl_cli.runs.ranks import ALONE, Ranks
 from dmtl_cli.runs.run import Draft, Parent, Result, Run, distinct
+from dmtl_cli.serving.export import Export
 from dmtl_cli.teacher.doubts import Array, too_good
 from dmtl_cli.tune.advised import slower
 from dmtl_cli.tune.carried import tuned
@@ -163,7 +164,11 @@ def _exam(run: Run, day: Day, models: _Models, pace: Pace, truth: Truth | None) 
     settings, threshold = run.config.evaluate, facts["threshold_seconds"]
     # the worth of a list is defined for users who click nothing too
     clicked_first = truth is None
-    return Exam.draw(day, threshold, tasks, exposures, settings, seen, users, pace=pace, clicked_first=clicked_first)
+    exam = Exam.draw(day, threshold, tasks, exposures, settings, seen, users, pace=pace, clicked_first=clicked_first)
+    if not settings.exclude_seen or models.student is None:
+        return exam
+    stored = Export(models.student[0], lazily=True).stored_users
+    return replace(exam, excluded=Excluded.of(day, stored.among(day.users[ID].gather(exam.users))))
 
 
 def _rows(exam: Exam) -> dict[str, int]:
@@ -172,6 +177,7 @@ def _rows(exam: Exam) -> dict[str, int]:
     rows = {"events": len(day), "users": len(exam.users), "items": len(day.items), "teacher_users": len(exam.few)}
     active, rows_of = int((day.user_events > 0).sum()), int(day.user_events[exam.row_users].sum())
     rows |= {"active_users": active, "measured_events": min(len(day), rows_of)}
+    rows |= {} if exam.excluded is None else {"excluded": len(exam.excluded.user)}
     return rows if exam.new_users is None else rows | {"new_users": int(exam.new_users[exam.users].sum())}
 
 

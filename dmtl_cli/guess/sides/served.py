@@ -287,7 +287,7 @@ class Served:
 
     @property
     def lines(self) -> list[str]:
-        """The section `export` of a config, and as comments what it may be beside that."""
+        """The section `export` of a config, as comments what it may be beside that, and how it is measured."""
         lines, found = list[str](), self.condition
         if found is not None:
             tells = [_told(self._sure, what) for what in dict.fromkeys(one.tells for one in self._sure)]
@@ -317,6 +317,8 @@ class Served:
         for one in [one for one in self._guessed if not one.is_sure]:
             seen = f"{part(1 - one.shown)} of what was shown last would be left out ({one.column}: {one.left})"
             lines.append(_comment(one.condition, f"not written: {seen}"))
+        if self.seen_days is not None:
+            lines += ["evaluate:", "  exclude_seen: true  # so that what is measured is what exclude_seen answers"]
         return lines
 
 
