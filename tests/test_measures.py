@@ -31,11 +31,11 @@ from dmtl_cli.config.tasks import Tasks
 from dmtl_cli.data.log.checked.day import ID
 from dmtl_cli.data.negatives import Negatives
 from dmtl_cli.evaluate import history, metrics, rankers
-from dmtl_cli.evaluate.exam import Exam, Excluded
+from dmtl_cli.evaluate.exam import Exam, SeenItems
 from dmtl_cli.evaluate.figure import figure_of
 from dmtl_cli.evaluate.history import Ease, HistoryRanker, Ials, PastReads, Reads
 from dmtl_cli.evaluate.lists import ItemList, impersonal, seen_items
-from dmtl_cli.evaluate.on_catalogue import Retrieved, on_catalogue, retrieve, traded
+from dmtl_cli.evaluate.on_catalogue import Retrieved, on_catalogue, repeats, retrieve, traded
 from dmtl_cli.evaluate.on_rows import on_rows, score_rows
 from dmtl_cli.evaluate.table import Table
 from dmtl_cli.evaluate.truth import Truth
@@ -312,13 +312,28 @@ def test_what_was_seen_is_left_out_of_any_top(seed: int) -> None:
     measured = np.sort(rng.choice(users, 5, replace=False))
     user, item = np.nonzero(seen)
     elsewhere = pl.Series([*ids.gather(item), "of another catalogue"])  # what this ranker does not have
-    excluded = Excluded(np.append(user, users - 1), elsewhere)
+    excluded = SeenItems(np.append(user, users - 1), elsewhere)
     day = SimpleNamespace(rows_of=lambda ids, side: np.arange(len(ids)))
     exam: Any = SimpleNamespace(day=day, users=measured, few=np.arange(1), excluded=excluded)
     top = Retrieved.by(Scored(), exam, k)
     for row, found in zip(measured, top.places, strict=True):
         left = [i for i in np.argsort(-score[row]).tolist() if not seen[row, i]][:k]
         assert found.tolist() == left + [-1] * (k - len(left))
+
+
+def test_clicks_that_come_again_are_counted_beside_chance(tmp_path: Path) -> None:
+    """Of five clicks (1: 10, 11; 2: 10, 12; 3: 12) two are of 10, two of 12: 1 has seen 10, 2 has seen 10 and 11."""
+    frame = {"user_id": [1, 1, 2, 2, 3, 4], "item_id": [10, 11, 10, 12, 12, 10], "click": [1, 1, 1, 1, 1, 0]}
+    put(tmp_path, frame | {"seconds": [9.0] * 5 + [None]})
+    day = read(tmp_path)
+    exam = Exam.draw(day, None, Tasks(), True, Evaluate())
+    assert repeats(exam) == {}, "nobody knows"
+    stored = pl.DataFrame({"user_id": [2, 1, 3], "seen_items": [[11, 10, 99], [10], None]})
+    known = replace(exam, seen_items=SeenItems.of(day, stored))
+    # 1 clicks twice, of which each is of 10 by 2/5; 2 twice, of 10 or 11 by 3/5
+    assert repeats(known) == {"repeats.found": 2.0, "repeats.by_chance": pytest.approx(2 * 2 / 5 + 2 * 3 / 5)}
+    some = replace(known, users=known.users[1:])
+    assert repeats(some) == {"repeats.found": 1.0, "repeats.by_chance": pytest.approx(2 * 1 / 3)}, "of those measured"
 
 
 # -- EASE and implicit ALS --------------------------------------------------------------------------------------------

@@ -61,6 +61,8 @@ def test_what_was_clicked_on_several_days_is_left_out(project: Project) -> None:
     every = {int(one["item_id"]) for one in project.call("recommend", "--user", user, "-k", 40, "--json").json["items"]}
     assert of_two[user] - of_day.get(user, set()) and top == every - of_two[user]
     after = project.done("evaluate", 3)["metrics"]
+    more = "repeats.found", "repeats.by_chance"
+    assert all(after.pop(name) > before.pop(name) for name in more)
     assert after == before, "the list of what was clicked is of one day"
 
 

@@ -255,6 +255,31 @@ def test_several_days_end_on_what_they_say_together(
     assert said.days_line(made) == expected
 
 
+@pytest.mark.parametrize(
+    ("days", "told"),
+    [
+        ([(0, 11.0), (0, 11.0)], "0 times, 22 by chance"),
+        ([(2, 31.0), (1, 9.4)], "3 times, 40 by chance"),
+        ([(2, 11.0), (1, 11.0)], None),  # more than a tenth of it
+        ([(0, 19.9)], None),  # which may be chance
+        ([], None),
+    ],
+)
+def test_clicks_that_do_not_come_again_are_told_of_all_days(
+    days: list[tuple[int, float]], told: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ms = [
+        a_manifest("evaluation", metrics={"repeats.found": float(a), "repeats.by_chance": b}, rows={}) for a, b in days
+    ]
+    made = [Result("evaluation", str(day(2)), "", "abcdef12", f"{k}", {}, {}, [], False) for k in range(len(ms))]
+    monkeypatch.setattr(Manifest, "read", lambda path: ms[int(path.parent.name)])
+    line = said.repeats_line(made)
+    assert line is None if told is None else line and f"they clicked again {told}: ask with exclude_seen" in line
+    if ms:
+        ms[0] = replace(ms[0], rows={"excluded": 3})  # left out already
+        assert said.repeats_line(made) is None
+
+
 def test_a_warning_of_several_days_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Again where a number of it is another one by far; whatever ids it names, and which day is in its command."""
     told: list[str] = []

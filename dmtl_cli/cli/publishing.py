@@ -219,7 +219,7 @@ def run(call: Call, day: Day, wait: Wait = "0", allow_gap: AllowGap = False) -> 
 def backfill(call: Call, first: First, last: Last, allow_gap: AllowGap = False) -> list[Result]:
     """`run` for each day in order, a line a day on stdout and one of all that are measured. A refused day (80) does not
     stop it; the exit code is the first failure's."""
-    from dmtl_cli.cli.said import Earlier, day_line, days_line
+    from dmtl_cli.cli.said import Earlier, day_line, days_line, repeats_line
     from dmtl_cli.stages.run import backfill
 
     earlier: Earlier = {}
@@ -233,8 +233,9 @@ def backfill(call: Call, first: First, last: Last, allow_gap: AllowGap = False) 
         raise UserError(f"--from {a} is after --to {b}", code=Exit.USAGE)
     _refuse_gap(call, a, allow_gap)
     results = backfill(call.run, between(a, b), ended)
-    if not call.options.as_json and (whole := days_line(results)) is not None:
-        print(whole)
+    if not call.options.as_json:
+        for line in filter(None, (days_line(results), repeats_line(results))):
+            print(line)
     return results
 
 

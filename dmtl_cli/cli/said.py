@@ -32,6 +32,7 @@ Earlier = dict[str, list[list[float]]]
 _NUMBER = re.compile(r"(?<![\w.,-])(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?![\w-])")  # of its own: none of onehot_feat3
 _EXAMPLES, _DATE = re.compile(r" \(such as [^()]*\)"), re.compile(r"\d{4}-\d{2}-\d{2}")
 _MOST = 0.8  # of what was wanted is in the export, before it is told how much
+_CHANCES, _SELDOM = 20, 0.1  # repeats by chance that tell something; of these there are, where nobody repeats a click
 _FAR = 2  # times as large a number of a warning makes it news
 _ROWS = {"profile": "events", "tune": "learned", "teacher": "log", "student": "learned", "evaluation": "events"}
 """which of a manifest's rows a person calls the rows of the stage"""
@@ -91,6 +92,18 @@ def days_line(made: Sequence[Result]) -> str | None:
     error = math.sqrt(max(fmean(squares), variance(by)) / len(known))
     means = f"served {_short(fmean(served))}, best list of each day {_short(fmean(lists))}"
     return f"{len(known)} days: {known[0][0]}: {means}: {_verdict(fmean(by), error)}"
+
+
+def repeats_line(made: Sequence[Result]) -> str | None:
+    """What to do where users do not click what they have clicked already, though what is served has it; None where they
+    do, where days are too few to tell, and where that is left out."""
+    days = [Manifest.read(Path(r.path) / MANIFEST) for r in made if r.stage == "evaluation"]
+    found, by_chance = (sum(m.metrics.get(f"repeats.{name}", 0.0) for m in days) for name in ("found", "by_chance"))
+    if by_chance < _CHANCES or found > _SELDOM * by_chance or any("excluded" in m.rows for m in days):
+        return None
+    seen = f"what users had clicked before they clicked again {found:,.0f} times, {by_chance:,.0f} by chance"
+    todo = "ask with exclude_seen; export.seen_days: 30 leaves out that of 30 days"
+    return f"{seen}: {todo}, evaluate.exclude_seen: true measures so"
 
 
 def _is_news(doubt: str, earlier: Earlier) -> bool:

@@ -105,8 +105,8 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Excluded:
-    """What is left out of what is retrieved for users, as they have seen it."""
+class SeenItems:
+    """What users have seen, as an export says of them."""
 
     user: Ints
     """[n] rows of the day's users, ascending"""
@@ -114,12 +114,12 @@ class Excluded:
     """[n] ids"""
 
     @staticmethod
-    def of(day: Day, stored: pl.DataFrame) -> Excluded:
+    def of(day: Day, stored: pl.DataFrame) -> SeenItems:
         """From `user_id` and `seen_items`, lists of ids, of users of the day."""
         rows = pl.Series("user", day.rows_of(stored["user_id"], "user"))
         pairs = pl.DataFrame([rows, stored["seen_items"].alias("item")]).explode("item").drop_nulls()
         pairs = pairs.sort("user", "item")
-        return Excluded(pairs["user"].to_numpy(), pairs["item"])
+        return SeenItems(pairs["user"].to_numpy(), pairs["item"])
 
     def count(self, users: Ints) -> Ints:
         """[U] of user rows how many."""
@@ -155,8 +155,15 @@ class Exam:
     """[users] whether the user had no event before the day; None where that is not known"""
     topk: tuple[int, ...] = TOPK
     """as `evaluate.topk`"""
-    excluded: Excluded | None = None
-    """what is not retrieved: see `evaluate.exclude_seen`; None: nothing"""
+    exclude_seen: bool = False
+    """as `evaluate.exclude_seen`"""
+    seen_items: SeenItems | None = None
+    """by the export of that morning; None where there was none"""
+
+    @property
+    def excluded(self) -> SeenItems | None:
+        """What is not retrieved for users; None: nothing is left out."""
+        return self.seen_items if self.exclude_seen else None
 
     @property
     def k(self) -> int:
@@ -204,7 +211,9 @@ class Exam:
             few = np.sort(np.lexsort((number[users], ~clicked[users]))[: bounds.few])
         old = None if seen is None else _among(day, seen, "item")
         new = None if known is None else ~_among(day, known, "user")
-        return Exam(day, threshold, tasks, exposures, row_users, users, few, old, new, settings.topk)
+        return Exam(
+            day, threshold, tasks, exposures, row_users, users, few, old, new, settings.topk, settings.exclude_seen
+        )
 
     def samples(self) -> Iterator[Sample]:
         """The measured exposed rows, block by block."""

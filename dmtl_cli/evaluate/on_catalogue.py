@@ -236,6 +236,21 @@ def _found(exam: Exam, top: Retrieved) -> dict[str, Floats]:
     return out | new_users
 
 
+def repeats(exam: Exam) -> dict[str, float]:
+    """How many items users clicked that they had seen (`repeats.found`), and how many it would be if what somebody
+    clicks did not depend on what they have seen: of each click the share of all clicks that are of what its user has
+    seen (`repeats.by_chance`). Nothing where it is not known what they had seen."""
+    if exam.seen_items is None:
+        return {}
+    seen = exam.seen_items.among(exam.users, exam.day.items[ID])
+    clicked = exam.wanted["click"]
+    count, times = np.diff(clicked.indptr), np.bincount(clicked.items, minlength=len(exam.day.items))
+    pairs = np.repeat(np.arange(len(count)), count) * len(times) + clicked.items
+    found = np.isin(pairs, seen.user * len(times) + seen.item).sum()
+    by_chance = (count[seen.user] * times[seen.item]).sum() / max(1, len(pairs))
+    return {"repeats.found": float(found), "repeats.by_chance": float(by_chance)}
+
+
 def _ceilings(exam: Exam, top: Retrieved) -> dict[str, float]:
     """How much of what was wanted could be in a top."""
     retrievable = np.zeros(len(exam.day.items), np.bool_)

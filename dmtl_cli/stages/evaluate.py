@@ -21,11 +21,11 @@ from dmtl_cli.evaluate import history
 from dmtl_cli.evaluate.budget import Pace
 from dmtl_cli.evaluate.curves import curves_of, write_curves
 from dmtl_cli.evaluate.doubts import below_lists, below_regression, far_from_clicks, one_list
-from dmtl_cli.evaluate.exam import Exam, Excluded
+from dmtl_cli.evaluate.exam import Exam, SeenItems
 from dmtl_cli.evaluate.features import features_of
 from dmtl_cli.evaluate.history import Ease, HistoryRanker, Ials, PastReads
 from dmtl_cli.evaluate.lists import POPULARITY, ItemList, impersonal, known_counts, seen_items
-from dmtl_cli.evaluate.on_catalogue import FRESH, on_catalogue, over_kappa, retrieve
+from dmtl_cli.evaluate.on_catalogue import FRESH, on_catalogue, over_kappa, repeats, retrieve
 from dmtl_cli.evaluate.on_rows import on_rows, score_rows
 from dmtl_cli.evaluate.rankers import PREFERENCE, REGRESSION, Ranker, RegressionRanker, StudentRanker, TeacherRanker
 from dmtl_cli.evaluate.shared import Shared
@@ -165,10 +165,10 @@ def _exam(run: Run, day: Day, models: _Models, pace: Pace, truth: Truth | None) 
     # the worth of a list is defined for users who click nothing too
     clicked_first = truth is None
     exam = Exam.draw(day, threshold, tasks, exposures, settings, seen, users, pace=pace, clicked_first=clicked_first)
-    if not settings.exclude_seen or models.student is None:
+    if models.student is None:
         return exam
     stored = Export(models.student[0], lazily=True).stored_users
-    return replace(exam, excluded=Excluded.of(day, stored.among(day.users[ID].gather(exam.users))))
+    return replace(exam, seen_items=SeenItems.of(day, stored.among(day.users[ID].gather(exam.users))))
 
 
 def _rows(exam: Exam) -> dict[str, int]:
@@ -197,7 +197,7 @@ def _measure(run: Run, exam: Exam, models: _Models, truth: Truth | None, shared:
     tops = retrieve(exam, rankers, run.log, {n: shared.tops[k] for n, k in keys.items() if k in shared.tops})
     for name, key in keys.items():
         shared.keep(key, scored.by[name], tops[name])
-    numbers |= on_catalogue(exam, tops, truth)
+    numbers |= on_catalogue(exam, tops, truth) | repeats(exam)
     if folder is not None and run.ranks.first:
         drawn = curves_of(exam, measured, scored, tops, _known_items(models, exam))
         if isinstance(teacher := rankers["teacher"], TeacherRanker):
