@@ -332,6 +332,8 @@ def test_clicks_that_come_again_are_counted_beside_chance(tmp_path: Path) -> Non
     known = replace(exam, seen_items=SeenItems.of(day, stored))
     # 1 clicks twice, of which each is of 10 by 2/5; 2 twice, of 10 or 11 by 3/5
     assert repeats(known) == {"repeats.found": 2.0, "repeats.by_chance": pytest.approx(2 * 2 / 5 + 2 * 3 / 5)}
+    texts = SeenItems.of(day, stored.with_columns(pl.col("seen_items").cast(pl.List(pl.String))))
+    assert repeats(replace(exam, seen_items=texts)) == dict.fromkeys(repeats(known), 0.0), "ids of another type"
     some = replace(known, users=known.users[1:])
     assert repeats(some) == {"repeats.found": 1.0, "repeats.by_chance": pytest.approx(2 * 1 / 3)}, "of those measured"
 

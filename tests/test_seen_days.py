@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 from worlds import Project, events
 
+from dmtl_cli.serving.export import Export
 from dmtl_cli.synth.generate import generate
 
 DAYS = ["2026-01-01", "2026-01-02", "2026-01-03"]
@@ -138,3 +139,9 @@ def test_days_that_the_log_lacks_are_none(project: Project) -> None:
     project.write()
     project.done("export", 2)
     assert project.call("verify").code == 0
+
+
+def test_ids_of_another_type_are_nobodys(project: Project) -> None:
+    stored = Export.open(project.ws).stored_users
+    known = pl.Series([stored.example])
+    assert len(stored.among(known)) == 1 and not len(stored.among(known.cast(pl.String)))

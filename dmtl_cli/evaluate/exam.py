@@ -128,7 +128,8 @@ class SeenItems:
 
     def among(self, users: Ints, ids: pl.Series) -> Pairs:
         """Of some user rows [U], ascending, and of the items [I] that are retrieved from: places of both."""
-        pairs = Pairs(self.user, Places(ids).rows(self.item)).among(users)
+        known = ids.dtype == self.item.dtype
+        pairs = Pairs(self.user, Places(ids).rows(self.item) if known else np.full(len(self.item), -1)).among(users)
         return Pairs(*(of[pairs.item >= 0] for of in pairs))
 
 

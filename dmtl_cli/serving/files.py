@@ -103,7 +103,9 @@ class StoredUsers:
         return self._groups.rows
 
     def among(self, ids: pl.Series) -> pl.DataFrame:
-        """The rows of some users, in the order of the file; who is not there has none. Raises UserError 65."""
+        """The rows of some users, in the order of the file; who is not there has none, as ids of another type are not.
+        Raises UserError 65."""
+        ids = ids if ids.dtype == self._expected[0] else ids.clear().cast(self._expected[0])
         with decoding(self.path):
             return self.read(self._groups.among(ids.drop_nulls()))
 
