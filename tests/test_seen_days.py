@@ -144,4 +144,5 @@ def test_days_that_the_log_lacks_are_none(project: Project) -> None:
 def test_ids_of_another_type_are_nobodys(project: Project) -> None:
     stored = Export.open(project.ws).stored_users
     known = pl.Series([stored.example])
-    assert len(stored.among(known)) == 1 and not len(stored.among(known.cast(pl.String)))
+    assert stored.seen(known).equals(stored.among(known).select("user_id", "seen_items"))
+    assert len(stored.seen(known)) == 1 and not len(stored.seen(known.cast(pl.String)))

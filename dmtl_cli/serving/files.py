@@ -103,11 +103,15 @@ class StoredUsers:
         return self._groups.rows
 
     def among(self, ids: pl.Series) -> pl.DataFrame:
-        """The rows of some users, in the order of the file; who is not there has none, as ids of another type are not.
-        Raises UserError 65."""
-        ids = ids if ids.dtype == self._expected[0] else ids.clear().cast(self._expected[0])
+        """The rows of some users, in the order of the file; who is not there has none. Raises UserError 65."""
         with decoding(self.path):
             return self.read(self._groups.among(ids.drop_nulls()))
+
+    def seen(self, ids: pl.Series) -> pl.DataFrame:
+        """Of the same rows `user_id` and `seen_items` alone; ids of another type are nobody's. Raises UserError 65."""
+        ids = ids if ids.dtype == self._expected[0] else ids.clear().cast(self._expected[0])
+        with decoding(self.path):
+            return self._groups.among(ids.drop_nulls(), ["user_id", "seen_items"])
 
     def read(self, frame: pl.DataFrame) -> pl.DataFrame:
         _check_users(frame, *self._expected)

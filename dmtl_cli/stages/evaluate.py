@@ -168,7 +168,7 @@ def _exam(run: Run, day: Day, models: _Models, pace: Pace, truth: Truth | None) 
     if models.student is None:
         return exam
     stored = Export(models.student[0], lazily=True).stored_users
-    return replace(exam, seen_items=SeenItems.of(day, stored.among(day.users[ID].gather(exam.users))))
+    return replace(exam, seen_items=SeenItems.of(day, stored.seen(day.users[ID].gather(exam.users))))
 
 
 def _rows(exam: Exam) -> dict[str, int]:
