@@ -110,6 +110,28 @@ def test_it_is_the_best_on_a_day_that_the_student_before_did_not_learn(chain: Pr
     assert exported(chain, 2).kappa == found["kappa"] != UNMEASURED
 
 
+def test_it_is_weighed_without_what_all_are_shown_where_that_is_left_out(
+    chain: Project, log: Path, tmp_path: Path
+) -> None:
+    """Of a log in which five items are shown most."""
+    skewed = tmp_path / "log"
+    shutil.copytree(log, skewed)
+    for file in sorted(skewed.glob("events/*/a.parquet")):
+        frame = pl.read_parquet(file, hive_partitioning=False)
+        pl.concat([frame, *[frame.filter(pl.col("item_id") % 25 < 5)] * 6]).write_parquet(file)
+    found = []
+    for popularity in (0, 1):
+        project = Project.create(tmp_path / str(popularity), skewed, config=chain.config)
+        project.config["student"]["exposure"] |= {"popularity": popularity}
+        project.write()
+        for day in (1, 2):
+            project.done("train-student", day)
+        curve = recalls(exported(project, 1), clicks(skewed, 2).with_columns(seconds=1.0))
+        found.append(facts(project, 2)["kappa_curve"])
+        assert found[-1] == {k: pytest.approx(value) for k, value in curve.items()}
+    assert found[0] != found[1]
+
+
 def test_its_k_is_the_first_of_those_of_evaluation(chain: Project, log: Path, tmp_path: Path) -> None:
     """Of others the export is the same."""
     project = Project.create(tmp_path, log, config=chain.config)

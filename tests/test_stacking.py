@@ -187,12 +187,16 @@ def test_an_estimate_does_not_depend_on_threads() -> None:
 # -- what is served ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("popularity", [1, 0.25, 0])
 @pytest.mark.parametrize("name", ["everything", "ids and floats, floats"])
-def test_items_numbers_are_a_column_of_both_formats(name: str, tmp_path: Path) -> None:
+def test_items_numbers_are_a_column_of_both_formats(name: str, popularity: float, tmp_path: Path) -> None:
+    """And what is the same for all users counts for as much as is said, in that column and in the block."""
     encoder, unit = LAYOUTS[name]
     student = a_pair(encoder, unit=unit)
     numbers = np.linspace(-1, 1, encoder.layout("item").floats, dtype=np.float32)
-    shown = Shown(KAPPA, 0.4, numbers)
+    users = np.arange(6, dtype=np.float32).reshape(2, 3)
+    shown = Shown(KAPPA, 0.4, numbers, popularity).over(users)
+    assert (shown.mean is None) == (popularity == 1)
     assert shown.size == pytest.approx(2 * np.linalg.norm(numbers))
     write_towers(tmp_path, towers_of(student, encoder, shown))
     for of in ("user", "item"):
@@ -201,8 +205,11 @@ def test_items_numbers_are_a_column_of_both_formats(name: str, tmp_path: Path) -
         for n in (0, 1, 2, 300):
             side = random_side(encoder, of, n, n)
             given_ = arguments(encoder, of, side)
-            column = side.floats.numpy() @ numbers / shown.size if of == "item" else np.full(n, KAPPA * shown.size)
+            alike = np.full(n, KAPPA * shown.size * popularity)
+            column = side.floats.numpy() @ numbers / shown.size if of == "item" else alike
             without = expected(student, of, n, encoder, KAPPA * 0.4)
+            if of == "user":
+                without[:, :3] -= KAPPA * 0.4 * (1 - popularity) * np.array([1.5, 2.5, 3.5])
             wanted = np.insert(without, 3, column, axis=1)
             served = session.run(None, {k: v.numpy() for k, v in given_.items()})[0]
             np.testing.assert_allclose(served, wanted, atol=1e-5, rtol=1e-5)
@@ -288,6 +295,32 @@ def test_what_is_served_has_the_weights(chain: Project) -> None:
         plain = served[:, learned] @ items[:, learned].T
         np.testing.assert_allclose(dot - plain, np.tile(kappa * w / b * number, (2, 1)), rtol=1e-4, atol=1e-5)
     assert np.abs(items[:, block.stop - 1]).max() <= np.abs(number).max() / 2 + 1e-6, "about as long as the others"
+
+
+def test_what_all_are_shown_counts_for_less_without_training(chain: Project, log: Path, tmp_path: Path) -> None:
+    """The mean user gets that part of it and no more; the weights of the day after are those of a chain that serves
+    all of it, as they explain reads by what was learned."""
+    project = a_chain(tmp_path, log)
+    for day in (1, 2):
+        project.done("train-student", day)
+    whole = exported(project, 2)
+    for popularity in (0.25, 0):
+        changed = {"student__exposure": f"{{popularity: {popularity}}}"}
+        project.done("train-student", 2, **changed)
+        assert len([*project.ws.glob(f"student/day={DAYS[1]}/run-*")]) == 1, "it is not trained again"
+        part = exported(project, 2)
+        assert part.blocks == whole.blocks and part.described["popularity"] == popularity
+        groups, block = pl.DataFrame({"group": [0, 1]}), part.blocks["exposure"]
+        own, every = (x.vectors(groups, "user")[:, block] @ x.items[1][:, block].T for x in (part, whole))
+        mean = np.bincount(np.arange(USERS_OF_LOG) % 2, minlength=2) / USERS_OF_LOG @ every
+        np.testing.assert_allclose(own, every - (1 - popularity) * mean, atol=1e-4)
+        assert np.abs(own - every).max() > 0.1
+        rest = slice(block.stop, None)
+        assert np.array_equal(part.vectors(groups, "user")[:, rest], whole.vectors(groups, "user")[:, rest])
+        project.done("train-student", 3, **changed)
+        found, plain = facts(project, 3)["fitted"], facts(chain, 3)["fitted"]
+        np.testing.assert_allclose(found["mean"], plain["mean"], atol=2e-4)
+    assert "popularity" not in whole.described
 
 
 def test_weights_that_are_learned_are_the_block_alone(chain: Project, log: Path, tmp_path: Path) -> None:

@@ -57,8 +57,12 @@ def what_is_shown(
     if exposure.kappa == "auto":
         measured = _measured(run, day, log, earlier, publication) if earlier else {}
         kappa = best(measured) if measured else UNMEASURED
-        return Shown(kappa), {"kappa": kappa, "kappa_curve": {str(k): value for k, value in measured.items()}}
-    shown, facts = Shown(exposure.kappa), {"kappa": exposure.kappa, "kappa_curve": dict[str, float]()}
+        return Shown(kappa, popularity=exposure.popularity), {
+            "kappa": kappa,
+            "kappa_curve": {str(k): value for k, value in measured.items()},
+        }
+    shown = Shown(exposure.kappa, popularity=exposure.popularity)
+    facts = {"kappa": exposure.kappa, "kappa_curve": dict[str, float]()}
     if not exposure.kappa or exposure.weights == "learned":
         return shown, facts
     columns, floats = encoder.numeric_columns("item"), encoder.layout("item").floats
@@ -127,8 +131,11 @@ def _choices(export: Export, exam: Exam, label: str, features: Sequence[str], be
         columns = export.encoder.numeric_columns("item")
         floats = export.encoder.encode(export.item_features[rows], "item").floats
         numbers = floats[:, [columns[name] for name in features]]
+    exposure = users[:, shown] / np.float32(export.kappa * (before.share if before else 1.0))
+    if (mean := export.described.get("mean_user")) is not None:  # as it was learned, with what all are shown
+        exposure += np.float32(1 - export.described["popularity"]) * np.array(mean, np.float32)
     return Choices(
-        (users[:, shown] / np.float32(export.kappa * (before.share if before else 1.0)), items[:, shown]),
+        (exposure, items[:, shown]),
         (users[:, liked], items[:, liked]),
         numbers,
         user[item >= 0],
@@ -169,5 +176,7 @@ def _measured(run: Run, day: dt.date, log: Days, earlier: Parent, publication: P
         return {}
     users = block_vectors(student, "user", encoder.entities(read, "user", None).take(exam.users), encoder)
     items = block_vectors(student, "item", encoder.entities(read, "item", None), encoder)
+    alike = (1 - run.config.student.exposure.popularity) * users.exposure.mean(0)
+    users = users._replace(exposure=users.exposure - alike.astype(np.float32))
     seconds = wanted.seconds if label == "time" else None
     return curve(users, items, (wanted.indptr, wanted.items), seconds, k=run.config.evaluate.k)

@@ -41,7 +41,9 @@ def _refuse(features: tuple[Feature, ...], section: Student) -> None:
     encoder = _Shape(features)
     kappa, floats = 1.0 if section.exposure.kappa else 0.0, encoder.layout("item").floats
     student = Blocks(build_student(encoder, section), build_exposure(encoder, section) if kappa else None)
-    shown = Shown(kappa, 1.0, np.ones(floats, np.float32) if floats else None)
+    shown = Shown(kappa, 1.0, np.ones(floats, np.float32) if floats else None, section.exposure.popularity)
+    if student.exposure is not None:
+        shown = shown.over(np.ones((1, student.exposure.length), np.float32))
     try:
         with tempfile.TemporaryDirectory(prefix="dmtl-towers-") as folder:
             write_towers(Path(folder), towers_of(student, encoder, shown))

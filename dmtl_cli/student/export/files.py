@@ -28,7 +28,7 @@ from dmtl_cli.serving.search import Floats
 from dmtl_cli.student.build import Blocks
 from dmtl_cli.student.doubts import spread
 from dmtl_cli.student.export.kept import Kept, write_index
-from dmtl_cli.student.export.towers import Served, Shown, towers_of, vectors, write_towers
+from dmtl_cli.student.export.towers import Served, Shown, block_vectors, towers_of, vectors, write_towers
 
 FLOAT32 = Export(index="exact")
 """what is written where a config has no say: vectors as the tower makes them"""
@@ -85,6 +85,7 @@ def write_export(
     Raises:
         UserError: 65 kappa is above 0 and the student did not learn what is shown.
     """
+    shown = _over_users(shown, student, encoder, day)
     towers = towers_of(student, encoder, shown)
     write_towers(folder, towers, key)
     served = day.items if retired is None else day.items.filter(~pl.col(ID).is_in(retired.implode()))
@@ -107,6 +108,15 @@ def write_export(
     norms = {side: _mean_length(np.concatenate([*parts.values()], 1)) for side, parts in learned.items()}
     kept = write_index(folder, settings, some["user"], exact, as_stored, key, k)
     return Catalogue(len(items), _oov_share(encoder, items), spreads, norms, towers, facts, served, as_stored, kept)
+
+
+def _over_users(shown: Shown, student: Blocks, encoder: Encoder, day: Day) -> Shown:
+    """With the mean user's vector where it is needed: of those with an event that day, or where none had one of all."""
+    if not shown.kappa or shown.popularity == 1 or student.exposure is None:
+        return shown
+    active = day.users.filter(day.user_events > 0)
+    users = encoder.encode(_some(active if len(active) else day.users), "user")
+    return shown.over(block_vectors(student, "user", users, encoder).exposure)
 
 
 def _mean_length(vectors: Floats) -> float:
@@ -166,6 +176,7 @@ def score_facts(student: Blocks, shown: Shown) -> dict[str, Any]:
         first, second = exposure.length + (shown.numbers is not None), preference.length
         blocks = {"exposure": [0, first], "preference": [first, first + second]}
         facts |= {"kappa": shown.kappa, "blocks": blocks}
+        facts |= {} if shown.mean is None else {"popularity": shown.popularity, "mean_user": shown.mean.tolist()}
     return facts
 
 

@@ -78,6 +78,14 @@ class Shown(NamedTuple):
     """of the exposure block in it"""
     numbers: Floats | None = None
     """[F] what an item's float columns add to it; None: there is no column of them"""
+    popularity: float = 1.0
+    """what of it is the same for all users counts for"""
+    mean: Floats | None = None
+    """[d] the block's vector of the mean user, whose dot products are that; None where popularity is 1"""
+
+    def over(self, users: Floats) -> Shown:
+        """With the mean of the block's vectors [U, d] of some users, which is not needed where popularity is 1."""
+        return self if self.popularity == 1 or not len(users) else self._replace(mean=users.mean(0))
 
     @property
     def size(self) -> float:
@@ -93,6 +101,7 @@ class SideBySide(nn.Module):
     Args:
         factors: (a, b, c) by which the dot products count, on the side of users; None: on that of items.
         numbers: [F] by what the float columns of an item are summed; None: there is no such column.
+        less: [d] what is added to each a x of users; None: nothing.
     """
 
     a: Tensor
@@ -100,6 +109,7 @@ class SideBySide(nn.Module):
     c: Tensor
     zero: Tensor
     weights: Tensor
+    less: Tensor
 
     def __init__(
         self,
@@ -107,9 +117,12 @@ class SideBySide(nn.Module):
         preference: Tower,
         factors: tuple[float, float, float] | None,
         numbers: Floats | None = None,
+        less: Floats | None = None,
     ) -> None:
         super().__init__()
-        self.added = numbers is not None
+        self.added, self.lessened = numbers is not None, less is not None
+        if less is not None:
+            self.register_buffer("less", torch.from_numpy(less))
         self.layout, self.exposure, self.preference, self.scaled = (
             preference.layout,
             exposure,
@@ -126,11 +139,14 @@ class SideBySide(nn.Module):
 
     def forward(self, *given: Tensor) -> Tensor:
         x, t = self.exposure(*given), self.preference(*given)
-        if not self.added:
-            return torch.cat([x * self.a, t * self.b] if self.scaled else [x, t], 1)
         if self.scaled:
-            each = (x * self.zero).sum(1, keepdim=True) + self.c  # for as many rows as there are
-            return torch.cat([x * self.a, each, t * self.b], 1)
+            each = (
+                [(x * self.zero).sum(1, keepdim=True) + self.c] if self.added else []
+            )  # for as many rows as there are
+            ax = x * self.a + self.less if self.lessened else x * self.a
+            return torch.cat([ax, *each, t * self.b], 1)
+        if not self.added:
+            return torch.cat([x, t], 1)
         floats = dict(zip(input_names(self.layout), given, strict=True))["floats"]
         return torch.cat([x, (floats * self.weights).sum(1, keepdim=True), t], 1)
 
@@ -153,10 +169,15 @@ def towers_of(student: Blocks, encoder: Encoder, shown: Shown) -> dict[str, Serv
         what = f"student.exposure.kappa is {kappa}, but the student has no exposure block"
         raise UserError(what, "run dmtl train-student again, or set kappa to 0")
     exposure = {side: Tower(student.exposure, side, encoder.layout(side)) for side in ("user", "item")}
-    of_users = (kappa * shown.share, float(student.preference.scale.detach()), kappa * shown.size)
-    factors = {"user": of_users, "item": None}
+    scale, alike = float(student.preference.scale.detach()), kappa * shown.size * shown.popularity
+    less = None if shown.mean is None else -shown.mean * np.float32(kappa * shown.share * (1 - shown.popularity))
     numbers = None if shown.numbers is None else shown.numbers / np.float32(shown.size)
-    return {side: SideBySide(exposure[side], preference[side], factors[side], numbers).eval().cpu() for side in factors}
+    factors = (kappa * shown.share, scale, alike)
+    both = {
+        "user": SideBySide(exposure["user"], preference["user"], factors, numbers, less),
+        "item": SideBySide(exposure["item"], preference["item"], None, numbers),
+    }
+    return {side: tower.eval().cpu() for side, tower in both.items()}
 
 
 def block_vectors(student: Blocks, side: str, encoded: Encoded, encoder: Encoder) -> BlockVectors:
