@@ -297,13 +297,20 @@ def test_what_is_served_has_the_weights(chain: Project) -> None:
     assert np.abs(items[:, block.stop - 1]).max() <= np.abs(number).max() / 2 + 1e-6, "about as long as the others"
 
 
+def spreads(project: Project, day: int) -> dict[str, float]:
+    """What gates judge of the vectors of an export."""
+    path = Path(project.call("path", "export", "--day", DAYS[day - 1]).out.strip())
+    gates = json.loads((path / "manifest.json").read_text())["gates"]
+    return {g["name"]: g["value"] for g in gates if g["name"].startswith(("export.norm.", "export.spread."))}
+
+
 def test_what_all_are_shown_counts_for_less_without_training(chain: Project, log: Path, tmp_path: Path) -> None:
     """The mean user gets that part of it and no more; the weights of the day after are those of a chain that serves
     all of it, as they explain reads by what was learned."""
     project = a_chain(tmp_path, log)
     for day in (1, 2):
         project.done("train-student", day)
-    whole = exported(project, 2)
+    whole, spread = exported(project, 2), spreads(project, 2)
     for popularity in (0.25, 0):
         changed = {"student__exposure": f"{{popularity: {popularity}}}"}
         project.done("train-student", 2, **changed)
@@ -315,6 +322,7 @@ def test_what_all_are_shown_counts_for_less_without_training(chain: Project, log
         mean = np.bincount(np.arange(USERS_OF_LOG) % 2, minlength=2) / USERS_OF_LOG @ every
         np.testing.assert_allclose(own, every - (1 - popularity) * mean, atol=1e-4)
         assert np.abs(own - every).max() > 0.1
+        assert spreads(project, 2) == pytest.approx(spread, rel=1e-4), "of what was learned"
         rest = slice(block.stop, None)
         assert np.array_equal(part.vectors(groups, "user")[:, rest], whole.vectors(groups, "user")[:, rest])
         project.done("train-student", 3, **changed)

@@ -103,7 +103,7 @@ def write_export(
     some = {"user": vectors(towers["user"], encoder.encode(_some(day.users), "user")), "item": exact[_places(served)]}
     learned = {side: {name: made[:, slice(*at)] for name, at in blocks.items()} for side, made in some.items()}
     if "exposure" in blocks:  # which counts for more or less from day to day, as reads tell
-        learned["user"]["exposure"] = learned["user"]["exposure"] / np.float32(shown.kappa * shown.share)
+        learned["user"]["exposure"] = shown.learned(learned["user"]["exposure"])
     spreads = {f"{side}.{name}": spread(part) for side, parts in learned.items() for name, part in parts.items()}
     norms = {side: _mean_length(np.concatenate([*parts.values()], 1)) for side, parts in learned.items()}
     kept = write_index(folder, settings, some["user"], exact, as_stored, key, k)

@@ -87,6 +87,12 @@ class Shown(NamedTuple):
         """With the mean of the block's vectors [U, d] of some users, which is not needed where popularity is 1."""
         return self if self.popularity == 1 or not len(users) else self._replace(mean=users.mean(0))
 
+    def learned(self, users: Floats) -> Floats:
+        """The block's vectors [U, d] of users as it learned them, from those that are served, without the number beside
+        them."""
+        whole = users / np.float32(self.kappa * self.share)
+        return whole if self.mean is None else whole + np.float32(1 - self.popularity) * self.mean
+
     @property
     def size(self) -> float:
         """By what that column is divided and a user's multiplied, so that it is about as long as others: stored in few
