@@ -110,7 +110,7 @@ def _unseen(
 def _left(places: Ints, barred: Pairs, items: int) -> Ints:
     """Places [U, K] without those that are barred: they are -1, at the end."""
     user = np.arange(len(places))[:, None]
-    gone = np.isin(user * items + places, barred.user * items + barred.item) | (places < 0)
+    gone = np.isin(user * items + places, barred.user * items + barred.item)
     order = np.argsort(gone, axis=1, kind="stable")
     return np.where(np.take_along_axis(gone, order, 1), -1, np.take_along_axis(places, order, 1))
 
