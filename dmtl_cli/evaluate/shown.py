@@ -57,12 +57,10 @@ def what_is_shown(
     if exposure.kappa == "auto":
         measured = _measured(run, day, log, earlier, publication) if earlier else {}
         kappa = best(measured) if measured else UNMEASURED
-        return Shown(kappa, popularity=exposure.popularity), {
-            "kappa": kappa,
-            "kappa_curve": {str(k): value for k, value in measured.items()},
-        }
+        facts = {"kappa": kappa, "kappa_curve": {str(k): value for k, value in measured.items()}}
+        return Shown(kappa, popularity=exposure.popularity), facts
     shown = Shown(exposure.kappa, popularity=exposure.popularity)
-    facts = {"kappa": exposure.kappa, "kappa_curve": dict[str, float]()}
+    facts = {"kappa": exposure.kappa, "kappa_curve": {}}
     if not exposure.kappa or exposure.weights == "learned":
         return shown, facts
     columns, floats = encoder.numeric_columns("item"), encoder.layout("item").floats

@@ -146,9 +146,8 @@ class SideBySide(nn.Module):
     def forward(self, *given: Tensor) -> Tensor:
         x, t = self.exposure(*given), self.preference(*given)
         if self.scaled:
-            each = (
-                [(x * self.zero).sum(1, keepdim=True) + self.c] if self.added else []
-            )  # for as many rows as there are
+            # one number for as many rows as there are
+            each = [(x * self.zero).sum(1, keepdim=True) + self.c] if self.added else []
             ax = x * self.a + self.less if self.lessened else x * self.a
             return torch.cat([ax, *each, t * self.b], 1)
         if not self.added:
