@@ -202,6 +202,16 @@ def test_orders_name_the_user_and_their_lines_the_item(tmp_path: Path) -> None:
     assert code == 0 and f"({len(pairs[0].join(pairs[1], on=['user_id', 'item_id']))})\n" in said, said
 
 
+def test_people_are_no_table_of_what_they_paid(tmp_path: Path) -> None:
+    """Though each of most people has one payment a day, and its files come first."""
+    shop = a_shop(world())
+    paid = shop["clicks"].unique(["day", "user_id"], maintain_order=True).select("day", "user_id", by=pl.lit("card"))
+    tables = {"views": shop["views"], "clicks": shop["clicks"], "paid": paid.with_row_index("payment_id", 90_000)}
+    a_csv_a_day(tmp_path / "log", tables | {"people": shop["users"]})
+    init(tmp_path / "log")
+    assert yaml.safe_load((tmp_path / "mine.yaml").read_text())["data"]["users"]["path"] == "people.csv"
+
+
 @pytest.mark.parametrize("stream", [False, True])
 def test_bookings_of_which_many_name_no_card(tmp_path: Path, stream: bool) -> None:
     """By the card they name there are fewer than by who booked what: those at the desk name none. The exposures may lie
