@@ -212,6 +212,19 @@ def test_people_are_no_table_of_what_they_paid(tmp_path: Path) -> None:
     assert yaml.safe_load((tmp_path / "mine.yaml").read_text())["data"]["users"]["path"] == "people.csv"
 
 
+def test_rows_of_nobody_hide_no_leak(tmp_path: Path) -> None:
+    """What a click brought in stands beside exposures of guests too, whose clicks name nobody."""
+    tables = world()
+    views, clicks = tables["shown"].with_row_index("n"), tables["clicks"]
+    met = views.join(clicks.select("day", "user_id", "item_id").unique(), on=["day", "user_id", "item_id"], how="semi")
+    revenue = pl.when(pl.col("n").is_in(met["n"].implode()) & (pl.col("n") % 3 == 0)).then(9.5).otherwise(0.0)
+    guest = pl.when(pl.col("n") % 20 == 0).then(None).otherwise(pl.col("user_id"))
+    shown = views.with_columns(revenue.alias("amount"), guest.alias("user_id")).drop("n")
+    a_csv_a_day(tmp_path / "log", {"views": shown, "clicks": clicks, "orders": tables["buys"]})
+    _, events, said = init(tmp_path / "log")
+    assert events["outcomes"] == ["amount"], said
+
+
 @pytest.mark.parametrize("stream", [False, True])
 def test_bookings_of_which_many_name_no_card(tmp_path: Path, stream: bool) -> None:
     """By the card they name there are fewer than by who booked what: those at the desk name none. The exposures may lie
