@@ -163,6 +163,68 @@ def test_orders_are_of_what_was_shown_before_them(tmp_path: Path) -> None:
     assert f"{many / last['clicked'].sum():.1%} of clicks are good" in said and many < met["index"].n_unique(), said
 
 
+def a_shop(tables: Tables) -> Tables:
+    """Orders with their user, their lines with the item, and what a click led to, beside people and payments."""
+    number = pl.struct("day", "user_id").rank("dense") + 5_000
+    lines = tables["buys"].with_columns(order_no=number)
+    state = pl.when(pl.col("order_no") % 5 == 0).then(pl.lit("cancelled")).otherwise(pl.lit("delivered"))
+    orders = lines.unique("order_no", maintain_order=True).select("day", "ts", "user_id", "order_no", state=state)
+    action = pl.when(pl.int_range(pl.len()) % 3 == 0).then(pl.lit("detail")).otherwise(pl.lit("basket"))
+    users = pl.DataFrame({"user_id": [f"u{k}" for k in range(USERS)], "town": [f"t{k % 7}" for k in range(USERS)]})
+    shop = {"views": tables["shown"], "clicks": tables["clicks"].with_columns(action=action)}
+    return shop | {"orders": orders, "order_items": lines.select("day", "order_no", "item_id"), "users": users}
+
+
+def a_csv_a_day(log: Path, tables: Tables) -> None:
+    log.mkdir()
+    for name, table in tables.items():
+        for (day,), rows in table.group_by("day", maintain_order=True) if "day" in table else ():
+            rows.drop("day").write_csv(log / f"{name}_{day}.csv")
+        if "day" not in table:
+            table.write_csv(log / f"{name}.csv")
+
+
+def test_orders_name_the_user_and_their_lines_the_item(tmp_path: Path) -> None:
+    """What was bought is a good click, not what lay in a basket."""
+    a_csv_a_day(tmp_path / "log", a_shop(tables := world()))
+    code, events, said = init(tmp_path / "log")
+    many, clicked, good = rates(tables)
+    assert code == 0 and f"{many:,} rows" in said and clicked in said and good in said, said
+    orders, lines = events["joined"]["orders"], events["joined"]["order_items"]
+    assert events["conversion"] == "order_items" and orders["key"] == "user_id" and "days_after" not in orders
+    assert lines["key"] == "order_no" and lines["event_key"] == orders["key"] and lines["item"] == "item_id"
+    assert lines["through"] == "orders.order_no" and "is key the exposure's id" not in said
+    assert "--conversion \"order_items AND its_state IN ('delivered')\"" in said and "IS NOT NULL" not in said
+    code, _, said = init(tmp_path / "log", "--conversion", "order_items AND its_state = 'delivered'")
+    shop = a_shop(tables)
+    kept = shop["order_items"].join(shop["orders"].filter(pl.col("state") == "delivered"), on=["day", "order_no"])
+    pairs = [t.filter(pl.col("day") == DAYS[-1]).select("user_id", "item_id").unique() for t in (kept, shop["clicks"])]
+    assert code == 0 and f"({len(pairs[0].join(pairs[1], on=['user_id', 'item_id']))})\n" in said, said
+
+
+def test_people_are_no_table_of_what_they_paid(tmp_path: Path) -> None:
+    """Though each of most people has one payment a day, and its files come first."""
+    shop = a_shop(world())
+    paid = shop["clicks"].unique(["day", "user_id"], maintain_order=True).select("day", "user_id", by=pl.lit("card"))
+    tables = {"views": shop["views"], "clicks": shop["clicks"], "paid": paid.with_row_index("payment_id", 90_000)}
+    a_csv_a_day(tmp_path / "log", tables | {"people": shop["users"]})
+    init(tmp_path / "log")
+    assert yaml.safe_load((tmp_path / "mine.yaml").read_text())["data"]["users"]["path"] == "people.csv"
+
+
+def test_rows_of_nobody_hide_no_leak(tmp_path: Path) -> None:
+    """What a click brought in stands beside exposures of guests too, whose clicks name nobody."""
+    tables = world()
+    views, clicks = tables["shown"].with_row_index("n"), tables["clicks"]
+    met = views.join(clicks.select("day", "user_id", "item_id").unique(), on=["day", "user_id", "item_id"], how="semi")
+    revenue = pl.when(pl.col("n").is_in(met["n"].implode()) & (pl.col("n") % 3 == 0)).then(9.5).otherwise(0.0)
+    guest = pl.when(pl.col("n") % 20 == 0).then(None).otherwise(pl.col("user_id"))
+    shown = views.with_columns(revenue.alias("amount"), guest.alias("user_id")).drop("n")
+    a_csv_a_day(tmp_path / "log", {"views": shown, "clicks": clicks, "orders": tables["buys"]})
+    _, events, said = init(tmp_path / "log")
+    assert events["outcomes"] == ["amount"], said
+
+
 @pytest.mark.parametrize("stream", [False, True])
 def test_bookings_of_which_many_name_no_card(tmp_path: Path, stream: bool) -> None:
     """By the card they name there are fewer than by who booked what: those at the desk name none. The exposures may lie

@@ -233,6 +233,18 @@ def test_a_table_without_rows_says_that_nothing_came(tmp_path: Path, more: dict[
     assert {*found["click"]} == {0} and len(found) == 300
 
 
+def test_a_field_that_a_day_of_json_lacks_is_null(tmp_path: Path) -> None:
+    """JSON leaves out what is false or 0, as protobuf writes it, so a day without any lacks the column; a misspelt one
+    has no type either."""
+    write(shown(), tmp_path / "log/events", str(DAY), "parquet")
+    write(clicks().drop("cook"), tmp_path / "log/clicks", str(DAY), "json")
+    came = {"path": "clicks/{day}.json", "format": "json", "key": "shown_id", "columns": COLUMNS}
+    with pytest.raises(UserError, match="columns expects column cook"):
+        read(tmp_path / "log", {"joined": {"clicks": came}})
+    found = read(tmp_path / "log", {"joined": {"clicks": came | {"types": {"cook": "int64"}}}})
+    assert found["click"].cast(pl.Int64).sum() > 0 and len(found) == 300
+
+
 def again(table: pl.DataFrame) -> pl.DataFrame:
     """Rows with an id of their own, of which some are delivered twice, at first with less time; some have no id."""
     rows = table.with_columns(row=pl.Series([None if k % 9 == 0 else f"c{k}" for k in range(len(table))]))

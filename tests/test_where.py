@@ -282,6 +282,21 @@ def test_a_file_that_lacks_the_column_is_refused(tmp_path: Path) -> None:
         read(data(tmp_path, "parquet", "events", where=SHOWN), tmp_path / "work")
 
 
+def test_a_file_of_json_may_lack_what_is_asked_for_null(tmp_path: Path) -> None:
+    """A flag that is written where it is true alone, as protobuf does, is in no row of some files."""
+    for name, bot in (("whole", [None]), ("lacks", [])):
+        write(stream(), tmp_path / f"{name}/events/day={DAY}", "a", "json")
+        rest = stream(seed=1).with_columns(bot=pl.lit(None, pl.Boolean)) if bot else stream(seed=1).drop("bot")
+        write(rest, tmp_path / f"{name}/events/day={DAY}", "b", "json")
+    one, other = (
+        read(data(tmp_path / name, "json", "events", where=SHOWN), tmp_path / f"{name}_work")
+        for name in ("whole", "lacks")
+    )
+    assert same(one, other) and len(one) > len(asked(stream()))
+    with pytest.raises(UserError, match=r"b\.json: .*where expects column bot, which is not in it"):
+        read(data(tmp_path / "lacks", "json", "events", where="event = 'shown' AND NOT bot"), tmp_path / "work")
+
+
 def test_outcomes_decide_of_no_row() -> None:
     roles: Any = {"click": "click", "duration": "seconds"}
     with pytest.raises(ValidationError, match="where: it names seconds, which is known only after"):

@@ -232,7 +232,7 @@ def joined_lines(found: Sequence[Outcomes], place: Callable[[Outcomes], list[str
         keys.append(f"key: {scalar(one.key)}")
         keys += [f"event_key: {scalar(one.event_key)}"] if one.key != one.event_key else []
         keys += [f"through: {scalar(one.through)}"] if one.through else []
-        keys += [f"item: {scalar(one.item)}"] if one.item else []
+        keys += [f"item: {scalar(one.item[1])}"] if one.item else []
         keys += [f"unique: {scalar(one.copies.column)}  # {comment(one.copies.why)}"] if one.copies else []
         if (wait := one.wait) is not None:
             why = "a row is of each exposure of its id that was shown at most so long before it: say it otherwise here"

@@ -56,7 +56,8 @@ class Log:
         if self.roles.made_by is not None or self.roles.behaviour is not None:
             return []
         text = self.events.files.form in (CSV, JSON)
-        return goals(self.events.frame, self.roles, self.inputs.sides.get("items"), text=text)
+        of_users = {c for one in self.later if one.of_user for c in one.columns}
+        return goals(self.events.frame.drop(of_users), self.roles, self.inputs.sides.get("items"), text=text)
 
     @cached_property
     def once(self) -> Guess | None:

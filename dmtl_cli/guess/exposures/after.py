@@ -41,7 +41,9 @@ _SEEN = 0.15  # of the rows without a click have a flag that says seen at least:
 
 def outcomes(frame: pl.DataFrame, roles: Roles) -> None:
     """Columns that are known only after the exposure: by their names, as they lie in a label's struct, or because they
-    tell the click by themselves; where every row is a click, the label."""
+    tell the click by themselves; where every row is a click, the label. Rows of nobody tell nothing: a click that names
+    its user is of none of them."""
+    frame = frame.drop_nulls([g.column for g in (roles.user, roles.item) if g and g.column in frame.columns])
     clicked, label, structs = *_told(frame, roles), _structs(roles)
     made = {"conversion": roles.made_by, "click": roles.clicked_by}
     ids = _ids(frame, roles)

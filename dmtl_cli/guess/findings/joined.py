@@ -45,9 +45,11 @@ def joined_rows(log: Log, found: DayFiles, events: Table) -> dict[str, Any]:
         UserError: what reading these tables raises.
     """
     out, tables = {}, dict(zip(found.joined, log.outcomes(found), strict=True))
+    by_item = {t.section.way[0] for t in tables.values() if t.section.way and t.section.item}
     for name, table in tables.items():
         times, spans = _times(log, found, events, table)
-        once = log.data.events.unique == table.section.id_column  # of each id one exposure is read
+        # of each id one exposure is read, or the lines of an order tell which
+        once = log.data.events.unique == table.section.id_column or name in by_item
         shared = 0 if once else _shared(times, *spans) if table.clocks else int(times[times > 1].sum())
         pair = pair_of(log.data.events, table.section)
         said: dict[str, Any] = {"days_after": table.section.days_after, "rows": table.read_rows, "shared": shared}

@@ -15,8 +15,9 @@ from dmtl_cli.data.log.formats.lake import LAKES
 from dmtl_cli.guess.columns import languages, words
 from dmtl_cli.guess.columns.remembered import remembered
 from dmtl_cli.guess.columns.roles import Roles
+from dmtl_cli.guess.columns.sql import sql_column
 from dmtl_cli.guess.columns.values import FEW, free, is_id, share, within
-from dmtl_cli.guess.exposures.references import MET, Exposures, exposures_of, is_chance, is_own, reference
+from dmtl_cli.guess.exposures.references import MET, THERE, Exposures, exposures_of, is_chance, is_own, reference
 from dmtl_cli.guess.outcomes.tables import (
     ALL,
     Others,
@@ -25,6 +26,7 @@ from dmtl_cli.guess.outcomes.tables import (
     named_after,
     of_pairs,
     of_reference,
+    of_rows,
     pair_of,
     rows_or_elements,
     with_keys,
@@ -121,7 +123,7 @@ def _lines(
                 continue
             why = f"{made.why} of the row of {one.name} that its {key} names, and its {items[0]}"
             through = f"{one.name}.{c}"
-            yield replace(made, table=table, mapped=rows, through=through, item=items[0], why=why)
+            yield replace(made, table=table, mapped=rows, through=through, item=(item, items[0]), why=why)
             return
 
 
@@ -194,7 +196,62 @@ def outcomes_by_day(
                     continue
                 found.append(replace(waiting(one, wait, other, mine), once=once))
                 break
-    return with_rows(found, roles, every, later)
+    rest = [of for of in others if not any(of[0].files is one.table.files for one in (*later, *found))]
+    taken = {*every, *beside, *(c for one in found for c in one.columns)}
+    return with_rows([*found, *_of_orders(events, rest, roles, taken)], roles, every, later)
+
+
+def _of_orders(events: Table, others: Others, roles: Roles, taken: set[str]) -> list[Outcomes]:
+    """Two tables, as orders and their lines: one names a user and has an id of its own, and rows of the other name that
+    id and an item. The lines are of what was shown of their item to the user of their order on its day.
+
+    Args:
+        taken: columns of the events and of other tables.
+    """
+    assert roles.user is not None and roles.item is not None
+    user, item = roles.user.column, roles.item.column
+    tables = [(table, mine) for table, mine in others if not table.has_no_path]
+    for orders, mine in tables:
+        users = _names(orders.frame, events.frame[user], words.USER) if mine.time else []
+        own = [c for c in orders.frame.columns if users and is_own(orders.frame[c])]
+        lines_of = ((t, c, key) for t, _ in tables if t is not orders for c in own for key in t.frame.columns)
+        for lines, c, key in lines_of:
+            of, ids = lines.frame[key], orders.frame[c]
+            items = [i for i in _names(lines.frame, events.frame[item], words.ITEM) if i != key]
+            if not (is_id(of) and items) or within(of, ids) < MET or within(ids, of) < THERE:
+                continue
+            head = orders.frame.select(ids.alias(key), *dict.fromkeys((users[0], mine.time.column))).unique(key)  # type: ignore[union-attr]
+            rows = lines.frame.drop({*head.columns} - {key}, strict=False)
+            whole = replace(lines, frame=rows.join(head, on=key, how="left", maintain_order="left"))
+            if (met := _by_day(whole, mine, events, roles, taken, is_asked=False)) is None:
+                continue
+            rows = whole.frame.select(*rows.columns, users[0]).drop_nulls([users[0], items[0]])
+            shown, named = (user, item), (users[0], items[0])
+            made = of_pairs(lines, rows.drop(key), shown, named, met[0].rate, {*taken, *orders.frame.columns})
+            first = waiting(_whose(orders, c, user, users[0], {*taken, *made.columns, made.name}), None, orders, mine)
+            why = f"{made.why}, of the row of {first.name} that its {key} names"
+            mapped = rows.drop(key).rename({users[0]: key})
+            of_orders = replace(made, key=key, event_key=user, computed=None, through=f"{first.name}.{c}", why=why)
+            return [first, replace(of_orders, item=(item, items[0]), mapped=mapped)]
+    return []
+
+
+def _whose(orders: Table, own: str, user: str, named: str, taken: set[str]) -> Outcomes:
+    """A table of orders by their user alone, for their lines to go through, with what it says of those of a day.
+
+    Args:
+        own: its column of ids that the lines name.
+        user, named: the column of the user, of the events and of the table.
+    """
+    day = orders.on(orders.day).drop_nulls(named)
+    names = {*taken, *orders.frame.columns}
+    columns, left, states = of_rows(day.drop(named, own), day[named], names, orders.written.clocks, plain=False)
+    sums = [c for c, text in columns.items() if text.startswith("SUM(")]  # are those of all that was shown
+    columns = {c: text for c, text in columns.items() if c not in sums}
+    columns = columns or {free(f"its_{own}", names): f"MAX({sql_column(own)})"}
+    why = f"whose {own} the lines have"
+    name = free(named_after(orders), names)
+    return Outcomes(name, orders, named, user, columns, tuple(left), why, states=states, of_user=True)
 
 
 def rather_by_pair(

@@ -13,7 +13,7 @@ from dmtl_cli.guess.columns.roles import Roles
 from dmtl_cli.guess.columns.sql import sql_column, sql_value
 from dmtl_cli.guess.columns.values import FEW, is_constant, share
 from dmtl_cli.guess.outcomes.aggregates import is_state
-from dmtl_cli.guess.outcomes.tables import Outcomes
+from dmtl_cli.guess.outcomes.tables import ROW, Outcomes
 from dmtl_cli.guess.reading.rewrites import is_no_more, rank_of
 
 _SURE = 0.98  # of the rows of a state are clicks, or are none
@@ -40,12 +40,18 @@ def state_lines(
     clicked = roles.clicked(events)
     rows, of = (events, "rows") if clicked is None else (events.filter(clicked), "clicks")
     lines, later = list[str](), list(later)
+    ways = {str(one.through).partition(".")[0]: one.columns for one in later if one.item}
+    bought = {way: c for way, columns in ways.items() for c, text in columns.items() if text == ROW}
     for one in (one for one in later if without.isdisjoint(one.columns)):
         for c, text in one.columns.items():
             if by_name and not words.says(c, words.STATE):
                 continue
             if text.startswith("MAX(") and events[c].dtype == pl.String:
-                lines += _state_line(rows[c], of)
+                flag = bought.get(one.name)  # an order's state is that of its lines
+                mine = rows if flag is None else rows.filter(rows[flag])
+                lines += _state_line(
+                    mine[c], f"{of} with {flag}" if flag else of, f"{sql_column(flag)} AND " if flag else ""
+                )
         for c, by in one.states.items():
             shares = _shares([(flag, int(rows[flag].sum())) for flag in by.values()], len(rows))
             lines.append(f"# {c} of {of}, each a column: {', '.join(f'{flag} {rate}' for flag, rate in shares)}")
@@ -95,17 +101,21 @@ def _is_stage(s: pl.Series, clicked: pl.Series) -> bool:
     return len(of_others) > 0 or every or words.says(s.name, words.STATE)
 
 
-def _state_line(s: pl.Series, of: str) -> list[str]:
+def _state_line(s: pl.Series, of: str, beside: str = "") -> list[str]:
     """A comment of the states that such rows have, with a rule of the most frequent two. Hardly good are that of most
-    rows, where all have one, as a click alone makes it, a click by its word, and a draft. Empty where none has one."""
+    rows, where all have one, as a click alone makes it, a click by its word, and a draft. Empty where none has one.
+
+    Args:
+        beside: the condition, with AND, of which these are the rows: no state is hardly good then for being usual.
+    """
     shares = _shares(s.drop_nulls().value_counts(name=":n").rows(), len(s))
     named = ", ".join(f"{sql_value(v)} {rate}" for v, rate in shares)
-    every = s.null_count() <= (1 - _ALL) * len(s)
+    every = not beside and s.null_count() <= (1 - _ALL) * len(s)
     is_usual = every and len(shares) > 1 and int((s == shares[0][0]).sum()) > _HALF * len(s)
     left = [v for v, _ in shares[is_usual:] if not (words.says(v, words.DRAFT) or is_no_more(v))]
     left = left or [v for v, _ in shares[is_usual:]]
     some = ", ".join(map(sql_value, left[:2]))
-    rule = f'name those that are good: --conversion "{sql_column(s.name)} IN ({some})"'
+    rule = f'name those that are good: --conversion "{beside}{sql_column(s.name)} IN ({some})"'
     return [f"# {s.name} of {of}: {named}; {rule}"] if shares else []
 
 

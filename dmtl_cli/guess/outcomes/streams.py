@@ -29,7 +29,7 @@ from dmtl_cli.guess.outcomes.pairs import of_exposures, pairs_of_day, wait_of, w
 from dmtl_cli.guess.outcomes.shown import as_events, by_elements
 from dmtl_cli.guess.outcomes.tables import Outcomes, as_written, ids_of, pair_of, requests_of
 from dmtl_cli.guess.reading.exploding import elements, parallel
-from dmtl_cli.guess.reading.rewrites import Behaviours, is_click, is_seen, values_of, with_click
+from dmtl_cli.guess.reading.rewrites import Behaviours, is_click, is_seen, rank_of, values_of, with_click
 from dmtl_cli.guess.reading.tables import Table
 
 _FEW = 0.02  # of the rows of what follows may be of kinds that tell nothing
@@ -375,8 +375,14 @@ def again(
 
 
 def by_kinds(roles: Roles, later: Sequence[Outcomes]) -> None:
-    """Takes the best kind of event that followed for the conversion, where nothing tells how long a click lasted."""
-    kinds = {c: Guess(c, why) for _, c, why in sorted(g for one in later for g in one.good)}
-    if roles.duration is None and kinds and (roles.conversion is None or roles.conversion.column in kinds):
+    """Takes the best kind of event that followed for the conversion, where nothing tells how long a click lasted: of a
+    column that is named like one, where that is wanted less, as what lay in a basket beside what was bought."""
+    good, named = sorted(g for one in later for g in one.good), roles.conversion
+    kinds = {c: Guess(c, why) for _, c, why in good}
+    if roles.duration is not None or not kinds:
+        return
+    rank = None if named is None or named.column in kinds else rank_of(named.column)
+    if named is None or named.column in kinds or (rank is not None and good[0][0] < rank):
         best, *others = kinds
-        roles.conversion, roles.further = kinds[best], {c: kinds[c] for c in others}
+        beside = {} if rank is None or named is None else {named.column: named}
+        roles.conversion, roles.further = kinds[best], {c: kinds[c] for c in others} | beside

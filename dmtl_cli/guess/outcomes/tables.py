@@ -65,8 +65,11 @@ class Outcomes:
     """share of the sample's exposures that have a row"""
     through: str | None = None
     """TABLE.COLUMN of what `key` names in place of an exposure, as `data.events.joined` has it"""
-    item: str | None = None
-    """the column of its rows' items, of which alone they are then, where their `through` names several exposures"""
+    item: tuple[str, str] | None = None
+    """the events' column of items and its rows', of whose exposures alone they are then, where their `through` names
+    several"""
+    of_user: bool = False
+    """whether `key` is the user: a row is of all that was shown to them, for rows of another table to go through"""
     mapped: pl.DataFrame | None = field(default=None, compare=False)
     """the table's rows with the exposure's id for `key` then"""
     wait: Wait | None = None
@@ -100,7 +103,7 @@ class Outcomes:
         keys = sources_of(self.computed[1]) if self.computed else [self.key]
         keys += [self.through.partition(".")[2]] if self.through else []
         keys += [self.wait.came[0]] if self.wait else []
-        keys += [self.item] if self.item else []
+        keys += [self.item[1]] if self.item else []
         return {*keys, *(c for text in self.columns.values() for c in aggregated_roots_of(text))}
 
     @property
@@ -272,7 +275,7 @@ def of_pairs(
     """
     key, name = free("exposure", {*taken, *table.frame.columns}), free(named_after(table), taken)
     by = rows.select(pl.struct(*named)).to_series()
-    columns, left, states = _of_rows(
+    columns, left, states = of_rows(
         rows.drop(*named), by, {*taken, *table.frame.columns, name}, table.written.clocks, plain=False
     )
     why = f"{_had(rate)}, by {' and '.join(shown)}"
@@ -280,7 +283,7 @@ def of_pairs(
     return Outcomes(name, table, key, key, columns, tuple(left), why, (), computed, states=states, rate=rate)
 
 
-def _of_rows(
+def of_rows(
     frame: pl.DataFrame, by: pl.Series, taken: set[str], lengths: Collection[str], *, plain: bool = True
 ) -> tuple[dict[str, str], list[str], dict[str, dict[str, str]]]:
     """What is made of the rows of an id: see `aggregate_of`, and of texts, or codes, with few values the one that the
@@ -332,8 +335,9 @@ def with_outcomes(events: Table, found: Sequence[Outcomes]) -> Table:
             by_row = one.wait.pairs(shown, rows, _ID).group_by(":of", maintain_order=True).agg(made)
             frame = frame.with_row_index(":of").join(by_row, on=":of", how="left", maintain_order="left").drop(":of")
         else:
-            by_id = rows.group_by(_ID, maintain_order=True).agg(made).rename({_ID: one.event_key})
-            frame = frame.join(by_id, on=one.event_key, how="left", maintain_order="left")
+            ids = ([one.event_key, one.item[0]], [_ID, one.item[1]]) if one.item else ([one.event_key], [_ID])
+            by_id = rows.group_by(ids[1], maintain_order=True).agg(made)
+            frame = frame.join(by_id, left_on=ids[0], right_on=ids[1], how="left", maintain_order="left")
         counts = [c for c, text in one.columns.items() if text.startswith(("COUNT(", "COALESCE("))]
         frame = frame.with_columns(pl.col(c).fill_null(False) for c in counts)
     return replace(events, frame=frame.drop({one.event_key for one in found if one.computed}))
@@ -394,7 +398,7 @@ def of_reference(events: Exposures, table: Table, user: str | None, taken: set[s
     if not agrees and user not in (None, key) and has_several(table.frame, key, str(user)):
         return None
     rows = table.frame.filter(pl.col(key).is_not_null())
-    columns, left, states = _of_rows(rows.drop(key), rows[key], taken, table.written.clocks)
+    columns, left, states = of_rows(rows.drop(key), rows[key], taken, table.written.clocks)
     left += [x for x in rows.columns if x in taken and x not in events.frame.columns]  # another such table has it
     rate = share(events.frame[c].is_in(table.frame[key].unique().implode()))
     if rate > ALL and not any(words.by_name(x, words.CLICK + words.DURATION) for x in columns):

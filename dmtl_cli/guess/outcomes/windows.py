@@ -182,7 +182,7 @@ def _over_days(
         least: share of what came of a day that lies in later files, from which on they are waited for.
         most: days that are waited for.
     """
-    if one.once or one.reaches or not (events.files.days and one.table.files.days):
+    if one.once or one.reaches or one.of_user or not (events.files.days and one.table.files.days):
         return one
     way, _, column = (one.through or "").partition(".")
     with suppress(UserError):  # a file of another day that cannot be read

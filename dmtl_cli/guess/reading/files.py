@@ -97,10 +97,12 @@ class Files:
 
 
 def usual(days: Iterable[tuple[dt.date, int]]) -> list[tuple[dt.date, int]]:
-    """(day, size), sorted, without the days at the beginning and the end that are far smaller than the median, as those
-    are of which late rows alone are there."""
+    """(day, size), sorted, without the days at the beginning and the end that are far smaller than that of the middle
+    row of all but the largest, as those are of which late rows, or those of wrong clocks, alone are there."""
     ordered = sorted(days)
-    least = _FAR * sorted(size for _, size in ordered)[len(ordered) // 2] if len(ordered) > 2 else 0
+    sizes = sorted(size for _, size in ordered)[:-1]
+    middle = next((size for size, n in zip(sizes, itertools.accumulate(sizes), strict=True) if 2 * n >= sum(sizes)), 0)
+    least = _FAR * middle if len(ordered) > 2 else 0
     there = [k for k, (_, size) in enumerate(ordered) if size >= least]
     return ordered[there[0] : there[-1] + 1] if there else []
 

@@ -214,18 +214,19 @@ def _of_codes(table: Table, events: Table, roles: Roles, found: Beside) -> str |
 
 
 def by_likeness(others: Sequence[Table], events: Table, roles: Roles) -> list[Table]:
-    """The tables whose rows each have an id of the events' users or items of their own, as a catalogue has, then those
-    that have their ids by the same names, those of most ids that are the same first."""
+    """The tables whose rows each have an id of the events' users or items of their own, as a catalogue has, those that
+    have most of them first, as orders of a day may have a user each; then those that have their ids by the same names,
+    those of most ids that are the same first."""
 
     def order(table: Table) -> tuple[int, bool, float]:
         named, frame = bool(roles.ids & {*table.frame.columns}), table.on(table.day)
-        best, is_own = 0.0, False
+        best, whole = 0.0, 0.0
         for _, of_events, s, _ in _keys(frame, events, roles):
             if is_id(s) and (there := within(of_events, s)) >= JOINED:
                 used = within(s, of_events)
                 own = s.n_unique() == len(s) and there >= _MOSTLY and (used >= _USED or s.name in roles.ids)
-                best, is_own = max(best, there * used), is_own or own
-        return 0 if is_own else 1 if named else 2, not named, 0.0 if is_own else -best
+                best, whole = max(best, there * used), max(whole, round(there, 1) if own else 0.0)
+        return 0 if whole else 1 if named else 2, not named, -(whole or best)
 
     return sorted(others, key=order)
 

@@ -43,7 +43,7 @@ class Outcomes:
         groups: of their row groups those that may have rows of these days; of a file not named all.
         days: the first and the last one that are read, where the section's column tells the day.
         check: raises UserError 65 where these columns of the table take too much memory.
-        declared: columns that are null where no file of the day has them, and the section has a condition.
+        declared: columns that are null where no file of the day has them.
         through: the table of which its rows name rows in place of exposures.
         clocks: of the events and of its own rows, where `within` asks when these are.
         item: the events' column of the item, where the section has one.
@@ -326,19 +326,19 @@ class Outcomes:
         return pl.concat(named, how="vertical_relaxed")  # a file may lack the key, where `where` leaves out its rows
 
     def _require(self, table: Table, columns: Sequence[str], asked: str) -> None:
-        """Raises UserError 65 where the key, or one of the columns, is not there.
+        """Raises UserError 65 where the key, or one of the columns, is not there: see `declared` of these.
 
         Rows that a condition asks for have a key, others of the same files may have none: so a file without any of the
-        former lacks it, and a day without some of them other columns; one without any of them the key too."""
+        former lacks it, and a day without any of them too."""
         section = self.section
         require = table.require if section.where else table.require_everywhere
         if not self._has_none(table, columns):
             require(section.key, f"{self.name}.key expects")
             table.require_ids(section.key)
         for column in columns:
-            if not section.where or table.has(column) or column not in self._declared:
+            if table.has(column) or column not in self._declared:
                 table.require(column, f"{self.name}.time expects" if column == section.time else asked)
-        require_condition(table, section, self.name.removeprefix("data."))
+        require_condition(table, section, self.name.removeprefix("data."), self._declared)
         if section.date_column:
             table.require_everywhere(section.date_column, f"{self.name}.date_column expects")
         if section.unique:

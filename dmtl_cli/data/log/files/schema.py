@@ -15,6 +15,7 @@ from dmtl_cli.data.log.files.day_files import DayFiles
 from dmtl_cli.data.log.files.rows import asked
 from dmtl_cli.data.log.files.table import Table, missing, require_condition
 from dmtl_cli.data.log.values import column_types
+from dmtl_cli.data.log.values.types import types_of
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,8 @@ class Schema:
         kinds = {f.source: {g.kind for g in features if g.source == f.source} for f in features}
         numbers = [column for column, those in kinds.items() if those == {"numeric"}]
         events = Table(found.events, numbers)
-        require_condition(events, data.events, "events")
+        declared = types_of(data, data.events) if data.format_of(data.events) == "json" else ()
+        require_condition(events, data.events, "events", declared)
         try:
             _require_named(events, data.events)
         except UserError:  # a file of other events alone may lack what those that are asked for have

@@ -7,6 +7,7 @@ int64, int64 and double); anything else is refused here, once, with file and col
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -104,10 +105,12 @@ class Table:
     def _names(self) -> list[str]:
         return list(dict.fromkeys(name for footer in self.footers.values() for name in footer.schema.names))
 
-    def require_everywhere(self, column: str, asked: str) -> None:
-        """Raises UserError 65 where one of the files lacks the column, or one that it is computed of."""
-        self.require(column, asked)
-        for source in self._sources(column):
+    def require_everywhere(self, column: str, asked: str, but: Collection[str] = ()) -> None:
+        """Raises UserError 65 where one of the files lacks the column, or one that it is computed of, `but` some."""
+        sources = [source for source in self._sources(column) if source not in but]
+        if len(sources) == len(self._sources(column)):
+            self.require(column, asked)
+        for source in sources:
             self.require_everywhere(source, self._computed.asked(column))  # type: ignore[union-attr]
         for file in self.footers:
             if not self.has_in(file, column):
@@ -202,11 +205,17 @@ def missing(column: str, asked: str, tables: Sequence[Table]) -> str:
     return f"{asked} column {column}{meant} ({have})"
 
 
-def require_condition(table: Table, section: Section, name: str) -> None:
+def require_condition(table: Table, section: Section, name: str, declared: Collection[str] = ()) -> None:
     """Raises UserError 65 where one of the files lacks a column that `where` names: all of its rows would be left
-    out."""
+    out, unless it says what is asked of null.
+
+    Args:
+        declared: columns that are null where a file lacks them, as one of JSON does of which no row has a value.
+    """
     if section.where:
-        table.require_everywhere(WHERE, f"data.{name}.where expects")
+        named = r'COALESCE\(\s*"?([^",]+)|"?([\w.]+)"?\s+IS\s+(?:NOT\s+)?NULL'
+        asked = {c.strip() for found in re.findall(named, section.where, re.IGNORECASE) for c in found}
+        table.require_everywhere(WHERE, f"data.{name}.where expects", asked & {*declared})
 
 
 def _disagree(file: File, column: str, kind: pa.DataType, other: File, its: pa.DataType, hint: str) -> UserError:
