@@ -139,6 +139,17 @@ def test_a_bad_day_is_refused_and_the_next_goes_on(project: Project, name: str) 
         assert DAYS[3] in (project.ws / "export" / "LATEST").read_text()
 
 
+def test_a_refused_day_stops_no_comparison(tmp_path: Path) -> None:
+    """What refused its profile stands in the chain's workspace, not in those of a comparison."""
+    config = a_config()
+    config["features"] = [*FEATURES, {"name": "clicks", "side": "item", "kind": "numeric", "profile": {"count": "click"}}]
+    project = Project.create(tmp_path, a_log(tmp_path / "log"), config=config)
+    change(project, 3, lambda frame: frame.with_columns(click=pl.lit(0)))
+    assert project.call("backfill", "--from", DAYS[0], "--to", DAYS[3]).code == 80
+    ended = project.call("compare", "--day", DAYS[3], "--baselines", "click_only")
+    assert ended.code == 0 and "click_only" in ended.out, ended.err
+
+
 ROWS_OF = {
     "a twentieth": ("rows", lambda frame: frame[: ROWS // 20]),
     "twice": ("duplicates", lambda frame: pl.concat([frame, frame])),
