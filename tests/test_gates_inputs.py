@@ -142,7 +142,8 @@ def test_a_bad_day_is_refused_and_the_next_goes_on(project: Project, name: str) 
 def test_a_refused_day_stops_no_comparison(tmp_path: Path) -> None:
     """What refused its profile stands in the chain's workspace, not in those of a comparison."""
     config = a_config()
-    config["features"] = [*FEATURES, {"name": "clicks", "side": "item", "kind": "numeric", "profile": {"count": "click"}}]
+    clicks = {"name": "clicks", "side": "item", "kind": "numeric", "profile": {"count": "click"}}
+    config["features"] = [*FEATURES, clicks]
     project = Project.create(tmp_path, a_log(tmp_path / "log"), config=config)
     change(project, 3, lambda frame: frame.with_columns(click=pl.lit(0)))
     assert project.call("backfill", "--from", DAYS[0], "--to", DAYS[3]).code == 80
