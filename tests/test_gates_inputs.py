@@ -198,6 +198,7 @@ def test_a_column_without_values_is_refused_by_who_reads_it(project: Project) ->
     ended = project.stage("train-teacher", 3)
     reasons = rejected(project, "teacher", 3)
     assert ended.code == 80 and "null_share.colour is 1" in reasons and "null_share.hour is 1" in reasons
+    assert "a column or a table is empty, or lacks rows" in ended.err
 
 
 def test_good_days_pass_with_their_baselines(project: Project) -> None:
