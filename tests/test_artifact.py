@@ -224,7 +224,7 @@ def test_crash_at_every_step(tmp_path: Path, how: Callable[[], None], first: boo
                 crash()
                 done = True
             except UserError as error:
-                assert error.code == Exit.IO and "No space left" in error.line()
+                assert error.code == Exit.IO and "No space left on device; free some space (dmtl gc " in error.line()
                 done = False
             assert litter(ws) == []
         for run in (ws.current("export", DAY), ws.latest()):

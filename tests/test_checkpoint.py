@@ -145,7 +145,7 @@ def refused(folder: Path, model: Any) -> str:
     with pytest.raises(UserError) as e:
         checkpoint.load(folder, model, model.table, optimizers_of(model))
     assert e.value.code == Exit.DATA and e.value.hint
-    return e.value.message
+    return e.value.line()
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,8 @@ def refused(folder: Path, model: Any) -> str:
 )
 def test_another_architecture_is_named(tmp_path: Path, change: dict[str, Any], name: str) -> None:
     trained(tmp_path)
-    assert name in refused(tmp_path, a_student(ENCODER, **change))
+    told = refused(tmp_path, a_student(ENCODER, **change))
+    assert name in told and "of the config changed: undo that, or use a new workspace" in told
 
 
 @pytest.mark.parametrize(

@@ -521,6 +521,8 @@ def test_not_due_and_missing_predecessors(fresh: Project) -> None:
     }.items():
         ended = fresh.call("recommend", "--user", 1) if command == "recommend" else fresh.stage(command, 2)
         assert ended.code == 66 and said in ended.err and re.search("run dmtl|backfill", ended.err), ended.err
+        assert command != "recommend" or "run dmtl run first (a chain's second day has" in ended.err
+    assert "run dmtl run first: a chain's second day has" in fresh.call("rollback", "--unpin").err
     absent = fresh.call("train-teacher", "--day", "2026-02-01")
     assert absent.code == 66 and f"the log has {DAYS[0]} .. {DAYS[3]}" in absent.err
     nowhere = fresh.stage("train-teacher", 1, data__root=fresh.home / "nowhere")
@@ -600,6 +602,7 @@ def test_days_without_labels(world: Path, fresh: Project, tmp_path: Path) -> Non
     shutil.copytree(tmp_path / "none/events", quiet / "events", dirs_exist_ok=True)
     ended = fresh.stage("train-teacher", 1, data__root=quiet)
     assert ended.code == 65 and DAYS[0] in ended.err and "rows is a click" in ended.err
+    assert "run the next with --allow-gap" in ended.err
     assert not list(fresh.ws.glob("teacher/*/run-*")) and fresh.scratch_left() == []
 
 

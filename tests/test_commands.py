@@ -20,7 +20,7 @@ from dmtl_cli import __version__
 from dmtl_cli.cli import publishing
 from dmtl_cli.cli.main import app, execute
 from dmtl_cli.runs.determinism import make_deterministic
-from dmtl_cli.runs.differences import _ABSENT, differences
+from dmtl_cli.runs.differences import _ABSENT, _config_change, differences
 from dmtl_cli.runs.ranks import Ranks, _gather_function, _open_store
 from dmtl_cli.runs.workspace import STAGES
 from dmtl_cli.synth.generate import generate
@@ -226,6 +226,8 @@ def test_differences() -> None:
     assert list(differences({"l": [{"w": 1}, {"w": 2}]}, {"l": [{"w": 1}, {"w": 3}]})) == [("l.1.w", 2, 3)]
     assert list(differences({"u": [64, 32]}, {"u": [64]})) == [("u", [64, 32], [64])]
     assert list(differences({"k": 1, "o": {}}, {"k": 1, "o": {}})) == []
+    said = "was made without teacher.x, which the config, or this version of dmtl, now has"
+    assert _config_change("teacher.x", _ABSENT, False) == said, "a key that came with an upgrade stands in no config"
 
 
 # -- compare says what lacks before it measures ------------------------------------------------------------------------

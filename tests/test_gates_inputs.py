@@ -139,6 +139,18 @@ def test_a_bad_day_is_refused_and_the_next_goes_on(project: Project, name: str) 
         assert DAYS[3] in (project.ws / "export" / "LATEST").read_text()
 
 
+def test_a_refused_day_stops_no_comparison(tmp_path: Path) -> None:
+    """What refused its profile stands in the chain's workspace, not in those of a comparison."""
+    config = a_config()
+    clicks = {"name": "clicks", "side": "item", "kind": "numeric", "profile": {"count": "click"}}
+    config["features"] = [*FEATURES, clicks]
+    project = Project.create(tmp_path, a_log(tmp_path / "log"), config=config)
+    change(project, 3, lambda frame: frame.with_columns(click=pl.lit(0)))
+    assert project.call("backfill", "--from", DAYS[0], "--to", DAYS[3]).code == 80
+    ended = project.call("compare", "--day", DAYS[3], "--baselines", "click_only")
+    assert ended.code == 0 and "click_only" in ended.out, ended.err
+
+
 ROWS_OF = {
     "a twentieth": ("rows", lambda frame: frame[: ROWS // 20]),
     "twice": ("duplicates", lambda frame: pl.concat([frame, frame])),
@@ -186,6 +198,7 @@ def test_a_column_without_values_is_refused_by_who_reads_it(project: Project) ->
     ended = project.stage("train-teacher", 3)
     reasons = rejected(project, "teacher", 3)
     assert ended.code == 80 and "null_share.colour is 1" in reasons and "null_share.hour is 1" in reasons
+    assert "a column or a table is empty, or lacks rows" in ended.err
 
 
 def test_good_days_pass_with_their_baselines(project: Project) -> None:

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import itertools
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -428,6 +429,11 @@ def test_a_table_of_users_that_will_never_come(tmp_path: Path) -> None:
     put(tmp_path, {"user_id": [1, 2]}, "users/day=2026-01-31/a.parquet")
     with refused(Exit.NO_INPUT, "users: no folder", late):
         read(tmp_path, day=day, users=table)
+    shutil.rmtree(tmp_path / "events/day=2026-01-30")
+    with refused(Exit.NO_INPUT, "events: no folder", "where it never will, run the day after it"):
+        read(tmp_path, day=day, users=table)
+    with refused(Exit.NO_INPUT, "the log has 2026-01-29 .. 2026-01-31", "put its files back, or name a later day"):
+        read(tmp_path, day=dt.date(2026, 1, 28), users=table)
 
 
 def test_what_is_not_there_yet(tmp_path: Path) -> None:

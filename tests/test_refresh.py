@@ -245,7 +245,7 @@ def test_without_a_student_there_is_nothing_to_refresh(tmp_path: Path, world: Pa
         if profiles:
             project.done("build-profile", 1)
         ended = project.call("refresh")
-        assert ended.code == 66 and "no published student" in ended.err and "run dmtl train-student" in ended.err
+        assert ended.code == 66 and "no published student" in ended.err and "run dmtl run first" in ended.err
         assert not (project.ws / "export").exists()
 
 

@@ -51,6 +51,9 @@ def test_a_day_that_came_late_makes_later_ones_stale(tmp_path: Path) -> None:
     chain.make("teacher", day(3))
     chain.newest = newest
     assert {"teacher 4", "scores 4"} <= stale(chain) and "teacher 3" not in stale(chain)
+    heal = f"run dmtl backfill --from {day(4)} --to {day(4)}"
+    said = f"stale: {day(4)} and what follows was made of what has changed since; {heal}"
+    assert said in chain.project.call("status").out.splitlines()
 
 
 def test_a_parent_whose_day_is_gone_tells_nothing(chain: Chain) -> None:
@@ -209,6 +212,8 @@ def test_backfill_heals_what_a_day_made_again_left_behind(project: Project) -> N
     found = states(project, "--inputs")
     assert {found[DAYS[0]][stage] for stage in ("profile", "teacher", "scores")} == {"changed"}
     assert found[DAYS[2]]["evaluation"] == "published", "no file of its own has changed, no parent was made again"
+    assert "stale: " not in project.call("status").out
+    assert f"stale: {DAYS[0]} and what follows was made of" in project.call("status", "--inputs").out
 
     project.done("build-profile", 1)
     found = states(project)

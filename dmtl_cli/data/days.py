@@ -194,7 +194,7 @@ class Days:
         # the first profile of a chain has none before it; later ones leave out days that are refused or not there
         due = [day] if newest is None else between(before(newest, -1), before(day))
         for d in reversed(due) if self.has(day) else ():  # else reading the day says so, however far it is
-            refused = newest is not None and ws.refusal_path("profile", d).exists()
+            refused = newest is not None and ws.refused(d, ("profile",))
             if ws.current("profile", d) is None and not refused and self.has(d):
                 where = ws.stage_dir("profile", d)
                 raise UserError(f"no published profile in {where}", f"run dmtl build-profile --day {d}", Exit.NO_INPUT)

@@ -86,7 +86,7 @@ def null_shares(day: Day, features: Sequence[Feature]) -> list[Measure]:
             if f.side == side and not f.per_event:
                 null = float(events[_empty(table[f.name])].sum() / max(1, events.sum()))
                 out.append((f.name, null * rows, rows))
-    hint = "a column or a table is empty: look at the day's files"
+    hint = "a column or a table is empty, or lacks rows: look at the day's files"
     return [m for name, n, rows in out for m in share(f"inputs.null_share.{name}", n, rows, hint)]
 
 

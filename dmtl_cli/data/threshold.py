@@ -41,7 +41,9 @@ def long_read_threshold(config: Config, days: Sequence[Day], before: Parent | No
     clicks = sum(int(d.facts["clicks"]) for d in days)
     if clicks == 0:  # a model without positives would publish nonsense
         what = f"day {days[-1].day}: not one of {sum(map(len, days))} rows is a click"
-        raise UserError(what, "check data.events.click")
+        raise UserError(
+            what, "check data.events.click; a day that truly has none is left out: run the next with --allow-gap"
+        )
     threshold = carried_threshold(before, config) if before else measured_threshold(config, days)
     if not any((b.labels(threshold)[0] & (b.weight > 0)).any() for d in days for b in d.blocks()):
         label = "conversion" if threshold is None else f"long read (over {threshold:.1f} s)"

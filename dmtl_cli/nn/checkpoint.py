@@ -20,6 +20,10 @@ from dmtl_cli.runs.contents import decoding
 _TABLE = "embedding."
 _TABLE_STEP = "step.embedding"
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+_OTHER = (
+    "dimensions, layers, experts, tasks, features or embedding_optimizer of the config changed: "
+    "undo that, or use a new workspace"
+)
 
 
 def _key(state: str) -> str:
@@ -104,8 +108,7 @@ def load(folder: Path, model: nn.Module, table: EmbeddingTable, optimizers: Opti
     kept = _dense(model, table) | buffers(model)
     expected = {*kept, *(_TABLE + name for name in table.rows)}
     if more := sorted(weights.keys() - expected):
-        hint = "the architecture or features changed: use a new workspace"
-        raise UserError(f"{folder}: weight {more[0]}: this model has none of that name", hint)
+        raise UserError(f"{folder}: weight {more[0]}: this model has none of that name", _OTHER)
     for n, p in kept.items():
         _copy(n, weights, p.data, folder)
     with torch.no_grad():
@@ -144,8 +147,7 @@ def _read(file: Path) -> dict[str, Tensor]:
 def _copy(name: str, stored: dict[str, Tensor], into: Tensor, folder: Path) -> None:
     if name not in stored or stored[name].shape != into.shape:
         came = "nothing" if name not in stored else f"{tuple(stored[name].shape)}"
-        hint = "the architecture or features changed: use a new workspace"
-        raise UserError(f"{folder}: weight {name}: expected {tuple(into.shape)}, got {came}", hint)
+        raise UserError(f"{folder}: weight {name}: expected {tuple(into.shape)}, got {came}", _OTHER)
     into.copy_(stored[name])
 
 
@@ -156,8 +158,7 @@ def _fill(
     old, rows = stored.get(_TABLE + name), table.rows[name]
     if old is None or old.shape[1:] != into.shape[1:] or len(old) > rows:
         came = "nothing" if old is None else f"{tuple(old.shape)}"
-        hint = "the features, tasks, embedding_dim, factor_dim or embedding_optimizer changed: use a new workspace"
-        raise UserError(f"{folder}: embedding {name}: expected {(rows, *into.shape[1:])}, got {came}", hint)
+        raise UserError(f"{folder}: embedding {name}: expected {(rows, *into.shape[1:])}, got {came}", _OTHER)
     here, mine = table.place(name)
     known = max(mine.start, min(mine.stop, len(old)))
     into[here][: known - mine.start] = old[mine.start : known].to(into.device)

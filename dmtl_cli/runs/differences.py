@@ -98,7 +98,7 @@ def _by_name(value: Any) -> Any:
 
 def _config_change(key: str, then: Any, now: Any) -> str:
     if then is _ABSENT:
-        return f"was made without {key}, which the config now has"
+        return f"was made without {key}, which the config, or this version of dmtl, now has"
     if now is _ABSENT:
         return f"was made with {key}, which the config no longer has"
     return f"was made with {key} {_short(then)}, the config now says {_short(now)}"

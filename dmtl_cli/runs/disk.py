@@ -31,7 +31,8 @@ def disk_error(error: BaseException, where: Path) -> UserError | None:
     if isinstance(error, UserError) or not known:
         return None
     place = getattr(error, "filename", None) or f"below {where}"
-    return UserError(f"cannot read or write {place}: {os.strerror(known[0])}", "check the disk, run again", Exit.IO)
+    hint = "check the disk" if known[0] == errno.EIO else "free some space (dmtl gc tells what could go)"
+    return UserError(f"cannot read or write {place}: {os.strerror(known[0])}", f"{hint}, run again", Exit.IO)
 
 
 @contextmanager

@@ -65,9 +65,13 @@ class Workspace:
     base: Workspace | None = None
     shared: frozenset[str] = frozenset()
 
+    def maker(self, stage: str) -> Workspace:
+        """The workspace that makes a stage: of one that is shared not this one."""
+        return self.base.maker(stage) if self.base is not None and stage in self.shared else self
+
     def home(self, stage: str) -> Path:
         """The folder of all days of a stage."""
-        return self.base.home(stage) if self.base is not None and stage in self.shared else self.root / stage
+        return self.maker(stage).root / stage
 
     def stage_dir(self, stage: str, day: dt.date, sub: str | None = None) -> Path:
         """`<root>/<stage>/day=YYYY-MM-DD[/<sub>]`"""
@@ -163,9 +167,9 @@ class Workspace:
         texts = (f"{_flat(stage)}-{day}{end}.txt" for end in ("", ".teacher=*"))
         return sorted(path for text in texts for path in self.rejected().glob(text))
 
-    def refused(self, day: dt.date) -> bool:
-        """Whether a stage of the chain refused the day, which the chain then goes on without."""
-        return any(self.refusals(stage, day) for stage in CHAIN)
+    def refused(self, day: dt.date, stages: tuple[str, ...] = CHAIN) -> bool:
+        """Whether one of some stages refused the day, which the chain then goes on without."""
+        return any(self.maker(stage).refusals(stage, day) for stage in stages)
 
     def rejected(self) -> Path:
         return self.root / "rejected"

@@ -42,7 +42,8 @@ def find(root: Path) -> Path:
     inner = root if (root / "LATEST").is_file() else root / "export"
     served = Workspace(inner.parent).latest() if inner.name == "export" else _led(inner)
     if served is None:
-        hint = "run dmtl train-student first, or name a workspace, its export/ or the folder of an export"
+        first = "run dmtl run first (a chain's second day has the first export)"
+        hint = f"{first}, or name a workspace, its export/ or the folder of an export"
         raise UserError(f"no export is served in {root}", hint, Exit.NO_INPUT)
     return served
 

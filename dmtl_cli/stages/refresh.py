@@ -33,7 +33,7 @@ def refresh(run: Run, day: dt.date | None = None, at: Moment | None = None) -> R
     student = run.newest("student", before(day, -1)) if day else None
     if day is None or student is None:
         what = f"no published student{f' up to {day}' if day else ''} in {run.ws.root}"
-        raise UserError(what, "run dmtl train-student first", Exit.NO_INPUT)
+        raise UserError(what, "run dmtl run first: a chain's second day has the first student", Exit.NO_INPUT)
     if at is not None and at.day <= day:
         raise UserError(f"--as-of: expected a moment after day {day}, got {at.clock:%Y-%m-%d %H:%M}", code=Exit.USAGE)
     return export_student(run, day, student, at)

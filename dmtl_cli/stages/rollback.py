@@ -42,7 +42,11 @@ def release(ws: Workspace) -> dict[str, Any]:
     """
     run = newest_export(ws)
     if run is None:
-        raise UserError(f"no published export in {ws.root}", "run dmtl train-student first", Exit.NO_INPUT)
+        raise UserError(
+            f"no published export in {ws.root}",
+            "run dmtl run first: a chain's second day has the first export",
+            Exit.NO_INPUT,
+        )
     _check(run)
     before = there(ws.latest)
     unpin(ws, run)

@@ -250,6 +250,9 @@ def described(found: dict[str, Any]) -> str:
         lines.append(f"pinned: {found['pinned']}; newer days are published and not served until dmtl rollback --unpin")
     lines += [f"problem: {problem}" for problem in found["problems"]]
     heal = f"run dmtl backfill --from {{}} --to {max(found['days'], default='')}"
+    chain = {day: {*cells.values()} for day, cells in found["days"].items() if cells["teacher"] != "not due"}
+    old = [day for day, states in chain.items() if {"stale", "changed"} & states]
+    lines += [f"stale: {d} and what follows was made of what has changed since; {heal.format(d)}" for d in old[:1]]
     lines += [f"gap: the log has {day}, the chain has not; {heal.format(day)}" for day in found["gaps"]]
     lines += ["{stage} {day}: refused: {reason}".format(**each) for each in found["refused"]]
     lines += ["{stage} {day}: ungated: its gates were off".format(**each) for each in found["ungated"]]

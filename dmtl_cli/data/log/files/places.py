@@ -178,8 +178,11 @@ class Places:
         )
         if by_day:
             have = span(by_day)
-            if isinstance(self.table, SideTable) and min(by_day) < day < max(by_day):
-                hint = "retry when the day has arrived; where it never will, copy the day before it there"
+            if day < min(by_day):
+                hint = "put its files back, or name a later day"
+            elif day < max(by_day) and not isinstance(table, Joined):
+                copied = isinstance(table, SideTable)  # a day that the events lack is left out of the chain
+                hint += f"; where it never will, {'copy the day before it there' if copied else 'run the day after it'}"
         elif not table.is_dated:
             names = (PurePosixPath(f).name for f in self.store.folders(table.path))
             if other := next((n for n in names if "=" in n), None):
