@@ -260,6 +260,7 @@ def test_several_days_end_on_what_they_say_together(
     [
         ([(0, 11.0), (0, 11.0)], "0 times, 22 by chance"),
         ([(2, 31.0), (1, 9.4)], "3 times, 40 by chance"),
+        ([(1, 31.0)], "once, 31 by chance"),
         ([(2, 11.0), (1, 11.0)], None),  # more than a tenth of it
         ([(0, 19.9)], None),  # which may be chance
         ([], None),

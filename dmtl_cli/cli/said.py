@@ -101,7 +101,8 @@ def repeats_line(made: Sequence[Result]) -> str | None:
     found, by_chance = (sum(m.metrics.get(f"repeats.{name}", 0.0) for m in days) for name in ("found", "by_chance"))
     if by_chance < _CHANCES or found > _SELDOM * by_chance or any("excluded" in m.rows for m in days):
         return None
-    seen = f"what users had clicked before they clicked again {found:,.0f} times, {by_chance:,.0f} by chance"
+    times = "once" if found == 1 else f"{found:,.0f} times"
+    seen = f"what users had clicked before they clicked again {times}, {by_chance:,.0f} by chance"
     todo = "ask with exclude_seen; export.seen_days: 30 leaves out that of 30 days"
     return f"{seen}: {todo}, evaluate.exclude_seen: true measures so"
 
