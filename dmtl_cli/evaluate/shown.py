@@ -129,11 +129,11 @@ def _choices(export: Export, exam: Exam, label: str, features: Sequence[str], be
         columns = export.encoder.numeric_columns("item")
         floats = export.encoder.encode(export.item_features[rows], "item").floats
         numbers = floats[:, [columns[name] for name in features]]
-    exposure = users[:, shown] / np.float32(export.kappa * (before.share if before else 1.0))
-    if (mean := export.described.get("mean_user")) is not None:  # as it was learned, with what all are shown
-        exposure += np.float32(1 - export.described["popularity"]) * np.array(mean, np.float32)
+    popularity, mean = export.described.get("popularity", 1.0), export.described.get("mean_user")
+    served = Shown(export.kappa, before.share if before else 1.0, popularity=popularity)
+    served = served._replace(mean=None if mean is None else np.array(mean, np.float32))
     return Choices(
-        (exposure, items[:, shown]),
+        (served.learned(users[:, shown]), items[:, shown]),
         (users[:, liked], items[:, liked]),
         numbers,
         user[item >= 0],

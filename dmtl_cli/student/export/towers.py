@@ -107,7 +107,7 @@ class SideBySide(nn.Module):
     Args:
         factors: (a, b, c) by which the dot products count, on the side of users; None: on that of items.
         numbers: [F] by what the float columns of an item are summed; None: there is no such column.
-        less: [d] what is added to each a x of users; None: nothing.
+        shift: [d] what is added to each a x of users; None: nothing.
     """
 
     a: Tensor
@@ -115,7 +115,7 @@ class SideBySide(nn.Module):
     c: Tensor
     zero: Tensor
     weights: Tensor
-    less: Tensor
+    shift: Tensor
 
     def __init__(
         self,
@@ -123,12 +123,12 @@ class SideBySide(nn.Module):
         preference: Tower,
         factors: tuple[float, float, float] | None,
         numbers: Floats | None = None,
-        less: Floats | None = None,
+        shift: Floats | None = None,
     ) -> None:
         super().__init__()
-        self.added, self.lessened = numbers is not None, less is not None
-        if less is not None:
-            self.register_buffer("less", torch.from_numpy(less))
+        self.added, self.shifted = numbers is not None, shift is not None
+        if shift is not None:
+            self.register_buffer("shift", torch.from_numpy(shift))
         self.layout, self.exposure, self.preference, self.scaled = (
             preference.layout,
             exposure,
@@ -148,7 +148,7 @@ class SideBySide(nn.Module):
         if self.scaled:
             # one number for as many rows as there are
             each = [(x * self.zero).sum(1, keepdim=True) + self.c] if self.added else []
-            ax = x * self.a + self.less if self.lessened else x * self.a
+            ax = x * self.a + self.shift if self.shifted else x * self.a
             return torch.cat([ax, *each, t * self.b], 1)
         if not self.added:
             return torch.cat([x, t], 1)
@@ -175,11 +175,11 @@ def towers_of(student: Blocks, encoder: Encoder, shown: Shown) -> dict[str, Serv
         raise UserError(what, "run dmtl train-student again, or set kappa to 0")
     exposure = {side: Tower(student.exposure, side, encoder.layout(side)) for side in ("user", "item")}
     scale, alike = float(student.preference.scale.detach()), kappa * shown.size * shown.popularity
-    less = None if shown.mean is None else -shown.mean * np.float32(kappa * shown.share * (1 - shown.popularity))
+    shift = None if shown.mean is None else -shown.mean * np.float32(kappa * shown.share * (1 - shown.popularity))
     numbers = None if shown.numbers is None else shown.numbers / np.float32(shown.size)
     factors = (kappa * shown.share, scale, alike)
     both = {
-        "user": SideBySide(exposure["user"], preference["user"], factors, numbers, less),
+        "user": SideBySide(exposure["user"], preference["user"], factors, numbers, shift),
         "item": SideBySide(exposure["item"], preference["item"], None, numbers),
     }
     return {side: tower.eval().cpu() for side, tower in both.items()}
