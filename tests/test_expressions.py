@@ -13,7 +13,7 @@ import pytest
 import yaml
 from worlds import Project
 
-from dmtl_cli.config.expressions import roots_of
+from dmtl_cli.config.expressions import null_told_of, roots_of
 from dmtl_cli.data.log.values.computed import Computed
 
 PAGE = (Path(__file__).parent.parent / "docs/expressions.md").read_text()
@@ -57,6 +57,13 @@ def test_an_expression_gives_what_the_page_says(text: str, gives: Any) -> None:
     found = [as_json(value) for value in column.to_pylist()]
     assert found == [pytest.approx(gives, abs=1e-5) if isinstance(gives, int | float) else gives] * 3
     assert (type(found[0]) is bool) == (type(gives) is bool)
+
+
+def test_columns_of_which_an_expression_says_what_null_is() -> None:
+    """By its tree: what stands in a text or in quotes is no such word, and a name may have a space."""
+    text = """a.b IS NULL OR COALESCE(c, d, 1) = 1 AND NOT ("my e" IS NOT NULL) OR f = 'g IS NULL' OR h > 1"""
+    assert null_told_of(text) == ["a.b", "c", "d", "my e"]
+    assert null_told_of("x = 1 AND y > 2") == []
 
 
 def test_a_day_with_all_of_them_is_read(tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ _WORDED = re.compile(r"\b[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+|(?<![\w.])(?i:user)(?![
 """dotted names, and the one that many logs have and SQL takes for a function"""
 TABLES = ("users", "items")
 """of which an expression of the events may name columns, as items.length"""
+_OF_NULL: list[Any] = [{"Boolean": "IsNull"}, {"Boolean": "IsNotNull"}, "Coalesce"]
 Paths = dict[str, list[str]]
 """the names that an expression reads, each with the fields of it that it names, as `b` or `b.c`; none: itself"""
 
@@ -199,6 +200,19 @@ def _names(root: str, fields: list[str]) -> list[str]:
 def sources_with_clock(text: str) -> list[str]:
     """As `sources_of`, of an expression that may ask which moment it is."""
     return sources_of(at_any_time(text))
+
+
+def null_told_of(text: str) -> list[str]:
+    """The columns of which an expression says what null is, as `sources_of` names them: of
+    `a IS NULL OR COALESCE(b.c, 1) = 1` a and b.c."""
+    return sorted({".".join(path) for path in _null_told(_parsed(text)[1])})
+
+
+def _null_told(tree: Any) -> Iterator[tuple[str, ...]]:
+    if isinstance(tree, dict) and isinstance(call := tree.get("Function"), dict) and call["function"] in _OF_NULL:
+        yield from filter(None, map(_path, call["input"]))
+    for part in tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ():
+        yield from _null_told(part)
 
 
 def timed_of(text: str) -> list[str]:

@@ -7,7 +7,6 @@ int64, int64 and double); anything else is refused here, once, with file and col
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -17,6 +16,7 @@ from pyarrow import types
 
 from dmtl_cli.config.data import Data
 from dmtl_cli.config.errors import UserError, did_you_mean
+from dmtl_cli.config.expressions import null_told_of
 from dmtl_cli.config.table import WHERE
 from dmtl_cli.config.table import Table as Section
 from dmtl_cli.data.log.files.day_files import changed_error
@@ -213,9 +213,8 @@ def require_condition(table: Table, section: Section, name: str, declared: Colle
         declared: columns that are null where a file lacks them, as one of JSON does of which no row has a value.
     """
     if section.where:
-        named = r'COALESCE\(\s*"?([^",]+)|"?([\w.]+)"?\s+IS\s+(?:NOT\s+)?NULL'
-        asked = {c.strip() for found in re.findall(named, section.where, re.IGNORECASE) for c in found}
-        table.require_everywhere(WHERE, f"data.{name}.where expects", asked & {*declared})
+        told = {*null_told_of(section.where)} & {*declared}
+        table.require_everywhere(WHERE, f"data.{name}.where expects", told)
 
 
 def _disagree(file: File, column: str, kind: pa.DataType, other: File, its: pa.DataType, hint: str) -> UserError:
