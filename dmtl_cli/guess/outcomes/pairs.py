@@ -6,6 +6,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -201,38 +202,65 @@ def outcomes_by_day(
     return with_rows([*found, *_of_orders(events, rest, roles, taken)], roles, every, later)
 
 
+class _Orders(NamedTuple):
+    """Two tables: one names a user and has an id of its own, and rows of the other name that id and an item."""
+
+    orders: Table
+    roles: Roles
+    """of the orders, which have a time"""
+    own: str
+    """their column of ids"""
+    user: str
+    """theirs of users"""
+    lines: Table
+    key: str
+    """the lines' column of orders"""
+    item: str
+    """theirs of items"""
+
+
+def _orders_among(events: Table, others: Others, roles: Roles) -> Iterator[_Orders]:
+    """Every two tables that are orders and their lines, as far as their rows say it."""
+    assert roles.user is not None and roles.item is not None
+    user, item = events.frame[roles.user.column], events.frame[roles.item.column]
+    tables = [(table, mine) for table, mine in others if not table.has_no_path]
+    for orders, mine in tables:
+        users = _names(orders.frame, user, words.USER) if mine.time else []
+        own = [c for c in orders.frame.columns if users and is_own(orders.frame[c])]
+        for lines, c, key in (
+            (t, c, key) for t, _ in tables if t is not orders for c in own for key in t.frame.columns
+        ):
+            of, ids = lines.frame[key], orders.frame[c]
+            items = [i for i in _names(lines.frame, item, words.ITEM) if i != key]
+            if is_id(of) and items and within(of, ids) >= MET and within(ids, of) >= THERE:
+                yield _Orders(orders, mine, c, users[0], lines, key, items[0])
+
+
 def _of_orders(events: Table, others: Others, roles: Roles, taken: set[str]) -> list[Outcomes]:
-    """Two tables, as orders and their lines: one names a user and has an id of its own, and rows of the other name that
-    id and an item. The lines are of what was shown of their item to the user of their order on its day.
+    """Orders and their lines, which are of what was shown of their item to the user of their order on its day.
 
     Args:
         taken: columns of the events and of other tables.
     """
     assert roles.user is not None and roles.item is not None
     user, item = roles.user.column, roles.item.column
-    tables = [(table, mine) for table, mine in others if not table.has_no_path]
-    for orders, mine in tables:
-        users = _names(orders.frame, events.frame[user], words.USER) if mine.time else []
-        own = [c for c in orders.frame.columns if users and is_own(orders.frame[c])]
-        lines_of = ((t, c, key) for t, _ in tables if t is not orders for c in own for key in t.frame.columns)
-        for lines, c, key in lines_of:
-            of, ids = lines.frame[key], orders.frame[c]
-            items = [i for i in _names(lines.frame, events.frame[item], words.ITEM) if i != key]
-            if not (is_id(of) and items) or within(of, ids) < MET or within(ids, of) < THERE:
-                continue
-            head = orders.frame.select(ids.alias(key), *dict.fromkeys((users[0], mine.time.column))).unique(key)  # type: ignore[union-attr]
-            rows = lines.frame.drop({*head.columns} - {key}, strict=False)
-            whole = replace(lines, frame=rows.join(head, on=key, how="left", maintain_order="left"))
-            if (met := _by_day(whole, mine, events, roles, taken, is_asked=False)) is None:
-                continue
-            rows = whole.frame.select(*rows.columns, users[0]).drop_nulls([users[0], items[0]])
-            shown, named = (user, item), (users[0], items[0])
-            made = of_pairs(lines, rows.drop(key), shown, named, met[0].rate, {*taken, *orders.frame.columns})
-            first = waiting(_whose(orders, c, user, users[0], {*taken, *made.columns, made.name}), None, orders, mine)
-            why = f"{made.why}, of the row of {first.name} that its {key} names"
-            mapped = rows.drop(key).rename({users[0]: key})
-            of_orders = replace(made, key=key, event_key=user, computed=None, through=f"{first.name}.{c}", why=why)
-            return [first, replace(of_orders, item=(item, items[0]), mapped=mapped)]
+    for one in _orders_among(events, others, roles):
+        orders, lines, key = one.orders, one.lines, one.key
+        assert one.roles.time is not None
+        of_order = dict.fromkeys((one.user, one.roles.time.column))  # once, where one column is both
+        head = orders.frame.select(pl.col(one.own).alias(key), *of_order).unique(key)
+        rows = lines.frame.drop({*head.columns} - {key}, strict=False)
+        whole = replace(lines, frame=rows.join(head, on=key, how="left", maintain_order="left"))
+        if (met := _by_day(whole, one.roles, events, roles, taken, is_asked=False)) is None:
+            continue
+        rows = whole.frame.select(*rows.columns, one.user).drop_nulls([one.user, one.item]).drop(key)
+        made = of_pairs(lines, rows, (user, item), (one.user, one.item), met[0].rate, {*taken, *orders.frame.columns})
+        names = {*taken, *made.columns, made.name}
+        first = waiting(_whose(orders, one.own, user, one.user, names), None, orders, one.roles)
+        why = f"{made.why}, of the row of {first.name} that its {key} names"
+        through, mapped = f"{first.name}.{one.own}", rows.rename({one.user: key})
+        of_orders = replace(made, key=key, event_key=user, computed=None, through=through, why=why)
+        return [first, replace(of_orders, item=(item, one.item), mapped=mapped)]
     return []
 
 
