@@ -151,7 +151,7 @@ def test_files_of_one_name_in_two_folders_of_an_iceberg_table(tmp_path: Path) ->
     made.table.add_files([f"file://{place}" for place in places])
     write(whole, tmp_path, "plain", "parquet")
     log, plain = (
-        Log(data(tmp_path, kind, path=path, date_column="time"), FEATURES, timed=True, converted=tmp_path / "c")
+        Log(data(tmp_path, kind, path=path, date_column="time"), FEATURES, timed=True, converted=tmp_path / kind)
         for kind, path in (("iceberg", "e"), ("parquet", "plain.parquet"))
     )
     for day in (1, 2, 1):

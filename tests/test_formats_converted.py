@@ -187,6 +187,28 @@ def test_a_source_that_grows_makes_no_older_day_stale(tmp_path: Path, monkeypatc
     assert finder(tmp_path).find(FIRST).identities[0]["rows"] == 1
 
 
+def test_one_parquet_file_that_grows_makes_no_older_day_stale(tmp_path: Path) -> None:
+    """As it is written again each night. In a folder, to which files are added, it is read in place."""
+    frame = pl.DataFrame({"d": ["2026-01-01"] * 3, "user_id": [3, 1, 2]})
+    more = pl.DataFrame({"d": ["2026-01-02"] * 2, "user_id": [9, 9]})
+    (tmp_path / "f").mkdir()
+    same = []
+    for path in ("e.parquet", "f"):
+        file = tmp_path / path / ("a.parquet" if path == "f" else "")
+        frame.write_parquet(file)
+        found = finder(tmp_path, "parquet", events={"path": path})
+        before = found.find(FIRST)
+        with pytest.raises(UserError, match=r"of day 2026-01-02 \(the log has 2026-01-01 alone\)"):
+            found.find(SECOND)
+        pl.concat([more, frame]).write_parquet(file)
+        after = found.find(FIRST)
+        same.append(after.identities == before.identities)
+        if path != "f":
+            assert table(found)["user_id"].to_list() == [3, 1, 2] and len(table(found, SECOND)) == 2
+        assert len(found.find(SECOND).events) == 1
+    assert same == [True, False]
+
+
 def test_files_of_a_folder(tmp_path: Path) -> None:
     """One that is added is read alone, one that is gone leaves nothing."""
     (tmp_path / "e").mkdir()

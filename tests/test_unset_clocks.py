@@ -49,14 +49,18 @@ def config(home: Path, path: str, kind: str, **events: Any) -> Path:
     return out
 
 
-@pytest.mark.parametrize("kind", ["parquet", "csv", "json", "delta"])
+@pytest.mark.parametrize("kind", ["parquet", "folder", "csv", "json", "delta"])
 def test_rows_of_no_day_are_counted(tmp_path: Path, kind: str) -> None:
-    """Of text each is of the day of the row before it; Parquet is read a group of rows at a time, here all of them."""
-    path = write(log_of(kind), tmp_path / "log", "events", kind)
-    made = config(tmp_path, path, kind)
+    """Each is of the day of the row before it; a folder of Parquet is read a group of rows at a time, here all of
+    them."""
+    if kind == "folder":
+        write(log_of("parquet"), tmp_path / "log/events", "part-0", "parquet")
+        made = config(tmp_path, "events", "parquet")
+    else:
+        made = config(tmp_path, write(log_of(kind), tmp_path / "log", "events", kind), kind)
     ended = dmtl("check", "--config", made, "--day", DAYS[1], "--json")
     assert ended.code == 0, ended.err
-    found, n = ended.json, len(DAYS) if kind == "parquet" else 1
+    found, n = ended.json, len(DAYS) if kind == "folder" else 1
     assert found["rows"] == ROWS - UNSET - NONE
     assert found["left_out"] == {"day": n * NONE, "unset": n * UNSET}
     said = dmtl("check", "--config", made, "--day", DAYS[1]).out

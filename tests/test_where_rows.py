@@ -68,7 +68,7 @@ def test_rows_of_a_day_are_those_that_are_asked_for(tmp_path: Path) -> None:
     assert Log(where, (), events_only=True).rows(DAY) == len(asked(stream()))
     write(pl.concat([stream(), stream(NEXT)]), tmp_path / "one", "events", "parquet")
     one = data(tmp_path / "one", "parquet", "events.parquet", date_column="at", where=SHOWN)
-    assert Log(one, ()).rows(DAY) == len(asked(stream()))
+    assert Log(one, (), converted=tmp_path / "converted").rows(DAY) == len(asked(stream()))
     assert Log(data(tmp_path / "log", "parquet", "events_{day}.parquet"), ()).rows(DAY) == 600
 
 
@@ -120,17 +120,20 @@ def test_a_day_without_a_kind_has_no_column_of_it(tmp_path: Path) -> None:
         clicks(given.model_copy(update={"events": whole}), tmp_path)
 
 
+@pytest.mark.parametrize("path", ["events.parquet", "events"])
 @pytest.mark.parametrize("form", ["%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S%.fZ", "%Y-%m-%d %H:%M"])
-def test_days_of_text_are_those_that_there_are_rows_of(tmp_path: Path, form: str) -> None:
-    """One Parquet file of all days: text orders days roughly alone, and one that only may be there is not there."""
+def test_days_of_text_are_those_that_there_are_rows_of(tmp_path: Path, form: str, path: str) -> None:
+    """One Parquet file of all days, named or alone in a folder, where it is read in place: text orders days roughly
+    alone, and one that only may be there is not there."""
     days = [dt.date(2026, 1, 1) + dt.timedelta(k) for k in range(3)]
     frame = pl.concat([stream(day, seed=k) for k, day in enumerate(days)])
     at = pl.col("at").dt.strftime(form)
     if "%.f" in form:  # as isoformat() writes them: without a fraction where it is 0, so of several lengths
         at = pl.when(pl.col("user") == 3).then(pl.col("at").dt.strftime("%Y-%m-%dT%H:%M:%SZ")).otherwise(at)
-    (tmp_path / "log").mkdir()
-    frame.with_columns(at=at).write_parquet(tmp_path / "log/events.parquet", row_group_size=500)
-    log = Log(data(tmp_path / "log", "parquet", "events.parquet", date_column="at"), ())
+    file = tmp_path / "log" / path / ("a.parquet" if path == "events" else "")
+    file.parent.mkdir(parents=True)
+    frame.with_columns(at=at).write_parquet(file, row_group_size=500)
+    log = Log(data(tmp_path / "log", "parquet", path, date_column="at"), (), converted=tmp_path / "converted")
     near = [days[0] + dt.timedelta(k) for k in range(-4, 8)]
     assert [day for day in near if log.has(day)] == days
     assert [len(log.read(day, tmp_path)) for day in days] == [600, 600, 600]

@@ -42,6 +42,8 @@ from dmtl_cli.data.log.values.types import remedies_of, types_of
 from dmtl_cli.runs.disk import creating, make_dirs, sync_dir, write_text
 from dmtl_cli.runs.scratch import remove_dead, scratch_folder
 
+JOINED = "events.joined."
+"""before the name of a table of what came of exposures, where tables are named"""
 FOLDER = "converted"
 """below a workspace"""
 _VERSION = 4  # of what conversions are: another one converts everything again
@@ -238,9 +240,10 @@ class Converted:
         scratch.mkdir(parents=True)
         waiting, lost, kept, dayless = Waiting(scratch), list[tuple[str, str]](), 0, Counter[tuple[str, str]]()
         first = last = ""  # of the days of rows so far
+        nulls = home.startswith(JOINED) or (home == "events" and self.data.events.invalid_rows == "drop")
         for rows in source.rows():
             try:
-                days = None if column is None else _days(rows, column, self.data, source)
+                days = None if column is None else _days(rows, column, self.data, source, nulls=nulls)
                 for part, frame in _by_day(rows, days):
                     waiting.add(part, frame)
                 of = None if days is None else _around(days, is_first=not last)
@@ -331,19 +334,19 @@ def _read(stamp: Path, now: list[Any] | None) -> Made | None:
     return made if now is None or found.get("source") == json.loads(json.dumps(now)) else None
 
 
-def _days(rows: Rows, column: str, data: Data, source: Source) -> pl.Series:
-    """The day of each row. A row without one is of no day, where the config leaves such rows out."""
+def _days(rows: Rows, column: str, data: Data, source: Source, *, nulls: bool) -> pl.Series:
+    """The day of each row. A row without one is of no day where `nulls` are allowed, as the config leaves such rows out
+    or they are of what came of exposures; else it is refused."""
     if not len(rows.frame):
         return pl.Series([], dtype=pl.Date)
     if column not in rows.frame:
         names = ", ".join(rows.frame.columns[:12])
         raise UserError(f"{source.where}: no column {column}, which tells the day (columns: {names})")
-    drop = data.events.invalid_rows == "drop" and column == data.events.date_column
     zoneless = isinstance(source, TextFile) and column in source.zoneless  # no file has these rows yet
     try:
         places = None if isinstance(rows.numbers, range) else pl.Series(rows.numbers) - rows.first
         checked = Checked(rows.frame, source.where, rows.first, remedies(data.events), places)
-        days = checked.date(column, data.calendar, nulls=drop, zoneless=zoneless)
+        days = checked.date(column, data.calendar, nulls=nulls, zoneless=zoneless)
     except UserError as e:
         untyped = rows.frame[column].dtype == pl.String
         remedy = f"set data.types.{column}: datetime, date or int64" if untyped else "correct it, or leave the row out"

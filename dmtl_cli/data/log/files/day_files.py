@@ -19,7 +19,7 @@ from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.table import Joined
 from dmtl_cli.data.log.checked.checks import Checked
 from dmtl_cli.data.log.checked.invalid import LINE
-from dmtl_cli.data.log.files.converted import Converted
+from dmtl_cli.data.log.files.converted import JOINED, Converted
 from dmtl_cli.data.log.files.places import Places, span
 from dmtl_cli.data.log.formats.exploded import Exploded
 from dmtl_cli.data.log.formats.lake import LAKES
@@ -35,8 +35,6 @@ FULL = 256 << 20
 SUCCESS = "_SUCCESS"
 """what Spark and Hadoop write into a folder that is finished"""
 TABLES = ("events", "users", "items")
-JOINED = "events.joined."
-"""begins the names of tables of what came of exposures"""
 SIDES = {"users": "user", "items": "item"}
 _ZONES = dt.timedelta(2)  # between texts of one order in zones that are furthest apart
 
@@ -298,9 +296,18 @@ class DayFinder:
         made, texts = self._computed.get(name), self.data.texts_of(self.tables[name])
         return [replace(file, computed=made, explode=explode, texts=texts) for file in files], lost
 
+    def _is_converted(self, name: str) -> bool:
+        """Whether a table is read from what is made of its files in the workspace: what is not plain Parquet, and one
+        Parquet file of all days, which each day would read as a whole, and which is another file once it has grown."""
+        table = self.tables[name]
+        if self.data.is_converted(table):
+            return True
+        one = not isinstance(table, SideTable) and table.date_column is not None and not table.is_glob
+        return one and self.store.is_file(table.path)
+
     def _parquet(self, name: str, day: dt.date) -> tuple[list[File], Mapping[str, int]]:
         table, kind = self.tables[name], self.data.format_of(self.tables[name])
-        if not self.data.is_converted(table):
+        if not self._is_converted(name):
             return self._places[name].files(day), {}
         if self._converted is None:
             raise AssertionError("what is converted of a log needs a folder")
@@ -331,7 +338,7 @@ class DayFinder:
         table = self.tables[name]
         if not isinstance(table, Joined) or table.date_column is None:
             return None
-        if self.data.is_converted(table):
+        if self._is_converted(name):
             each = self._converted.days_of_each(name) if self._converted else []
         else:
             each = [self._known(file, table.date_column) for file in self._files(name, day)[0]]
@@ -374,7 +381,7 @@ class DayFinder:
 
     def _have(self, name: str, files: Sequence[File]) -> str:
         """Which days a table has, as far as its files say it, for messages."""
-        if not self.data.is_converted(self.tables[name]):
+        if not self._is_converted(name):
             spans = [s for (file, _), some in self._spans.items() if file in files for s in some if s]
             days = [end for s in spans for end in s.known or (s.first, s.last)]
         else:
