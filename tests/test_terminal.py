@@ -274,11 +274,13 @@ def test_clicks_that_do_not_come_again_are_told_of_all_days(
     ]
     made = [Result("evaluation", str(day(2)), "", "abcdef12", f"{k}", {}, {}, [], False) for k in range(len(ms))]
     monkeypatch.setattr(Manifest, "read", lambda path: ms[int(path.parent.name)])
-    line = said.repeats_line(made)
-    assert line is None if told is None else line and f"they clicked again {told}: ask with exclude_seen" in line
+    for seen_days in (1, 7):
+        line = said.repeats_line(made, seen_days)
+        assert line is None if told is None else line and f"they clicked again {told}: ask with exclude_seen" in line
+        assert line is None or ("export.seen_days" in line) == (seen_days == 1)
     if ms:
         ms[0] = replace(ms[0], rows={"excluded": 3})  # left out already
-        assert said.repeats_line(made) is None
+        assert said.repeats_line(made, 1) is None
 
 
 def test_a_warning_of_several_days_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -94,17 +94,21 @@ def days_line(made: Sequence[Result]) -> str | None:
     return f"{len(known)} days: {known[0][0]}: {means}: {_verdict(fmean(by), error)}"
 
 
-def repeats_line(made: Sequence[Result]) -> str | None:
+def repeats_line(made: Sequence[Result], seen_days: int) -> str | None:
     """What to do where users do not click what they have clicked already, though what is served has it; None where they
-    do, where days are too few to tell, and where that is left out."""
+    do, where days are too few to tell, and where that is left out.
+
+    Args:
+        seen_days: of how many days `exclude_seen` leaves it out.
+    """
     days = [Manifest.read(Path(r.path) / MANIFEST) for r in made if r.stage == "evaluation"]
     found, by_chance = (sum(m.metrics.get(f"repeats.{name}", 0.0) for m in days) for name in ("found", "by_chance"))
     if by_chance < _CHANCES or found > _SELDOM * by_chance or any("excluded" in m.rows for m in days):
         return None
     times = "once" if found == 1 else f"{found:,.0f} times"
     seen = f"what users had clicked before they clicked again {times}, {by_chance:,.0f} by chance"
-    todo = "ask with exclude_seen; export.seen_days: 30 leaves out that of 30 days"
-    return f"{seen}: {todo}, evaluate.exclude_seen: true measures so"
+    further = "" if seen_days > 1 else "export.seen_days: 30 leaves out that of 30 days, "
+    return f"{seen}: ask with exclude_seen; {further}evaluate.exclude_seen: true measures so"
 
 
 def _is_news(doubt: str, earlier: Earlier) -> bool:
