@@ -116,7 +116,7 @@ def kuairand(table: list[list[str]]) -> Any:
     (kappas,) = (row for row in table if row[0].startswith("kappa "))
     figure, axes = plt.subplots(figsize=(9, 5.4))
     points = {row[0]: (needed(row[4]), needed(row[5])) for row in table if row is not kappas}
-    markers = dict(zip(points, "oooo^sDPvX<>", strict=False))
+    markers = dict(zip(points, "ooo*o^sDPvX<>h", strict=True))
     for name, (x, y) in points.items():
         color = color_of(name)
         axes.errorbar(

@@ -70,6 +70,9 @@ def a_project(home: Path, log: Path, *, clicks_alone: bool = False, **student: A
     ]
     small = {"embedding_dim": 8, "hidden_units": [16, 8], "learning_rate": 0.01, "unknown_share": 0.0}
     config["student"] = small | {"distill": {"w_kd": 0}, "hard": {"w_hard": 1, "label": "click"}} | student
+    exposure = student.get("exposure", {})
+    if exposure.get("kappa") != 0:  # what was learned, all of it
+        config["student"]["exposure"] = {"popularity": 1} | exposure
     return Project.create(home, log, config=config)
 
 

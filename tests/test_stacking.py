@@ -331,6 +331,22 @@ def test_what_all_are_shown_counts_for_less_without_training(chain: Project, log
     assert "popularity" not in whole.described
 
 
+def test_only_an_export_depends_on_it(log: Path, tmp_path: Path) -> None:
+    """So that a chain of before there was such a key goes on without trials or training; what it serves is made anew,
+    as it had all of what all are shown."""
+    project = a_chain(tmp_path, log)
+    project.done("train-student", 1)
+    made = {file: json.loads(file.read_text()) for file in project.ws.rglob("manifest.json")}
+    student = {manifest["stage"]: manifest["config"].get("student") for manifest in made.values()}
+    assert {stage for stage, found in student.items() if found} == {"student", "export"}
+    assert student["export"]["exposure"]["popularity"] == 1 and "popularity" not in student["student"]["exposure"]
+    del project.config["student"]["exposure"]["popularity"]
+    project.write()
+    project.done("train-student", 1)
+    assert len([*project.ws.glob("student/*/run-*")]) == 1 and len([*project.ws.glob("export/*/run-*")]) == 2
+    assert exported(project, 1).described["popularity"] == Exposure().popularity == 0.7
+
+
 def test_weights_that_are_learned_are_the_block_alone(chain: Project, log: Path, tmp_path: Path) -> None:
     project = a_chain(tmp_path, log, weights="learned")
     for day in (1, 2):

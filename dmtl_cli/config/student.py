@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, model_validator
 
-from dmtl_cli.config.section import Grown, Name, Positive, Rate, Section, Units, Weight, without_effect
+from dmtl_cli.config.section import Name, Positive, Rate, Section, Units, Weight, without_effect
 from dmtl_cli.config.training import Training
 
 
@@ -129,18 +129,16 @@ class Hard(Section):
     """pointwise: drawn per row"""
 
 
-class Exposure(Grown):
+class Exposure(Section):
     """A second block of the served vectors, which learns what is shown to whom. The served score is kappa times its
     score plus the preference."""
-
-    new = ("popularity",)
 
     kappa: Weight | Literal["auto"] = 0.7
     """how much of what is shown is served; 0: there is no such block; auto: what was best on the day before"""
     weights: Literal["fitted", "learned"] = "fitted"
     """fitted: what is shown is what the block learned and the items' own numbers (`kind: numeric` without buckets), by
     weights that explain best what was read on earlier days; learned: the block alone, as with kappa: auto"""
-    popularity: Annotated[float, Field(ge=0, le=1)] = 1.0
+    popularity: Annotated[float, Field(ge=0, le=1)] = 0.7
     """how much of what is shown to all alike counts in it; 0: only what a user is shown more than others. A log's reads
     are found by what is shown to all; what they are worth is in most logs more without it"""
     objective: Literal["read_recall", "time_recall", "click_recall"] = "read_recall"

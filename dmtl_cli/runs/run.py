@@ -175,12 +175,15 @@ class Run:
     # -- publishing ----------------------------------------------------------------------------------------------------
 
     def sections(self, *names: str) -> dict[str, Any]:
-        """The parts of the config that a stage depends on, less locations; `plain_autograd` where it is true and
-        `evaluate.topk` where it is not the default, so that a config without them has the key that it always had."""
+        """The parts of the config that a stage depends on, less locations; `plain_autograd` where it is true,
+        `evaluate.topk` where it is not the default, and what only an export depends on where that is one of them, so
+        that a config without them has the key that it always had."""
         whole = self.config.model_dump(mode="json")
         whole["data"] = {k: v for k, v in whole["data"].items() if k not in ("root", "truth")}
         if self.config.evaluate.topk == TOPK:
             del whole["evaluate"]["topk"]
+        if "export" not in names:
+            del whole["student"]["exposure"]["popularity"]
         plain = {"plain_autograd": True} if self.config.plain_autograd else {}
         return {k: v for k, v in whole.items() if k in {"data", "features", "labels", *names}} | plain
 

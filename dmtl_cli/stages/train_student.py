@@ -116,7 +116,7 @@ def _sections(run: Run, chooses: bool) -> dict[str, Any]:
     whole = run.sections("student")
     exposure = whole["student"]["exposure"]
     if run.config.student.exposure.kappa:
-        exposure = {k: v for k, v in exposure.items() if k not in ("kappa", "objective", "weights", "popularity")}
+        exposure = {k: v for k, v in exposure.items() if k not in ("kappa", "objective", "weights")}
         block = run.config.student.exposure_block  # whose rates an earlier dmtl took from the student
         exposure |= {"learning_rate": block.learning_rate, "embedding_learning_rate": block.table_rate}
     goes_on = {"near": NEAR, "passes": PASSES} if chooses else {}
