@@ -296,7 +296,8 @@ class Data(Grown):
     format: Format = "parquet"
     """of all tables that name no other: `csv` (*.csv, *.tsv), `json` (a JSON object a line: *.json, *.jsonl, *.ndjson),
     both also compressed (.gz, .zst); `avro` (*.avro, an extra); `delta` and `iceberg`: tables, of which the newest
-    version is read (extras). What is not Parquet is converted into workspace/converted/"""
+    version is read (extras). What is not Parquet, and one Parquet file of all days, is converted into
+    workspace/converted/"""
     csv: Csv = Csv()
     null_values: tuple[str, ...] = ()
     """texts of csv and json that stand for null, in every column: NULL, "-" (of csv beside data.csv.null_values)"""

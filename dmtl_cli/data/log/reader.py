@@ -84,7 +84,8 @@ class Log:
         features: those to read; columns of others are not touched.
         timed: whether blocks have the time of their events, where the log has one.
         max_memory: bytes that a day may take at once; None: half of the machine's.
-        converted: folder of what is not Parquet, converted; a log of Parquet needs none.
+        converted: folder of what is not Parquet, or one file of all days, converted; a log of Parquet folders needs
+            none.
         events_only: whether days have the ids of their events alone. Side tables are read only where expressions of
             the events look something up in them.
         at: the moment as of which an export knows side tables; default the midnight that ends its day. An earlier one

@@ -1,4 +1,5 @@
-"""What is not plain Parquet, as Parquet: converted once into a folder, a file a day, again where its source changes.
+"""What is not plain Parquet, and what is one file of all days, as Parquet a file a day: converted once into a folder,
+again where its source changes.
 
     TABLE/day=2026-01-31/PATH.parquet   rows of a day of the source that lies at PATH below data.root
     TABLE/all/PATH.parquet              a table of all days

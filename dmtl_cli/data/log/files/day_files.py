@@ -168,7 +168,7 @@ class DayFinder:
     two folders, or a file is there twice; 74 the storage fails; and what converting a file raises.
 
     Args:
-        converted: folder of what is not Parquet, converted; needed where the log has such tables.
+        converted: folder of what `Converted` makes; needed where the log has such tables.
     """
 
     def __init__(self, data: Data, converted: Path | None = None) -> None:
