@@ -398,3 +398,23 @@ def test_reads_begin_at_what_clicks_say(tmp_path: Path) -> None:
         np.corrcoef(row, taste[users[k]][items])[0, 1] for k, row in enumerate(on_day.catalogue("ctcvr", np.arange(30)))
     ]
     assert np.mean(liked) > 0.6
+
+
+def test_reads_have_tastes_that_clicks_do_not_have(tmp_path: Path) -> None:
+    """Who reads what, where everybody clicks alike: known by the evening of the first day."""
+    day, flat = write_log(tmp_path / "a", 12_000, 22, 0.0)
+    _, truth = write_log(tmp_path / "b", 10, 22, 2.0)
+    users, items = by_id(day)
+    encoder, rows = Encoder(FEATURES).grow([day]), all_rows(day)
+    taste = (truth - flat)[users][:, items]
+    chance = 1 / (1 + np.exp(1.5 - 1.5 * taste[rows.user, rows.item]))
+    read = rows.labels.converted & (np.random.default_rng(1).random(len(rows)) < chance)[:, None]
+    model = Regression.new(Tasks())
+    labels = rows.labels._replace(converted=read)
+    regression.learn([model], encoder, tables_of(encoder, day), [dataclasses.replace(rows, labels=labels)])
+    at = [(c.user, c.item) for c in model.conjunctions].index(("interests", "genres"))
+    assert model.priors["ctr"][at] > 100 > model.priors["ctcvr"][at]
+    on_day, some = OnDay(model, encoder, tables_of(encoder, day)), np.arange(30)
+    own = (taste - taste.mean(0))[some]
+    liked = [np.corrcoef(row, own[k])[0, 1] for k, row in enumerate(on_day.catalogue("ctcvr", some)) if own[k].any()]
+    assert np.mean(liked) > 0.6

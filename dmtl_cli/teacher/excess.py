@@ -124,6 +124,15 @@ class Excess(NamedTuple):
         least, most = PRECISION
         return float(np.clip(self.known / self.products, least, most)) if self.products > 0 else most
 
+    def precision_around(self, other: Excess) -> float:
+        """1 / the variance of what the weights are beside another label's: no looser than those weights themselves,
+        but where the test is sure that they vary more, as who reads what says nothing of who clicks it. Then it is what
+        their variance is beyond the other's."""
+        own, around = self.precision, other.precision
+        if self.z > LEAST_Z and 2 * own < around:
+            return 1 / (1 / own - 1 / around)
+        return max(own, around)
+
     def decayed(self, memory: float) -> Excess:
         """After days without anything to add."""
         products, known, lasting = (memory * x for x in (self.products, self.known, self.lasting))

@@ -295,9 +295,9 @@ def _conjoin(
     new = tuple(chosen(paired, sure(paired, {name: found[name] for name in today}), had))
     names = {(c.user, c.item) for c in new}
     priors: dict[str, tuple[float, ...]] = {}
-    for label in model.weights:  # of ctX around what ctr says: no looser than ctr's own
-        own, of_clicks = ([found[c.user, c.item][k].precision for c in new] for k in (label, CLICK))
-        priors[label] = tuple(map(max, own, of_clicks))
+    for label in model.weights:  # of ctX around what ctr says
+        of_each = [found[c.user, c.item] for c in new]
+        priors[label] = tuple(x[label].precision_around(x[CLICK]) for x in of_each)
     left = {name: x for name, x in found.items() if name not in names}
     for each, (weights, precision) in zip(models, before, strict=True):
         each.excesses = left if each is model else {}
