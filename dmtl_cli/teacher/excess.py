@@ -124,14 +124,10 @@ class Excess(NamedTuple):
         least, most = PRECISION
         return float(np.clip(self.known / self.products, least, most)) if self.products > 0 else most
 
-    def precision_around(self, other: Excess) -> float:
-        """1 / the variance of what the weights are beside another label's: no looser than those weights themselves,
-        but where the test is sure that they vary more, as who reads what says nothing of who clicks it. Then it is what
-        their variance is beyond the other's."""
-        own, around = self.precision, other.precision
-        if self.z > LEAST_Z and 2 * own < around:
-            return 1 / (1 / own - 1 / around)
-        return max(own, around)
+    def around(self, clicks: Excess) -> float:
+        """Of a conversion given a click the precision of what the weights of both together are beside those of clicks:
+        no looser than these, but where the test is sure of it, as who reads what may say nothing of who clicks it."""
+        return self.precision if self.z > LEAST_Z else max(self.precision, clicks.precision)
 
     def decayed(self, memory: float) -> Excess:
         """After days without anything to add."""

@@ -295,9 +295,10 @@ def _conjoin(
     new = tuple(chosen(paired, sure(paired, {name: found[name] for name in today}), had))
     names = {(c.user, c.item) for c in new}
     priors: dict[str, tuple[float, ...]] = {}
-    for label in model.weights:  # of ctX around what ctr says
-        of_each = [found[c.user, c.item] for c in new]
-        priors[label] = tuple(x[label].precision_around(x[CLICK]) for x in of_each)
+    told = [found[c.user, c.item] for c in new]
+    for label in model.weights:  # of ctX around what ctr says, as X given a click varies
+        around = (x[CLICK].precision if label == CLICK else x[_given_click(label)].around(x[CLICK]) for x in told)
+        priors[label] = tuple(around)
     left = {name: x for name, x in found.items() if name not in names}
     for each, (weights, precision) in zip(models, before, strict=True):
         each.excesses = left if each is model else {}
@@ -312,14 +313,25 @@ def _copied(arrays: Mapping[str, Array]) -> dict[str, Array]:
 
 
 def _residuals(model: Regression, rows: Design, labels: TeacherLabels[Array]) -> dict[str, Residuals]:
-    """By label what the model's weights of single values leave of rows that it has learned: conjunctions that it has
-    follow single rows so well that they hide what broader ones would say."""
+    """By label, and of each X given a click, what the model's weights of single values leave of rows that it has
+    learned: conjunctions that it has follow single rows so well that they hide what broader ones would say."""
     x = (rows if model.context else rows.without_context()).without_pairs()
-    weight, out = labels.weight.astype(np.float64), {}
-    for label, positive, known in targets(model.weights, labels):
-        logit, here = x.times(model.weights[label]), weight * known
-        out[label] = Residuals(positive, probability(logit + _level(logit, positive, here)), here)
+    weight, out, logits = labels.weight.astype(np.float64), dict[str, Residuals](), dict[str, Floats]()
+    rated = {label: (positive, weight * known) for label, positive, known in targets(model.weights, labels)}
+    for label, (positive, here) in rated.items():
+        logit = x.times(model.weights[label])
+        logits[label] = logit + _level(logit, positive, here)
+        out[label] = Residuals(positive, probability(logits[label]), here)
+    for label, logit in implied(logits).items():
+        if label not in rated:
+            positive, here = rated[with_click(label)]
+            here = here * labels.click
+            out[label] = Residuals(positive, probability(logit + _level(logit, positive, here)), here)
     return out
+
+
+def _given_click(label: str) -> str:
+    return label.removeprefix(with_click(""))
 
 
 def _level(logit: Floats, positive: Array, weight: Array) -> float:
@@ -418,7 +430,7 @@ def implied(logits: Mapping[str, Floats]) -> dict[str, Floats]:
     click, *both = logits
     for label in both:
         log_p = np.minimum(log_sigmoid(logits[label]) - log_sigmoid(logits[click]), np.log(MOST))
-        out[label.removeprefix(with_click(""))] = log_p - log1mexp(log_p)
+        out[_given_click(label)] = log_p - log1mexp(log_p)
     return out
 
 
