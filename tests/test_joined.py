@@ -568,12 +568,15 @@ def test_the_example_of_the_docs_is_what_it_says(tmp_path: Path) -> None:
     assert found["conversion"].to_list() == [1, -1, -1], "105 s; nothing is known of the others"
 
 
-def test_a_row_without_a_day_is_of_none(tmp_path: Path, flat: pl.DataFrame) -> None:
+@pytest.mark.parametrize("path", ["clicks.parquet", "clicks", "clicks.avro"])
+def test_a_row_without_a_day_is_of_none(tmp_path: Path, flat: pl.DataFrame, path: str) -> None:
+    """Of a file, of one in a folder, which is read in place, and of another format."""
     write(shown(), tmp_path / "log/events", str(DAY), "parquet")
     dated = clicks().with_columns(day=pl.lit(DAY))
     lost = dated.head(40).with_columns(day=pl.lit(None, pl.Date))
-    write(pl.concat([lost, dated]), tmp_path / "log", "clicks", "parquet")
-    joined = {"path": "clicks.parquet", "key": "shown_id", "date_column": "day", "columns": COLUMNS}
+    kind = "avro" if path.endswith("avro") else "parquet"
+    write(pl.concat([lost, dated]), tmp_path / "log", path.split(".")[0] + "/a" * (path == "clicks"), kind)
+    joined = {"path": path, "key": "shown_id", "date_column": "day", "columns": COLUMNS, "format": kind}
     assert read(tmp_path / "log", {"joined": {"clicks": joined}}).equals(flat)
 
 

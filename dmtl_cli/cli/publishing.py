@@ -232,9 +232,10 @@ def backfill(call: Call, first: First, last: Last, allow_gap: AllowGap = False) 
     if a > b:
         raise UserError(f"--from {a} is after --to {b}", code=Exit.USAGE)
     _refuse_gap(call, a, allow_gap)
-    results, seen_days = backfill(call.run, between(a, b), ended), call.run.config.export.seen_days
+    results = backfill(call.run, between(a, b), ended)
     if not call.options.as_json:
-        for line in filter(None, (days_line(results), repeats_line(results, seen_days))):
+        repeats = repeats_line(results, call.run.config.export.seen_days)
+        for line in filter(None, (days_line(results), repeats)):
             print(line)
     return results
 

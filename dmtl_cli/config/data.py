@@ -353,7 +353,7 @@ class Data(Grown):
         return frozenset(c for c, kind in (self.types | table.types).items() if kind == TEXT)
 
     def is_converted(self, table: Table) -> bool:
-        """Whether a table is read from what is made of its files in the workspace."""
+        """Whether a table is read from what is made of its files in the workspace, wherever these lie."""
         return self.format_of(table) != "parquet" or bool(self.objects_of(table))
 
     def is_zoneless(self, table: Table, column: str | None) -> bool | None:

@@ -294,11 +294,10 @@ def _conjoin(
     found = with_earlier(today, model.excesses, paired, MEMORY)
     new = tuple(chosen(paired, sure(paired, {name: found[name] for name in today}), had))
     names = {(c.user, c.item) for c in new}
-    priors: dict[str, tuple[float, ...]] = {}
-    told = [found[c.user, c.item] for c in new]
-    for label in model.weights:  # of ctX around what ctr says, as X given a click varies
-        around = (x[CLICK].precision if label == CLICK else x[_given_click(label)].around(x[CLICK]) for x in told)
-        priors[label] = tuple(around)
+    told, (click, *both) = [found[c.user, c.item] for c in new], model.weights
+    priors = {click: tuple(x[click].precision for x in told)}
+    for label in both:  # around what ctr says, as X given a click varies
+        priors[label] = tuple(x[_given_click(label)].around(x[click]) for x in told)
     left = {name: x for name, x in found.items() if name not in names}
     for each, (weights, precision) in zip(models, before, strict=True):
         each.excesses = left if each is model else {}

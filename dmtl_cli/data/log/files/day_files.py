@@ -302,8 +302,8 @@ class DayFinder:
         table = self.tables[name]
         if self.data.is_converted(table):
             return True
-        one = not isinstance(table, SideTable) and table.date_column is not None and not table.is_glob
-        return one and self.store.is_file(table.path)
+        dated = not isinstance(table, SideTable) and table.date_column is not None
+        return dated and self.store.is_file(table.path)
 
     def _parquet(self, name: str, day: dt.date) -> tuple[list[File], Mapping[str, int]]:
         table, kind = self.tables[name], self.data.format_of(self.tables[name])
