@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from test_models import DIM, FACTORS, ITEM, NETWORKS, USER, a_student, a_teacher, encoder_of
 from test_optim import RATES, batches, train
 
@@ -97,6 +98,23 @@ def test_a_teacher_is_stored_too(tmp_path: Path, name: str) -> None:
     assert [f.name for f in tmp_path.iterdir()] == ["model.safetensors"]
     checkpoint.load(tmp_path, other, other.table)
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters(), strict=True))
+
+
+def test_a_model_whose_parts_shared_an_accumulator_goes_on(tmp_path: Path) -> None:
+    """As those did that were trained before each part had its own."""
+    model = a_teacher(ENCODER)
+    checkpoint.save(tmp_path, model, model.table, optimizers_of(model))
+    file = tmp_path / "optimizer.safetensors"
+    state = load_file(file)
+    shared = {name: torch.rand(len(x)) for name, x in state.items() if name.startswith("embedding.")}
+    assert all(state[name].shape == (len(x), 3) for name, x in shared.items()), "the network's part and two tasks'"
+    save_file(state | shared, file)
+    optimizers = optimizers_of(model)
+    checkpoint.load(tmp_path, model, model.table, optimizers)
+    sums = optimizers.table.by_row(model.table.weight)["sum"]
+    for name, x in shared.items():
+        found = sums[model.table.part(name.removeprefix("embedding."))]
+        assert torch.equal(found, torch.stack([x] * 3, 1))
 
 
 def test_a_second_head_is_stored_too(tmp_path: Path) -> None:

@@ -63,6 +63,32 @@ def test_parity_with_a_dense_reference() -> None:
     assert torch.equal(p[-3:], before[-3:]) and not optimizer.accumulator(p)[-3:].any()
 
 
+def test_each_part_of_the_columns_learns_as_a_table_of_its_own() -> None:
+    """Whatever the size of the others' gradients."""
+    rng, parts = torch.Generator().manual_seed(0), (4, 3, 1)
+    whole = nn.Parameter(torch.randn(9, sum(parts), generator=rng))
+    alone = [nn.Parameter(x.clone()) for x in whole.detach().split(parts, 1)]
+    optimizer, others = RowWiseAdagrad([whole], 0.2, parts=parts), [RowWiseAdagrad([p], 0.2) for p in alone]
+    for _ in range(4):
+        rows = torch.randint(0, 7, (12,), generator=rng)
+        g = torch.randn(12, sum(parts), generator=rng) * torch.tensor([1e-4] * 4 + [1.0] * 3 + [100.0])
+        step(whole, optimizer, rows, g)
+        for p, other, of_part in zip(alone, others, g.split(parts, 1), strict=True):
+            step(p, other, rows, of_part)
+    torch.testing.assert_close(whole.detach(), torch.cat([p.detach() for p in alone], 1))
+    sums = [other.accumulator(p) for p, other in zip(alone, others, strict=True)]
+    torch.testing.assert_close(optimizer.accumulator(whole), torch.stack(sums, 1))
+    assert optimizer.touched(whole).tolist() == [True] * 7 + [False] * 2
+
+
+def test_a_row_is_touched_by_a_gradient_of_one_part() -> None:
+    p = nn.Parameter(torch.zeros(3, 3))
+    optimizer = RowWiseAdagrad([p], 0.1, parts=(2, 1))
+    step(p, optimizer, torch.tensor([1]), torch.tensor([[0.0, 0.0, 5.0]]))
+    assert optimizer.touched(p).tolist() == [False, True, False]
+    torch.testing.assert_close(p.detach()[1], torch.tensor([0.0, 0.0, -0.1]))
+
+
 def test_a_row_is_left_alone_where_it_has_no_gradient() -> None:
     p = nn.Parameter(torch.randn(6, 3))
     optimizer = RowWiseAdagrad([p], 0.1)

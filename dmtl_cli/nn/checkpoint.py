@@ -93,7 +93,9 @@ def _unsharded(table: ShardedTable, scratch: Path) -> dict[str, Tensor]:
         whole = {name: torch.empty(part.size()) for name, part in table.state.items()}
         state_dict_loader.load(whole, checkpoint_id=scratch / "sharded", no_dist=True)
     shutil.rmtree(scratch / "sharded")
-    return {"weight": whole["weight"][:, : table.dim], "sum": whole["sum"]}
+    rows = sum(table.rows.values())  # behind them lie those that make all ranks have as many
+    sums = whole["sum"].view(-1, *table.shape_of_sums)
+    return {"weight": table.plain(whole["weight"])[:rows], "sum": sums[:rows]}
 
 
 def load(folder: Path, model: nn.Module, table: EmbeddingTable, optimizers: Optimizers | None = None) -> None:
@@ -113,14 +115,16 @@ def load(folder: Path, model: nn.Module, table: EmbeddingTable, optimizers: Opti
         _copy(n, weights, p.data, folder)
     with torch.no_grad():
         for name in table.rows:
-            _fill(name, weights, table, table.weight.data, folder, noise=True)
+            _fill_weights(name, weights, table, folder)
         if optimizers is None:
             return
         state = _read(folder / "optimizer.safetensors")
         for key, whole in optimizers.table.by_row(table.weight).items():
-            kept = {k.removeprefix(_key(key)): v for k, v in state.items() if k.startswith(_key(key) + _TABLE)}
+            mine = {k.removeprefix(_key(key)): v for k, v in state.items() if k.startswith(_key(key) + _TABLE)}
+            if key == "sum":
+                mine = {name: _of_parts(sums, table.shape_of_sums) for name, sums in mine.items()}
             for name in table.rows:
-                _fill(name, kept, table, whole, folder, noise=False)
+                _fill(name, mine, table, whole, folder)
         if isinstance(optimizers.table, TableAdam):
             _copy(_TABLE_STEP, state, optimizers.table.state[table.weight]["step"], folder)
         for n, p in _dense(model, table).items():
@@ -151,18 +155,36 @@ def _copy(name: str, stored: dict[str, Tensor], into: Tensor, folder: Path) -> N
     into.copy_(stored[name])
 
 
-def _fill(
-    name: str, stored: dict[str, Tensor], table: EmbeddingTable, into: Tensor, folder: Path, *, noise: bool
-) -> None:
-    """`into`: a row, or a number, for each row of the table in this process."""
-    old, rows = stored.get(_TABLE + name), table.rows[name]
-    if old is None or old.shape[1:] != into.shape[1:] or len(old) > rows:
-        came = "nothing" if old is None else f"{tuple(old.shape)}"
-        raise UserError(f"{folder}: embedding {name}: expected {(rows, *into.shape[1:])}, got {came}", _OTHER)
+def _of_parts(sums: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Accumulators of parts, of a model that was trained when all parts of a row had one: each has that."""
+    return sums.unsqueeze(1).expand(-1, *shape) if shape and sums.dim() == 1 else sums
+
+
+def _fill_weights(name: str, stored: dict[str, Tensor], table: EmbeddingTable, folder: Path) -> None:
+    """The rows of an embedding that this process has; those not stored begin near its out-of-vocabulary row."""
+    old, known = _known(name, stored, table, (table.dim,), folder)
     here, mine = table.place(name)
-    known = max(mine.start, min(mine.stop, len(old)))
-    into[here][: known - mine.start] = old[mine.start : known].to(into.device)
-    if noise and rows > len(old):
-        new = range(max(0, known - len(old)), max(0, mine.stop - len(old)))
-        fresh = randn(rows - len(old), into.shape[1], new) * INIT_STD
-        into[here][known - mine.start :] = old[0].to(into.device) + fresh.to(into.device)
+    into = table.weight.data[here]
+    into[: len(known)] = table.kept(known).to(into.device)
+    if table.rows[name] > len(old):
+        new = range(max(0, mine.start + len(known) - len(old)), max(0, mine.stop - len(old)))
+        fresh = randn(table.rows[name] - len(old), table.dim, new) * INIT_STD
+        into[len(known) :] = table.kept(old[0] + fresh).to(into.device)
+
+
+def _fill(name: str, stored: dict[str, Tensor], table: EmbeddingTable, into: Tensor, folder: Path) -> None:
+    """`into`: what an optimizer has of each row of the table in this process; of rows that are not stored it stays."""
+    _, known = _known(name, stored, table, into.shape[1:], folder)
+    into[table.place(name)[0]][: len(known)] = known.to(into.device)
+
+
+def _known(
+    name: str, stored: dict[str, Tensor], table: EmbeddingTable, shape: tuple[int, ...], folder: Path
+) -> tuple[Tensor, Tensor]:
+    """The stored rows of an embedding [rows, *shape], and those of them that this process has."""
+    old, rows = stored.get(_TABLE + name), table.rows[name]
+    if old is None or old.shape[1:] != shape or len(old) > rows:
+        came = "nothing" if old is None else f"{tuple(old.shape)}"
+        raise UserError(f"{folder}: embedding {name}: expected {(rows, *shape)}, got {came}", _OTHER)
+    mine = table.place(name)[1]
+    return old, old[mine.start : max(mine.start, min(mine.stop, len(old)))]

@@ -44,7 +44,7 @@ class Optimizers:
                 raise UserError(what, "use rowwise_adagrad, or run it without torchrun", Exit.CONFIG)
             return Optimizers(dense, Fused(table))
         if table.sparse:
-            return Optimizers(dense, RowWiseAdagrad([table.weight], config.table_rate))
+            return Optimizers(dense, RowWiseAdagrad([table.weight], config.table_rate, parts=table.parts))
         return Optimizers(dense, TableAdam([table.weight], config.table_rate))
 
     def step(self) -> None:

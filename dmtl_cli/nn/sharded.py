@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 import logging
-import math
 import warnings
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, Protocol
 
 import torch
 import torch.distributed as dist
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dmtl_cli.config.errors import Exit, UserError
@@ -25,9 +26,9 @@ _NAME = "table"
 
 
 class TableOf(Protocol):
-    """Builds a model's table from the number of rows of each embedding and the number of columns."""
+    """Builds a model's table from the number of rows of each embedding, and of columns, all and in each part."""
 
-    def __call__(self, rows: dict[str, int], dim: int) -> EmbeddingTable: ...
+    def __call__(self, rows: dict[str, int], dim: int, parts: Sequence[int] = ()) -> EmbeddingTable: ...
 
 
 def table_of(ranks: Ranks, device: torch.device, learning_rate: float) -> TableOf:
@@ -40,38 +41,58 @@ class ShardedTable(EmbeddingTable):
 
     The rows that a batch needs are fetched once. Gradients go back to the rank that owns a row, are summed over ranks
     and applied: backward is the step. TorchRec divides them by the number of ranks, by which `Ranks.gather` multiplied.
+
+    FBGEMM has one accumulator a row, wants a multiple of 4 columns, and takes the mean square of a gradient over all.
+    So each part of a row is a row of its own there, as wide as the widest, padded with 0. A part of d of W columns is
+    kept as w / s, s = sqrt(d / W), and its gradient is 1 / s times that of w: accumulators are those of d columns, and
+    so are steps.
     """
 
     sums: Tensor
-    """[rows of this rank] accumulators"""
+    """[rows of this rank] or [rows of this rank, parts] accumulators"""
 
     def __init__(
-        self, ranks: Ranks, device: torch.device, learning_rate: float, rows: dict[str, int], dim: int
+        self,
+        ranks: Ranks,
+        device: torch.device,
+        learning_rate: float,
+        rows: dict[str, int],
+        dim: int,
+        parts: Sequence[int] = (),
     ) -> None:
         self.ranks, self.device, self.learning_rate = ranks, device, learning_rate
-        super().__init__(rows, dim)
+        super().__init__(rows, dim, parts)
 
     def _weight(self) -> nn.Parameter:
-        total = len(self.local)
-        # FBGEMM wants a multiple of 4 columns and takes the mean square of a gradient over all: its gradients grow and
-        # its rate shrinks by as much, so that the accumulators are those of the columns in use
-        width = -(-self.dim // 4) * 4
-        self._grow = math.sqrt(width / self.dim)
-        module = _sharded(self.ranks, self.device, total, width, self.learning_rate / self._grow)
+        total, parts = len(self.local), len(self.parts)
+        self._width = -(-max(self.parts) // 4) * 4
+        self._scale = (torch.tensor(self.parts, device=self.device) / self._width).sqrt()
+        each = -(-total // self.ranks.size)
+        module = _sharded(self.ranks, self.device, each * self.ranks.size * parts, self._width, self.learning_rate)
         self._torchrec = (module,)  # in a tuple it is no submodule, so its weights are not Adam's
         name = f"embeddings.{_NAME}.weight"
         sums = module.fused_optimizer.state_dict()["state"][name][f"{_NAME}.momentum1"]
         self.state = {"weight": module.state_dict()[name], "sum": sums}
-        each = -(-total // self.ranks.size)
         self.local = range(min(total, self.ranks.rank * each), min(total, (self.ranks.rank + 1) * each))
-        weight, self.sums = (x.local_shards()[0].tensor for x in self.state.values())
+        weight, mine = (x.local_shards()[0].tensor for x in self.state.values())
+        weight = weight.view(each, parts * self._width)[: len(self.local)]
+        self.sums = mine.view(each, *self.shape_of_sums)[: len(self.local)]
         with torch.no_grad():
-            weight.zero_()
-            weight[:, : self.dim] = randn(total, self.dim, self.local) * INIT_STD
-        return nn.Parameter(weight[:, : self.dim], requires_grad=False)
+            weight.copy_(self.kept(randn(total, self.dim, self.local) * INIT_STD))
+        return nn.Parameter(weight, requires_grad=False)
+
+    def kept(self, weight: Tensor) -> Tensor:
+        each = zip(torch.split(weight.to(self.device), [*self.parts], 1), self._scale, strict=True)
+        return torch.cat([F.pad(part / s, (0, self._width - part.shape[1])) for part, s in each], 1)
+
+    def plain(self, kept: Tensor) -> Tensor:
+        """The rows [n, D] of what TorchRec keeps of them, [n * parts, W]."""
+        by_row = kept.view(len(kept) // len(self.parts), len(self.parts), self._width)
+        each = zip(by_row.unbind(1), self._scale.to(kept.device), self.parts, strict=True)
+        return torch.cat([part[:, :columns] * s for part, s, columns in each], 1)
 
     def oov_rows(self) -> dict[str, Tensor]:
-        mine = torch.zeros(len(self.start), self.dim, device=self.device)
+        mine = torch.zeros(len(self.start), self.weight.shape[1], device=self.device)
         for k, at in enumerate(self.start.values()):
             if at in self.local:
                 mine[k] = self.weight[at - self.local.start]
@@ -81,10 +102,13 @@ class ShardedTable(EmbeddingTable):
         return self._at_once(rows)
 
     def _fetch(self, distinct: Tensor) -> Tensor:
-        fetched = _lookup(self._torchrec[0], distinct)
-        if fetched.requires_grad and self._grow != 1.0:
-            fetched.register_hook(lambda gradient: gradient * self._grow)  # type: ignore[no-untyped-call]
-        return fetched[:, : self.dim]
+        parts = torch.arange(len(self.parts), device=distinct.device)
+        rows = (distinct.unsqueeze(1) * len(self.parts) + parts).flatten()
+        fetched = _lookup(self._torchrec[0], rows)
+        if fetched.requires_grad:
+            more = self._scale.square().reciprocal().repeat(len(distinct)).unsqueeze(1)
+            fetched.register_hook(lambda gradient: gradient * more)  # type: ignore[no-untyped-call]
+        return self.plain(fetched)
 
 
 def _sharded(ranks: Ranks, device: torch.device, rows: int, width: int, learning_rate: float) -> Any:
@@ -142,7 +166,7 @@ class Fused:
 
     def touched(self, p: nn.Parameter) -> Tensor:
         """[rows of this rank] bool: whether a step ever changed the row."""
-        return self.table.sums > 0
+        return (self.table.sums.view(len(self.table.local), len(self.table.parts)) > 0).any(1)
 
     def by_row(self, p: nn.Parameter) -> dict[str, Tensor]:
         """The optimizer's state by name, [rows of this rank, ...] each."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -20,11 +21,13 @@ class EmbeddingTable(nn.Module):
 
     Args:
         rows: rows of each embedding by name, the out-of-vocabulary one included.
+        parts: columns of each part of D; row-wise Adagrad takes each as a table of its own. Default: one part.
     """
 
-    def __init__(self, rows: dict[str, int], dim: int, *, sparse: bool = True) -> None:
+    def __init__(self, rows: dict[str, int], dim: int, parts: Sequence[int] = (), *, sparse: bool = True) -> None:
         super().__init__()
         self.rows, self.dim, self.sparse = dict(rows), dim, sparse
+        self.parts = tuple(parts) or (dim,)
         starts = itertools.accumulate(self.rows.values(), initial=0)
         self.start = dict(zip(self.rows, starts, strict=False))
         self.local = range(sum(self.rows.values()))  # rows of the table that this process has
@@ -45,8 +48,17 @@ class EmbeddingTable(nn.Module):
         first = low - part.start
         return slice(low - local.start, high - local.start), slice(first, first + high - low)
 
+    @property
+    def shape_of_sums(self) -> tuple[int, ...]:
+        """Of the accumulators of one row: a number, or one of each part."""
+        return (len(self.parts),) if len(self.parts) > 1 else ()
+
+    def kept(self, weight: Tensor) -> Tensor:
+        """Rows [n, D] as `weight` has them."""
+        return weight
+
     def oov_rows(self) -> dict[str, Tensor]:
-        """The out-of-vocabulary row of each embedding, [D]."""
+        """The out-of-vocabulary row of each embedding, as `weight` has it."""
         return {name: self.weight.data[at].clone() for name, at in self.start.items()}
 
     def forward(self, *rows: Tensor) -> tuple[Tensor, ...]:

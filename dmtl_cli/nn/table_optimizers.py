@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -13,28 +13,40 @@ EPS = 1e-8
 
 
 class RowWiseAdagrad(EagerOptimizer):
-    """One accumulator per row: a += mean(g^2), w -= lr g / (sqrt(a) + eps).
+    """One accumulator per row, or per row and part: a += mean(g^2), w -= lr g / (sqrt(a) + eps).
 
-    The rule of FBGEMM's EXACT_ROWWISE_ADAGRAD (Mudigere et al., ISCA 2022). Only rows with a gradient are read or
-    written. An accumulator of 0 means that no step ever touched the row.
+    The rule of FBGEMM's EXACT_ROWWISE_ADAGRAD (Mudigere et al., ISCA 2022), for each part of the columns as for a table
+    of its own: what one task learns of an id would else slow down another, whose gradients are smaller. Only rows with
+    a gradient are read or written. Accumulators of 0 mean that no step ever touched the row.
+
+    Args:
+        parts: columns of each part. Default: one part.
     """
 
-    def __init__(self, params: Iterable[nn.Parameter], lr: float, eps: float = EPS) -> None:
+    def __init__(
+        self, params: Iterable[nn.Parameter], lr: float, eps: float = EPS, *, parts: Sequence[int] = ()
+    ) -> None:
         super().__init__(params, {"lr": lr, "eps": eps})
+        self.parts = tuple(parts)
         for group in self.param_groups:
             for p in group["params"]:
-                self.state[p]["sum"] = torch.zeros(p.shape[0], device=p.device)
+                shape = (p.shape[0], len(parts)) if len(parts) > 1 else p.shape[:1]
+                self.state[p]["sum"] = torch.zeros(shape, device=p.device)
 
     def accumulator(self, p: nn.Parameter) -> Tensor:
-        """[rows] sums of mean squared gradients."""
+        """[rows] or [rows, parts] sums of mean squared gradients."""
         return self.state[p]["sum"]  # type: ignore[no-any-return]
+
+    def _by_part(self, p: nn.Parameter) -> Tensor:
+        """[rows, parts] the same numbers."""
+        return self.accumulator(p).view(len(p), max(1, len(self.parts)))
 
     def touched(self, p: nn.Parameter) -> Tensor:
         """[rows] bool: whether a step ever changed the row."""
-        return self.accumulator(p) > 0
+        return (self._by_part(p) > 0).any(1)
 
     def by_row(self, p: nn.Parameter) -> dict[str, Tensor]:
-        """The optimizer's state by name, [rows] each."""
+        """The optimizer's state by name, [rows] or [rows, parts] each."""
         return {"sum": self.accumulator(p)}
 
     @torch.no_grad()
@@ -46,8 +58,11 @@ class RowWiseAdagrad(EagerOptimizer):
                 if p.grad is None:
                     continue
                 rows, values = _by_distinct_row(p.grad)
-                a = self.state[p]["sum"].index_add_(0, rows, values.square().mean(1))[rows]
-                p.index_add_(0, rows, values * (-group["lr"] / (a.sqrt() + group["eps"])).unsqueeze(1))
+                parts = torch.split(values, [*self.parts] or p.shape[1], 1)
+                means = torch.stack([g.square().mean(1) for g in parts], 1)
+                a = self._by_part(p).index_add_(0, rows, means)[rows]
+                rates = (-group["lr"] / (a.sqrt() + group["eps"])).split(1, 1)
+                p.index_add_(0, rows, torch.cat([g * rate for g, rate in zip(parts, rates, strict=True)], 1))
 
 
 def _by_distinct_row(g: Tensor) -> tuple[Tensor, Tensor]:

@@ -30,8 +30,9 @@ def build_teacher(
     plain_autograd: bool = False,
 ) -> Teacher:
     """An untrained teacher around a table that `table_of` makes."""
-    wide = num_tasks * (config.factor_dim + 1) if config.factor_dim else 0
-    table = table_of(encoder.embedding_rows(), config.embedding_dim + wide)
+    beside = (config.factor_dim + 1,) * num_tasks if config.factor_dim else ()
+    parts = config.embedding_dim, *beside
+    table = table_of(encoder.embedding_rows(), sum(parts), parts)
     layouts = [encoder.layout(s) for s in ("user", "item", "context")]
     user, item, context = (SideEmbedder(table, lay.ids, lay.sequences) for lay in layouts)
     u, i, c = (lay.width(config.embedding_dim) for lay in layouts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
@@ -69,9 +70,9 @@ def _side(table: pl.DataFrame, layout: Layout) -> Side:
     return Side(len(table), places, columns, layout.floats, size)
 
 
-def _small(rows: dict[str, int], dim: int) -> EmbeddingTable:
+def _small(rows: dict[str, int], dim: int, parts: Sequence[int] = ()) -> EmbeddingTable:
     """A table without the rows: what a model's other sizes are does not depend on them."""
-    return EmbeddingTable(dict.fromkeys(rows, 1), dim)
+    return EmbeddingTable(dict.fromkeys(rows, 1), dim, parts)
 
 
 def seconds_a_row(config: Config, encoder: Encoder) -> float:

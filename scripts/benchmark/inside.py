@@ -274,7 +274,7 @@ def teacher_step(at: Opened, more: dict[str, int] | None = None) -> Callable[[Ba
     config = at.run.config
     model = build_teacher(at.encoder, config.teacher, len(config.tasks.names))
     if more:
-        model.table = EmbeddingTable(model.table.rows | more, model.table.dim)
+        model.table = EmbeddingTable(model.table.rows | more, model.table.dim, model.table.parts)
     optimizers = Optimizers.build(model, model.table, config.teacher)
 
     def step(b: Batch[TeacherLabels[Tensor]]) -> None:
