@@ -48,26 +48,28 @@ Labels = dict[str, npt.NDArray[np.bool_]]
 
 
 class Rows(NamedTuple):
-    """The exposed rows of a day: their columns, and by label whether it is true."""
+    """The exposed rows of a day [n]."""
 
     columns: pl.DataFrame
-    labels: Labels
-    weight: npt.NDArray[np.float32]
+    true: Labels
+    """by label"""
+    weight: dict[str, npt.NDArray[np.float32]]
+    """by label, 0 where it is not known"""
 
 
 def rows_of(day: Day, threshold: float | None, conversion: str) -> Rows:
     """Args: conversion: the first one."""
-    frames, clicks, reads, weights = [], [], [], []
+    frames, of_blocks = [], []
     for block in day.blocks():
         parts = [day.users[block.user.astype(np.int64)].drop(":id"), day.items[block.item.astype(np.int64)].drop(":id")]
         parts += [] if block.features is None else [block.features]
         frames.append(pl.concat(parts, how="horizontal"))
-        click, converted, _, weight = labelled(block, threshold).labels
-        clicks.append(click.astype(np.bool_))
-        reads.append(clicks[-1] & (converted[:, 0] > 0))
-        weights.append(weight)
-    labels = {CLICK: np.concatenate(clicks), with_click(conversion): np.concatenate(reads)}
-    return Rows(pl.concat(frames).with_columns(cs.list().list.len()), labels, np.concatenate(weights))
+        click, converted, known, weight = labelled(block, threshold).labels
+        of_blocks.append((click, click & converted[:, 0], weight, weight * known[:, 0]))
+    clicked, read, weight, of_known = map(np.concatenate, zip(*of_blocks, strict=True))
+    both = with_click(conversion)
+    columns = pl.concat(frames).with_columns(cs.list().list.len())
+    return Rows(columns, {CLICK: clicked, both: read}, {CLICK: weight, both: of_known})
 
 
 def encoded(days: list[Rows], ids: set[str]) -> tuple[npt.NDArray[np.float32], list[bool], list[str]]:
@@ -94,17 +96,19 @@ def auc_by_label(
     ends = np.cumsum([0, *(len(day.columns) for day in days)])
     learned, measured = slice(0, ends[last]), slice(ends[last], ends[last + 1])
     out = {}
-    for label, truth in days[last].labels.items():
+    for label, truth in days[last].true.items():
+        true, weight = (
+            np.concatenate([of[label] for of in each]) for each in zip(*(d[1:] for d in days[:last]), strict=True)
+        )
         trees = HistGradientBoostingClassifier(categorical_features=categories, **SETTINGS)
-        trees.fit(x[learned], np.concatenate([day.labels[label] for day in days[:last]]))
-        out[label] = metrics.auc(truth, trees.decision_function(x[measured]), days[last].weight)
+        trees.fit(x[learned], true, sample_weight=weight)
+        out[label] = metrics.auc(truth, trees.decision_function(x[measured]), days[last].weight[label])
     return out
 
 
-def of_chain(run: Run, day: dt.date, label: str) -> str:
-    """AUCs of the teacher and of its regression, as the chain measured them."""
-    found = run.parent("evaluation", day, hint=f"run dmtl evaluate --day {day}")[1].metrics
-    return " ".join(f"{found.get(f'{who}.{label}.auc', np.nan):7.4f}" for who in ("teacher", "regression"))
+def measured_by_chain(run: Run, day: dt.date) -> dict[str, float]:
+    """What the chain's evaluation of a day found."""
+    return run.parent("evaluation", day, hint=f"run dmtl evaluate --day {day}")[1].metrics
 
 
 def read_days(run: Run, first: dt.date, last: dt.date) -> Iterator[tuple[dt.date, Rows]]:
@@ -129,18 +133,22 @@ def main() -> None:
     parser.add_argument("--to", dest="last", type=dt.date.fromisoformat, required=True)
     parser.add_argument("--set", dest="sets", action="append", default=[], metavar="KEY=VALUE")
     args = parser.parse_args()
+    if args.first > args.last:
+        parser.error(f"--from {args.first} is after --to {args.last}")
     run = Run.start(load_config(args.config, args.sets), RunLog())
+    if run.config.data.events.click is None:
+        raise SystemExit("a log of clicks alone has no exposed rows to order")
     ids = {f.source for f in run.config.features_of("teacher") if f.kind == "categorical"}
     dates, days = zip(*read_days(run, args.first, args.last), strict=True)
+    chain = {day: measured_by_chain(run, day) for day in dates if day >= args.first}
     x, categories, left = encoded([*days], ids)
     print(f"columns {len(categories)}, left out {', '.join(left) or 'none'}")
     print(f"{'day':10}  {'label':8} boosting teacher regression")
     means: dict[str, list[float]] = {}
-    for k, day in enumerate(dates):
-        if not k or day < args.first:
-            continue
-        for label, auc in auc_by_label(x, categories, [*days], k).items():
-            print(f"{day}  {label:8} {np.nan if auc is None else auc:8.4f} {of_chain(run, day, label)}", flush=True)
+    for day, found in chain.items():
+        for label, auc in auc_by_label(x, categories, [*days], dates.index(day)).items():
+            beside = " ".join(f"{found.get(f'{who}.{label}.auc', np.nan):7.4f}" for who in ("teacher", "regression"))
+            print(f"{day}  {label:8} {np.nan if auc is None else auc:8.4f} {beside}", flush=True)
             means.setdefault(label, []).extend([] if auc is None else [auc])
     for label, aucs in means.items():
         print(f"{'mean':10}  {label:8} {np.mean(aucs):8.4f}")

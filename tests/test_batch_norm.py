@@ -476,11 +476,12 @@ def test_a_killed_training_ends_with_the_same_bytes(chain: Project, tmp_path: Pa
 
 
 @needs_torchrec
-def test_two_ranks_learn_what_one_learns(log: Path, tmp_path: Path) -> None:
-    """Under torchrun. The last batch has one row, so that one rank has none; a bias before a normalisation changes
-    nothing, and its gradient is rounding, which Adam scales up."""
+@pytest.mark.parametrize("last", [1, 50])
+def test_two_ranks_learn_what_one_learns(log: Path, tmp_path: Path, last: int) -> None:
+    """Under torchrun. A last batch of one row, so that one rank has none, and a longer one; a bias before a
+    normalisation changes nothing, and its gradient is rounding, which Adam scales up."""
     learned = Project.create(tmp_path / "asked", log, config=a_config()).done("train-teacher", 1)["rows"]["learned"]
-    size = next(n for n in range(150, 400) if learned % n == 1)
+    size = next(n for n in range(150, 400) if learned % n == last or learned % n > last > 1)
     one, other = (Project.create(tmp_path / n, log, config=a_config(batch_size=size)) for n in ("one", "two"))
     one.done("train-teacher", 1)
     made = two(other, "train-teacher", "--day", DAYS[0]).json
@@ -495,9 +496,9 @@ def test_two_ranks_learn_what_one_learns(log: Path, tmp_path: Path) -> None:
     for name in compared:
         mine, others = ours[name], theirs[name]
         if name.startswith("embedding."):
-            # the last batch's row: running means follow a bias that is rounding, and lag behind it
+            # one row is normalised by running means, which lag behind that bias: its row may differ, no other
             near = torch.isclose(mine, others, rtol=1e-2, atol=2e-3).all(1)
-            assert (~near).sum() <= 1, name
+            assert (~near).sum() <= (last == 1), name
             mine, others = mine[near], others[near]
         torch.testing.assert_close(mine, others, rtol=1e-2, atol=2e-3, msg=lambda m, n=name: f"{n}: {m}")
 

@@ -39,6 +39,13 @@ def test_it_needs_a_chain(project: Project) -> None:
     )
 
 
+def test_days_in_the_wrong_order_and_a_log_of_clicks_alone_are_refused(project: Project) -> None:
+    ended = boosting(project, "--from", DAYS[1], "--to", DAYS[0])
+    assert ended.returncode == 2 and ended.stderr.endswith("error: --from 2026-01-02 is after --to 2026-01-01\n")
+    ended = boosting(project, "--from", DAYS[1], "--to", DAYS[1], "--set", "data.events.click=null")
+    assert (ended.returncode, ended.stderr) == (1, "a log of clicks alone has no exposed rows to order\n")
+
+
 def test_its_numbers_are_beside_the_chains(project: Project) -> None:
     for day in (1, 2):
         project.done("train-teacher", day)

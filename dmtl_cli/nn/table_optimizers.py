@@ -16,8 +16,8 @@ class RowWiseAdagrad(EagerOptimizer):
     """One accumulator per row, or per row and part: a += mean(g^2), w -= lr g / (sqrt(a) + eps).
 
     The rule of FBGEMM's EXACT_ROWWISE_ADAGRAD (Mudigere et al., ISCA 2022), for each part of the columns as for a table
-    of its own: what one task learns of an id would else slow down another, whose gradients are smaller. Only rows with
-    a gradient are read or written. Accumulators of 0 mean that no step ever touched the row.
+    of its own: parts' gradients differ in size, and one accumulator would have some learn too fast and others too
+    slowly. Only rows with a gradient are read or written. Accumulators of 0 mean that no step ever touched the row.
 
     Args:
         parts: columns of each part. Default: one part.
