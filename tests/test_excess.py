@@ -176,7 +176,7 @@ def slowly(paired: Paired, residuals: list[Residuals], items: int) -> dict[tuple
         if 1 < len(np.unique(paired.items[item].codes)) <= items / 2:
             for user in paired.users:
                 lists = max(values.count.max() for values in (paired.users[user], paired.items[item])) > 1
-                of = Conjunction(user, item, 18 if lists else 40)  # slots of lists may be shared
+                of = Conjunction(user, item, 22 if lists else 40)  # slots of lists may be shared
                 if paired.number(of) <= CELLS:
                     cells = [paired.cells(of), alone(paired.users[user], paired.user_index)]
                     cells.append(alone(paired.items[item], paired.item_index))
@@ -263,6 +263,27 @@ def test_all_that_may_be_conjoined_is_tested_as_told(seed: int) -> None:
     expected = {name for name, z in slow.items() if max(z) > LEAST_Z}
     assert set(names) <= expected
     assert bool(names) == bool(seed % 3), "noise chooses nothing"
+
+
+def test_a_value_that_nearly_all_users_have_is_no_taste_for_many_items() -> None:
+    """A handful of rows tells what a brand does to other users, and two brands in one slot would be as many."""
+    found = []
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        n, users, brands = 12_000, 8_000, 3_000
+        group = np.where(rng.random(users) < 0.995, 1, rng.integers(2, 18, users))
+        user, item = rng.integers(users, size=n), rng.integers(brands, size=n)
+        paired = Paired(
+            {"id": Values.of(np.arange(1, users + 1)[:, None]), "group": Values.of(group[:, None])},
+            {"brand": Values.of(np.arange(1, brands + 1)[:, None])},
+            user,
+            item,
+        )
+        label = rng.random(n) < 1 / (1 + np.exp(1 - 0.7 * rng.normal(size=brands)[item]))
+        by_label = excesses(paired, {"ctr": Residuals(label, np.full(n, label.mean()), np.ones(n))}, 2 * brands)
+        found.append(by_label["group", "brand"]["ctr"])
+    assert min(each.known for each in found) > 0
+    assert max(each.z for each in found) < LEAST_Z and abs(np.mean([each.z for each in found])) < 1
 
 
 def ridge(x: Array, label: Array, precision: float) -> Array:

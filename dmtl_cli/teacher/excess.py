@@ -27,7 +27,7 @@ from dmtl_cli.teacher.conjunctions import CELLS, LEAST_Z, PRECISION, Conjunction
 
 _ROWS = 1 << 16  # of a day that are tested
 _OVERLAPS = 1 << 20  # pairs of cells of a row that `_overlap` looks at
-_BITS = 18  # of the slots of a conjunction that is tested: few meet, and they stay in a cache
+_BITS = 22  # of the slots of a conjunction of lists that is tested: few meet
 
 
 class Residuals(NamedTuple):
@@ -107,6 +107,8 @@ class Excess(NamedTuple):
         variance = max(2 * variance, 0.0) / both.variance  # tastes are taken to raise all three parts alike
         products = both.products - a * user.products - b * item.products
         known = both.known - a * both.user - b * both.item
+        if known <= 0:  # slots that several cells share
+            return Excess(0.0, 0.0, 0.0, most)
         independent = both.variance + max(both.mixed, 0.0)
         lasting = float(np.copysign(np.sqrt(variance * abs(both.taste)), both.taste))
         return Excess(products, variance * independent, known, most, lasting)
@@ -356,18 +358,19 @@ class _Owners:
 
 
 def _both(rows: Paired, name: tuple[str, str], user: _Feature, item: _Feature) -> _Cells:
-    """The cells of a conjunction. Few pairs of single values are cells of their own; many share slots, and so do those
-    of lists."""
-    of = Conjunction(*name, _BITS)
+    """The cells of a conjunction. Those of single values are exact: rows of two cells that share a slot look as if they
+    shared both values, and where nearly all users have one value, they are as many as the rows that share the item
+    alone, which tell what chance does. Those of lists are slots, most of which are one cell's."""
     if user.code is None or item.code is None:
+        of = Conjunction(*name, _BITS)
         row, slot, x = rows.cells(of)
         return _Cells(row, distinct_of(slot)[1], x, rows.users[of.user].scale.take(rows.user_index)[row])
     at = None if user.code.all() and item.code.all() else np.flatnonzero((user.code > 0) & (item.code > 0))
     left, right = (user.code, item.code) if at is None else (user.code.take(at), item.code.take(at))
     width = int(right.max(initial=0)) + 1
-    if (int(left.max(initial=0)) + 1) * width <= 4 * len(user.code):
-        return _Cells(at, left * width + right, None)
-    return _Cells(at, distinct_of(of.slots(left, right))[1], None)
+    cell = left * width + right
+    few = (int(left.max(initial=0)) + 1) * width <= 4 * len(user.code)
+    return _Cells(at, cell if few else distinct_of(cell)[1], None)
 
 
 class _Moments(NamedTuple):
