@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from dmtl_cli.config.schema import Config
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.rows import begins
 from dmtl_cli.nn.batches import Tables
@@ -123,8 +124,8 @@ def _calibrated(
         alone: the regression's rows without its conjunctions; None: it has none.
         before: these facts of the teacher before.
     """
-    config, facts = run.config.teacher, dict[str, Any]()
-    if config.blend_regression and config.calibration_share and run.config.data.events.click is not None:
+    facts = dict[str, Any]()
+    if is_blended(run.config):
         blend = Blend.fit(network, regression, Blend.from_dict(before["blend"]) if "blend" in before else None, alone)
         network = {
             task: blend.of_rows(task, rows, regression[task], alone[task] if alone else None)
@@ -133,6 +134,11 @@ def _calibrated(
         facts["blend"] = blend.to_dict()
     fitted = calibrated(run, network, before.get("calibration", {}))
     return network, facts | {"calibration": {task: c.to_dict() for task, c in fitted.items()}}
+
+
+def is_blended(config: Config) -> bool:
+    """Whether a teacher is its network and its regression: not without held-out rows to choose their shares."""
+    return bool(config.teacher.blend_regression and config.teacher.calibration_share and config.data.events.click)
 
 
 def calibrated(run: Run, held_out: dict[str, HeldOut], before: Mapping[str, Any]) -> dict[str, Calibration]:

@@ -31,12 +31,14 @@ from dmtl_cli.scores import calibration
 from dmtl_cli.scores.calibration import Calibration, fitted_loss
 from dmtl_cli.scores.logits import product_logit_numpy
 from dmtl_cli.teacher.build import build_teacher
+from dmtl_cli.teacher.calibrate import is_blended
 from dmtl_cli.teacher.labels import TeacherRows
 from dmtl_cli.teacher.loss import batch_loss
 from dmtl_cli.teacher.model import Teacher, batch_logits
 from dmtl_cli.teacher.rows import rows_per_epoch, teacher_rows
 from dmtl_cli.tune.cut import Cut
 from dmtl_cli.tune.encodings import Encodings
+from dmtl_cli.tune.regressions import Regressions
 
 Array = npt.NDArray[np.float64]
 SCORED = 4_096  # rows at a time
@@ -60,6 +62,10 @@ class TeacherTrials:
         config, rng = self.run.config.teacher, self.run.rng("tune", "measured")
         drawn = rows_per_epoch(self.days, config) / max(1, sum(map(len, self.days)))
         return Rows.concat(list(teacher_rows(self.days, self.threshold, config, self.cut.measure(drawn), rng)))
+
+    @cached_property
+    def _regressions(self) -> Regressions:
+        return Regressions(self.run, self.cut, self.threshold, self.measured)
 
     @property
     def can_be_measured(self) -> bool:
@@ -104,7 +110,10 @@ class TeacherTrials:
         """The log loss of each measured row after each epoch: see `log_losses`."""
         read = config.tasks.names.index(READ)
         for model, batcher in self.learning(config, share):
-            yield log_losses(logits_of(model, batcher, self.measured), self.measured, read)
+            logits = logits_of(model, batcher, self.measured)
+            if is_blended(config):
+                logits = self._regressions.blended(logits, config, batcher.encoder, batcher.tables, share)
+            yield log_losses(logits, self.measured, read)
 
     def trained(self, config: Config) -> tuple[Teacher, Batcher]:
         """A candidate that has learned all users for as many epochs as its config says."""

@@ -1,0 +1,87 @@
+"""Regressions of the early part of a window: what trials blend a candidate's network with, as its teacher will be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dmtl_cli.config.schema import Config
+from dmtl_cli.data.features.encoder import Encoder
+from dmtl_cli.nn.batches import Tables
+from dmtl_cli.runs.run import Run
+from dmtl_cli.teacher.blend import Blend
+from dmtl_cli.teacher.hashed import Design, has_event_features
+from dmtl_cli.teacher.labels import HeldOut, TeacherRows
+from dmtl_cli.teacher.regression import Regression, implied, learn
+from dmtl_cli.teacher.rows import teacher_rows
+from dmtl_cli.tune.cut import Cut
+
+Floats = npt.NDArray[np.float64]
+Logits = dict[str, Floats]
+"""by label [n]"""
+
+
+@dataclass
+class Regressions:
+    """Regressions of shares of the users, each learned once, however many candidates read what it reads.
+
+    Args:
+        measured: the rows of which their logits are told.
+        threshold: seconds above which a read is long.
+    """
+
+    run: Run
+    cut: Cut
+    threshold: float | None
+    measured: TeacherRows
+    _known: dict[tuple[int, float], tuple[Logits, Logits | None]] = field(default_factory=dict, repr=False)
+
+    def blended(
+        self, network: npt.NDArray[np.float32], config: Config, encoder: Encoder, tables: Tables, share: float
+    ) -> npt.NDArray[Any]:
+        """A network's logits of the measured rows [n, T] with those of the regression, in the shares that fit these
+        rows best.
+
+        Args:
+            config: the candidate's.
+            tables: of the window's days, encoded.
+            share: of the users, whose rows both have learned.
+        """
+        whole, alone = self._logits(config, encoder, tables, share)
+        rated = {task: self.measured.labels.of_task(k) for k, task in enumerate(self.run.config.tasks.names)}
+
+        def rows_of(by_task: Logits) -> dict[str, HeldOut]:
+            weight, user = self.measured.labels.weight, self.measured.user
+            return {t: HeldOut(by_task[t][at], label[at], weight[at], user[at]) for t, (label, at) in rated.items()}
+
+        mine = {task: network[:, k].astype(np.float64) for k, task in enumerate(rated)}
+        blend = Blend.fit(rows_of(mine), rows_of(whole), None, rows_of(alone) if alone else None)
+        parts = [blend.apply(t, x, whole[t], alone[t] if alone else None) for t, x in mine.items()]
+        return np.stack(parts, 1)
+
+    def _logits(self, config: Config, encoder: Encoder, tables: Tables, share: float) -> tuple[Logits, Logits | None]:
+        """Of the measured rows in their context, and those without conjunctions; None where there are none."""
+        at = id(encoder), share
+        if at not in self._known:
+            rng = self.run.rng("tune", "regression")
+            models = [Regression.new(self.run.config.tasks, context=context) for context in _contexts(encoder)]
+            rows = teacher_rows(self.cut.learned, self.threshold, config.teacher, self.cut.learn(share), rng)
+            learn(models, encoder, tables, rows, max(len(day.items) for day in self.cut.days))
+            self._known[at] = _scored(models[0], encoder, tables, self.measured)
+        return self._known[at]
+
+
+def _contexts(encoder: Encoder) -> list[bool]:
+    return [True, False] if has_event_features(encoder) else [True]
+
+
+def _scored(model: Regression, encoder: Encoder, tables: Tables, rows: TeacherRows) -> tuple[Logits, Logits | None]:
+    x = Design.of(encoder, tables, rows, context=model.context, conjunctions=model.conjunctions)
+    whole = implied({label: x.times(weights) for label, weights in model.weights.items()})
+    if not model.conjunctions:
+        return whole, None
+    single = x.without_pairs()
+    return whole, implied({label: single.times(weights) for label, weights in model.weights.items()})
