@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import datetime as dt
 import json
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -341,8 +342,28 @@ def columns(rng: np.random.Generator, users: int, items: int, rows: int, p: Any)
 def test_a_log_that_wants_many_epochs_has_them(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     days = [columns(rng, 50, 40, 2_000, lambda u, i: np.where(i % 2, 0.9, 0.1)) for _ in range(2)]
-    made = decided(tmp_path, days, 2, embedding_learning_rate=0.005, learning_rate=1e-4, epochs=None)
-    assert made["facts"]["chosen"]["teacher.epochs"] >= 6
+    slow = {"embedding_learning_rate": 0.005, "learning_rate": 1e-4, "epochs": None}
+    alone = decided(tmp_path / "alone", days, 2, **slow, blend_regression=False)
+    assert alone["facts"]["chosen"]["teacher.epochs"] >= 6
+    beside = decided(tmp_path / "beside", days, 2, **slow)
+    assert beside["facts"]["chosen"]["teacher.epochs"] == 1, "the regression knows all that there is to know"
+
+
+def test_a_network_is_judged_beside_its_regression(tmp_path: Path) -> None:
+    """One that learns nothing is as good as the regression, where it will be blended with one."""
+    rng = np.random.default_rng(1)
+    days = [columns(rng, 50, 40, 4_000, lambda u, i: np.where(i % 2, 0.7, 0.2)) for _ in range(2)]
+    still = {"learning_rate": 1e-6, "embedding_learning_rate": 1e-6, "unknown_share": None}
+    click, read = (sum(entropy(p * q) for p in (0.7, 0.2)) / 2 for q in (1, math.exp(-1)))
+    for blended in (True, False):
+        home = tmp_path / str(blended)
+        tried = decided(home, days, 2, **still, blend_regression=blended)["facts"]["tried"]
+        for loss in (t["loss"] for t in tried):
+            assert abs(loss - click - read) < 0.03 if blended else loss > click + read + 0.1
+
+
+def entropy(p: float) -> float:
+    return -p * math.log(p) - (1 - p) * math.log(1 - p)
 
 
 def test_a_log_of_ids_seen_once_or_twice_wants_a_slow_table(tmp_path: Path) -> None:
@@ -351,10 +372,12 @@ def test_a_log_of_ids_seen_once_or_twice_wants_a_slow_table(tmp_path: Path) -> N
     for _ in range(3):  # of all that there is to know an item's kind is the most
         day = columns(rng, 1_500, 1_500, 3_000, lambda u, i: np.where(i % 2, 0.5, 0.1))
         days.append(day | {"kind": day["item_id"] % 2})
-    made = decided(tmp_path, days, 3, embedding_learning_rate=None, epochs=4, factor_dim=8, batch_size=128)
-    tried = {t["teacher.embedding_learning_rate"]: t["loss"] for t in made["facts"]["tried"]}
-    assert tried[0.1] == max(tried.values()) > tried[0.005] + 0.01
-    assert made["facts"]["chosen"]["teacher.embedding_learning_rate"] < 0.05
+    for blended, worse in ((False, 0.01), (True, 0.005)):
+        free = {"embedding_learning_rate": None, "epochs": 4, "factor_dim": 8, "batch_size": 128}
+        made = decided(tmp_path / str(blended), days, 3, **free, blend_regression=blended)
+        tried = {t["teacher.embedding_learning_rate"]: t["loss"] for t in made["facts"]["tried"]}
+        assert tried[0.1] == max(tried.values()) > tried[0.005] + worse
+        assert made["facts"]["chosen"]["teacher.embedding_learning_rate"] < 0.05
 
 
 @pytest.mark.parametrize(
