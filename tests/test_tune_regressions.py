@@ -78,14 +78,14 @@ class Window:
         told = Regressions(self.run, self.cut, THRESHOLD, self.measured)
         return told.blended(network, config, *self.encodings.of(config.features_of("teacher")), share)
 
-    def regression(self, share: float, *, context: bool) -> tuple[dict[str, Array], dict[str, Array] | None]:
+    def regression(self, share: float) -> tuple[dict[str, Array], dict[str, Array] | None]:
         """Of the measured rows, as a dump scores them."""
         encoder, tables = self.encodings.of(self.run.config.features_of("teacher"))
-        models = [Regression.new(self.run.config.tasks, context=x) for x in ([True, False] if context else [True])]
+        model = Regression.new(self.run.config.tasks)
         rng = self.run.rng("tune", "regression")
         rows = teacher_rows(self.cut.learned, THRESHOLD, self.run.config.teacher, self.cut.learn(share), rng)
-        learn(models, encoder, tables, rows, 40)
-        return OnDay(models[0], encoder, tables).with_and_without_pairs(self.measured)
+        learn([model], encoder, tables, rows, 40)
+        return OnDay(model, encoder, tables).with_and_without_pairs(self.measured)
 
     def held_out(self, by_task: dict[str, Array]) -> dict[str, HeldOut]:
         labels = self.measured.labels
@@ -101,7 +101,7 @@ def test_a_candidate_is_blended_as_its_teacher_would_be(tmp_path: Path, taste: f
     """With a regression of the learned rows of the same users, and what is given back to its conjunctions."""
     window = Window.of(tmp_path, taste=taste, hour=hour)
     network = np.random.default_rng(0).normal(size=(len(window.measured), 2)).astype(np.float32)
-    whole, alone = window.regression(share, context=hour)
+    whole, alone = window.regression(share)
     assert (alone is not None) == (taste > 0)
     mine = dict(zip(TASKS, network.astype(np.float64).T, strict=True))
     blend = Blend.fit(*map(window.held_out, (mine, whole)), None, window.held_out(alone) if alone else None)

@@ -13,7 +13,7 @@ from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.nn.batches import Tables
 from dmtl_cli.runs.run import Run
 from dmtl_cli.teacher.blend import Blend
-from dmtl_cli.teacher.hashed import Design, has_event_features
+from dmtl_cli.teacher.hashed import Design
 from dmtl_cli.teacher.labels import HeldOut, TeacherRows
 from dmtl_cli.teacher.regression import Regression, implied, learn
 from dmtl_cli.teacher.rows import teacher_rows
@@ -67,19 +67,16 @@ class Regressions:
         at = id(encoder), share
         if at not in self._known:
             rng = self.run.rng("tune", "regression")
-            models = [Regression.new(self.run.config.tasks, context=context) for context in _contexts(encoder)]
+            model = Regression.new(self.run.config.tasks)
             rows = teacher_rows(self.cut.learned, self.threshold, config.teacher, self.cut.learn(share), rng)
-            learn(models, encoder, tables, rows, max(len(day.items) for day in self.cut.days))
-            self._known[at] = _scored(models[0], encoder, tables, self.measured)
+            learn([model], encoder, tables, rows, max(len(day.items) for day in self.cut.days))
+            self._known[at] = _scored(model, encoder, tables, self.measured)
         return self._known[at]
 
 
-def _contexts(encoder: Encoder) -> list[bool]:
-    return [True, False] if has_event_features(encoder) else [True]
-
-
 def _scored(model: Regression, encoder: Encoder, tables: Tables, rows: TeacherRows) -> tuple[Logits, Logits | None]:
-    x = Design.of(encoder, tables, rows, context=model.context, conjunctions=model.conjunctions)
+    """Of rows in their context, and without conjunctions."""
+    x = Design.of(encoder, tables, rows, context=True, conjunctions=model.conjunctions)
     whole = implied({label: x.times(weights) for label, weights in model.weights.items()})
     if not model.conjunctions:
         return whole, None
