@@ -38,6 +38,7 @@ class Regressions:
     threshold: float | None
     measured: TeacherRows
     _known: dict[tuple[int, float], tuple[Logits, Logits | None]] = field(default_factory=dict, repr=False)
+    """by encoder, which `Encodings` keeps, and share"""
 
     def blended(
         self, network: npt.NDArray[np.float32], config: Config, encoder: Encoder, tables: Tables, share: float
