@@ -190,7 +190,7 @@ def rounds_of(config: Config, loss: Callable[[Config], float], budget: float = 1
     """Two rounds, of rates and of batch sizes, by a loss that is least after two epochs."""
     rounds = Rounds(config)
 
-    def learn(candidate: Config, share: float) -> Iterator[Floats]:
+    def learn(candidate: Config, share: float, blended: bool) -> Iterator[Floats]:
         yield from losses(*(loss(candidate) + abs(epoch - 2) for epoch in range(1, 30)))
 
     some = (Round(("teacher.embedding_learning_rate",), RATES), Round(("teacher.batch_size",), BATCHES))
@@ -216,10 +216,25 @@ def test_rounds_choose_one_after_the_other_with_epochs(tmp_path: Path) -> None:
     assert trained.count((0.02, None)) == trained.count((0.1, None)), "what is known is not learned again"
 
 
+def test_what_shapes_a_model_is_judged_alone(tmp_path: Path) -> None:
+    """What a network is good for later, a regression hides on the first day."""
+    judged: dict[int | None, set[bool]] = {}
+
+    def learn(candidate: Config, share: float, blended: bool) -> Iterator[Floats]:
+        judged.setdefault(candidate.teacher.batch_size, set()).add(blended)
+        yield losses(float(blended))[0]
+
+    rounds = Rounds(config_of(tmp_path, epochs=1))
+    rounds.search("teacher", teacher_rounds(1_024), learn, GROUPS, Plan(100, 1e9, 1e-3))
+    assert judged == {rounds.config.teacher.batch_size: {False, True}, 1_024: {True}}
+    by_round = {k: {t["loss"] for t in rounds.tried if t["round"] == k} for k in (1, 2, 3)}
+    assert by_round == {1: {0.0}, 2: {1.0}, 3: {1.0}}, "what the first round took is measured again"
+
+
 def test_epochs_are_those_of_the_trial_with_the_most_users(tmp_path: Path) -> None:
     rounds = Rounds(config_of(tmp_path))
 
-    def learn(candidate: Config, share: float) -> Iterator[Floats]:
+    def learn(candidate: Config, share: float, blended: bool) -> Iterator[Floats]:
         best = 2 if share > 0.5 else 5
         yield from losses(*(abs(epoch - best) for epoch in range(1, 9)))
 

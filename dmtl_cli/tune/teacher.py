@@ -106,12 +106,16 @@ class TeacherTrials:
             forget_untouched(learner.table, learner.optimizers.table)
             yield learner.model.eval(), Batcher(encoder, tables, run.device)
 
-    def losses(self, config: Config, share: float) -> Iterator[Array]:
-        """The log loss of each measured row after each epoch: see `log_losses`."""
+    def losses(self, config: Config, share: float, blended: bool) -> Iterator[Array]:
+        """The log loss of each measured row after each epoch: see `log_losses`.
+
+        Args:
+            blended: whether with the regression of the same rows, where a teacher of this config is.
+        """
         read = config.tasks.names.index(READ)
         for model, batcher in self.learning(config, share):
             logits = logits_of(model, batcher, self.measured)
-            if is_blended(config):
+            if blended and is_blended(config):
                 logits = self._regressions.blended(logits, config, batcher.encoder, batcher.tables, share)
             yield log_losses(logits, self.measured, read)
 
