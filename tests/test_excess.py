@@ -286,6 +286,13 @@ def test_a_value_that_nearly_all_users_have_is_no_taste_for_many_items() -> None
     assert max(each.z for each in found) < LEAST_Z and abs(np.mean([each.z for each in found])) < 1
 
 
+def test_slots_that_cells_share_leave_nothing_to_tell() -> None:
+    """More pairs of rows seem to share both values than share the item's: what was once taken for a z of 4."""
+    both, user, item = (Sums(p, k, k, k, k, k) for p, k in ((-129.7, 1068.6), (-699.5, 612_981.0), (-138.7, 1053.7)))
+    found = Excess.of(both, user, item, 0.98)
+    assert (found.z, found.precision) == (0.0, PRECISION[1])
+
+
 def ridge(x: Array, label: Array, precision: float) -> Array:
     """Probabilities of a logistic regression [n] of x [n, k], by Newton's steps."""
     w = np.zeros(x.shape[1])

@@ -13,9 +13,8 @@ from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.nn.batches import Tables
 from dmtl_cli.runs.run import Run
 from dmtl_cli.teacher.blend import Blend
-from dmtl_cli.teacher.hashed import Design
 from dmtl_cli.teacher.labels import HeldOut, TeacherRows
-from dmtl_cli.teacher.regression import Regression, implied, learn
+from dmtl_cli.teacher.regression import OnDay, Regression, learn
 from dmtl_cli.teacher.rows import teacher_rows
 from dmtl_cli.tune.cut import Cut
 
@@ -71,15 +70,5 @@ class Regressions:
             model = Regression.new(self.run.config.tasks)
             rows = teacher_rows(self.cut.learned, self.threshold, config.teacher, self.cut.learn(share), rng)
             learn([model], encoder, tables, rows, max(len(day.items) for day in self.cut.days))
-            self._known[at] = _scored(model, encoder, tables, self.measured)
+            self._known[at] = OnDay(model, encoder, tables).with_and_without_pairs(self.measured)
         return self._known[at]
-
-
-def _scored(model: Regression, encoder: Encoder, tables: Tables, rows: TeacherRows) -> tuple[Logits, Logits | None]:
-    """Of rows in their context, and without conjunctions."""
-    x = Design.of(encoder, tables, rows, context=True, conjunctions=model.conjunctions)
-    whole = implied({label: x.times(weights) for label, weights in model.weights.items()})
-    if not model.conjunctions:
-        return whole, None
-    single = x.without_pairs()
-    return whole, implied({label: single.times(weights) for label, weights in model.weights.items()})
