@@ -454,7 +454,7 @@ def test_scores_of_a_further_conversion(liking: Project) -> None:
     )
     assert frame["plike"].mean() < frame["pcvr"].mean(), "reads of a minute are fewer than those above the mean"
     teacher = Manifest.read(Path(liking.call("path", "teacher").out.strip()) / "manifest.json")
-    parts = ("ctr", "ctcvr", "cvr", "ctlike", "like")
+    parts = ("ctr", "ctcvr", "cvr", "ctlike", "like", *(f"factors.{task}" for task in ("ctr", "cvr", "like")))
     assert teacher.metrics["loss"] == pytest.approx(sum(teacher.metrics[f"loss.{p}"] for p in parts), rel=2e-3)
     assert teacher.facts["tasks"] == ["ctr", "cvr", "like"] and "gate.like.entropy" in teacher.metrics
 

@@ -409,13 +409,13 @@ def plain_teacher(
         for layer in hidden:
             h = F.linear(h, layer.weight, layer.bias).relu()
         logits.append(F.linear(h, last.weight, last.bias)[:, 0])
-    width = (model.table.dim - DIM) // len(logits)  # of a task: factors, then a bias
-    for k in range(len(logits) if width else 0):
+    width = (model.table.dim - DIM) // len(vectors)  # of a task: factors, then a bias
+    for k in range(len(vectors) if width else 0):
         mine = model.table.weight[:, DIM + k * width : DIM + (k + 1) * width]
         u, i = (torch.stack(plain_parts(mine, model.table, encoder, s, sides[s])).sum(0) for s in ("user", "item"))
         dots = [sum((a * b for a, b in zip(f_u[:-1], f_i[:-1], strict=True)), f_u[-1] + f_i[-1])
                 for f_u, f_i in zip(u, i, strict=True)]  # fmt: skip
-        logits[k] = logits[k] + torch.stack(dots)
+        logits.append(torch.stack(dots))
     return torch.stack(logits, 1), torch.stack(gates, 1)
 
 
@@ -450,7 +450,9 @@ def test_a_teacher_is_its_plain_form_gradients_too(features: tuple[Feature, ...]
         torch.testing.assert_close(a[name], b[name], rtol=1e-6, atol=1e-12, msg=lambda m, n=name: f"{n}: {m}")
     assert all(g.abs().max() > 0 for g in a.values())  # every parameter learns
     assert (a["table.weight"].abs().amax(0) > 0).all()  # and every column of the table: each task's factors and bias
-    assert model.table.dim == DIM + (logits.shape[1] * (1 + FACTORS) if more.get("factor_dim", FACTORS) else 0)
+    factors = more.get("factor_dim", FACTORS)
+    assert model.table.dim == DIM + (model.tasks * (1 + FACTORS) if factors else 0)
+    assert logits.shape[1] == model.logits_a_row == model.tasks * (2 if factors else 1)
 
 
 @pytest.mark.parametrize("units", [(6,), (6, 5), (6, 5, 3)], ids=str)
@@ -490,7 +492,7 @@ def test_halves_join_to_the_forward_pass(more: dict[str, Any]) -> None:
     found = model.logits(users, items, USERS, ITEMS, given)
     for ours, theirs in zip(found, model(user, item, context, USERS, ITEMS), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
-    tasks = found[0].shape[1]
+    tasks = model.tasks
     factors = more.get("factor_dim", FACTORS)
     assert users.wide.shape == (3, tasks, factors + 1 if factors else 0)
     ones, every = torch.ones(4, dtype=torch.int64), torch.arange(4)  # one user with each of the items
@@ -625,10 +627,11 @@ def test_factors_and_biases_by_hand() -> None:
         item = model.item_side(a_side([[2, 3]]))
         context, zero = model.context_row(a_side([[]])), torch.tensor([0])
         network = model.net.rest(user.part + item.part)[0]
-        found = model.logits(user, item, zero, zero, context)[0] - network
+        found = model.logits(user, item, zero, zero, context)[0]
     # task 0: f_u = (1 0) + ((1 2) + (3 2)) / 2 = (3 2), b_u = .5 + (4 + 2) / 2; f_i = (3 2) + (0 -1), b_i = 2 + 1
     # task 1: f_u = (2 1) + ((0 0) + (4 2)) / 2 = (4 2), b_u = 0 + (1 + 0) / 2; f_i = (4 2) + (.5 0), b_i = 0 - .25
-    torch.testing.assert_close(found, torch.tensor([[9 + 2 + 3.5 + 3, 18 + 4 + 0.5 - 0.25]]), rtol=0, atol=1e-5)
+    expected = torch.cat([network, torch.tensor([[9 + 2 + 3.5 + 3, 18 + 4 + 0.5 - 0.25]])], 1)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
     assert user.wide[..., :2].tolist() == [[[3, 2], [4, 2]]] and item.wide[..., 2].tolist() == [[3.0, -0.25]]
 
 
@@ -670,7 +673,8 @@ def test_each_task_has_factors_of_its_own() -> None:
         width = FACTORS + 1
         model.table.weight[:, DIM + width : DIM + 2 * width] += 1.0
         moved = (model(*sides, USERS, ITEMS)[0] - before).abs().amax(0)
-    assert moved[0] == moved[2] == 0 and moved[1] > 0.1
+    assert moved.shape == (6,) and moved[4] > 0.1
+    assert (moved[[0, 1, 2, 3, 5]] == 0).all(), "neither the network nor another task's"
 
 
 # -- the student -------------------------------------------------------------------------------------------------------
@@ -857,11 +861,12 @@ def test_catalogue_is_pairs_of_each_user_with_every_item(
     device = (feature("device", "user", "categorical", level="event"),) if event else ()
     encoder = encoder_of(*USER, *device, *ITEM, *context)
     day = a_day(raw_users(), raw_items())
-    scorer = Scorer(encoder, a_teacher(encoder, **NETWORKS[name]).eval(), day, CPU)
+    model = a_teacher(encoder, **NETWORKS[name]).eval()
+    scorer = Scorer(encoder, model, day, CPU)
     monkeypatch.setattr(scoring, "_ITEMS", 3)
     users = np.array([3, 0, 3, 4])
     found = np.stack(list(scorer.catalogue(users)))
-    tasks = NETWORKS[name].get("num_tasks", 2)
+    tasks = model.logits_a_row
     assert found.shape == (4, 8, tasks)
     pair = np.repeat(users, 8), np.tile(np.arange(8), 4)
     features = day.users.select("device")[pair[0]] if event else None

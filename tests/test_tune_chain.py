@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 import pytest
 import yaml
+from forging import forge
 from worlds import BASE, DAYS, JSON_KEYS, Project
 
 from dmtl_cli.config.reading import load_config
@@ -97,7 +98,8 @@ def test_the_first_teacher_makes_trials_and_every_stage_carries_their_choices(ch
 def test_each_choice_is_of_a_trial_that_was_taken(chain: Project) -> None:
     facts = tuned(chain)
     for key, value in facts["chosen"].items():
-        taken = [t for t in facts["tried"] if t["taken"] and (key in t or key.endswith(".epochs"))]
+        tried = [t for t in facts["tried"] if key.partition(".")[0] in ("features", t["model"])]
+        taken = [t for t in tried if t["taken"] and (key in t or key.endswith(".epochs"))]
         assert taken and taken[-1].get(key, taken[-1]["epochs"]) == value
     first = [t for t in facts["tried"] if (t["model"], t["round"]) == ("teacher", 1)]
     assert len({t["teacher.embedding_learning_rate"] for t in first}) == len(first) > 2
@@ -125,21 +127,34 @@ def test_without_a_budget_there_are_no_trials(chain: Project, world: Path, tmp_p
 
 
 def test_a_running_chain_is_tuned_again_but_keeps_its_shapes(project: Project) -> None:
-    del project.config["teacher"]["factor_dim"]  # it was written: no trial chose one
     project.config["teacher"]["first_window_days"] = 2
     project.write()
     project.done("tune", 2)
     facts = tuned(project, 2)
     assert facts["days"] == DAYS[:2] and facts["measured_on"] == "days"
     first = tuned(project, 1)["chosen"]["features.min_count"]
-    assert facts["chosen"]["teacher.factor_dim"] == 16 and facts["chosen"]["features.min_count"] == first
-    assert not any("teacher.factor_dim" in t or "features.min_count" in t for t in facts["tried"])
-    project.config["teacher"]["factor_dim"] = 4
-    project.write()
-    project.done("tune", 2)
+    assert facts["chosen"]["features.min_count"] == first
+    assert not any("features.min_count" in t for t in facts["tried"])
     rate = tuned(project, 2)["chosen"]["teacher.embedding_learning_rate"]
     project.done("train-teacher", 3)
     assert manifest(project.ws, "teacher", 3)["config"]["teacher"]["embedding_learning_rate"] == rate
+
+
+def test_factors_that_trials_of_before_chose_stay(project: Project) -> None:
+    """Trials chose `factor_dim` once; other ones than a chain has are no warm start."""
+    del project.config["teacher"]["factor_dim"]
+    project.write()
+
+    def chose(_: Path, stored: dict[str, Any]) -> None:
+        stored["facts"]["chosen"]["teacher.factor_dim"] = 4
+
+    forge(project.ws / f"tune/day={DAYS[0]}", chose)
+    project.done("train-teacher", 3)
+    assert manifest(project.ws, "teacher", 3)["config"]["teacher"]["factor_dim"] == 4
+    project.done("tune", 3)
+    facts = tuned(project, 3)
+    assert facts["chosen"]["teacher.factor_dim"] == 4
+    assert not any("teacher.factor_dim" in t for t in facts["tried"])
 
 
 def test_trials_alone_are_no_day_of_the_table(chain: Project, project: Project) -> None:
@@ -236,7 +251,7 @@ def test_a_plan_tells_what_a_run_would_choose(chain: Project, world: Path, tmp_p
     assert plan["teacher_before"] is None and plan["days"] == DAYS[:2]
     assert {k["key"] for k in plan["keys"] if k["from"] == "to be chosen"} == CHOSEN
     written = {k["key"]: k["value"] for k in plan["keys"] if k["from"] == "written"}
-    assert written["teacher.factor_dim"] == 4 and written["student.epochs"] == 1
+    assert written["teacher.batch_size"] == WRITTEN["batch_size"] and written["student.epochs"] == 1
     assert plan["trials"]["rows"] > 900 and plan["trials"]["minutes"] < 1 and plan["trials"]["least"]
     one = new.stage("check", 1, "--plan").json["plan"]["trials"]["rows"]
     learned = manifest(chain.ws, "tune", 1)["rows"]["learned"]

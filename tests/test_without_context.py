@@ -31,6 +31,7 @@ from dmtl_cli.runs.ranks import Ranks
 from dmtl_cli.runs.run import Run
 from dmtl_cli.scores.calibration import log_sigmoid
 from dmtl_cli.teacher.calibrate import Trained, held_out_logits
+from dmtl_cli.teacher.factors import Factors
 from dmtl_cli.teacher.frozen import FrozenTeacher, Scorer
 from dmtl_cli.teacher.hashed import BIAS, slots_of
 from dmtl_cli.teacher.labels import labelled
@@ -254,7 +255,7 @@ def test_each_regression_has_a_file_and_goes_on_from_its_own(project: Project, l
     plain.done("train-teacher", 1)
     at = opened(plain, tmp_path, day=1)
     assert [f.name for f in (at.folder / "regression").iterdir()] == ["weights.safetensors"]
-    assert at.facts["no_context"] == {k: at.facts[k] for k in ("blend", "calibration")}
+    assert at.facts["no_context"] == {k: at.facts[k] for k in ("factors", "blend", "calibration")}
     assert at.teacher.no_context.calibration == at.teacher.in_context.calibration
     scorer, some = at.teacher.on(at.day), pairs(np.arange(20), np.arange(20))
     assert np.array_equal(scorer.pairs(some), scorer.lists(some))
@@ -295,9 +296,11 @@ def test_the_second_day_goes_on_from_the_first_ones_facts(project: Project, tmp_
     window = Window([two.day], 20.0, hold_out)
     trained = Trained(encoder, two.teacher.model, window, tables, None)
     for context, before, after in ((True, one.facts, two.facts), (False, *(x.facts["no_context"] for x in (one, two)))):
-        network = held_out_logits(two.run, trained, context=context)
+        heads = held_out_logits(two.run, trained, context=context)
         learned = Regression.read(two.folder / "regression", Tasks(), context=context)
         beside, _ = learned.held_out(encoder, tables, window)
+        factors = Factors.from_dict(after["factors"])
+        network = {task: factors.of_rows(task, *(x[task] for x in heads)) for task in ("ctr", "cvr")}
         for task in ("ctr", "cvr"):
             assert np.array_equal(network[task].label, beside[task].label), "the same rows in the same order"
             mixed = [plain_loss(network[task], beside[task], s / 10) for s in range(11)]
@@ -326,7 +329,7 @@ def test_stored_scores_are_blended_and_calibrated_by_hand(project: Project, tmp_
     users, items = (dict(zip(x[ID].to_list(), range(len(x)), strict=True)) for x in (at.day.users, at.day.items))
     u = np.array([users[x] for x in dump["user_id"]])
     i = np.array([items[x] for x in dump["item_id"]])
-    network = Scorer(at.teacher.encoder, at.teacher.model, at.day, at.run.device).lists(pairs(u, i))
+    heads = Scorer(at.teacher.encoder, at.teacher.model, at.day, at.run.device).lists(pairs(u, i))
     stored = load_file(at.folder / "regression" / "no_context.safetensors")
     encoder, no_context = at.teacher.encoder, at.facts["no_context"]
     e_user, e_item = encoder.entities(at.day, "user"), encoder.entities(at.day, "item")
@@ -341,7 +344,8 @@ def test_stored_scores_are_blended_and_calibrated_by_hand(project: Project, tmp_
     implied = {"ctr": labels["ctr"], "cvr": np.log(chance / (1 - chance))}
     for k, (task, regression) in enumerate(implied.items()):
         share = no_context["blend"][task]["share"]
-        logit = (1 - share) * network[:, k] + share * regression
+        s = no_context["factors"][task]["share"]
+        logit = (1 - share) * ((1 - s) * heads[:, k] + s * heads[:, 2 + k]) + share * regression
         np.testing.assert_allclose(dump[f"{task}_logit"], logit, atol=1e-4)
         line = no_context["calibration"][task]
         p[task] = 1 / (1 + np.exp(-(line["slope"] * logit + line["intercept"])))
@@ -366,14 +370,20 @@ def test_the_chain_through_the_command_line(project: Project) -> None:
 
 @pytest.mark.parametrize("teacher", [{"blend_regression": False}, {"calibration_share": 0.0}], ids=str)
 def test_the_network_alone(log: Path, tmp_path: Path, teacher: dict[str, Any]) -> None:
-    """Where it is wished, and where no held-out row could choose a share."""
+    """Where it is wished, and where no held-out row could choose a share; factors have learned for the sum then."""
     alone = prices(tmp_path, log, **teacher)
     alone.done("train-teacher", 1)
     at = opened(alone, tmp_path, day=1)
-    assert "blend" not in at.facts and set(at.facts["no_context"]) == {"calibration"}
+    held_out = "calibration_share" not in teacher
+    assert "blend" not in at.facts
+    assert set(at.facts["no_context"]) == {"calibration", "factors"} if held_out else {"calibration"}
     some = pairs(np.arange(20), np.arange(20))
-    network = Scorer(at.teacher.encoder, at.teacher.model, at.day, at.run.device)
-    assert np.array_equal(at.teacher.on(at.day).lists(some), network.lists(some))
+    heads = Scorer(at.teacher.encoder, at.teacher.model, at.day, at.run.device).lists(some)
+    s = [at.facts["no_context"]["factors"][t]["share"] for t in ("ctr", "cvr")] if held_out else []
+    expected = (
+        (1 - np.array(s)) * heads[:, :2] + np.array(s) * heads[:, 2:] if held_out else heads[:, :2] + heads[:, 2:]
+    )
+    np.testing.assert_allclose(at.teacher.on(at.day).lists(some), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_a_network_without_context_columns_is_as_wide_as_its_sides() -> None:

@@ -60,8 +60,8 @@ class Teacher(Training):
     gate_dropout: Share = 0.0
     """mmoe, ple: chance that a gate drops an expert in training"""
     factor_dim: Annotated[int, Field(ge=0)] = 16
-    """length of a task's factors of a user and of an item, whose product is added to its logit; 0: none; chosen by
-    trials where it is not written, see auto"""
+    """length of a task's factors of a user and of an item, whose product is mixed with its network's logit, in the
+    share that held-out rows choose; 0: none, and a table of fewer columns"""
     task_weights: dict[Name, Weight] = Field(default={})
     """weight of a loss, default 1: ctr, ctcvr (all rows) and cvr (clicked rows; 0 is the paper's form); for a further
     conversion X ctX (all rows) and X (clicked rows)"""

@@ -94,6 +94,7 @@ class _Losses(_Shape):
 
 class _Finish(_Shape):
     calibration: dict[str, _Calibration]
+    factors: dict[str, _Losses] | None = None
     blend: dict[str, _Losses] | None = None
 
 
@@ -125,7 +126,8 @@ class _Teacher(_Joint, _Finish):
 
     def model_post_init(self, _: Any) -> None:
         for finish in (self, self.no_context):
-            for name, by_task in (("calibration", finish.calibration), ("blend", finish.blend or self.tasks)):
+            shares = (("factors", finish.factors or self.tasks), ("blend", finish.blend or self.tasks))
+            for name, by_task in (("calibration", finish.calibration), *shares):
                 if missing := sorted(set(self.tasks) ^ set(by_task)):
                     raise ValueError(f"{name}: expected the tasks {', '.join(self.tasks)}, {missing[0]} differs")
 

@@ -9,7 +9,7 @@ the evidence that has been gathered so far, so a large day overrides it and a sm
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -135,9 +135,10 @@ def fit(
         return Calibration(before.slope, before.intercept, before.precision)
     precision = DECAY * np.array(before.precision) + (1 - DECAY) * np.array(weak)
 
-    theta, hessian = _newton(x, y, w, mean, precision, mean, np.array([True, True]))
+    x1 = np.stack([x, np.ones(len(x))], 1)
+    theta, hessian = _newton(x1, y, w, mean, precision, mean, np.array([True, True]))
     if theta[0] < MIN_SLOPE:
-        theta, hessian = _newton(x, y, w, mean, precision, np.array([MIN_SLOPE, theta[1]]), np.array([False, True]))
+        theta, hessian = _newton(x1, y, w, mean, precision, np.array([MIN_SLOPE, theta[1]]), np.array([False, True]))
     (a, b), (c, d) = hessian.tolist()
     return Calibration(float(theta[0]), float(theta[1]), ((a, b), (c, d)), int((w > 0).sum()))
 
@@ -148,31 +149,43 @@ def fitted_loss(logit: Array, y: Array, weight: Array) -> Floats:
     return log_loss(fit(logit, y, weight).apply(logit), y)
 
 
+def joint_loss(logits: Sequence[Array], y: Array, weight: Array) -> Floats:
+    """`fitted_loss` of several scores together, [n]: a slope for each."""
+    k, w = len(logits), np.asarray(weight, np.float64)
+    x = np.stack([np.asarray(z, np.float64) for z in (*logits, np.ones(len(y)))], 1)
+    mean, labels = np.array([1 / k] * k + [0.0]), np.asarray(y, np.float64)
+    if not 0 < (w * labels).sum() < w.sum():
+        return log_loss(x @ mean, labels)
+    precision = np.diag([SLOPE_SD**-2] * k + [INTERCEPT_SD**-2])
+    theta, _ = _newton(x, labels, w, mean, precision, mean, np.ones(k + 1, np.bool_))
+    return log_loss(x @ theta, labels)
+
+
 def _newton(
     x: Floats, y: Floats, w: Floats, mean: Floats, precision: Floats, start: Floats, free: npt.NDArray[np.bool_]
 ) -> tuple[Floats, Floats]:
-    """Minimises sum w BCE(slope x + intercept, y) + (theta - mean)' precision (theta - mean) / 2 over the free ones.
+    """Minimises sum w BCE(x theta, y) + (theta - mean)' precision (theta - mean) / 2 over the free ones.
+
+    Args:
+        x: [n, k], its last column 1 for the intercept.
 
     Returns:
-        theta [2] and the full Hessian [2, 2] there. The objective is strictly convex, so halved steps converge.
+        theta [k] and the full Hessian [k, k] there. The objective is strictly convex, so halved steps converge.
     """
 
     def objective(theta: Floats) -> float:
-        z = theta[0] * x + theta[1]
         off = theta - mean
-        return float((w * log_loss(z, y)).sum() + off @ precision @ off / 2)
+        return float((w * log_loss(x @ theta, y)).sum() + off @ precision @ off / 2)
 
     def slopes(theta: Floats) -> tuple[Floats, Floats]:
-        p = np.exp(log_sigmoid(theta[0] * x + theta[1]))
+        p = np.exp(log_sigmoid(x @ theta))
         r, v = w * (p - y), w * p * (1 - p)
-        gradient = np.array([(r * x).sum(), r.sum()]) + precision @ (theta - mean)
-        cross = (v * x).sum()
-        return gradient, precision + np.array([[(v * x * x).sum(), cross], [cross, v.sum()]])
+        return r @ x + precision @ (theta - mean), precision + (x * v[:, None]).T @ x
 
     theta, value = start, objective(start)
     for _ in range(100):
         gradient, hessian = slopes(theta)
-        step = np.zeros(2)
+        step = np.zeros(len(theta))
         step[free] = np.linalg.solve(hessian[np.ix_(free, free)], gradient[free])
         if np.abs(step).max() < 1e-8:  # the error left is of the order of its square
             theta = theta - step

@@ -7,7 +7,7 @@
 | pair_source | text | exposed: a row of the log; negative: drawn for one; candidate: retrieved for the user |
 | group | int64 | the request of an exposed row, where the log has requests; else a negative hash of user and day |
 | rank | int32 | 1 = best by pctcvr within group and pair_source, ties by item_id |
-| ctr_logit, cvr_logit | float32 | of the pair without a context, network and regression blended, not calibrated |
+| ctr_logit, cvr_logit | float32 | of the pair without a context, model and regression blended, not calibrated |
 | pctr, pcvr, pctcvr | float32 | calibrated, inside (0, 1); pctcvr = pctr * pcvr |
 | X_logit, pX, pctX | float32 | of a further conversion X: the same, calibrated, pctr * pX |
 | pfused | float32 | product of p ** exponent, where the config gives exponents |

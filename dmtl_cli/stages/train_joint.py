@@ -43,7 +43,7 @@ from dmtl_cli.student.export.files import write_export
 from dmtl_cli.student.export.towers import Shown
 from dmtl_cli.teacher.build import build_teacher, refuse_another_model
 from dmtl_cli.teacher.labels import TeacherLabels, TeacherRows
-from dmtl_cli.teacher.loss import teacher_loss
+from dmtl_cli.teacher.loss import summed, teacher_loss
 from dmtl_cli.teacher.model import Teacher, batch_logits
 from dmtl_cli.teacher.rows import HoldOut, Window, as_negatives, rows_per_epoch
 from dmtl_cli.tune.carried import tuned
@@ -187,6 +187,7 @@ def with_unlabelled(
 def _loss(run: Run, teacher: Teacher, student: DSSM, batch: Both, look: bool) -> tuple[Tensor, dict[str, Number]]:
     with autocast(run.config.teacher.precision, run.device):
         logits, _ = batch_logits(teacher, batch.teacher, run.ranks)
+    logits = summed(logits, teacher.tasks)  # nothing chooses a share before the student learns
     teacher_part, parts = teacher_loss(run.config, logits, batch.teacher.labels)
     with autocast(run.config.student.precision, run.device):
         kd = run.config.student.distill.w_kd * _kd(run, student, batch.student, logits.detach())

@@ -15,7 +15,7 @@ from dmtl_cli.runs.progress import Progress
 from dmtl_cli.runs.ranks import ALONE
 from dmtl_cli.runs.run import Draft, Parent, Result, Run
 from dmtl_cli.tune.carried import STAGE, taken_over
-from dmtl_cli.tune.choices import FACTORS, LARGER, MIN_COUNT, Choice, chosen, free, student_rounds, teacher_rounds
+from dmtl_cli.tune.choices import LARGER, MIN_COUNT, SHAPES, Choice, chosen, free, student_rounds, teacher_rounds
 from dmtl_cli.tune.cut import Cut
 from dmtl_cli.tune.plan import rows_of_trials
 from dmtl_cli.tune.rounds import Plan, Rounds
@@ -66,11 +66,11 @@ def tune(run: Run, day: dt.date) -> Result:
 
 
 def _shapes(run: Run, day: dt.date) -> Choice:
-    """The keys that shape a running chain's models and cannot change, as the log decided them or else by default."""
+    """The keys that shape a running chain's models and cannot change, as the log decided them."""
     newest = run.newest(STAGE, day) if run.config.auto.budget else None
     choices: Choice = newest[1].facts["chosen"] if newest else {}
-    defaults: Choice = {FACTORS: run.config.teacher.factor_dim, MIN_COUNT: 1}
-    return {key: choices.get(key, default) for key, default in defaults.items() if free(run.config, key)}
+    made: Choice = {MIN_COUNT: 1} | {key: choices[key] for key in SHAPES if key in choices}
+    return {key: value for key, value in made.items() if free(run.config, key)}
 
 
 def _tune(
@@ -105,8 +105,8 @@ def _students(run: Run, teachers: TeacherTrials, rounds: Rounds, window: int, pr
     """Searches students of the teacher that was chosen."""
     config = rounds.best
     model, batcher = teachers.trained(config)
-    calibration = teachers.calibration(model, batcher)
-    students = StudentTrials(run, teachers.days, teachers.cut, model, batcher, calibration, progress)
+    finish = teachers.finish(model, batcher)
+    students = StudentTrials(run, teachers.days, teachers.cut, model, batcher, finish, progress)
     plan = Plan.of(run.config, "student", window, students.rows)
     users = teachers.cut.users[students.measured.user]
     rounds.search("student", student_rounds(), lambda config, share, _: students.losses(config, share), users, plan)

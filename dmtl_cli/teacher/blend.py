@@ -74,11 +74,11 @@ class Blend:
         out = Blend({}, {})
         for task, mine in network.items():
             now = [_loss(blended(mine, regression[task], share)) for share in SHARES]
-            out.losses[task] = _added(before.losses[task] if before else None, now)
+            out.losses[task] = added(before.losses[task] if before else None, now)
             if alone is not None:
                 share, three = out.share(task), (mine, regression[task], alone[task])
                 now = [_loss(_with_pairs(*three, share, q * (1 - share))) for q in GIVEN_BACK]
-                out.pairs[task] = _added(before.pairs.get(task) if before else None, now)
+                out.pairs[task] = added(before.pairs.get(task) if before else None, now)
         return out
 
     def of_rows(self, task: str, network: HeldOut, regression: HeldOut, alone: HeldOut | None) -> HeldOut:
@@ -128,7 +128,7 @@ def _with_pairs(network: HeldOut, regression: HeldOut, alone: HeldOut, share: fl
     return replace(mixed, logit=mixed.logit + back * (regression.logit - alone.logit))
 
 
-def _added(earlier: Sequence[float] | None, now: Sequence[float]) -> tuple[float, ...]:
+def added(earlier: Sequence[float] | None, now: Sequence[float]) -> tuple[float, ...]:
     """Losses so far with those of a day, the least of which is 0."""
     least = min(now)
     return tuple(MEMORY * a + b - least for a, b in zip(earlier or (0.0,) * len(now), now, strict=True))

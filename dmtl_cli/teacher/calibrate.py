@@ -19,6 +19,7 @@ from dmtl_cli.runs.run import Parent, Run
 from dmtl_cli.scores import calibration
 from dmtl_cli.scores.calibration import Calibration
 from dmtl_cli.teacher.blend import Blend
+from dmtl_cli.teacher.factors import Factors, as_one, learn_apart
 from dmtl_cli.teacher.frozen import Scorer
 from dmtl_cli.teacher.hashed import has_event_features
 from dmtl_cli.teacher.labels import HeldOut
@@ -41,9 +42,11 @@ class Trained:
     before: Parent | None
 
 
-def held_out_logits(run: Run, trained: Trained, *, context: bool = True) -> dict[str, HeldOut]:
-    """The network's logits of the held-out exposures of each task, in their context or without it."""
-    parts: dict[str, list[tuple[Array, ...]]] = {task: [] for task in run.config.tasks.names}
+def held_out_logits(run: Run, trained: Trained, *, context: bool = True) -> list[dict[str, HeldOut]]:
+    """The held-out exposures of each task in their context or without it, as the network scores them; then as factors
+    do that learn apart from it."""
+    tasks, apart = run.config.tasks.names, learn_apart(run.config)
+    parts: list[list[tuple[Array, ...]]] = [[] for _ in range(trained.model.logits_a_row if apart else len(tasks))]
     for day, users, items in begins(trained.window.days):
         here = slice(users, users + len(day.users)), slice(items, items + len(day.items))
         tables = Tables(trained.tables.users.slice(here[0]), trained.tables.items.slice(here[1]))
@@ -51,10 +54,12 @@ def held_out_logits(run: Run, trained: Trained, *, context: bool = True) -> dict
         scorer = Scorer(trained.encoder, model, day, run.device, run.ranks, kept_bytes=few, tables=tables)
         for rows in trained.window.held_out(day):
             logits = scorer.pairs(rows) if context else scorer.lists(rows)
-            for k, task in enumerate(parts):
-                label, kept = rows.labels.of_task(k)
-                parts[task].append((logits[kept, k], label[kept], rows.labels.weight[kept], users + rows.user[kept]))
-    return {k: HeldOut(*(np.concatenate(x) for x in zip(*v, strict=True))) for k, v in parts.items()}
+            logits = logits if apart else as_one(None, logits, tasks)
+            for k, mine in enumerate(parts):
+                label, kept = rows.labels.of_task(k % len(tasks))
+                mine.append((logits[kept, k], label[kept], rows.labels.weight[kept], users + rows.user[kept]))
+    found = [HeldOut(*(np.concatenate(x) for x in zip(*mine, strict=True))) for mine in parts]
+    return [dict(zip(tasks, found[k : k + len(tasks)], strict=True)) for k in range(0, len(found), len(tasks))]
 
 
 _Regressed = tuple[dict[str, HeldOut], dict[str, HeldOut] | None]
@@ -71,8 +76,8 @@ class Finished(NamedTuple):
     blended: dict[str, HeldOut]
     """by task, as the teacher does"""
     facts: dict[str, Any]
-    """`blend` and `calibration` of pairs in their context, and of those without in `no_context`; `conjunctions`, the
-    features of each"""
+    """`factors`, `blend` and `calibration` of pairs in their context, and of those without in `no_context`;
+    `conjunctions`, the features of each"""
 
 
 def finish(run: Run, publication: Publication, trained: Trained) -> Finished:
@@ -85,7 +90,7 @@ def finish(run: Run, publication: Publication, trained: Trained) -> Finished:
     earlier: dict[str, Any] = trained.before[1].facts if trained.before else {}
     both, facts = _calibrated(run, *shown, earlier)
     _, without = _calibrated(run, *hidden, earlier.get("no_context", {}))
-    return Finished(*shown[:2], both, facts | {"no_context": without, "conjunctions": together})
+    return Finished(shown[0][0], shown[1], both, facts | {"no_context": without, "conjunctions": together})
 
 
 def _regressions(
@@ -113,18 +118,24 @@ def _regressions(
 
 def _calibrated(
     run: Run,
-    network: dict[str, HeldOut],
+    model: list[dict[str, HeldOut]],
     regression: dict[str, HeldOut],
     alone: dict[str, HeldOut] | None,
     before: Mapping[str, Any],
 ) -> tuple[dict[str, HeldOut], dict[str, Any]]:
-    """Held-out rows with the regression blended in, and the facts of blend and calibration.
+    """Held-out rows with factors and regression blended in, and the facts of blends and calibration.
 
     Args:
+        model: rows of the network, and of its factors where it has any.
         alone: the regression's rows without its conjunctions; None: it has none.
         before: these facts of the teacher before.
     """
-    facts = dict[str, Any]()
+    (network, *factors), facts = model, dict[str, Any]()
+    for mine in factors:
+        earlier = Factors.from_dict(before["factors"]) if "factors" in before else None
+        both = Factors.fit(network, mine, regression if is_blended(run.config) else None, earlier)
+        network = {task: both.of_rows(task, rows, mine[task]) for task, rows in network.items()}
+        facts["factors"] = both.to_dict()
     if is_blended(run.config):
         blend = Blend.fit(network, regression, Blend.from_dict(before["blend"]) if "blend" in before else None, alone)
         network = {
@@ -137,8 +148,8 @@ def _calibrated(
 
 
 def is_blended(config: Config) -> bool:
-    """Whether a teacher is its network and its regression: not without held-out rows to choose their shares."""
-    return bool(config.teacher.blend_regression and config.teacher.calibration_share and config.data.events.click)
+    """Whether a teacher is its model and its regression: not without held-out rows to choose their shares."""
+    return config.teacher.blend_regression and learn_apart(config)
 
 
 def calibrated(run: Run, held_out: dict[str, HeldOut], before: Mapping[str, Any]) -> dict[str, Calibration]:

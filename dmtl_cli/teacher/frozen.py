@@ -27,6 +27,7 @@ from dmtl_cli.runs.ranks import ALONE, Ranks
 from dmtl_cli.scores.calibration import Calibration
 from dmtl_cli.teacher.blend import Blend
 from dmtl_cli.teacher.build import build_teacher, refuse_other_tasks, stored_section
+from dmtl_cli.teacher.factors import Factors, as_one
 from dmtl_cli.teacher.hashed import has_event_features
 from dmtl_cli.teacher.model import SideOutput, Teacher, batch_logits
 from dmtl_cli.teacher.regression import FOLDER, OnDay, Regression
@@ -41,21 +42,26 @@ Beside = tuple[Regression, Blend]
 
 @dataclass(frozen=True)
 class Finish:
-    """What becomes of a network's logits."""
+    """What becomes of a model's logits."""
 
     calibration: dict[str, Calibration]
     """by task"""
+    factors: Factors | None
+    """of network and factors; None: there are no factors, or they were learned for their sum with the network"""
     beside: Beside | None
 
     @staticmethod
     def stored(folder: Path, facts: Mapping[str, Any], tasks: Tasks, *, context: bool) -> Finish:
         """Args: context: whether the regression reads it."""
-        calibration = {task: Calibration.from_dict(x) for task, x in facts["calibration"].items()}
-        if "blend" not in facts:
-            return Finish(calibration, None)
-        regression = Regression.read(folder / FOLDER, tasks, context=context)
-        shares = {task: facts["blend"][task] for task in tasks.names}  # a manifest sorts them by name
-        return Finish(calibration, (regression, Blend.from_dict(shares)))
+
+        def stored(name: str) -> dict[str, Any]:  # a manifest sorts tasks by name
+            return {task: facts[name][task] for task in tasks.names}
+
+        calibration = {task: Calibration.from_dict(x) for task, x in stored("calibration").items()}
+        factors = Factors.from_dict(stored("factors")) if "factors" in facts else None
+        blend = Blend.from_dict(stored("blend")) if "blend" in facts else None
+        regression = Regression.read(folder / FOLDER, tasks, context=context) if blend else None
+        return Finish(calibration, factors, (regression, blend) if regression and blend else None)
 
 
 class FrozenTeacher:
@@ -83,8 +89,8 @@ class FrozenTeacher:
 
     def on(self, day: Day) -> Scorer:
         """A scorer of the day's users and items."""
-        beside = self.in_context.beside, self.no_context.beside
-        return Scorer(self.encoder, self.model, day, self.device, beside=beside)
+        finish = self.in_context, self.no_context
+        return Scorer(self.encoder, self.model, day, self.device, finish=finish)
 
 
 class Scorer:
@@ -93,7 +99,8 @@ class Scorer:
     Args:
         ranks: the processes that score each batch together, as a sharded table requires.
         kept_bytes: memory for the outputs of the day's items, so that each item is computed once.
-        beside: what is blended with the network's logits of pairs in their context, and of pairs without one.
+        finish: what becomes of logits of pairs in their context, and of pairs without one; without it they are the
+            model's own, [n, H].
         tables: the day's users and items, where they are encoded already.
     """
 
@@ -105,7 +112,7 @@ class Scorer:
         device: torch.device,
         ranks: Ranks = ALONE,
         kept_bytes: int = KEPT_BYTES,
-        beside: tuple[Beside | None, Beside | None] = (None, None),
+        finish: tuple[Finish, Finish] | None = None,
         tables: Tables | None = None,
     ) -> None:
         self.encoder, self.model, self.device, self.ranks = encoder, model, device, ranks
@@ -113,7 +120,9 @@ class Scorer:
         self.tables = tables or Tables(encoder.entities(day, "user"), encoder.entities(day, "item"))
         self.batcher = Batcher(encoder, self.tables, device, ranks=ranks)
         self.day = day
-        self.in_context, self.no_context = (Blended(*x, encoder, self.tables) if x else None for x in beside)
+        in_context, no_context = finish or (None, None)
+        self.in_context = in_context and AsOne(in_context, encoder, self.tables)
+        self.no_context = no_context and AsOne(no_context, encoder, self.tables)
 
     @cached_property
     def no_event(self) -> Batcher:
@@ -138,7 +147,7 @@ class Scorer:
 
     def _scored(self, batcher: Batcher, rows: Rows[None], batch_size: int) -> npt.NDArray[np.float32]:
         model, items = self.model, self.items
-        out = np.zeros((len(rows), model.tasks), np.float32)
+        out = np.zeros((len(rows), model.logits_a_row), np.float32)
         order = _by_user(rows, batch_size) if items else _by_rarer(rows)
         start = 0
         for batch in batcher.batches(iter([rows.take(order)] if len(rows) else []), batch_size):
@@ -181,24 +190,37 @@ class Scorer:
         encoded = self.encoder.encode(self.day.users[users], "user")
         outputs = self.model.user_side(side_of(encoded, self.device))
         blocks = list(_cut(self.items)) if self.items else list(self._item_blocks())
-        every, beside = np.arange(len(self.day.items)), self.no_context
+        every, finish = np.arange(len(self.day.items)), self.no_context
         together = max(1, _ITEMS // max(1, len(every)))  # users of a small catalogue
         for start in range(0, len(users), together):
             some = users[start : start + together]
             of_some = torch.arange(start, start + len(some), device=self.device)
             found = torch.cat([self._every_pair(outputs, of_some, items) for items in blocks], 1).float().cpu().numpy()
-            if beside:
+            if finish:
                 rows = pairs(np.repeat(some, len(every)), np.tile(every, len(some)))
-                found = beside.pairs(found.reshape(len(rows), -1), rows).reshape(found.shape)
+                found = finish.pairs(found.reshape(len(rows), -1), rows).reshape(*found.shape[:2], -1)
             yield from found
 
     def _every_pair(self, user: SideOutput, rows: Tensor, item: SideOutput) -> Tensor:
-        """Logits [n, N, T] of users' n `rows` with each of N items, without a context."""
+        """Logits [n, N, H] of users' n `rows` with each of N items, without a context."""
         n, items = len(rows), len(item.part)
         context = self.model.context_row(side_of(hidden_context(self.encoder, 1), self.device))
         of_user, of_item = rows.repeat_interleave(items), torch.arange(items, device=self.device).repeat(n)
         logits, _ = self.model.logits(user, item, of_user, of_item, context.expand(n * items, -1))
         return logits.view(n, items, -1)
+
+
+class AsOne:
+    """What becomes of a day's logits of a model: factors and regression are mixed in."""
+
+    def __init__(self, finish: Finish, encoder: Encoder, tables: Tables) -> None:
+        self.tasks, self.factors = tuple(finish.calibration), finish.factors
+        self.blended = Blended(*finish.beside, encoder, tables) if finish.beside else None
+
+    def pairs(self, logits: npt.NDArray[np.float32], rows: Rows[None]) -> npt.NDArray[np.float32]:
+        """Logits [n, H] of the model -> [n, T]."""
+        mixed = as_one(self.factors, logits, self.tasks)
+        return self.blended.pairs(mixed, rows) if self.blended else mixed
 
 
 class Blended:
@@ -208,7 +230,7 @@ class Blended:
         self.on_day, self.blend, self.tasks = OnDay(regression, encoder, tables), blend, tuple(blend.losses)
 
     def pairs(self, network: npt.NDArray[np.float32], rows: Rows[None]) -> npt.NDArray[np.float32]:
-        """Logits [n, T] of the network -> of both."""
+        """Logits [n, T] of the model -> with the regression's."""
         if self.blend.is_network_alone:
             return network
         beside, alone = self.on_day.with_and_without_pairs(rows)

@@ -99,7 +99,7 @@ def _sides(encoder: Encoder, day: Day, rows: Rows[Any]) -> dict[str, Encoded]:
 
 
 class _Score:
-    """The logits [n, T] of rows, with what does not change computed once."""
+    """The network's logits [n, T] of rows, with what does not change computed once."""
 
     def __init__(self, model: Teacher, sides: Mapping[str, Encoded]) -> None:
         self.model, self.device = model, model.net.first.bias.device
@@ -110,7 +110,7 @@ class _Score:
     def of(self, changed: Mapping[str, Encoded]) -> Floats:
         now = self.outputs | {side: self._output(side, encoded) for side, encoded in changed.items()}
         logits, _ = self.model.logits(now["user"], now["item"], self.every, self.every, now["context"])
-        return logits.double().cpu().numpy()
+        return logits[:, : self.model.tasks].double().cpu().numpy()
 
     @torch.no_grad()
     def _output(self, side: str, encoded: Encoded) -> Any:

@@ -1,4 +1,4 @@
-"""The teacher's loss. Shapes: B rows, T tasks, X = T - 1 conversions, E experts."""
+"""The teacher's loss. Shapes: B rows, T tasks, H logits, X = T - 1 conversions, E experts."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from dmtl_cli.nn.losses import Mean, Number, bce
 from dmtl_cli.nn.precision import autocast
 from dmtl_cli.runs.run import Run
 from dmtl_cli.scores.logits import product_logit
+from dmtl_cli.teacher.factors import learn_apart
 from dmtl_cli.teacher.labels import TeacherLabels
 from dmtl_cli.teacher.model import Teacher, batch_logits
 
@@ -22,12 +23,34 @@ def batch_loss(
     """The loss of a batch and numbers to report, as `nn.fit` takes them."""
     with autocast(run.config.teacher.precision, run.device):
         logits, gates = batch_logits(model, batch, run.ranks)
+    logits = logits if learn_apart(run.config) else summed(logits, model.tasks)
     loss, parts = teacher_loss(run.config, logits, batch.labels)
     parts |= gate_numbers(gates, run.config.tasks.names) | rates(run.config, batch.labels)
     return loss, parts | pairs_in_order(run.config, logits.detach(), batch.labels)
 
 
-def teacher_loss(config: Config, logits_BT: Tensor, labels: TeacherLabels[Tensor]) -> tuple[Tensor, dict[str, Number]]:
+def summed(logits_BH: Tensor, tasks: int) -> Tensor:
+    """[B, T] of network and factors that learn for their sum."""
+    return logits_BH.reshape(len(logits_BH), logits_BH.shape[1] // tasks, tasks).sum(1)
+
+
+def teacher_loss(config: Config, logits_BH: Tensor, labels: TeacherLabels[Tensor]) -> tuple[Tensor, dict[str, Number]]:
+    """The network's loss, and that of factors that learn apart: of each task BCE over the rows that have it. Tasks of
+    factors share no parameter, so that `task_weights` have nothing to weigh.
+
+    Returns:
+        Their sum, and the detached parts of both before their weights: `loss.NAME` and `loss.factors.NAME`.
+    """
+    count = len(config.tasks.names)
+    total, parts = network_loss(config, logits_BH[:, :count], labels)
+    for k, (name, logit) in enumerate(zip(config.tasks.names, logits_BH[:, count:].unbind(1), strict=False)):
+        y, kept = labels.of_task(k)
+        part = Mean.of(bce(logit, y.to(logit.dtype)), labels.weight * kept)
+        total, parts[f"loss.factors.{name}"] = total + part.value, part.detached()
+    return total, parts
+
+
+def network_loss(config: Config, logits_BT: Tensor, labels: TeacherLabels[Tensor]) -> tuple[Tensor, dict[str, Number]]:
     """sum of w_ctr BCE(pctr, y) and, for each conversion X, w_ctX BCE(pctr pX, z) + w_X BCE(pX, z) (ESMM: Ma et al.,
     SIGIR 2018).
 

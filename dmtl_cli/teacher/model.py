@@ -1,7 +1,7 @@
 """The teacher: embeddings, a multi-task network, and a factorization machine beside it.
 
-Shapes: B rows, N distinct users or items, T tasks, E experts, K outputs of the network's first layer, D embedding_dim,
-F factor_dim, X crosses, L values of all crosses' features of a side.
+Shapes: B rows, N distinct users or items, T tasks, H logits a row, E experts, K outputs of the network's first layer,
+D embedding_dim, F factor_dim, X crosses, L values of all crosses' features of a side.
 """
 
 from __future__ import annotations
@@ -46,13 +46,13 @@ Half = SideInput | SideOutput
 
 
 class Teacher(nn.Module):
-    """Encoded rows in, logits of the tasks out: logit_k = network_k + b_u + b_i + <f_u, f_i>, task by task.
+    """Encoded rows in, logits out: H = T of a network, and T more of factors beside it, b_u + b_i + <f_u, f_i>.
 
     The network's first layer is linear in x = [user, item, context], so its user part is computed once per distinct
-    user and its item part once per distinct item. A network of sums learns slowly that two ids match; the other terms
-    learn it fast: a factorization machine (Rendle, ICDM 2010) beside a network, as in DeepFM (Guo et al., IJCAI 2017),
-    over pairs of a user's and an item's feature. f and b are sums over the features of a side; each task has
-    columns of its own in the table (as in STEM: Su et al., AAAI 2024), since users click and read different items.
+    user and its item part once per distinct item. A network of sums learns slowly that two ids match; a factorization
+    machine (Rendle, ICDM 2010) over pairs of a user's and an item's feature learns it fast. f and b are sums over the
+    features of a side; each task has columns of its own in the table (as in STEM: Su et al., AAAI 2024), since users
+    click and read different items. How both become one is `teacher.factors`'.
 
     With crosses x = [user, item, context, crosses], each ln(1 + n), n the pairs of equal values of a user's and an
     item's feature: overlap features (EasyRec, TorchEasyRec), which a tower cannot read and a teacher can (privileged
@@ -81,6 +81,7 @@ class Teacher(nn.Module):
         super().__init__()
         self.table, self.user, self.item, self.context, self.net = table, user, item, context, net
         self.embedding_dim, self.tasks = embedding_dim, len(net.towers)
+        self.logits_a_row = self.tasks * (2 if table.dim > embedding_dim else 1)
         self.user_lengths, self.item_lengths = ([len(cross[k]) for cross in crosses] for k in (USER, ITEM))
         for k, name in ((USER, "user_columns"), (ITEM, "item_columns")):
             columns = torch.tensor([c for cross in crosses for c in cross[k]], dtype=torch.int64)
@@ -106,7 +107,7 @@ class Teacher(nn.Module):
     def logits(
         self, user: SideOutput, item: SideOutput, user_index: Tensor, item_index: Tensor, context: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Outputs of users and items, each row's places [B] and context [B, R] -> logits [B, T], gates [B, T, E]."""
+        """Outputs of users and items, each row's places [B] and context [B, R] -> logits [B, H], gates [B, T, E]."""
         row, weight = self._row(user, item, user_index, item_index, context), self.net.first.row_weight(ROW)
         deep = self.net.of_parts(FirstLayer(user.part, item.part, user_index, item_index, row, weight))
         return self._beside(user, item, user_index, item_index, deep)
@@ -120,7 +121,7 @@ class Teacher(nn.Module):
     def forward(
         self, user: Side, item: Side, context: Side, user_index: Tensor, item_index: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Sides of N users, N items, B contexts and each row's place -> logits [B, T], gates [B, T, E]."""
+        """Sides of N users, N items, B contexts and each row's place -> logits [B, H], gates [B, T, E]."""
         u, i, c = looked_up(self.table, (self.user, user), (self.item, item), (self.context, context))
         users, items = self._user(u, user), self._item(i, item)
         row = self._row(users, items, user_index, item_index, self._context(c, context))
@@ -136,12 +137,12 @@ class Teacher(nn.Module):
     def _beside(
         self, user: Half, item: Half, user_index: Tensor, item_index: Tensor, network: tuple[Tensor, Tensor]
     ) -> tuple[Tensor, Tensor]:
-        """The network's logits and gates, to the logits what factors and biases say."""
+        """The network's logits and gates, behind the logits those of the factors."""
         deep, gates = network[0].to(user.wide.dtype), network[1]  # under bf16 only products have that type
         if not user.wide.shape[2]:
             return deep, gates
         u, i = user.wide.index_select(0, user_index), item.wide.index_select(0, item_index)
-        return deep + (u[..., :-1] * i[..., :-1]).sum(2) + u[..., -1] + i[..., -1], gates
+        return torch.cat([deep, (u[..., :-1] * i[..., :-1]).sum(2) + u[..., -1] + i[..., -1]], 1), gates
 
     def _user(self, e: Sequence[Tensor], side: Side) -> SideInput:
         users = self._input(self.user, e, side, self.user_columns)
@@ -166,6 +167,6 @@ class Teacher(nn.Module):
 
 
 def batch_logits(model: Teacher, batch: Batch[Any], ranks: Ranks = ALONE) -> tuple[Tensor, Tensor]:
-    """Logits [B, T] and gates [B, T, E] of a batch, whichever rank computed them."""
+    """Logits [B, H] and gates [B, T, E] of a batch, whichever rank computed them."""
     logits, gates = model(batch.user, batch.item, batch.context, batch.user_index, batch.item_index)
     return ranks.gather(logits, len(batch)), ranks.gather(gates.detach(), len(batch))

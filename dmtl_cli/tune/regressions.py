@@ -13,10 +13,12 @@ from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.nn.batches import Tables
 from dmtl_cli.runs.run import Run
 from dmtl_cli.teacher.blend import Blend
+from dmtl_cli.teacher.factors import Factors
 from dmtl_cli.teacher.labels import HeldOut, TeacherRows
 from dmtl_cli.teacher.regression import OnDay, Regression, learn
 from dmtl_cli.teacher.rows import teacher_rows
 from dmtl_cli.tune.cut import Cut
+from dmtl_cli.tune.shares import of_tasks, shares_of
 
 Floats = npt.NDArray[np.float64]
 Logits = dict[str, Floats]
@@ -39,28 +41,38 @@ class Regressions:
     _known: dict[tuple[int, float], tuple[Logits, Logits | None]] = field(default_factory=dict, repr=False)
     """by encoder, which `Encodings` keeps, and share"""
 
-    def blended(
-        self, network: npt.NDArray[np.float32], config: Config, encoder: Encoder, tables: Tables, share: float
-    ) -> npt.NDArray[Any]:
-        """A network's logits of the measured rows [n, T] with those of the regression, in the shares that fit these
-        rows best.
+    def factors(
+        self, logits: npt.NDArray[np.float32], config: Config, encoder: Encoder, tables: Tables, share: float
+    ) -> Factors | None:
+        """Of a candidate, the shares that it would have beside the regression: see `tune.shares`.
 
         Args:
+            logits: [n, H] of the measured rows.
             config: the candidate's.
             tables: of the window's days, encoded.
             share: of the users, whose rows both have learned.
         """
+        whole, _ = self._logits(config, encoder, tables, share)
+        return shares_of(config, logits, self.measured, self._rows(config, whole))
+
+    def blended(
+        self, model: npt.NDArray[np.float32], config: Config, encoder: Encoder, tables: Tables, share: float
+    ) -> npt.NDArray[Any]:
+        """A model's logits of the measured rows [n, T] with those of the regression, in the shares that fit these rows
+        best.
+
+        Args:
+            config, tables, share: as `factors` takes them.
+        """
         whole, alone = self._logits(config, encoder, tables, share)
-        rated = {task: self.measured.labels.of_task(k) for k, task in enumerate(self.run.config.tasks.names)}
-
-        def rows_of(by_task: Logits) -> dict[str, HeldOut]:
-            weight, user = self.measured.labels.weight, self.measured.user
-            return {t: HeldOut(by_task[t][at], label[at], weight[at], user[at]) for t, (label, at) in rated.items()}
-
-        mine = {task: network[:, k].astype(np.float64) for k, task in enumerate(rated)}
-        blend = Blend.fit(rows_of(mine), rows_of(whole), None, rows_of(alone) if alone else None)
+        mine = dict(zip(config.tasks.names, model.astype(np.float64).T, strict=True))
+        rows = self._rows(config, mine), self._rows(config, whole)
+        blend = Blend.fit(*rows, None, self._rows(config, alone) if alone else None)
         parts = [blend.apply(t, x, whole[t], alone[t] if alone else None) for t, x in mine.items()]
         return np.stack(parts, 1)
+
+    def _rows(self, config: Config, by_task: Logits) -> dict[str, HeldOut]:
+        return of_tasks(config, np.stack([by_task[task] for task in config.tasks.names], 1), self.measured)
 
     def _logits(self, config: Config, encoder: Encoder, tables: Tables, share: float) -> tuple[Logits, Logits | None]:
         """Of the measured rows in their context, and those without conjunctions; None where there are none."""

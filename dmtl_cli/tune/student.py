@@ -26,7 +26,7 @@ from dmtl_cli.nn.learner import Learner
 from dmtl_cli.nn.optimizers import forget_untouched
 from dmtl_cli.runs.progress import Progress
 from dmtl_cli.runs.run import Run
-from dmtl_cli.scores.calibration import Calibration, log_sigmoid, target_logit
+from dmtl_cli.scores.calibration import log_sigmoid, target_logit
 from dmtl_cli.scores.columns import SOURCES
 from dmtl_cli.scores.groups import list_keys, pair_groups
 from dmtl_cli.student.build import build_student
@@ -34,6 +34,8 @@ from dmtl_cli.student.dssm import DSSM, batch_heads, gathered
 from dmtl_cli.student.labels import StudentLabels, StudentRows
 from dmtl_cli.student.loss import StudentLoss, popularity_strata
 from dmtl_cli.student.rows import mean_log_odds
+from dmtl_cli.teacher.factors import as_one
+from dmtl_cli.teacher.frozen import Finish
 from dmtl_cli.teacher.model import Teacher
 from dmtl_cli.teacher.rows import Kept
 from dmtl_cli.tune.cut import Cut
@@ -51,7 +53,7 @@ class StudentTrials:
 
     Args:
         model, batcher: the teacher, and what makes its batches.
-        calibration: of each task.
+        finish: what becomes of the teacher's logits of pairs without a context.
     """
 
     def __init__(
@@ -61,11 +63,11 @@ class StudentTrials:
         cut: Cut,
         model: Teacher,
         batcher: Batcher,
-        calibration: dict[str, Calibration],
+        finish: Finish,
         progress: Progress,
     ) -> None:
         self.run, self.days, self.cut, self.progress = run, days, cut, progress
-        self.model, self.batcher, self.calibration = model, batcher, calibration
+        self.model, self.batcher, self.finish = model, batcher, finish
         self._encodings = Encodings(days, cut.learned, event_features=True)
 
     @property
@@ -148,11 +150,11 @@ class StudentTrials:
             request: of each; None for pairs without an event.
         """
         n, tasks = len(rows), self.run.config.tasks
-        logits = logits_of(self.model, self.batcher, rows) if n else np.zeros((0, len(tasks.names)), np.float32)
-        by_task = dict(zip(tasks.names, logits.T, strict=True))
+        logits = logits_of(self.model, self.batcher, rows) if n else np.zeros((0, self.model.logits_a_row), np.float32)
+        by_task = dict(zip(tasks.names, as_one(self.finish.factors, logits, tasks.names).T, strict=True))
         factors = tasks.factors(self.run.config.scores.fusion)
         named = [factors[name] for name in self.run.config.student.distill.targets]
-        targets = np.stack([target_logit(by_task, self.calibration, exponents) for exponents in named], 1)
+        targets = np.stack([target_logit(by_task, self.finish.calibration, exponents) for exponents in named], 1)
         none, one = np.zeros(n, np.float32), np.ones(n, np.float32)
         place = np.full(n, SOURCES.index(source), np.int8)
         labels: StudentLabels[npt.NDArray[Any]] = StudentLabels(targets, place, one, none > 0, none)

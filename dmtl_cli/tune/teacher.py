@@ -28,10 +28,12 @@ from dmtl_cli.nn.optimizers import forget_untouched
 from dmtl_cli.runs.progress import Progress
 from dmtl_cli.runs.run import Run
 from dmtl_cli.scores import calibration
-from dmtl_cli.scores.calibration import Calibration, fitted_loss
+from dmtl_cli.scores.calibration import fitted_loss
 from dmtl_cli.scores.logits import product_logit_numpy
 from dmtl_cli.teacher.build import build_teacher
 from dmtl_cli.teacher.calibrate import is_blended
+from dmtl_cli.teacher.factors import as_one
+from dmtl_cli.teacher.frozen import Finish
 from dmtl_cli.teacher.labels import TeacherRows
 from dmtl_cli.teacher.loss import batch_loss
 from dmtl_cli.teacher.model import Teacher, batch_logits
@@ -39,6 +41,7 @@ from dmtl_cli.teacher.rows import rows_per_epoch, teacher_rows
 from dmtl_cli.tune.cut import Cut
 from dmtl_cli.tune.encodings import Encodings
 from dmtl_cli.tune.regressions import Regressions
+from dmtl_cli.tune.shares import of_tasks, shares_of
 
 Array = npt.NDArray[np.float64]
 SCORED = 4_096  # rows at a time
@@ -112,12 +115,17 @@ class TeacherTrials:
         Args:
             blended: whether with the regression of the same rows, where a teacher of this config is.
         """
-        read = config.tasks.names.index(READ)
+        tasks = config.tasks.names
         for model, batcher in self.learning(config, share):
-            logits = logits_of(model, batcher, self.measured)
+            logits, told = logits_of(model, batcher, self.measured), (config, batcher.encoder, batcher.tables, share)
+            if is_blended(config):
+                factors = self._regressions.factors(logits, *told)
+            else:
+                factors = shares_of(config, logits, self.measured)
+            logits = as_one(factors, logits, tasks)
             if blended and is_blended(config):
-                logits = self._regressions.blended(logits, config, batcher.encoder, batcher.tables, share)
-            yield log_losses(logits, self.measured, read)
+                logits = self._regressions.blended(logits, *told)
+            yield log_losses(logits, self.measured, tasks.index(READ))
 
     def trained(self, config: Config) -> tuple[Teacher, Batcher]:
         """A candidate that has learned all users for as many epochs as its config says."""
@@ -126,14 +134,13 @@ class TeacherTrials:
             next(learning)
         return next(learning)
 
-    def calibration(self, model: Teacher, batcher: Batcher) -> dict[str, Calibration]:
-        """What calibrates a candidate without context, by task, fitted on the measured rows."""
-        hidden: TeacherRows = replace(self.measured, features=None)
-        logits, labels, found = logits_of(model, batcher, hidden), self.measured.labels, {}
-        for k, task in enumerate(self.run.config.tasks.names):
-            label, rows = labels.of_task(k)
-            found[task] = calibration.fit(logits[rows, k], label[rows], labels.weight[rows])
-        return found
+    def finish(self, model: Teacher, batcher: Batcher) -> Finish:
+        """What becomes of a candidate's logits without context, fitted on the measured rows; no regression."""
+        config, hidden = self.run.config, replace(self.measured, features=None)
+        logits = logits_of(model, batcher, hidden)
+        factors = shares_of(config, logits, self.measured)
+        rows = of_tasks(config, as_one(factors, logits, config.tasks.names), self.measured)
+        return Finish({t: calibration.fit(x.logit, x.label, x.weight) for t, x in rows.items()}, factors, None)
 
 
 def rows_an_epoch(days: Sequence[Day], config: Section, cut: Cut) -> int:
@@ -143,7 +150,7 @@ def rows_an_epoch(days: Sequence[Day], config: Section, cut: Cut) -> int:
 
 @torch.no_grad()
 def logits_of(model: Teacher, batcher: Batcher, rows: Rows[Any]) -> npt.NDArray[np.float32]:
-    """[n, T] of rows in their context.
+    """[n, H] of rows in their context.
 
     Raises:
         UserError: one is not finite.
