@@ -357,7 +357,11 @@ def test_ids_learned_by_heart(tmp_path: Path) -> None:
     made.config["data"]["events"]["request"] = "request"
     made.write()
     rates = {"teacher__learning_rate": 0.01, "teacher__embedding_learning_rate": 0.3, "teacher__context_dropout": 0}
-    large = {"teacher__embedding_dim": 16, "teacher__expert_hidden_units": "[64]", "teacher__tower_hidden_units": "[16]"}
+    large = {
+        "teacher__embedding_dim": 16,
+        "teacher__expert_hidden_units": "[64]",
+        "teacher__tower_hidden_units": "[16]",
+    }
     made.done("train-teacher", 1, teacher__epochs=20, **rates, **large)
     assert [line for line in doubted(made, "teacher") if "it overfits" in line]
 

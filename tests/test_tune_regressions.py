@@ -19,6 +19,7 @@ from dmtl_cli.data.rows import Rows
 from dmtl_cli.runs.progress import RunLog
 from dmtl_cli.runs.run import Run
 from dmtl_cli.teacher.blend import Blend
+from dmtl_cli.teacher.factors import Factors
 from dmtl_cli.teacher.labels import HeldOut, TeacherRows
 from dmtl_cli.teacher.regression import OnDay, Regression, learn
 from dmtl_cli.teacher.rows import teacher_rows
@@ -26,6 +27,7 @@ from dmtl_cli.tune import regressions
 from dmtl_cli.tune.cut import Cut
 from dmtl_cli.tune.encodings import Encodings
 from dmtl_cli.tune.regressions import Regressions
+from dmtl_cli.tune.shares import shares_of
 
 THRESHOLD = 20.0
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -108,6 +110,27 @@ def test_a_candidate_is_blended_as_its_teacher_would_be(tmp_path: Path, taste: f
     assert blend.share("ctr") > 0.5, "a network of noise tells nothing"
     expected = [blend.apply(t, mine[t], whole[t], alone[t] if alone else None) for t in TASKS]
     np.testing.assert_allclose(window.blended(network, share), np.stack(expected, 1), rtol=1e-9, atol=1e-9)
+
+
+def test_what_the_regression_knows_gives_factors_no_share(tmp_path: Path) -> None:
+    """Factors that say what it says, beside a network of noise: alone they have nearly all of the logit."""
+    window = Window.of(tmp_path, taste=1.5)
+    whole, _ = window.regression(1.0)
+    noise = np.random.default_rng(0).normal(size=(len(window.measured), 2))
+    heads = np.concatenate([noise, np.stack([whole[t] for t in TASKS], 1)], 1).astype(np.float32)
+    config, measured = window.run.config, window.measured
+    told = Regressions(window.run, window.cut, THRESHOLD, measured)
+    beside = told.factors(heads, config, *window.encodings.of(config.features_of("teacher")), 1.0)
+    mine = [window.held_out(dict(zip(TASKS, x.T, strict=True))) for x in (heads[:, :2], heads[:, 2:])]
+    assert beside == Factors.fit(*mine, window.held_out(whole), None)
+    alone = shares_of(config, heads, measured)
+    assert alone == Factors.fit(*mine, None, None)
+    assert alone and beside and alone.share("ctr") > 0.7 and beside.share("ctr") == 0
+    assert told.factors(heads[:, :2], config, *window.encodings.of(config.features_of("teacher")), 1.0) is None
+    held_out_nothing = config.model_copy(
+        update={"teacher": config.teacher.model_copy(update={"calibration_share": 0.0})}
+    )
+    assert shares_of(held_out_nothing, heads, measured) is None, "they have learned for the sum"
 
 
 def test_a_regression_is_learned_once_for_all_candidates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -372,9 +372,12 @@ def test_the_chain_through_the_command_line(project: Project) -> None:
 def test_the_network_alone(log: Path, tmp_path: Path, teacher: dict[str, Any]) -> None:
     """Where it is wished, and where no held-out row could choose a share; factors have learned for the sum then."""
     alone = prices(tmp_path, log, **teacher)
-    alone.done("train-teacher", 1)
+    metrics = alone.done("train-teacher", 1)["metrics"]
     at = opened(alone, tmp_path, day=1)
     held_out = "calibration_share" not in teacher
+    assert ({"loss.factors.ctr", "loss.factors.cvr"} <= metrics.keys()) == held_out
+    parts = [v for k, v in metrics.items() if k.startswith("loss.")]
+    assert metrics["loss"] == pytest.approx(sum(parts), rel=1e-2), "of the sum, or of each"
     assert "blend" not in at.facts
     assert set(at.facts["no_context"]) == {"calibration", "factors"} if held_out else {"calibration"}
     some = pairs(np.arange(20), np.arange(20))

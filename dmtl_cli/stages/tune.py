@@ -105,7 +105,7 @@ def _students(run: Run, teachers: TeacherTrials, rounds: Rounds, window: int, pr
     """Searches students of the teacher that was chosen."""
     config = rounds.best
     model, batcher = teachers.trained(config)
-    finish = teachers.finish(model, batcher)
+    finish = teachers.finish(config, model, batcher)
     students = StudentTrials(run, teachers.days, teachers.cut, model, batcher, finish, progress)
     plan = Plan.of(run.config, "student", window, students.rows)
     users = teachers.cut.users[students.measured.user]

@@ -36,6 +36,8 @@ class Plan:
     """rows that all trials may learn"""
     worth: float
     """see `search.first_within`"""
+    fewest: bool = True
+    """epochs: see `search.best_epoch`"""
 
     @staticmethod
     def of(config: Config, who: Who, window: int, rows: int) -> Plan:
@@ -47,7 +49,7 @@ class Plan:
         """
         budget = max(LEAST, config.auto.budget * window)
         if who == "teacher":
-            return Plan(rows, budget * OF_TEACHERS, WORTH)
+            return Plan(rows, budget * OF_TEACHERS, WORTH, fewest=False)
         return Plan(rows, budget * (1 - OF_TEACHERS) * (1 + config.scores.negatives), FAR)
 
 
@@ -84,7 +86,7 @@ class Rounds:
             config = chosen(self.config, choice)
             at = config.model_dump_json(), share, blended
             if at not in known:
-                known[at] = _measured(losses(config, share, blended), groups, plan.worth, fixed)
+                known[at] = _measured(losses(config, share, blended), groups, plan, fixed)
             return known[at]
 
         for number, candidates, budget in self._searched(who, rounds, plan):
@@ -125,9 +127,9 @@ class Rounds:
         return [one for k, one in enumerate(found) if one not in found[:k]]
 
 
-def _measured(losses: Iterator[Floats], groups: Ints, worth: float, epochs: int | None) -> Measured:
+def _measured(losses: Iterator[Floats], groups: Ints, plan: Plan, epochs: int | None) -> Measured:
     """One trial; one that diverges has an infinite loss."""
     try:
-        return best_epoch(losses, groups, worth, epochs)
+        return best_epoch(losses, groups, plan.worth, epochs, fewest=plan.fewest)
     except UserError:
         return Measured(epochs or 1, np.full(len(groups), np.inf))

@@ -32,7 +32,7 @@ from dmtl_cli.scores.calibration import fitted_loss
 from dmtl_cli.scores.logits import product_logit_numpy
 from dmtl_cli.teacher.build import build_teacher
 from dmtl_cli.teacher.calibrate import is_blended
-from dmtl_cli.teacher.factors import as_one
+from dmtl_cli.teacher.factors import Factors, as_one
 from dmtl_cli.teacher.frozen import Finish
 from dmtl_cli.teacher.labels import TeacherRows
 from dmtl_cli.teacher.loss import batch_loss
@@ -116,16 +116,24 @@ class TeacherTrials:
             blended: whether with the regression of the same rows, where a teacher of this config is.
         """
         tasks = config.tasks.names
-        for model, batcher in self.learning(config, share):
-            logits, told = logits_of(model, batcher, self.measured), (config, batcher.encoder, batcher.tables, share)
-            if is_blended(config):
-                factors = self._regressions.factors(logits, *told)
-            else:
-                factors = shares_of(config, logits, self.measured)
-            logits = as_one(factors, logits, tasks)
+        for made, batcher in self.learning(config, share):
+            logits = logits_of(made, batcher, self.measured)
+            model = as_one(self._factors(config, logits, batcher, share), logits, tasks)
             if blended and is_blended(config):
-                logits = self._regressions.blended(logits, *told)
-            yield log_losses(logits, self.measured, tasks.index(READ))
+                model = self._regressions.blended(model, config, batcher.encoder, batcher.tables, share)
+            yield log_losses(model, self.measured, tasks.index(READ))
+
+    def _factors(
+        self, config: Config, logits: npt.NDArray[np.float32], batcher: Batcher, share: float
+    ) -> Factors | None:
+        """The shares of a candidate's factors, as its teacher would have them.
+
+        Args:
+            logits: [n, H] of the measured rows in their context.
+        """
+        if is_blended(config):
+            return self._regressions.factors(logits, config, batcher.encoder, batcher.tables, share)
+        return shares_of(config, logits, self.measured)
 
     def trained(self, config: Config) -> tuple[Teacher, Batcher]:
         """A candidate that has learned all users for as many epochs as its config says."""
@@ -134,12 +142,12 @@ class TeacherTrials:
             next(learning)
         return next(learning)
 
-    def finish(self, model: Teacher, batcher: Batcher) -> Finish:
-        """What becomes of a candidate's logits without context, fitted on the measured rows; no regression."""
-        config, hidden = self.run.config, replace(self.measured, features=None)
-        logits = logits_of(model, batcher, hidden)
-        factors = shares_of(config, logits, self.measured)
-        rows = of_tasks(config, as_one(factors, logits, config.tasks.names), self.measured)
+    def finish(self, config: Config, model: Teacher, batcher: Batcher) -> Finish:
+        """What becomes of the logits without context of a candidate that has learned all users, fitted on the measured
+        rows; no regression."""
+        factors = self._factors(config, logits_of(model, batcher, self.measured), batcher, 1.0)
+        logits = as_one(factors, logits_of(model, batcher, replace(self.measured, features=None)), config.tasks.names)
+        rows = of_tasks(config, logits, self.measured)
         return Finish({t: calibration.fit(x.logit, x.label, x.weight) for t, x in rows.items()}, factors, None)
 
 
