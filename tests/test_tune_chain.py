@@ -357,7 +357,8 @@ def columns(rng: np.random.Generator, users: int, items: int, rows: int, p: Any)
 def test_a_log_that_wants_many_epochs_has_them(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     days = [columns(rng, 50, 40, 2_000, lambda u, i: np.where(i % 2, 0.9, 0.1)) for _ in range(2)]
-    made = decided(tmp_path, days, 2, embedding_learning_rate=0.005, learning_rate=1e-4, epochs=None)
+    slow = {"embedding_learning_rate": 0.005, "learning_rate": 1e-4}
+    made = decided(tmp_path, days, 2, **slow, epochs=None, blend_regression=False)  # which would know it at once
     assert made["facts"]["chosen"]["teacher.epochs"] >= 6
 
 

@@ -109,4 +109,4 @@ def _students(run: Run, teachers: TeacherTrials, rounds: Rounds, window: int, pr
     students = StudentTrials(run, teachers.days, teachers.cut, model, batcher, finish, progress)
     plan = Plan.of(run.config, "student", window, students.rows)
     users = teachers.cut.users[students.measured.user]
-    rounds.search("student", student_rounds(), lambda config, share, _: students.losses(config, share), users, plan)
+    rounds.search("student", student_rounds(), students.losses, users, plan)

@@ -27,26 +27,21 @@ class Round:
     Args:
         candidates: nearest to the default first; each is a change of what the rounds before chose.
         cost: its part of the budget, beside the other rounds of a model.
-        blended: whether a candidate is judged beside what its model will be blended with, where it will be.
     """
 
     keys: tuple[str, ...]
     candidates: tuple[Choice, ...]
     cost: float = 1.0
-    blended: bool = True
 
 
 def teacher_rounds(batch_size: int) -> tuple[Round, ...]:
     """What is tried of a teacher.
 
-    Rate and epochs of the tables stay as they are chosen, so they are judged alone: a regression knows most on the
-    first day, and would hide what they are good for on later ones.
-
     Args:
         batch_size: LARGER times what the rule gives.
     """
     return (
-        _grid({"teacher.embedding_learning_rate": (0.1, 0.05, 0.02, 0.005)}, 2, blended=False),
+        _one_by_one({"teacher.embedding_learning_rate": (0.1, 0.05, 0.02, 0.005)}, 2),
         _grid({"teacher.learning_rate": (1e-3, 2e-3), "teacher.batch_size": (None, batch_size)}),
         _one_by_one({"teacher.unknown_share": (0.05, 0.01, 0.2, 0.5), MIN_COUNT: (1, 3)}),
     )
@@ -62,18 +57,19 @@ def student_rounds() -> tuple[Round, ...]:
     return (_one_by_one(rates),)
 
 
-def _grid(values: Mapping[str, tuple[Value, ...]], cost: float = 1.0, *, blended: bool = True) -> Round:
+def _grid(values: Mapping[str, tuple[Value, ...]]) -> Round:
     """Every combination."""
     found: list[Choice] = [{}]
     for key, some in values.items():
         found = [one | {key: value} for one in found for value in some]
-    return Round(tuple(values), tuple(found), cost, blended)
+    return Round(tuple(values), tuple(found))
 
 
-def _one_by_one(values: Mapping[str, tuple[Value, ...]]) -> Round:
+def _one_by_one(values: Mapping[str, tuple[Value, ...]], cost: float = 1.0) -> Round:
     """The first value of each, then one of them changed."""
     first: Choice = {key: some[0] for key, some in values.items()}
-    return Round(tuple(values), (first, *(first | {key: v} for key, some in values.items() for v in some[1:])))
+    others = (first | {key: v} for key, some in values.items() for v in some[1:])
+    return Round(tuple(values), (first, *others), cost)
 
 
 def written(config: Config, key: str) -> bool:

@@ -14,8 +14,8 @@ from dmtl_cli.config.schema import Config
 from dmtl_cli.tune.choices import Choice, Round, chosen, free
 from dmtl_cli.tune.search import TYPICAL, Floats, Ints, Measured, best_epoch, halving
 
-Losses = Callable[[Config, float, bool], Iterator[Floats]]
-"""of a config, a share of the users and whether it is blended: the loss of each measured row after each epoch"""
+Losses = Callable[[Config, float], Iterator[Floats]]
+"""of a config and a share of the users: the loss of each measured row after each epoch"""
 Who = Literal["teacher", "student"]
 
 LEAST = 200_000
@@ -36,8 +36,6 @@ class Plan:
     """rows that all trials may learn"""
     worth: float
     """see `search.first_within`"""
-    fewest: bool = True
-    """epochs: see `search.best_epoch`"""
 
     @staticmethod
     def of(config: Config, who: Who, window: int, rows: int) -> Plan:
@@ -49,7 +47,7 @@ class Plan:
         """
         budget = max(LEAST, config.auto.budget * window)
         if who == "teacher":
-            return Plan(rows, budget * OF_TEACHERS, WORTH, fewest=False)
+            return Plan(rows, budget * OF_TEACHERS, WORTH)
         return Plan(rows, budget * (1 - OF_TEACHERS) * (1 + config.scores.negatives), FAR)
 
 
@@ -79,18 +77,18 @@ class Rounds:
         """
         fixed, cost = self._epochs(who), self._cost(who, plan)
         widest = 0.0
-        known: dict[tuple[str, float, bool], Measured] = {}  # a round's default is what the round before took
+        known: dict[tuple[str, float], Measured] = {}  # a round's default is what the round before took
 
-        def measure(candidates: Sequence[Choice], blended: bool, k: int, share: float) -> Measured:
+        def measure(candidates: Sequence[Choice], k: int, share: float) -> Measured:
             choice = {key: value for key, value in self.choice.items() if key != f"{who}.epochs"} | candidates[k]
             config = chosen(self.config, choice)
-            at = config.model_dump_json(), share, blended
+            at = config.model_dump_json(), share
             if at not in known:
-                known[at] = _measured(losses(config, share, blended), groups, plan, fixed)
+                known[at] = _measured(losses(config, share), groups, plan.worth, fixed)
             return known[at]
 
         for number, candidates, budget in self._searched(who, rounds, plan):
-            some = partial(measure, candidates, rounds[number - 1].blended)
+            some = partial(measure, candidates)
             best, trials = halving(len(candidates), some, groups, plan.worth, budget / max(1.0, cost))
             self.tried += [
                 {"model": who, "round": number, **candidates[k], "users": round(s, 4), "epochs": m.epochs}
@@ -127,9 +125,9 @@ class Rounds:
         return [one for k, one in enumerate(found) if one not in found[:k]]
 
 
-def _measured(losses: Iterator[Floats], groups: Ints, plan: Plan, epochs: int | None) -> Measured:
+def _measured(losses: Iterator[Floats], groups: Ints, worth: float, epochs: int | None) -> Measured:
     """One trial; one that diverges has an infinite loss."""
     try:
-        return best_epoch(losses, groups, plan.worth, epochs, fewest=plan.fewest)
+        return best_epoch(losses, groups, worth, epochs)
     except UserError:
         return Measured(epochs or 1, np.full(len(groups), np.inf))

@@ -36,18 +36,15 @@ class Measured:
         return float(self.loss.mean())
 
 
-def best_epoch(
-    losses: Iterable[Floats], groups: Ints, worth: float, epochs: int | None = None, *, fewest: bool = True
-) -> Measured:
-    """Learns until an epoch makes the mean loss worse. An epoch that gains nothing does not end it: a table that is
-    slow has not begun to learn.
+def best_epoch(losses: Iterable[Floats], groups: Ints, worth: float, epochs: int | None = None) -> Measured:
+    """Learns until an epoch makes the mean loss worse; the fewest epochs that no more are clearly better than. An epoch
+    that gains nothing does not end it: a table that is slow has not begun to learn.
 
     Args:
         losses: [n] of the measured rows after each epoch, computed as it is taken.
         groups: [n] whose rows they are: rows of a group are not independent.
         worth: see `first_within`.
         epochs: where it is not to be chosen.
-        fewest: whether the fewest are taken that no more are clearly better than, else those of least mean loss.
     """
     found: list[Floats] = []
     for loss in losses:
@@ -55,10 +52,7 @@ def best_epoch(
         worse = len(found) > 1 and found[-1].mean() > found[-2].mean()
         if len(found) == (epochs or EPOCHS) or (epochs is None and worse):
             break
-    if epochs:
-        k = len(found) - 1
-    else:
-        k = first_within(found, groups, worth) if fewest else int(np.argmin([loss.mean() for loss in found]))
+    k = len(found) - 1 if epochs else first_within(found, groups, worth)
     return Measured(k + 1, found[k])
 
 

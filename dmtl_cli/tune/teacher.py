@@ -109,17 +109,14 @@ class TeacherTrials:
             forget_untouched(learner.table, learner.optimizers.table)
             yield learner.model.eval(), Batcher(encoder, tables, run.device)
 
-    def losses(self, config: Config, share: float, blended: bool) -> Iterator[Array]:
-        """The log loss of each measured row after each epoch: see `log_losses`.
-
-        Args:
-            blended: whether with the regression of the same rows, where a teacher of this config is.
-        """
+    def losses(self, config: Config, share: float) -> Iterator[Array]:
+        """The log loss of each measured row after each epoch, as a teacher of this config would score it: see
+        `log_losses`."""
         tasks = config.tasks.names
         for made, batcher in self.learning(config, share):
             logits = logits_of(made, batcher, self.measured)
             model = as_one(self._factors(config, logits, batcher, share), logits, tasks)
-            if blended and is_blended(config):
+            if is_blended(config):
                 model = self._regressions.blended(model, config, batcher.encoder, batcher.tables, share)
             yield log_losses(model, self.measured, tasks.index(READ))
 
