@@ -5,8 +5,8 @@
 Both learn apart then, so that the network is what it would be alone. Where no held-out rows can tell, as in a log of
 clicks alone, they learn for their sum, as in DeepFM (Guo et al., IJCAI 2017).
 
-What factors tell the network may learn as well, or the regression may know. So a share is judged
-beside what the regression says of the same rows, and none is taken that is not clearly worth something.
+What factors tell the network may learn as well, or the regression may know. So a share is judged beside what the
+regression says of the same rows, and none is taken that is not clearly worth something.
 
 n rows, H logits of a model, T tasks, S shares.
 """
