@@ -100,22 +100,24 @@ def test_backfill_publishes_every_stage_of_every_day(chain: tuple[Project, list[
     assert "not due, it learns from a teacher of 2025-12-31 or before" in project.logged("backfill", 1)
 
 
-def base_rates(e: pl.DataFrame, threshold: float) -> float:
-    """The loss of a teacher that knows the shares of clicks and long reads, and nothing else."""
+def base_rates(e: pl.DataFrame, threshold: float) -> dict[str, float]:
+    """The losses of a teacher that knows the shares of clicks and long reads, and nothing else."""
     click = e["click"] == 1
     read = click & (e["read_seconds"] > threshold).fill_null(False)
-    shares = (click.mean(), read.mean(), read.sum() / click.sum())
-    return sum(-p * math.log(p) - (1 - p) * math.log(1 - p) for p in shares)  # type: ignore[operator,arg-type]
+    shares = {"ctr": click.mean(), "ctcvr": read.mean(), "cvr": read.sum() / click.sum()}
+    return {k: -p * math.log(p) - (1 - p) * math.log(1 - p) for k, p in shares.items()}  # type: ignore[operator,arg-type]
 
 
 def test_metrics_move_the_right_way(chain: tuple[Project, list[dict[str, Any]]], world: Path) -> None:
     found = by_stage(chain[1])
     teachers = [found["teacher", d][0]["metrics"] for d in DAYS[:3]]
     for day, teacher in zip(DAYS, teachers, strict=False):
-        assert teacher["loss"] < base_rates(events(world / "log", day), teacher["threshold.seconds"]) - 0.1
+        base = base_rates(events(world / "log", day), teacher["threshold.seconds"])
+        assert all(teacher[f"loss.factors.{task}"] < base[task] - 0.05 for task in ("ctr", "cvr"))
+    assert teachers[2]["loss.ctr"] < teachers[0]["loss.ctr"] - 0.03, "a network of 16 steps a day is slower"
     assert teachers[2]["held_out.ctr.auc"] > 0.6, "on rows that were not learned"
     kd = [found["student", d][0]["metrics"]["loss.kd"] for d in DAYS[1:3]]
-    assert 0 <= kd[1] < kd[0]
+    assert all(0 <= x < 0.001 for x in kd)  # of teachers that differ in how much they say, so r2 tells who is nearer
     r2 = [found["student", d][0]["metrics"]["distill.r2"] for d in DAYS[1:3]]
     assert r2[1] > r2[0]
     student = found["student", DAYS[1]][0]
@@ -165,7 +167,7 @@ def test_another_seed_another_run(chain: tuple[Project, list[dict[str, Any]]], f
     known = by_stage(chain[1])["teacher", DAYS[0]][0]
     made = fresh.done("train-teacher", 1, seed=2)
     assert made["run_id"] != known["run_id"] and made["key"] != known["key"]
-    assert abs(made["metrics"]["loss"] - known["metrics"]["loss"]) < 0.2
+    assert abs(made["metrics"]["loss"] - known["metrics"]["loss"]) < 0.4, "of network and factors, three and two parts"
 
 
 def test_run_and_backfill_again_publish_nothing(project: Project) -> None:

@@ -64,8 +64,17 @@ def test_few_rows_are_no_reason_either() -> None:
     few = [share(rows(30, seed)) for seed in range(20)]
     assert np.mean(np.equal(few, 0)) > 0.8, "a network that a log is too small to better"
     assert share(rows(0, 0)) == 0
-    one_class = {"ctr": held(np.array([0.5, 3.0]), np.zeros(2, bool), np.ones(2, np.float32))}
-    assert share([one_class] * 3) == 0
+    n = 300
+    one_class = [{"ctr": held(np.full(n, x), np.zeros(n, bool), np.ones(n, np.float32))} for x in (-2.2, -3.0, -2.2)]
+    assert share(one_class) == share(one_class[:2]) == 0, "levels are calibration's"
+
+
+@pytest.mark.parametrize("beside", [True, False])
+def test_factors_that_are_wrong_have_no_share(beside: bool) -> None:
+    """Turned round they would tell much, with a regression or alone; no blend turns them."""
+    network, factors, regression = rows(3_000, 5, network=0.3, factors=0.8, regression=0.7)
+    wrong = {"ctr": held(-factors["ctr"].logit, factors["ctr"].label, factors["ctr"].weight)}
+    assert share([network, wrong, regression][: 3 if beside else 2]) == 0
 
 
 @pytest.mark.parametrize(("gain", "expected"), [(0, 0), (7.9, 0), (8.1, 1), (-5, 0)])
@@ -102,8 +111,9 @@ def test_one_score_has_the_loss_of_its_calibration() -> None:
     x, w = rng.normal(size=500), rng.random(500)
     y = rng.random(500) < 1 / (1 + np.exp(-2 * x))
     np.testing.assert_allclose(joint_loss([x], y, w), fitted_loss(x, y, w), atol=1e-8)
-    assert joint_loss([x, x], y, w).sum() <= fitted_loss(x, y, w).sum() + 1e-6
-    assert np.isfinite(joint_loss([x, x], y & False, w)).all()
+    np.testing.assert_allclose(joint_loss([-x], y, w), fitted_loss(-x, y, w), atol=1e-8)
+    assert joint_loss([x, -x], y, w).sum() > joint_loss([x, x], y, w).sum() + 1, "no slope is below .05"
+    assert not joint_loss([x, x], y & False, w).any()
 
 
 def test_a_day_begins_with_part_of_what_earlier_days_said() -> None:

@@ -149,6 +149,8 @@ def test_factors_that_trials_of_before_chose_stay(project: Project) -> None:
         stored["facts"]["chosen"]["teacher.factor_dim"] = 4
 
     forge(project.ws / f"tune/day={DAYS[0]}", chose)
+    (told,) = (k for k in project.stage("check", 3, "--plan").json["plan"]["keys"] if k["key"] == "teacher.factor_dim")
+    assert told["value"] == 4 and told["from"].startswith("chosen on")
     project.done("train-teacher", 3)
     assert manifest(project.ws, "teacher", 3)["config"]["teacher"]["factor_dim"] == 4
     project.done("tune", 3)

@@ -61,19 +61,19 @@ class Teacher(Training):
     """mmoe, ple: chance that a gate drops an expert in training"""
     factor_dim: Annotated[int, Field(ge=0)] = 16
     """length of a task's factors of a user and of an item, whose product is mixed with its network's logit, in the
-    share that held-out rows choose; 0: none, and a table of fewer columns"""
+    share that held-out rows choose (where nothing is held out they learn for their sum); 0: none, and a table of fewer
+    columns"""
     task_weights: dict[Name, Weight] = Field(default={})
     """weight of a loss, default 1: ctr, ctcvr (all rows) and cvr (clicked rows; 0 is the paper's form); for a further
     conversion X ctX (all rows) and X (clicked rows)"""
     calibration_share: Share = 0.1
-    """share of requests (of a log without them: of a day's users) whose exposed rows are kept from training, to fit an
-    intercept and a slope per task"""
+    """share of requests (of a log without them: of a day's users) whose exposed rows are kept from training, to choose
+    the shares of factors and regression and to fit an intercept and a slope per task"""
     context_dropout: Share = 0.2
     """share of rows whose context is hidden in training, so that the teacher knows what to expect without one: no tower
     reads a context, so pairs for a student are scored without, and so is a catalogue"""
     blend_regression: bool = True
-    """the logits of a regression of the same rows are added to the network's, in the shares that held-out rows choose;
-    false: the network alone (a log of clicks alone, and
-    calibration_share: 0, have no such rows)"""
+    """the logits of a regression of the same rows are added to the model's, in the shares that held-out rows choose;
+    false: the model alone (a log of clicks alone, and calibration_share: 0, have no such rows)"""
     crosses: tuple[Cross, ...] = ()
     """further inputs that no tower can read, as they belong to a pair: ln(1 + equal values of two features)"""

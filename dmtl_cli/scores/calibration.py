@@ -150,14 +150,19 @@ def fitted_loss(logit: Array, y: Array, weight: Array) -> Floats:
 
 
 def joint_loss(logits: Sequence[Array], y: Array, weight: Array) -> Floats:
-    """`fitted_loss` of several scores together, [n]: a slope for each."""
+    """`fitted_loss` of several scores together, [n]: a slope for each, none below MIN_SLOPE. Of one class it is 0: such
+    rows would tell levels alone."""
     k, w = len(logits), np.asarray(weight, np.float64)
     x = np.stack([np.asarray(z, np.float64) for z in (*logits, np.ones(len(y)))], 1)
     mean, labels = np.array([1 / k] * k + [0.0]), np.asarray(y, np.float64)
     if not 0 < (w * labels).sum() < w.sum():
-        return log_loss(x @ mean, labels)
-    precision = np.diag([SLOPE_SD**-2] * k + [INTERCEPT_SD**-2])
-    theta, _ = _newton(x, labels, w, mean, precision, mean, np.ones(k + 1, np.bool_))
+        return np.zeros(len(labels))
+    precision, free = np.diag([SLOPE_SD**-2] * k + [INTERCEPT_SD**-2]), np.ones(k + 1, np.bool_)
+    theta, _ = _newton(x, labels, w, mean, precision, mean, free)
+    while (wrong := (theta[:k] < MIN_SLOPE) & free[:k]).any():  # what no blend would do
+        free[:k] &= ~wrong
+        theta[:k][wrong] = MIN_SLOPE
+        theta, _ = _newton(x, labels, w, mean, precision, theta, free)
     return log_loss(x @ theta, labels)
 
 

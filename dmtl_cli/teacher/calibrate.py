@@ -1,5 +1,5 @@
-"""What is done to a teacher once its network is trained, on exposures that it did not learn: a regression is blended
-in, and the logits are calibrated."""
+"""What is done to a teacher once its network is trained, on exposures that it did not learn: its factors and a
+regression are mixed in, and the logits are calibrated."""
 
 from __future__ import annotations
 
@@ -130,11 +130,11 @@ def _calibrated(
         alone: the regression's rows without its conjunctions; None: it has none.
         before: these facts of the teacher before.
     """
-    (network, *factors), facts = model, dict[str, Any]()
-    for mine in factors:
+    network, facts = model[0], dict[str, Any]()
+    if len(model) > 1:
         earlier = Factors.from_dict(before["factors"]) if "factors" in before else None
-        both = Factors.fit(network, mine, regression if is_blended(run.config) else None, earlier)
-        network = {task: both.of_rows(task, rows, mine[task]) for task, rows in network.items()}
+        both = Factors.fit(network, model[1], regression if is_blended(run.config) else None, earlier)
+        network = {task: both.of_rows(task, rows, model[1][task]) for task, rows in network.items()}
         facts["factors"] = both.to_dict()
     if is_blended(run.config):
         blend = Blend.fit(network, regression, Blend.from_dict(before["blend"]) if "blend" in before else None, alone)

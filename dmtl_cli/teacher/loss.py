@@ -23,14 +23,15 @@ def batch_loss(
     """The loss of a batch and numbers to report, as `nn.fit` takes them."""
     with autocast(run.config.teacher.precision, run.device):
         logits, gates = batch_logits(model, batch, run.ranks)
-    logits = logits if learn_apart(run.config) else summed(logits, model.tasks)
-    loss, parts = teacher_loss(run.config, logits, batch.labels)
+    both = summed(logits, model.tasks)
+    loss, parts = teacher_loss(run.config, logits if learn_apart(run.config) else both, batch.labels)
     parts |= gate_numbers(gates, run.config.tasks.names) | rates(run.config, batch.labels)
-    return loss, parts | pairs_in_order(run.config, logits.detach(), batch.labels)
+    # whatever their shares: labels are right if either knows rows before it learns them
+    return loss, parts | pairs_in_order(run.config, both.detach(), batch.labels)
 
 
 def summed(logits_BH: Tensor, tasks: int) -> Tensor:
-    """[B, T] of network and factors that learn for their sum."""
+    """[B, T] of network and factors together."""
     return logits_BH.reshape(len(logits_BH), logits_BH.shape[1] // tasks, tasks).sum(1)
 
 

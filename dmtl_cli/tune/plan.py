@@ -115,8 +115,9 @@ def _keys(config: Config, source: _Source) -> list[dict[str, Any]]:
     rounds: list[tuple[str, tuple[Round, ...]]] = [("teacher", teacher_rounds(1))]
     if config.student.distill.w_kd:
         rounds.append(("student", student_rounds()))
+    keys = [key for who, some in rounds for key in (*(k for each in some for k in each.keys), f"{who}.epochs")]
     found = []
-    for key in [key for who, some in rounds for key in (*(k for each in some for k in each.keys), f"{who}.epochs")]:
+    for key in dict.fromkeys([*keys, *source.choices]):  # a chain may have chosen what trials choose no more
         if not free(config, key) and not written(config, key):  # min_count of each feature, the rate of Adam
             continue
         section, name = key.split(".")
