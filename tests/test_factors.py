@@ -21,10 +21,10 @@ from dmtl_cli.config.tasks import Tasks
 from dmtl_cli.runs.manifest import canonical
 from dmtl_cli.scores.calibration import SLOPE_SD, Calibration, fitted_loss, joint_loss
 from dmtl_cli.teacher.blend import MEMORY, SHARES
-from dmtl_cli.teacher.factors import PENALTY, Factors, as_one, learn_apart
+from dmtl_cli.teacher.factors import PENALTY, Factors, as_one, learn_apart, summed
 from dmtl_cli.teacher.frozen import Finish
 from dmtl_cli.teacher.labels import HeldOut, TeacherLabels
-from dmtl_cli.teacher.loss import summed, teacher_loss
+from dmtl_cli.teacher.loss import teacher_loss
 
 Array = np.ndarray[Any, np.dtype[Any]]
 TASKS = ("ctr", "cvr")

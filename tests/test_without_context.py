@@ -379,7 +379,7 @@ def test_the_network_alone(log: Path, tmp_path: Path, teacher: dict[str, Any]) -
     parts = [v for k, v in metrics.items() if k.startswith("loss.")]
     assert metrics["loss"] == pytest.approx(sum(parts), rel=1e-2), "of the sum, or of each"
     assert "blend" not in at.facts
-    assert set(at.facts["no_context"]) == {"calibration", "factors"} if held_out else {"calibration"}
+    assert set(at.facts["no_context"]) == ({"calibration", "factors"} if held_out else {"calibration"})
     some = pairs(np.arange(20), np.arange(20))
     heads = Scorer(at.teacher.encoder, at.teacher.model, at.day, at.run.device).lists(some)
     s = [at.facts["no_context"]["factors"][t]["share"] for t in ("ctr", "cvr")] if held_out else []

@@ -135,10 +135,7 @@ def fit(
         return Calibration(before.slope, before.intercept, before.precision)
     precision = DECAY * np.array(before.precision) + (1 - DECAY) * np.array(weak)
 
-    x1 = np.stack([x, np.ones(len(x))], 1)
-    theta, hessian = _newton(x1, y, w, mean, precision, mean, np.array([True, True]))
-    if theta[0] < MIN_SLOPE:
-        theta, hessian = _newton(x1, y, w, mean, precision, np.array([MIN_SLOPE, theta[1]]), np.array([False, True]))
+    theta, hessian = _rising(np.stack([x, np.ones(len(x))], 1), y, w, mean, precision)
     (a, b), (c, d) = hessian.tolist()
     return Calibration(float(theta[0]), float(theta[1]), ((a, b), (c, d)), int((w > 0).sum()))
 
@@ -157,13 +154,19 @@ def joint_loss(logits: Sequence[Array], y: Array, weight: Array) -> Floats:
     mean, labels = np.array([1 / k] * k + [0.0]), np.asarray(y, np.float64)
     if not 0 < (w * labels).sum() < w.sum():
         return np.zeros(len(labels))
-    precision, free = np.diag([SLOPE_SD**-2] * k + [INTERCEPT_SD**-2]), np.ones(k + 1, np.bool_)
-    theta, _ = _newton(x, labels, w, mean, precision, mean, free)
-    while (wrong := (theta[:k] < MIN_SLOPE) & free[:k]).any():  # what no blend would do
-        free[:k] &= ~wrong
-        theta[:k][wrong] = MIN_SLOPE
-        theta, _ = _newton(x, labels, w, mean, precision, theta, free)
+    theta, _ = _rising(x, labels, w, mean, np.diag([SLOPE_SD**-2] * k + [INTERCEPT_SD**-2]))
     return log_loss(x @ theta, labels)
+
+
+def _rising(x: Floats, y: Floats, w: Floats, mean: Floats, precision: Floats) -> tuple[Floats, Floats]:
+    """As `_newton` from the prior's mean, a slope below MIN_SLOPE being set to it and the others fitted with it."""
+    free = np.ones(x.shape[1], np.bool_)
+    theta, hessian = _newton(x, y, w, mean, precision, mean, free)
+    while (wrong := (theta[:-1] < MIN_SLOPE) & free[:-1]).any():
+        free[:-1] &= ~wrong
+        theta[:-1][wrong] = MIN_SLOPE
+        theta, hessian = _newton(x, y, w, mean, precision, theta, free)
+    return theta, hessian
 
 
 def _newton(

@@ -42,8 +42,9 @@ from dmtl_cli.student.dssm import DSSM, batch_heads, gathered
 from dmtl_cli.student.export.files import write_export
 from dmtl_cli.student.export.towers import Shown
 from dmtl_cli.teacher.build import build_teacher, refuse_another_model
+from dmtl_cli.teacher.factors import summed
 from dmtl_cli.teacher.labels import TeacherLabels, TeacherRows
-from dmtl_cli.teacher.loss import summed, teacher_loss
+from dmtl_cli.teacher.loss import teacher_loss
 from dmtl_cli.teacher.model import Teacher, batch_logits
 from dmtl_cli.teacher.rows import HoldOut, Window, as_negatives, rows_per_epoch
 from dmtl_cli.tune.carried import tuned

@@ -15,16 +15,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
 from dmtl_cli.config.schema import Config
 from dmtl_cli.scores.calibration import joint_loss
 from dmtl_cli.teacher.blend import SHARES, added, blended
 from dmtl_cli.teacher.labels import HeldOut
 
+A = TypeVar("A", npt.NDArray[np.float32], Tensor)
 PENALTY = 8.0
 """nats by which factors alone must be better than the network alone; of a share so much of them"""
 
@@ -81,11 +83,16 @@ def as_one(factors: Factors | None, logits: npt.NDArray[np.float32], tasks: Sequ
         factors: None: there are none, or they learned for their sum with the network.
     """
     if factors is None:
-        summed: npt.NDArray[np.float32] = logits.reshape(len(logits), logits.shape[1] // len(tasks), len(tasks)).sum(1)
-        return summed
+        return summed(logits, len(tasks))
     s = np.array([factors.share(task) for task in tasks], np.float32)
     mixed: npt.NDArray[np.float32] = (1 - s) * logits[:, : len(tasks)] + s * logits[:, len(tasks) :]
     return mixed
+
+
+def summed(logits: A, tasks: int) -> A:
+    """[n, T] of logits [n, H]: network and factors together."""
+    out: A = logits.reshape(len(logits), logits.shape[1] // tasks, tasks).sum(1)
+    return out
 
 
 def learn_apart(config: Config) -> bool:

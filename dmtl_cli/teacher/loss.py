@@ -12,7 +12,7 @@ from dmtl_cli.nn.losses import Mean, Number, bce
 from dmtl_cli.nn.precision import autocast
 from dmtl_cli.runs.run import Run
 from dmtl_cli.scores.logits import product_logit
-from dmtl_cli.teacher.factors import learn_apart
+from dmtl_cli.teacher.factors import learn_apart, summed
 from dmtl_cli.teacher.labels import TeacherLabels
 from dmtl_cli.teacher.model import Teacher, batch_logits
 
@@ -28,11 +28,6 @@ def batch_loss(
     parts |= gate_numbers(gates, run.config.tasks.names) | rates(run.config, batch.labels)
     # whatever their shares: labels are right if either knows rows before it learns them
     return loss, parts | pairs_in_order(run.config, both.detach(), batch.labels)
-
-
-def summed(logits_BH: Tensor, tasks: int) -> Tensor:
-    """[B, T] of network and factors together."""
-    return logits_BH.reshape(len(logits_BH), logits_BH.shape[1] // tasks, tasks).sum(1)
 
 
 def teacher_loss(config: Config, logits_BH: Tensor, labels: TeacherLabels[Tensor]) -> tuple[Tensor, dict[str, Number]]:
