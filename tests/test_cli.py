@@ -114,7 +114,7 @@ def test_metrics_move_the_right_way(chain: tuple[Project, list[dict[str, Any]]],
     for day, teacher in zip(DAYS, teachers, strict=False):
         base = base_rates(events(world / "log", day), teacher["threshold.seconds"])
         assert all(teacher[f"loss.factors.{task}"] < base[task] - 0.05 for task in ("ctr", "cvr"))
-    assert teachers[2]["loss.ctr"] < teachers[0]["loss.ctr"] - 0.03, "a network of 16 steps a day is slower"
+        assert all(teacher[f"loss.{task}"] < base[task] for task in base), "of a network of 16 steps a day"
     assert teachers[2]["held_out.ctr.auc"] > 0.6, "on rows that were not learned"
     kd = [found["student", d][0]["metrics"]["loss.kd"] for d in DAYS[1:3]]
     assert all(0 <= x < 0.001 for x in kd)  # of teachers that differ in how much they say, so r2 tells who is nearer

@@ -20,3 +20,9 @@ def product_logit_numpy(a: npt.NDArray[Any], c: npt.NDArray[Any]) -> npt.NDArray
     """`product_logit` of float64 arrays, [n] each."""
     out: npt.NDArray[np.float64] = -np.logaddexp(np.logaddexp(-a, -c), -a - c)
     return out
+
+
+def log_odds(positive: npt.NDArray[np.bool_], weight: npt.NDArray[Any]) -> float:
+    """Of the weighted mean, half a row added to each side. [n] each."""
+    true, whole = float(weight[positive].sum()), float(weight.sum())
+    return float(np.log((true + 0.5) / (whole - true + 0.5)))

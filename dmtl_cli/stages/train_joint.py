@@ -41,7 +41,7 @@ from dmtl_cli.student.build import Blocks, build_student
 from dmtl_cli.student.dssm import DSSM, batch_heads, gathered
 from dmtl_cli.student.export.files import write_export
 from dmtl_cli.student.export.towers import Shown
-from dmtl_cli.teacher.build import build_teacher, refuse_another_model
+from dmtl_cli.teacher.build import begin_at_rates, build_teacher, refuse_another_model
 from dmtl_cli.teacher.factors import summed
 from dmtl_cli.teacher.labels import TeacherLabels, TeacherRows
 from dmtl_cli.teacher.loss import teacher_loss
@@ -101,11 +101,11 @@ def _learn(
     threshold = long_read_threshold(run.config, read, before or next(iter(profiles), None))
     refuse_another_model(before, run.config)
     rng = run.rng("joint", day)
-    teacher, student = _learners(run, day, read, before)
-
     logged, offered = sum(map(len, read)), rows_per_epoch(read, config)
     unlabelled = run.config.scores.negatives if config.samples == "exposed" else 0
     learning = Window(read, threshold, HoldOut.of(run.config, logged))
+    teacher, student = _learners(run, day, learning, before)
+
     for_teacher = teacher.batcher(run, read, rng, by="rows", event_features=False)
     for_student = student.batcher(run, read, rng, by="sides", event_features=True)
     draws = [Negatives(d, run.config.scores.alpha) for d in read]
@@ -130,8 +130,10 @@ def _learn(
     return Draft(rows=counts, metrics=numbers | {"items.unknown_share": unknown}, facts=facts)
 
 
-def _learners(run: Run, day: dt.date, read: list[Day], before: Parent | None) -> tuple[Learner[Teacher], Learner[DSSM]]:
-    config, plain = run.config, run.config.plain_autograd
+def _learners(
+    run: Run, day: dt.date, learning: Window, before: Parent | None
+) -> tuple[Learner[Teacher], Learner[DSSM]]:
+    config, plain, read = run.config, run.config.plain_autograd, learning.days
     run.seed_torch("joint", day)
     teacher_encoder = grown_encoder(config.features_of("teacher"), read, before, "teacher")
     student_encoder = grown_encoder(config.features_of("student"), read, before, "student")
@@ -143,6 +145,8 @@ def _learners(run: Run, day: dt.date, read: list[Day], before: Parent | None) ->
     if before:
         teacher.warm_start(before[0] / "teacher")
         student.warm_start(before[0] / "student")
+    else:
+        begin_at_rates(teacher.model, learning.rows(config.teacher, run.rng("joint", day, "rates")))
     if run.ranks.size > 1:  # each rank drops other experts
         run.seed_torch("joint", day, run.ranks.rank)
     return teacher, student

@@ -32,7 +32,7 @@ from dmtl_cli.runs.run import Draft, Parent, Result, Run
 from dmtl_cli.stages.tune import begin_chain
 from dmtl_cli.student.exportable import refuse_unexportable
 from dmtl_cli.teacher import gates
-from dmtl_cli.teacher.build import build_teacher, refuse_another_model
+from dmtl_cli.teacher.build import begin_at_rates, build_teacher, refuse_another_model
 from dmtl_cli.teacher.calibrate import Finished, Trained, finish
 from dmtl_cli.teacher.doubts import leaks, one_valued, overfits, rare, too_good
 from dmtl_cli.teacher.importance import columns_of_the_log, importances
@@ -76,10 +76,10 @@ def _learn(
     refuse_another_model(before, run.config)
     encoder = grown_encoder(log.features, read, before)
 
-    learner, start = _learner(run, day, encoder, before)
-    rng = run.rng("teacher", day)
     logged, offered = sum(map(len, read)), rows_per_epoch(read, config)
     learning = Window(read, threshold, HoldOut.of(run.config, logged), before[1].day if before else None)
+    learner, start = _learner(run, day, encoder, learning, before)
+    rng = run.rng("teacher", day)
     batcher = learner.batcher(run, read, rng, by="rows", event_features=False, context_dropout=config.context_dropout)
 
     def batches() -> Iterator[Batch[TeacherLabels[Tensor]]]:
@@ -105,7 +105,9 @@ def _learn(
     return Draft(counts, numbers, facts, measures, doubted)
 
 
-def _learner(run: Run, day: dt.date, encoder: Encoder, before: Parent | None) -> tuple[Learner[Teacher], Start]:
+def _learner(
+    run: Run, day: dt.date, encoder: Encoder, learning: Window, before: Parent | None
+) -> tuple[Learner[Teacher], Start]:
     """The teacher before training, and where it starts from."""
     config, plain = run.config.teacher, run.config.plain_autograd
     run.seed_torch("teacher", day)
@@ -113,6 +115,8 @@ def _learner(run: Run, day: dt.date, encoder: Encoder, before: Parent | None) ->
     learner = Learner.build(run, config, encoder, make)
     if before:
         learner.warm_start(before[0])
+    else:
+        begin_at_rates(learner.model, learning.rows(config, run.rng("teacher", day, "rates")))
     start = Start.of(learner)
     if run.ranks.size > 1:  # each rank drops other experts
         run.seed_torch("teacher", day, run.ranks.rank)

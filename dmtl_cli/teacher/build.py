@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+from torch import nn
 
 from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.schema import Config
@@ -17,6 +20,8 @@ from dmtl_cli.nn.table import EmbeddingTable
 from dmtl_cli.runs.contents import decoding
 from dmtl_cli.runs.manifest import MANIFEST, Manifest
 from dmtl_cli.runs.run import Parent
+from dmtl_cli.scores.logits import log_odds
+from dmtl_cli.teacher.labels import TeacherRows
 from dmtl_cli.teacher.model import Teacher
 from dmtl_cli.teacher.networks.network import Network
 
@@ -55,6 +60,17 @@ def build_network(config: TeacherConfig, widths: tuple[int, ...], num_tasks: int
     module = importlib.import_module(f"dmtl_cli.teacher.networks.{config.model}")
     made: Network = module.build(config, widths, num_tasks)
     return made
+
+
+def begin_at_rates(teacher: Teacher, rows: Iterable[TeacherRows]) -> None:
+    """Begins each logit of an untrained network at the log-odds of its label in the first rows (Lin et al., ICCV 2017,
+    section 3.3). A step of Adam moves a bias by its learning rate: few steps would take days to get there."""
+    for some in filter(len, rows):
+        for k, tower in enumerate(teacher.net.towers):
+            label, kept = some.labels.of_task(k)
+            *_, bias = tower.parameters()
+            nn.init.constant_(bias, log_odds(label, some.labels.weight * kept))
+        break
 
 
 def stored_section(manifest: Manifest) -> TeacherConfig:

@@ -35,6 +35,7 @@ from dmtl_cli.nn.batches import Batcher, Tables
 from dmtl_cli.nn.kernels.chunks import on_threads
 from dmtl_cli.runs.contents import decoding
 from dmtl_cli.scores.calibration import log1mexp, log_sigmoid
+from dmtl_cli.scores.logits import log_odds
 from dmtl_cli.teacher.conjunctions import MOST as MOST_CONJUNCTIONS
 from dmtl_cli.teacher.conjunctions import Conjunction, Paired, Values, chosen, evidence, values_of
 from dmtl_cli.teacher.excess import Excess, Excesses, Residuals, excesses, sure, with_earlier
@@ -353,7 +354,7 @@ def _learn(
     for model, (used, x, squared) in zip(models, designs, strict=True):
         mean, precision = (y[label][used].astype(np.float64) for y in (model.weights, model.precision))
         if model.precision[label][BIAS] == PRIOR:  # the first rows: other weights begin beside their mean
-            mean[used == BIAS] = _log_odds(positive, weight * known)
+            mean[used == BIAS] = log_odds(positive, weight * known)
         found, sure = posterior(x, squared, positive, weight * known, mean, precision, mean + moved[used])
         model.weights[label][used], model.precision[label][used] = found, sure
         moved[used] = found - mean
@@ -437,12 +438,6 @@ def _touched(precision: Array, prior: Array | np.float32) -> npt.NDArray[np.bool
     """Of slots whether a row has told something of it: no precision is off its prior by roundings alone."""
     found: npt.NDArray[np.bool_] = np.abs(precision - prior) > _ROUNDING * prior
     return found
-
-
-def _log_odds(positive: Array, weight: Array) -> float:
-    """Of the weighted mean, half a row added to each side."""
-    true, whole = float(weight[positive].sum()), float(weight.sum())
-    return float(np.log((true + 0.5) / (whole - true + 0.5)))
 
 
 def _held_out_rows(window: Window) -> Iterator[TeacherRows]:

@@ -30,7 +30,7 @@ from dmtl_cli.runs.run import Run
 from dmtl_cli.scores import calibration
 from dmtl_cli.scores.calibration import fitted_loss
 from dmtl_cli.scores.logits import product_logit_numpy
-from dmtl_cli.teacher.build import build_teacher
+from dmtl_cli.teacher.build import begin_at_rates, build_teacher
 from dmtl_cli.teacher.calibrate import is_blended
 from dmtl_cli.teacher.factors import Factors, as_one
 from dmtl_cli.teacher.frozen import Finish
@@ -98,14 +98,15 @@ class TeacherTrials:
         run.seed_torch("tune", "teacher")
         make = partial(build_teacher, encoder, section, len(config.tasks.names), plain_autograd=config.plain_autograd)
         learner, rng = Learner.build(run, section, encoder, make), run.rng("tune", "teacher")
+        learned = partial(teacher_rows, self.cut.learned, self.threshold, section, self.cut.learn(share))
+        begin_at_rates(learner.model, learned(run.rng("tune", "rates")))
         hidden = section.context_dropout
         batcher = learner.batcher(
             run, self.days, rng, by="rows", event_features=False, context_dropout=hidden, tables=tables
         )
         size = section.rows_a_step(round(self.rows * share))
         while True:
-            rows = teacher_rows(self.cut.learned, self.threshold, section, self.cut.learn(share), rng)
-            fit([learner], batcher.batches(rows, size), partial(batch_loss, run, learner.model), self.progress)
+            fit([learner], batcher.batches(learned(rng), size), partial(batch_loss, run, learner.model), self.progress)
             forget_untouched(learner.table, learner.optimizers.table)
             yield learner.model.eval(), Batcher(encoder, tables, run.device)
 
