@@ -489,11 +489,9 @@ def test_two_ranks_learn_what_one_learns(log: Path, tmp_path: Path, last: int) -
     made = two(other, "train-teacher", "--day", DAYS[0]).json
     found, expected = made["metrics"], manifest_of(one, 1).metrics
     ranks = {k: v for k, v in expected.items() if k.endswith(".auc")}  # of few rows one pair in another order is .001
-    of_reads = ranks.pop("held_out.cvr.auc")  # of which the network knows nothing yet: its logits are alike to rounding
-    assert {k: found.pop(k) for k in ranks} == pytest.approx(ranks, abs=3e-3)
-    assert found.pop("held_out.cvr.auc") == pytest.approx(of_reads, abs=0.02) and abs(of_reads - 0.5) < 0.05
+    assert {k: found.pop(k) for k in ranks} == pytest.approx(ranks, abs=5e-3)
     assert found == pytest.approx({k: v for k, v in expected.items() if k in found}, rel=1e-3)
-    assert found.keys() | ranks.keys() | {"held_out.cvr.auc"} == expected.keys()
+    assert found.keys() | ranks.keys() == expected.keys()
     ours, theirs = stored(other, 1), stored(one, 1)
     compared = [k for k in ours if not (k.endswith(("running_mean", "0.bias")) or ".biases." in k)]
     compared.remove("net.first.bias")

@@ -47,12 +47,30 @@ def test_auc_and_its_error_are_those_of_a_loop(rows: list[tuple[bool, int, int, 
     assert found and gain
     assert found[0] == pytest.approx(metrics.auc(y, score, w))
     assert gain[0] == pytest.approx(found[0] - metrics.auc(y, other, w), abs=1e-12)
-    assert (found[1], gain[1]) == pytest.approx((by_hand(y, [score], w), by_hand(y, [score, other], w)))
+    assert gain[1] == pytest.approx(by_hand(y, [score, other], w))
+    half, delong = half_a_row(y, w), by_hand(y, [score], w)
+    assert found[1] == pytest.approx(max(delong, math.hypot(half, independent(found[0], y, w))))
+
+
+def as_many(y: Any, w: Any) -> list[float]:
+    """Rows of weight 1 of each class that would say as much."""
+    return [sum(w[k] for k in of) ** 2 / sum(w[k] ** 2 for k in of) for of in (np.flatnonzero(y), np.flatnonzero(~y))]
+
+
+def half_a_row(y: Any, w: Any) -> float:
+    return 0.5 / min(as_many(y, w))
+
+
+def independent(a: float, y: Any, w: Any) -> float:
+    """Hanley and McNeil's error of an AUC."""
+    n, m = as_many(y, w)
+    q1, q2 = a / (2 - a), 2 * a * a / (1 + a)
+    return math.sqrt(max(0.0, a * (1 - a) + (n - 1) * (q1 - a * a) + (m - 1) * (q2 - a * a)) / (n * m))
 
 
 def by_hand(y: Any, scores: list[Any], w: Any) -> float:
     """DeLong's error by loops over pairs of rows; of two scores, that of their difference."""
-    n, variance, fewest = len(y), 0.0, math.inf
+    n, variance = len(y), 0.0
 
     def wins(score: Any, k: int) -> float:
         others = [j for j in range(n) if y[j] != y[k]]
@@ -66,8 +84,7 @@ def by_hand(y: Any, scores: list[Any], w: Any) -> float:
         total = sum(w[k] for k in mine)
         mean = sum(w[k] * v for k, v in zip(mine, each, strict=True)) / total
         variance += sum((w[k] * (v - mean) / total) ** 2 for k, v in zip(mine, each, strict=True))
-        fewest = min(fewest, total**2 / sum(w[k] ** 2 for k in mine))
-    return math.sqrt(variance * n / (n - 1) + (0.5 / fewest) ** 2)
+    return math.hypot(math.sqrt(variance * n / (n - 1)), half_a_row(y, w))
 
 
 def test_the_error_is_about_that_of_many_draws() -> None:
@@ -78,6 +95,17 @@ def test_the_error_is_about_that_of_many_draws() -> None:
     values, errors = np.array(found).T
     assert errors.mean() == pytest.approx(values.std(), rel=0.15)
     assert won(y, np.zeros(200), np.ones(200)).tolist() == [0.5] * 200
+
+
+def test_a_few_users_that_are_alike_by_chance_are_no_proof() -> None:
+    """Scores that tell nothing of the rows of six users: few of many days are three errors from .5."""
+    far, days = 0, 1_000
+    for seed in range(days):
+        rng = np.random.default_rng(seed)
+        found = auc(HeldOut(rng.normal(size=72), rng.random(72) < 0.5, np.ones(72), np.repeat(np.arange(6), 12)))
+        assert found
+        far += abs(found[0] - 0.5) > 3 * found[1]
+    assert far <= 5
 
 
 def test_rows_of_a_user_are_one_draw() -> None:

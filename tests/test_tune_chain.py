@@ -387,9 +387,9 @@ def test_a_log_of_ids_seen_once_or_twice_wants_a_slow_table(tmp_path: Path) -> N
     for _ in range(3):  # of all that there is to know an item's kind is the most
         day = columns(rng, 1_500, 1_500, 3_000, lambda u, i: np.where(i % 2, 0.5, 0.1))
         days.append(day | {"kind": day["item_id"] % 2})
-    made = decided(tmp_path, days, 3, embedding_learning_rate=None, epochs=4, factor_dim=8, batch_size=128)
+    made = decided(tmp_path, days, 3, embedding_learning_rate=None, epochs=4, factor_dim=0, batch_size=128)
     tried = {t["teacher.embedding_learning_rate"]: t["loss"] for t in made["facts"]["tried"]}
-    assert tried[0.1] == max(tried.values()) > tried[0.005] + 0.01
+    assert tried[0.1] == max(tried.values()) > tried[0.005] + 0.005
     assert made["facts"]["chosen"]["teacher.embedding_learning_rate"] < 0.05
 
 

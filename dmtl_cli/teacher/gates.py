@@ -97,8 +97,9 @@ def _calibrated(calibration: Mapping[str, Mapping[str, Any]]) -> Measure:
 
 
 def auc(rows: HeldOut, other: HeldOut | None = None) -> tuple[float, float] | None:
-    """AUC, or AUC less that of the same rows with other logits, and its standard error: `auc_gain`'s, to which half a
-    row of the rarer class is added, since a few rows may all be on one side by chance.
+    """AUC, or AUC less that of the same rows with other logits, and its standard error: `auc_gain`'s, of an AUC no less
+    than that of as many independent rows, since a few users may be alike by chance. To it half a row of the rarer class
+    is added, since a few rows may all be on one side by chance.
 
     Returns:
         None with fewer than two users or without rows of both classes.
@@ -107,5 +108,9 @@ def auc(rows: HeldOut, other: HeldOut | None = None) -> tuple[float, float] | No
     gain = auc_gain(y, rows.logit, None if other is None else other.logit, rows.user, w)
     if gain is None:
         return None
-    fewest = min(of.sum() ** 2 / np.square(of).sum() for of in (w[y], w[~y]))  # of weight 1 that would say as much
-    return gain[0] + (0.5 if other is None else 0.0), math.hypot(gain[1], 0.5 / fewest)
+    counts = [float(of.sum() ** 2 / np.square(of).sum()) for of in (w[y], w[~y])]  # of weight 1 that would say as much
+    half_a_row = 0.5 / min(counts)
+    if other is not None:
+        return gain[0], math.hypot(gain[1], half_a_row)
+    found = gain[0] + 0.5
+    return found, math.hypot(max(gain[1], _hanley_mcneil(found, *counts)), half_a_row)
