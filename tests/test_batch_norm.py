@@ -489,7 +489,8 @@ def test_two_ranks_learn_what_one_learns(log: Path, tmp_path: Path, last: int) -
     made = two(other, "train-teacher", "--day", DAYS[0]).json
     found, expected = made["metrics"], manifest_of(one, 1).metrics
     ranks = {k: v for k, v in expected.items() if k.endswith(".auc")}  # of few rows one pair in another order is .001
-    assert {k: found.pop(k) for k in ranks} == pytest.approx(ranks, abs=5e-3)
+    for name, auc in ranks.items():
+        assert found.pop(name) == pytest.approx(auc, abs=5e-3 if name == "held_out.cvr.auc" else 3e-3), name
     assert found == pytest.approx({k: v for k, v in expected.items() if k in found}, rel=1e-3)
     assert found.keys() | ranks.keys() == expected.keys()
     ours, theirs = stored(other, 1), stored(one, 1)
