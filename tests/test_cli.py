@@ -114,7 +114,8 @@ def test_metrics_move_the_right_way(chain: tuple[Project, list[dict[str, Any]]],
     for day, teacher in zip(DAYS, teachers, strict=False):
         base = base_rates(events(world / "log", day), teacher["threshold.seconds"])
         assert all(teacher[f"loss.factors.{task}"] < base[task] - 0.05 for task in ("ctr", "cvr"))
-        assert all(teacher[f"loss.{task}"] < base[task] for task in base), "of a network of 16 steps a day"
+        gained = [base[task] - teacher[f"loss.{task}"] for task in base]  # by a network of 16 steps a day
+        assert min(gained) > 0 and sum(gained) > (0.05 if day == DAYS[2] else 0.005)
     assert teachers[2]["held_out.ctr.auc"] > 0.6, "on rows that were not learned"
     kd = [found["student", d][0]["metrics"]["loss.kd"] for d in DAYS[1:3]]
     assert all(0 <= x < 0.001 for x in kd)  # of teachers that differ in how much they say, so r2 tells who is nearer
@@ -168,7 +169,7 @@ def test_another_seed_another_run(chain: tuple[Project, list[dict[str, Any]]], f
     made = fresh.done("train-teacher", 1, seed=2)
     assert made["run_id"] != known["run_id"] and made["key"] != known["key"]
     one, other = ({k: v for k, v in x["metrics"].items() if k.startswith("loss.")} for x in (made, known))
-    assert all(abs(one[k] - other[k]) < (0.02 if "factors" in k else 0.1) for k in other) and one.keys() == other.keys()
+    assert one == pytest.approx(other, abs=0.02)
 
 
 def test_run_and_backfill_again_publish_nothing(project: Project) -> None:
