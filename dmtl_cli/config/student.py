@@ -181,9 +181,16 @@ class Student(Training):
     vectors: Literal["unit", "plain"] = "plain"
     user_rows: Positive = 16
     """scored rows of a user that stay together in a batch, where the user tower runs once; 1: rows as they come"""
+    average_weights: bool = True
+    """whether both blocks become the average of their weights over the later steps of a training, which is exported and
+    what the next day goes on from; takes the memory of the weights, tables included, once more"""
     distill: Distill = Distill()
     hard: Hard = Hard()
     exposure: Exposure = Exposure()
+
+    @property
+    def averaged(self) -> bool:
+        return self.average_weights
 
     @property
     def predicts(self) -> str | None:

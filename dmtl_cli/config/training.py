@@ -45,6 +45,11 @@ class Training(Section):
         default = 0.1 if self.embedding_optimizer == "rowwise_adagrad" else self.learning_rate
         return self.embedding_learning_rate or default
 
+    @property
+    def averaged(self) -> bool:
+        """Whether a training ends with the average of its weights."""
+        return False
+
     def rows_a_step(self, rows: int) -> int:
         """Batch size of an epoch of that many rows."""
         return self.batch_size or rows_a_step(rows)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from dmtl_cli.config.errors import Exit, UserError
+from dmtl_cli.nn.average import Average
 from dmtl_cli.nn.learner import Learner
 from dmtl_cli.nn.losses import Mean, Number
 from dmtl_cli.nn.optimizers import Optimizers
@@ -57,15 +58,18 @@ def train(
         more: whether one more epoch is wanted, after so many. All ranks say the same.
     """
     first, learned, epochs = _First(), dict[str, float](), learners[0].config.epochs
-    course.begin("first", first)
+    averages = [Average(x.model.parameters()) for x in learners if x.config.averaged]
+    course.begin({"first": first} | {f"average{k}": average for k, average in enumerate(averages)})
     with run.log.progress(name, epochs * rows) as progress:
         for k in itertools.count(1):
-            learned = fit(learners, batches(), loss_of, progress, run.ranks, course)
+            learned = fit(learners, batches(), loss_of, progress, run.ranks, course, averages)
             first.numbers = first.numbers or dict(learned)
             if k >= epochs:
                 if not (course.goes_on or more(k)):
                     break
                 progress.expect((k + 1) * rows)
+    for average in averages:
+        average.take()
     return first.numbers, learned | {"epochs": float(k)}
 
 
@@ -76,6 +80,7 @@ def fit(
     progress: Progress,
     ranks: Ranks = ALONE,
     course: Course | None = None,
+    averages: Sequence[Average] = (),
 ) -> dict[str, float]:
     """Trains on every batch once.
 
@@ -84,6 +89,7 @@ def fit(
         loss_of: takes a batch and whether this step reports costly numbers too; returns the batch's mean loss and
             numbers to report. All ranks return the same, computed from what they gathered.
         course: what goes on where a killed process stopped; of a pass that was over before, nothing is done.
+        averages: which count each step.
 
     Returns:
         Means of the loss and of each number over the batches that reported it, by their rows or by the weight that
@@ -101,6 +107,8 @@ def fit(
         for learner in learners:
             ranks.mean_gradients(learner.model)
             learner.optimizers.step()
+        for average in averages:
+            average.step()
         means.add({"loss": loss, **parts}, len(batch))
         progress.step(len(batch), loss.detach())
         if k % LOOK_EVERY == 0:

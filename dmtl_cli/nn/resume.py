@@ -175,14 +175,14 @@ class Course:
         self._batches, self._over = 0, False
         self._begin: Mapping[str, Any] = {}
 
-    def begin(self, part: str, kept: Kept) -> None:
+    def begin(self, kept: Mapping[str, Kept]) -> None:
         """Begins a training, which keeps something more, empty before its first pass.
 
         A checkpoint of a later training has nothing to say of how many passes an earlier one has: that must follow from
         what is known before it.
         """
         self._training, self.passes = self._training + 1, 0
-        self._kept[part] = kept
+        self._kept |= kept
 
     def remaining(self, batches: Iterator[B], means: Kept, progress: Progress) -> Iterator[B]:
         """The batches of the next pass that are not done: all, those after a checkpoint, or none of an earlier pass.
