@@ -61,9 +61,24 @@ def test_the_last_sixth_of_the_steps_is_half() -> None:
 def test_without_a_step_nothing_changes() -> None:
     p = nn.Parameter(torch.ones(2))
     average = Average([p])
-    assert average.state() == {}
+    assert average.state().keys() == {"steps"}
     average.take()
     assert p.tolist() == [1, 1]
+
+
+def test_what_is_taken_is_kept_by_nobody_and_taken_once() -> None:
+    p = nn.Parameter(torch.zeros(2))
+    average = Average([p])
+    for k in (1.0, 2.0):
+        p.data.fill_(k)
+        average.step()
+    average.take()
+    ended, state = p.detach().clone(), average.state()
+    assert state.keys() == {"steps"} and not torch.equal(ended, torch.full((2,), 2.0))
+    later = Average([p])
+    later.restore(state)  # of a checkpoint of what is trained after it
+    later.take()
+    assert torch.equal(p, ended)
 
 
 def test_what_does_not_move_stays_to_the_bit() -> None:

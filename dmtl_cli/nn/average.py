@@ -32,11 +32,12 @@ class Average:
             self._look()
 
     def take(self) -> None:
-        """Ends a training: the weights become the average, if there was a step."""
+        """Ends a training: the weights become the average, if there was a step, and its memory is given back."""
         if self._steps > self._looked:
             self._look()
         for weight, mean in zip(self._weights, self._mean, strict=False):
             weight.copy_(mean)
+        self._mean = []
 
     def _look(self) -> None:
         """Counts the weights for all steps since the last look."""
@@ -47,13 +48,13 @@ class Average:
         self._looked = self._steps
 
     def state(self) -> dict[str, Tensor]:
-        """What a checkpoint keeps; nothing before the first step."""
-        counts = {"steps": torch.tensor([self._steps, self._looked])} if self._steps else {}
+        """What a checkpoint keeps: no mean before the first step, nor after `take`."""
+        counts = {"steps": torch.tensor([self._steps, self._looked])}
         return counts | {f"mean.{k}": mean for k, mean in enumerate(self._mean)}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Takes over what `state` gave."""
-        if state:
-            self._steps, self._looked = state["steps"].tolist()
-        pairs = enumerate(self._weights) if state else ()
-        self._mean = [state[f"mean.{k}"].to(weight.device, copy=True) for k, weight in pairs]
+        self._steps, self._looked = state["steps"].tolist()
+        stored = (state.get(f"mean.{k}") for k in range(len(self._weights)))
+        pairs = zip(self._weights, stored, strict=True)
+        self._mean = [mean.to(weight.device, copy=True) for weight, mean in pairs if mean is not None]

@@ -88,7 +88,8 @@ def _day(s: Sizes) -> int:
 
 
 def _table(s: Sizes, columns: int) -> int:
-    """A table in training: weights and their optimizer's state, and once more what is drawn first and written last."""
+    """A table in training: weights and their optimizer's state, and once more what is drawn first, is a student's
+    average while it trains, and is written last."""
     return s.embeddings * (columns * (4 if s.adam else 2) + 1) * _FLOAT
 
 
