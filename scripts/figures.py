@@ -128,8 +128,7 @@ def kuairand(table: list[list[str]]) -> Any:
     axes.set(xlim=(0, None), ylim=(0, None), xlabel="recall@50 of clicks", ylabel="share of read time in the top 50")
     figure.legend(loc="outside right upper", fontsize=8)
     figure.suptitle(
-        "KuaiRand, 6 days, whole catalogue. Settings of teacher and student are the log's\n"
-        "choice, of models that never saw a teacher those chosen by hand on earlier days.\n"
+        "KuaiRand, 6 days, whole catalogue. Settings of all models are the log's choice.\n"
         "Means of seeds 1, 2, 3 (lists and EASE have none); bar around the mean: largest less smallest.\nAxes from 0.",
         x=0.01, ha="left", fontsize=10,
     )  # fmt: skip
