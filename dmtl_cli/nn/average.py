@@ -42,9 +42,9 @@ class Average:
     def _look(self) -> None:
         """Counts the weights for all steps since the last look."""
         share = 1 - (self._looked / self._steps) ** (POWER + 1)
-        self._mean = self._mean or [torch.empty_like(weight) for weight in self._weights]
+        self._mean = self._mean or [weight.clone() for weight in self._weights]
         for mean, weight in zip(self._mean, self._weights, strict=True):
-            mean.copy_(weight) if share == 1 else mean.lerp_(weight, share)
+            mean.lerp_(weight, share)
         self._looked = self._steps
 
     def state(self) -> dict[str, Tensor]:
