@@ -3,6 +3,7 @@ it."""
 
 from __future__ import annotations
 
+import copy
 import datetime as dt
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import load_file
 from torch import nn
-from worlds import Project
+from worlds import BASE, Project
 
 from dmtl_cli.nn.average import POWER, Average
 from dmtl_cli.nn.learner import Learner
@@ -26,7 +27,9 @@ Array = np.ndarray[Any, Any]
 
 
 def reference(weights: list[Array]) -> Array:
-    """Sums of weights, those of step t for all steps since the look before it."""
+    """Sums of weights, those of step t for all steps since the look before it; of few steps the last weights."""
+    if len(weights) < 32:
+        return weights[-1]
     looks, last = [], 0
     for step in range(1, len(weights) + 1):
         if step >= 1.03 * last or step == len(weights):
@@ -69,12 +72,12 @@ def test_without_a_step_nothing_changes() -> None:
 def test_what_is_taken_is_kept_by_nobody_and_taken_once() -> None:
     p = nn.Parameter(torch.zeros(2))
     average = Average([p])
-    for k in (1.0, 2.0):
+    for k in range(40):
         p.data.fill_(k)
         average.step()
     average.take()
     ended, state = p.detach().clone(), average.state()
-    assert state.keys() == {"steps"} and not torch.equal(ended, torch.full((2,), 2.0))
+    assert state.keys() == {"steps"} and bool((ended < 39).all())
     later = Average([p])
     later.restore(state)  # of a checkpoint of what is trained after it
     later.take()
@@ -140,6 +143,13 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out / "log"
 
 
+def a_project(home: Path, world: Path) -> Project:
+    config = copy.deepcopy(BASE)
+    config["teacher"]["batch_size"] = config["student"]["batch_size"] = 32
+    config["student"]["exposure"] = {"batch_size": 32}
+    return Project.create(home, world, config=config)
+
+
 @pytest.fixture
 def taken(monkeypatch: pytest.MonkeyPatch) -> dict[int, list[dict[str, Array]]]:
     """Dense weights of each model after each step, by the model's optimizers."""
@@ -173,7 +183,7 @@ def ends_as(folder: Path, taken: dict[int, list[dict[str, Array]]], end: Callabl
     names = {n for n in stored if not n.startswith("embedding.")}
     mine = [steps for steps in taken.values() if steps[0].keys() == names and _ends(steps, stored, end)]
     assert len(mine) == 1
-    assert len(mine[0]) >= 9
+    assert len(mine[0]) > 40
     other = reference if end is last else last
     assert not _ends(mine[0], stored, other), "the two ends are told apart"
 
@@ -187,7 +197,7 @@ def _ends(steps: list[dict[str, Array]], stored: dict[str, Array], end: Callable
 def test_both_blocks_of_a_student(
     averaged: bool, world: Path, tmp_path: Path, taken: dict[int, list[dict[str, Array]]]
 ) -> None:
-    project = Project.create(tmp_path, world)
+    project = a_project(tmp_path, world)
     for day in (1, 2):  # the first student learns what was shown on two days, a training each
         taken.clear()
         teacher = project.done("train-teacher", day)
@@ -202,6 +212,6 @@ def test_both_blocks_of_a_student(
 def test_a_joint_student_and_not_its_teacher(
     world: Path, tmp_path: Path, taken: dict[int, list[dict[str, Array]]]
 ) -> None:
-    joint = Path(Project.create(tmp_path, world).done("train-joint", 1)["path"])
+    joint = Path(a_project(tmp_path, world).done("train-joint", 1)["path"])
     ends_as(joint / "teacher", taken, last)
     ends_as(joint / "student", taken, reference)

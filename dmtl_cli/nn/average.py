@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 
 POWER = 3
+LEAST = 32
+"""steps that a training must have: in fewer, weights have only begun to move, and their average is behind them"""
 _APART = 1.03  # times as many steps from one look to the next
 
 
@@ -32,11 +34,12 @@ class Average:
             self._look()
 
     def take(self) -> None:
-        """Ends a training: the weights become the average, if there was a step, and its memory is given back."""
+        """Ends a training: the weights become the average, if there were steps enough. Its memory is given back."""
         if self._steps > self._looked:
             self._look()
-        for weight, mean in zip(self._weights, self._mean, strict=False):
-            weight.copy_(mean)
+        if self._steps >= LEAST:
+            for weight, mean in zip(self._weights, self._mean, strict=False):
+                weight.copy_(mean)
         self._mean = []
 
     def _look(self) -> None:
