@@ -42,6 +42,22 @@ def test_freed_memory_serves_the_next_allocation() -> None:
     assert faults("as it comes") > 45 * a_block, "else each time"
 
 
+ARROW = """
+import pyarrow as pa
+from dmtl_cli.runs.allocator import keep_freed_memory
+keep_freed_memory()
+before = pa.system_memory_pool().bytes_allocated()
+kept = pa.array(range(1000))
+print(pa.system_memory_pool().bytes_allocated() - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library has no such setting")
+def test_arrow_takes_its_memory_where_all_others_do() -> None:
+    run = subprocess.run([sys.executable, "-c", ARROW], capture_output=True, text=True, check=True)
+    assert int(run.stdout) >= 8_000, "of 1,000 integers"
+
+
 SHAPES = """
 import sys
 from pathlib import Path

@@ -71,10 +71,10 @@ class Opened:
     @staticmethod
     def open(o: dict[str, Any], who: str, scratch: Path) -> Opened:
         config = load_config(Path(o["config"]), o["sets"])
+        run = Run.start(config, RunLog())  # before it reads, as a stage does: it says what becomes of freed memory
         features = config.features_of(who)
         day = Log(config.data, features).read(FIRST_DAY + dt.timedelta(o["days"] - 1), scratch)
         encoder = Encoder(features).grow([day])
-        run = Run.start(config, RunLog())
         run.seed_torch(o.get("seed", 0))
         tables = Tables(encoder.entities(day, "user"), encoder.entities(day, "item"))
         return Opened(run, day, encoder, Batcher(encoder, tables, run.device), run.rng(o.get("seed", 0)))
