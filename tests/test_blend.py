@@ -1,6 +1,7 @@
 """The regression's share of a teacher's logits: what held-out rows choose, day after day, and when they are few."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -72,6 +73,20 @@ def test_losses_are_those_of_a_logistic_regression_on_the_blended_logit() -> Non
         p = LogisticRegression(C=np.inf, tol=1e-10).fit(x[:, None], network["ctr"].label).predict_proba(x[:, None])
         plain.append(-np.log(p[np.arange(len(x)), network["ctr"].label.astype(int)]).sum())
     np.testing.assert_allclose(losses, np.array(plain) - min(plain), rtol=0.01, atol=0.2)
+
+
+@pytest.mark.parametrize("label", [False, True])
+def test_rows_of_one_label_tell_nothing(label: bool) -> None:
+    """Only who is lower, or higher: whoever expects fewer conversions is no better for a day without one."""
+    before = Blend.fit(*rows(300, 6, network=1, regression=0.2), None)
+    day = [
+        {task: replace(x, label=x.label & False | label) for task, x in each.items()}
+        for each in rows(60, 7, network=1, regression=1)
+    ]
+    day[0]["ctr"] = replace(day[0]["ctr"], logit=day[0]["ctr"].logit + 3)
+    after = Blend.fit(*day, before)
+    assert after.losses["ctr"] == tuple(MEMORY * x for x in before.losses["ctr"])
+    assert Blend.fit(*day, None).share("ctr") == 0.5
 
 
 def test_a_row_of_weight_two_is_two_rows() -> None:

@@ -131,7 +131,7 @@ def fit(
         raise ValueError("expected finite logits, labels 0 and 1, and weights >= 0")
     before = prior or Calibration(precision=weak)
     mean = np.array([before.slope, before.intercept])
-    if not 0 < (w * y).sum() < w.sum():
+    if not _has_both(y, w):
         return Calibration(before.slope, before.intercept, before.precision)
     precision = DECAY * np.array(before.precision) + (1 - DECAY) * np.array(weak)
 
@@ -142,20 +142,26 @@ def fit(
 
 def fitted_loss(logit: Array, y: Array, weight: Array) -> Floats:
     """The log loss of each row, [n], after the intercept and slope that fit these rows best: what a score tells,
-    whatever its level. The weights count for the fit alone."""
+    whatever its level. The weights count for the fit alone. Of one class it is 0: such rows would tell levels alone."""
+    if not _has_both(np.asarray(y, np.float64), np.asarray(weight, np.float64)):
+        return np.zeros(len(y))
     return log_loss(fit(logit, y, weight).apply(logit), y)
 
 
 def joint_loss(logits: Sequence[Array], y: Array, weight: Array) -> Floats:
-    """`fitted_loss` of several scores together, [n]: a slope for each, none below MIN_SLOPE. Of one class it is 0: such
-    rows would tell levels alone."""
+    """`fitted_loss` of several scores together, [n]: a slope for each, none below MIN_SLOPE."""
     k, w = len(logits), np.asarray(weight, np.float64)
     x = np.stack([np.asarray(z, np.float64) for z in (*logits, np.ones(len(y)))], 1)
     mean, labels = np.array([1 / k] * k + [0.0]), np.asarray(y, np.float64)
-    if not 0 < (w * labels).sum() < w.sum():
+    if not _has_both(labels, w):
         return np.zeros(len(labels))
     theta, _ = _rising(x, labels, w, mean, np.diag([SLOPE_SD**-2] * k + [INTERCEPT_SD**-2]))
     return log_loss(x @ theta, labels)
+
+
+def _has_both(y: Floats, w: Floats) -> bool:
+    """Whether rows with a weight have both labels."""
+    return bool(0 < (w * y).sum() < w.sum())
 
 
 def _rising(x: Floats, y: Floats, w: Floats, mean: Floats, precision: Floats) -> tuple[Floats, Floats]:
