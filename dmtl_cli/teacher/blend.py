@@ -129,8 +129,11 @@ def _with_pairs(network: HeldOut, regression: HeldOut, alone: HeldOut, share: fl
 
 
 def added(earlier: Sequence[float] | None, now: Sequence[float]) -> tuple[float, ...]:
-    """Losses so far with those of a day, the least of which is 0."""
+    """Losses so far with those of a day, the least of which is 0. A day that tells nothing, as one of one label, leaves
+    them as they are: calibration stays as it is then, and is of the shares that these chose."""
     least = min(now)
+    if earlier is not None and max(now) == least:
+        return tuple(earlier)
     return tuple(MEMORY * a + b - least for a, b in zip(earlier or (0.0,) * len(now), now, strict=True))
 
 
