@@ -125,6 +125,10 @@ def test_a_file_of_items_has_integers_of_any_size_and_numbers_that_are_whole_at_
     assert of_items(ids, read_more(tmp_path / "items.csv", ids.dtype)).to_dict(as_series=False) == {
         "price": [3.0, 12.5, 7.0]
     }
+    (tmp_path / "items.csv").write_text("item_id,zip,count\n3,007,1\n500,7,2\n7,,\n")
+    more = of_items(ids, read_more(tmp_path / "items.csv", ids.dtype))
+    assert more.to_dict(as_series=False) == {"zip": ["007", "7", None], "count": [1, 2, None]}
+    assert Attributes(ids, more).mask({"zip": "007"}).tolist() == [True, False, False]
     for kind in (pl.Int32, pl.UInt64, pl.String):
         frame = pl.DataFrame({"item_id": pl.Series([7, 3]).cast(kind), "price": [1, 2]})
         frame.write_parquet(tmp_path / "items.parquet")

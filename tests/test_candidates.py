@@ -341,11 +341,16 @@ def test_half_life_and_max_age(project: Project, loss: str) -> None:
 
 
 def test_a_teacher_that_is_too_old_does_not_rescore(project: Project) -> None:
-    """Day 4 follows teacher 2 by two days; older than max_age_days it is left out of `run`."""
+    """Day 4 follows teacher 2 by two days; older than max_age_days it is left out of `run`, which goes on: tomorrow's
+    student has a teacher. One that is asked for by itself is refused."""
     for max_age, expected in ((1, 1), (2, 2)):
         ended = project.stage("run", 4, "--allow-gap", student__distill__max_age_days=max_age)
         assert [r["stage"] for r in ended.every].count("scores") == expected
-        assert ended.code == (65 if max_age == 1 else 0), "there is nothing fresher to learn from"
+        assert (ended.code, ended.err) == (0, "")
+        assert ("student" in {r["stage"] for r in ended.every}) == (max_age == 2)
+        assert project.logged("run", 4).count("student 2026-01-04: not due") == 1, "by the first run alone"
+        ended = project.stage("train-student", 4, student__distill__max_age_days=max_age)
+        assert ended.code == (65 if max_age == 1 else 0) and ("got 2" in ended.err) == (max_age == 1)
 
 
 # -- losses ------------------------------------------------------------------------------------------------------------

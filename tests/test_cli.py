@@ -97,7 +97,7 @@ def test_backfill_publishes_every_stage_of_every_day(chain: tuple[Project, list[
     latest = (project.ws / "export" / "LATEST").read_text()
     assert latest == f"day={DAYS[2]}/run-{results[-1]['run_id']}\n"
     assert project.scratch_left() == []
-    assert "not due, it learns from a teacher of 2025-12-31 or before" in project.logged("backfill", 1)
+    assert "not due, it learns from a teacher of 2025-12-29 to 2025-12-31" in project.logged("backfill", 1)
 
 
 def base_rates(e: pl.DataFrame, threshold: float) -> dict[str, float]:

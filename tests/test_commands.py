@@ -21,6 +21,7 @@ from dmtl_cli.cli import publishing
 from dmtl_cli.cli.main import app, execute
 from dmtl_cli.runs.determinism import make_deterministic
 from dmtl_cli.runs.differences import _ABSENT, _config_change, differences
+from dmtl_cli.runs.manifest import Manifest
 from dmtl_cli.runs.ranks import Ranks, _gather_function, _open_store
 from dmtl_cli.runs.workspace import STAGES
 from dmtl_cli.synth.generate import generate
@@ -245,6 +246,36 @@ def test_compare_before_the_first_export(project: Project) -> None:
     assert f"backfill the chain, which begins on {DAYS[0]}, up to {DAYS[1]} first" in ended.err
     shutil.rmtree(project.ws / "teacher")
     assert f"backfill the chain up to {DAYS[1]} first" in project.call("compare", "--day", DAYS[2]).err
+
+
+# -- days that were stopped or refused ---------------------------------------------------------------------------------
+
+
+def of_scores(results: list[dict[str, Any]]) -> list[str]:
+    """Day and teacher of each dump."""
+    return ["/".join(Path(r["path"]).parts[-3:-1]) for r in results if r["stage"] == "scores"]
+
+
+def test_a_day_that_was_stopped_after_its_teacher_costs_no_other_its_student(fresh: Project, chain: Project) -> None:
+    fresh.done("train-teacher", 1)
+    ended = fresh.call("run", "--day", DAYS[1], "--json")
+    assert (ended.code, ended.err) == (0, "")
+    first, second = (f"day={day}/teacher={DAYS[0]}" for day in DAYS[:2])
+    assert of_scores(ended.every) == [f"day={DAYS[1]}/teacher={DAYS[1]}", first, second]
+    assert fresh.ws.joinpath("export", "LATEST").read_text() == chain.ws.joinpath("export", "LATEST").read_text()
+
+
+def test_a_teacher_whose_own_scores_cannot_be_had_is_passed_over(project: Project) -> None:
+    """One way alone has its scores: a student of it would be refused, as nothing covers the other."""
+    project.done("dump-logits", 3, "--teacher-day", DAYS[1])
+    shutil.rmtree(project.ws / "scores" / f"day={DAYS[1]}" / f"teacher={DAYS[1]}")
+    shutil.rmtree(Path(project.config["data"]["root"]) / "events" / f"day={DAYS[1]}")
+    ended = project.call("run", "--day", DAYS[2], "--json")
+    assert (ended.code, ended.err) == (0, "")
+    assert of_scores(ended.every) == [f"day={DAYS[2]}/teacher={t}" for t in (DAYS[2], DAYS[0])]
+    assert f"passes over teacher {DAYS[1]}, which has no scores of its own day" in project.logged("run", 3)
+    (student,) = (r for r in ended.every if r["stage"] == "student")
+    assert Manifest.read(Path(student["path"]) / "manifest.json").facts["teacher"]["day"] == DAYS[0]
 
 
 # -- status ------------------------------------------------------------------------------------------------------------

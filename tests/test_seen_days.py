@@ -6,12 +6,16 @@ import datetime as dt
 import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 from worlds import Project, events
 
+from dmtl_cli.config.errors import Exit, UserError
+from dmtl_cli.data.log.checked.day import Day
+from dmtl_cli.data.log.reader import Log
 from dmtl_cli.serving.export import Export
 from dmtl_cli.synth.generate import generate
 
@@ -132,6 +136,25 @@ def test_what_was_a_good_click_alone_is_left_out(project: Project, days: int) ->
     top = project.call("recommend", "--user", user, "-k", 40, "--exclude-seen", "--json").json["items"]
     ids = {int(one["item_id"]) for one in top}
     assert not ids & truth.get(user, set()) and ids & (of_day[user] - truth.get(user, set()))
+
+
+@pytest.mark.parametrize("code", [Exit.IO, Exit.DATA])
+def test_a_storage_that_fails_publishes_no_export_without_a_day(
+    project: Project, monkeypatch: pytest.MonkeyPatch, code: Exit
+) -> None:
+    """It would count as up to date from then on. What is wrong with a day stays wrong."""
+    read = Log.read
+
+    def failing(self: Log, day: dt.date, scratch: Path, *rest: Any, **named: Any) -> Day:
+        if scratch.name.startswith("seen-"):
+            raise UserError("the storage fails", "run it again", code)
+        return read(self, day, scratch, *rest, **named)
+
+    project.config["export"] = {"seen_days": int(code)}  # an export that is not there yet
+    project.write()
+    monkeypatch.setattr(Log, "read", failing)
+    ended = project.call("export", "--day", DAYS[1])
+    assert ended.code == (74 if code == Exit.IO else 0)
 
 
 def test_days_that_the_log_lacks_are_none(project: Project) -> None:

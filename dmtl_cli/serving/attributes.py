@@ -16,7 +16,7 @@ from dmtl_cli.config.features import Feature
 from dmtl_cli.data.log.values.types import iso_times
 from dmtl_cli.runs.disk import reading
 from dmtl_cli.serving.given import with_near
-from dmtl_cli.serving.ids import column_of_ids, is_integer
+from dmtl_cli.serving.ids import column_of_ids, is_integer, read_csv
 from dmtl_cli.serving.requests import Range, Scalar
 
 Mask = npt.NDArray[np.bool_]
@@ -39,11 +39,7 @@ def read_more(file: Path, kind: pl.DataType) -> pl.DataFrame:
         raise UserError(f"--items {file}: there is no such file", "name a Parquet or CSV with item_id", Exit.NO_INPUT)
     try:
         with reading(file):
-            frame = (
-                pl.read_csv(file, schema_overrides={_ID: pl.String}, infer_schema_length=None)
-                if file.suffix == ".csv"
-                else pl.read_parquet(file, hive_partitioning=False)
-            )
+            frame = read_csv(file, _ID) if file.suffix == ".csv" else pl.read_parquet(file, hive_partitioning=False)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as e:
         said = " ".join(str(e).split())[:120]
         raise UserError(f"--items {file}: {type(e).__name__}: {said}", "give Parquet or CSV with item_id") from e

@@ -18,7 +18,7 @@ from dmtl_cli.data.log.values.column_types import words_of
 from dmtl_cli.runs.disk import creating, reading, sync_dir
 from dmtl_cli.runs.keyed import with_key
 from dmtl_cli.serving.export import Export, raw_features
-from dmtl_cli.serving.ids import column_of_ids
+from dmtl_cli.serving.ids import column_of_ids, read_csv
 
 SLICE = 4_096  # users in memory at a time, and in a row group of the table
 _ID, _ROW = "user_id", "row"
@@ -80,7 +80,7 @@ def _read(file: Path, own: str) -> pl.DataFrame:
         if file.suffix == ".parquet":
             return pl.read_parquet(file)
         if file.suffix == ".csv":
-            return _csv(file, own)
+            return read_csv(file, _ID, own)  # beside user_id the log's own is a feature
         lines = (line.removesuffix("\r") for line in raw.decode("utf-8-sig").split("\n"))
         return pl.DataFrame({_ID: [line for line in lines if line.strip()]}, schema={_ID: pl.String})
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, UnicodeDecodeError) as error:
@@ -88,15 +88,6 @@ def _read(file: Path, own: str) -> pl.DataFrame:
         raise UserError(
             f"--users {file}: {type(error).__name__}: {said}", "give Parquet, CSV, or an id a line"
         ) from error
-
-
-def _csv(file: Path, own: str) -> pl.DataFrame:
-    """Numbers where all values of a column are; a column with a value such as 007 is of text, and so are ids."""
-    text = pl.read_csv(file, infer_schema=False)
-    ids = _ID if _ID in text.columns else own  # beside user_id the log's own is a feature
-    found = pl.read_csv(file, schema_overrides={ids: pl.String}, infer_schema_length=None)
-    whole = [c for c in found.columns if found[c].dtype.is_integer()]
-    return found.with_columns(text[c] for c in whole if (found[c].cast(pl.String) != text[c]).any())
 
 
 def _as_ids(file: Path, ids: pl.Series, kind: pl.DataType, nulls: bool) -> pl.Series:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 import polars as pl
 
@@ -31,6 +32,19 @@ def column_of_ids(values: pl.Series, kind: pl.DataType) -> pl.Series | None:
     if values.dtype == pl.String:
         return integers(values)
     return values.cast(kind, strict=False) if values.dtype.is_integer() else None
+
+
+def read_csv(file: Path, *ids: str) -> pl.DataFrame:
+    """A CSV's columns: numbers where all values of a column are; a column with a value such as 007 is of text, and so
+    is the first there is of some names of ids.
+
+    Raises what polars raises.
+    """
+    text = pl.read_csv(file, infer_schema=False)
+    overrides = dict.fromkeys([name for name in ids if name in text.columns][:1], pl.String)
+    found = pl.read_csv(file, schema_overrides=overrides, infer_schema_length=None)
+    whole = [c for c in found.columns if found[c].dtype.is_integer()]
+    return found.with_columns(text[c] for c in whole if (found[c].cast(pl.String) != text[c]).any())
 
 
 def typed_ids(texts: Sequence[str], kind: pl.DataType) -> pl.Series:

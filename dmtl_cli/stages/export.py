@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from dmtl_cli.config.days import Moment
-from dmtl_cli.config.errors import UserError
+from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.evaluate import TOPK
 from dmtl_cli.config.export import faiss_version
 from dmtl_cli.data.days import Days
@@ -153,7 +153,9 @@ def _seen_before(
     run: Run, day: dt.date, log: Days, publication: Publication, threshold: float | None
 ) -> list[pl.DataFrame]:
     """What users saw on the days before that the export knows too, a table a day, read without features. A day
-    that cannot be read, of which its own run said why, is left out, and said."""
+    that cannot be read, of which its own run said why, is left out, and said.
+
+    Raises UserError 74: the storage fails. A run once more is not to find an export without that day up to date."""
     bare, found = Days(run, ()).log, list[pl.DataFrame]()
     for d in log.seen_before(day):
         scratch = publication.tmp / f"seen-{d}"
@@ -161,6 +163,8 @@ def _seen_before(
         try:
             found.append(seen_items(bare.read(d, scratch), run.config.export.seen, threshold))
         except UserError as e:
+            if e.code == Exit.IO:
+                raise
             run.log.say(f"export {day}: what was seen on {d} is not left out of answers: {e.message}")
         finally:
             shutil.rmtree(scratch)

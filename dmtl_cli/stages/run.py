@@ -57,8 +57,8 @@ def learn_day(run: Run, day: dt.date, stages: Stages = ALL) -> list[Result]:
     """Builds the day's profile, trains its teacher, dumps its scores and those of the teacher that the student learns
     from, trains and exports the student.
 
-    A student that learns from scores is not due before there is a teacher old enough: by default not on the chain's
-    first day.
+    A student that learns from scores is not due where no teacher is min_age_days to max_age_days old: by default not on
+    the chain's first day, and not on the first after a gap in the log that is longer.
 
     Args:
         stages: which of these to make; the others are found in the workspace.
@@ -69,17 +69,37 @@ def learn_day(run: Run, day: dt.date, stages: Stages = ALL) -> list[Result]:
         results += build_profile(run, day)
     if "teacher" in stages:
         results.append(train_teacher(run, day))
-    youngest = day - dt.timedelta(days=distill.min_age_days)
-    taught = run.ws.newest("teacher", youngest + dt.timedelta(days=1))
+    oldest, youngest = (day - dt.timedelta(days=age) for age in (distill.max_age_days, distill.min_age_days))
+    teachers = [d for d in run.ws.days("teacher") if oldest <= d <= youngest]
     if "scores" in stages:
         results.append(dump_logits(run, day))
-        if taught is not None and taught != day and (day - taught).days <= distill.max_age_days:
-            results.append(dump_logits(run, day, taught))
-    if taught is None and distill.w_kd:
-        run.log.say(f"student {day}: not due, it learns from a teacher of {youngest} or before, and there is none")
+        results += _dump_older(run, day, teachers)
+    if not teachers and distill.w_kd:
+        of = f"of {youngest}" if oldest == youngest else f"of {oldest} to {youngest}"
+        run.log.say(f"student {day}: not due, it learns from a teacher {of}, and there is none")
     elif "student" in stages:
         results += train_student(run, day)
     return results
+
+
+def _dump_older(run: Run, day: dt.date, teachers: list[dt.date]) -> list[Result]:
+    """The scores of older teachers that a student of `day` lacks: the newest teacher's for the day, and where a way
+    reads the teacher's own day and its run was stopped before it had dumped that, those too. A teacher whose scores of
+    its own day were refused, or whose day the log no longer has, is passed over for the one before."""
+    replays = not {"replay", "match"}.isdisjoint(run.config.student.distill.ways)
+    for taught in reversed(teachers):
+        if taught == day:
+            break
+        own = replays and run.ws.current("scores", taught, f"teacher={taught}") is None
+        try:
+            results = [dump_logits(run, taught)] if own else []
+        except UserError as e:
+            if e.code not in (Exit.REFUSED, Exit.NO_INPUT):
+                raise
+            run.log.say(f"student {day}: passes over teacher {taught}, which has no scores of its own day: {e.message}")
+        else:
+            return [*results, dump_logits(run, day, taught)]
+    return []
 
 
 def backfill(run: Run, days: list[dt.date], ended: Ended) -> list[Result]:

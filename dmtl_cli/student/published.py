@@ -13,7 +13,9 @@ Found = dict[tuple[Way, dt.date], Parent]
 
 
 def choose_scores(run: Run, day: dt.date, scores_day: dt.date | None) -> dt.date:
-    """The day of the teacher whose scores a student of `day` learns from.
+    """The day of the teacher whose scores a student of `day` learns from: by default the newest whose scores are there
+    for every way, else the newest that has any. A day that was stopped after its teacher, or whose scores were refused,
+    has scores for one way alone.
 
     Raises:
         UserError: 66 there are none; 65 they are older than max_age_days or younger than min_age_days.
@@ -26,7 +28,8 @@ def choose_scores(run: Run, day: dt.date, scores_day: dt.date | None) -> dt.date
             newest = day - dt.timedelta(days=youngest)
             hint = f"run dmtl dump-logits --day {newest} first"
             raise UserError(f"no stored scores of a teacher up to {newest} in {run.ws.root}", hint, Exit.NO_INPUT)
-        teacher_day = stored[-1]
+        complete = [d for d in stored if age(d, day) <= oldest and _complete(run, day, d)]
+        teacher_day = (complete or stored)[-1]
     if not youngest <= age(teacher_day, day) <= oldest:
         what = f"scores of teacher {teacher_day}, student of {day}"
         hint = "dump fresher scores, or raise student.distill.max_age_days"
@@ -40,6 +43,16 @@ def _stored(run: Run, day: dt.date, teacher_day: dt.date) -> bool:
     return any(run.ws.current("scores", d, f"teacher={teacher_day}") for d in (teacher_day, day))
 
 
+def _complete(run: Run, day: dt.date, teacher_day: dt.date) -> bool:
+    ways = effective_ways(run.config.student.distill, day, teacher_day)
+    return all(run.ws.current("scores", scored_day(way, day, teacher_day), f"teacher={teacher_day}") for way in ways)
+
+
+def scored_day(way: Way, day: dt.date, teacher_day: dt.date) -> dt.date:
+    """The day whose pairs the dump of a way is of."""
+    return day if way == "rescore" else teacher_day
+
+
 def find_scores(run: Run, day: dt.date, teacher_day: dt.date) -> Found:
     """The published dumps, by way and the day whose rows they are for. An absent one is logged and counts 0 rows.
 
@@ -48,7 +61,7 @@ def find_scores(run: Run, day: dt.date, teacher_day: dt.date) -> Found:
     """
     found: Found = {}
     for way in effective_ways(run.config.student.distill, day, teacher_day):
-        scored = day if way == "rescore" else teacher_day
+        scored = scored_day(way, day, teacher_day)
         if run.ws.current("scores", scored, f"teacher={teacher_day}"):
             found[way, teacher_day if way == "replay" else day] = run.parent("scores", scored, f"teacher={teacher_day}")
         else:
