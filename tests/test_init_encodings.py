@@ -100,7 +100,15 @@ def test_a_log_in_none_of_them_is_refused_in_a_line(tmp_path: Path) -> None:
     [
         ("naïve café déjà vu", "cp1252", "cp1252"),
         ("Größe", "latin-1", "cp1252"),
-        ("łódź jest żółta i wąska", "cp1250", None),
+        ("łódź jest żółta i wąska", "cp1250", "cp1250"),
+        ("łódź jest żółta i wąska, pół książki i część gęsi", "iso8859_2", "iso8859_2"),
+        ("příliš žluťoučký kůň úpěl ďábelské ódy", "cp1250", "cp1250"),
+        ("čaša, žena, mačka, riječ, viši", "cp1250", "cp1250"),
+        (
+            "läks šokolaadi ostma, õun, küsimus, söömine, jõgi, öö, ülikool, käsi, hääl, põder",
+            "cp1252",
+            "cp1252",
+        ),
         ("für Größe", "cp850", None),
         ("5 €, 7 €", "cp1252", None),
         ("Привет мир", "cp1251", None),

@@ -179,6 +179,13 @@ def test_flags_and_totals_by_their_names_and_values() -> None:
     assert told(gone, "item").endswith("(export.items: is_active = 1 leaves it out of what is served)")
     for other in ("active_days", "interactive", "is_deletable", "sold_out_shows_of_artist"):
         assert states.still(pl.Series(other, flag)) is None, other
+    for name in ("removido_em", "gelöscht am", "supprime_le", "usunieto_dnia", "data_wycofania", "silinme_tarihi"):
+        assert states.still(pl.Series(name, [None, dt.datetime(2026, 1, 1)])) == (None,), name
+        assert states.still(pl.Series(name, [None, None], dtype=pl.Datetime)) is None, name
+    for name in ("yayindaMi", "aktif", "disponible", "dostępny", "ativo"):
+        assert states.still(pl.Series(name, [True, False])) == (True,), name
+    for name in ("data_wydania", "fecha_publicacion", "data_de_nascimento", "silinme_sayisi", "data_remocao"):
+        assert states.still(pl.Series(name, [1, 0])) is None, name
     assert states.still(pl.Series("active", [1, 2, 3])) is None
     assert states.still(pl.Series("status", ["new", "used"])) is None
     several = pl.Series("status", ["live", "live", "paused", "geo_blocked", "removed", "ongoing"])

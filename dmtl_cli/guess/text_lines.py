@@ -24,6 +24,7 @@ from dmtl_cli.guess.reading.tables import Table
 from dmtl_cli.guess.reading.texts import Text
 
 _MONTHS = 12
+_OF = {"cp1252": "western Europe", "cp1250": "central Europe", "cp1254": "Turkey"}
 _TEXTS = (CSV, JSON)
 _ELEMENTS = {inner: kind.removeprefix("list<").removesuffix(">") for kind, (inner, _) in LISTS.items()}
 """what the lists of JSON hold, whose type is that of an element"""
@@ -222,7 +223,8 @@ def encoded(text: Text) -> str:
     """Why a text is in another encoding than UTF-8."""
     if text.encoding == "utf-8":
         return ""
-    look = f"does {comment(text.piece)!r} look right? or cp1250, cp1254 (central Europe, Turkey)"
+    others = [f"{name} ({of})" for name, of in _OF.items() if name != text.encoding]
+    look = f"does {comment(text.piece)!r} look right? or {', '.join(others)}"
     return f"not UTF-8; {look}" if text.piece else "not UTF-8, by its first bytes"
 
 

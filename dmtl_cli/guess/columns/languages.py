@@ -414,6 +414,26 @@ THERE = either(
     "在售 上架 已发布 正常 公開 公開中 配信中 販売中 掲載中 판매중 공개 서비스중 연재중",
 )
 """of a state: what is there"""
+IS_THERE = spelled(
+    "aktiv aktif attivo aktywn+ aktivn+ aktiivinen disponible disponível disponibile verfügbar verfuegbar beschikbaar"
+    " dostępn+ dostupn+ elérhető disponibil tillgänglig tilgængelig tilgjengelig saatavilla tersedia publicado"
+    " publicada publié publiée veröffentlicht veroeffentlicht gepubliceerd pubblicato pubblicata opublikowan+"
+    " zveřejněn+ publicerad publiceret publisert julkaistu yayında satışta en_ligne en_venta no_ar активн+ доступн+"
+    " опубликован+ опубліковано"
+)
+"""of a column: whether a thing is there"""
+WITHDRAWAL = spelled(
+    "retirada baja baixa eliminación remoção exclusão retrait suppression rimozione ritiro eliminazione löschung"
+    " loeschung rückzug verwijdering wycofania usunięcia stažení smazání odebrání silinme kaldırılma"
+    " yayından_kaldırılma yayından_kaldırma borttagning sletning fjernelse poisto törlés удаления снятия видалення"
+)
+"""of a time: the act of taking a thing away"""
+DATE = spelled(
+    "data data_de data_da data_do data_di data_della data_del fecha fecha_de fecha_de_la date_de date_d date_du"
+    " datum datum_der czas czas_do дата"
+)
+WHEN = spelled("em am le el il op dnia den på tarihi tarih zamanı datum dato datuma dátuma päivä tanggal")
+"""after a word, or before it: when it was so"""
 SERIAL = either(
     "ongoing serializing serialising en_curso en_emisión em_andamento in_corso en_cours laufend đang_ra",
     "连载 連載 연재",

@@ -22,7 +22,7 @@ from dmtl_cli.data.log.formats.source import File
 from dmtl_cli.data.log.formats.text_rows import Rows, csv_rows, json_rows
 from dmtl_cli.guess.columns.values import FEW, is_id, share, time_unit
 from dmtl_cli.guess.reading.ddl import Declared, likeliest
-from dmtl_cli.guess.reading.encodings import candidates, encoding_of, example
+from dmtl_cli.guess.reading.encodings import LATIN, candidates, encoding_of, example
 from dmtl_cli.guess.reading.files import AVRO, CSV, JSON, PARQUET, format_of
 from dmtl_cli.guess.reading.texts import NUMBER, Text, as_typed, guessed, joined
 
@@ -224,8 +224,8 @@ def _coded(file: File) -> Text:
     encoding = encoding_of(content)
     if encoding is None:
         what = f"{file}: {NOT_UTF8}, and its bytes do not tell what it is: {' or '.join(candidates(content))}"
-        raise UserError(what, "write it in UTF-8, as iconv -f CP1251 -t UTF-8 does")
-    return Text(encoding=encoding, piece=example(content, encoding) if encoding == "cp1252" else "")
+        raise UserError(what, "write it in UTF-8, as iconv -f ENCODING -t UTF-8 does")
+    return Text(encoding=encoding, piece=example(content, encoding) if encoding in LATIN else "")
 
 
 def _beginning(file: File, encoding: str) -> bytes:

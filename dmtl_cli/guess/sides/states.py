@@ -48,8 +48,13 @@ _GONE = (
     )
     + f"|{languages.GONE})"
 )
-_THERE = words.any_of("active available in_stock instock enabled aktiv activo actif ativo 上架")
-_WHOLE = r"^((is|was|ist) )?{}( (flag|flg|ind|yn|at|on|date|time|ts|datetime|utc))*$"
+_THERE = f"({words.any_of('active available in_stock instock enabled activo actif ativo 上架')}|{languages.IS_THERE})"
+_WHOLE = (
+    f"^((is|was|ist|{languages.DATE}) )?{{}}"
+    f"( (flag|flg|ind|yn|m[iı]|at|on|date|time|ts|datetime|utc|{languages.WHEN}))*$"
+)
+_GOING = rf"^{languages.DATE} {languages.WITHDRAWAL}$|^{languages.WITHDRAWAL} {languages.WHEN}$"
+"""when it was withdrawn, by the name of the act: data wycofania"""
 _STATUS = rf"(^| )(status|state|availability|{languages.STATE})$"
 _ACT = words.any_of(
     "view click like play follower fan save order purchase download install sale visit read share comment review vote"
@@ -126,6 +131,7 @@ def still(s: pl.Series) -> tuple[Value, ...] | None:
     """The values of what was not withdrawn, that of most first; None where a column does not say so."""
     known = s.drop_nulls()
     gone, there = (_says(s.name, _WHOLE.format(pattern)) for pattern in (_GONE, _THERE))
+    gone |= _says(s.name, _GOING) and time_unit(known) is not None
     if (gone or there) and len(known):
         if time_unit(s) is not None and (gone or s.null_count()):
             return (None,) if gone else ()  # a time since which something is there may be one to come
