@@ -131,27 +131,34 @@ def test_a_feature_of_one_value(tmp_path: Path) -> None:
     assert said(made, "author") == ["author: one value for all items of this day: it tells nothing of them"]
 
 
+@pytest.mark.parametrize("first", ["هست", None])
 @pytest.mark.parametrize("many", [2, 40])
-def test_a_state_of_which_no_item_was_shown(tmp_path: Path, many: int) -> None:
-    """What is sold out, in words that nobody knows; of a few items chance may have it so."""
+def test_a_state_of_which_no_item_was_shown(tmp_path: Path, many: int, first: str | None) -> None:
+    """What is sold out, in words that nobody knows; of a few items chance may have it so. One item may have none."""
     made = project(tmp_path, {}, {"name": "state", "side": "item", "kind": "categorical", "column": "عرضه"})
     ids = [10, 11, 12, *range(100, 100 + many)]
     folder = tmp_path / f"log/items/day={DAYS[0]}"
     folder.mkdir(parents=True)
-    rows = {"item_id": ids, "price": [1.0] * len(ids), "عرضه": ["هست"] * 3 + ["نیست"] * many}
+    rows = {"item_id": ids, "price": [1.0] * len(ids), "عرضه": [first, "هست", "هست"] + ["نیست"] * many}
     pl.DataFrame(rows).write_parquet(folder / "a.parquet")
     made.config["data"]["items"] = {"path": "items", "key": "item_id", "partition": "day"}
     made.write()
     one, nothing = "state: one value for all items of this day", "it tells nothing of them"
     others = "40 of their table have another one and none was shown: if these are not to be served, set export.items: "
-    (line,) = said(made, "state")
-    assert line.startswith(f"{one}: {others if many == 40 else nothing}"), line
     rule = "\"عرضه\" = 'هست'"
+    if first is None:
+        one, rule = one.replace("value", "value, or none,"), f'{rule} OR "عرضه" IS NULL'
+    lines = said(made, "state")
+    if first is None and many == 2:
+        assert lines == [], "where it is known tells something"
+        return
+    (line,) = lines
+    assert line.startswith(f"{one}: {others if many == 40 else nothing}"), line
     if many == 40:
         assert yaml.safe_load(line.partition("export.items: ")[2]) == rule
     made.config["export"] = {"items": rule}
     made.write()
-    assert said(made, "state") == [f"{one}: {nothing}"]
+    assert said(made, "state") == ([f"{one}: {nothing}"] if first else [])
 
 
 def test_a_student_that_cannot_be_exported_is_refused_before_training(

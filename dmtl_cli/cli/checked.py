@@ -165,12 +165,12 @@ def _notes(f: dict[str, Any]) -> list[str]:
             own = "a teacher reads each row's own value, none is one too"
             what = f"{own}; a student has the first of the day in all rows, and serves the one that is asked with"
         notes.append(f"{f['name']}: {seen} and one later: {what}")
-    if f.get("one_value"):
-        told = "it tells nothing of them"
+    if f.get("one_value") or "never_shown" in f:
+        told, known = "it tells nothing of them", "" if f.get("one_value") else ", or none,"
         if "never_shown" in f:
             others = f"{f['never_shown']:,} of their table have another one and none was shown"
             told = f"{others}: if these are not to be served, set export.items: {quoted(f['served_by'])}"
-        notes.append(f"{f['name']}: one value for all {f['side']}s of this day: {told}")
+        notes.append(f"{f['name']}: one value{known} for all {f['side']}s of this day: {told}")
     if "seen_once_share" in f:
         share = f"{f['seen_once_share']:.0%} of the day's rows have a value that occurs once"
         hint = "set min_count: 2, or leave it out"

@@ -86,12 +86,14 @@ def never_shown(config: Config, f: Feature, day: Day) -> dict[str, Any]:
         return {}
     values, shown = day.items[f.name], pl.Series(day.item_events > 0)
     known = values.filter(shown)
-    if known.null_count() or known.n_unique() != 1 or known.dtype.is_nested():
+    if known.dtype.is_nested() or known.drop_nulls().n_unique() != 1:
         return {}
-    value = known[0]
-    mine = values.eq_missing(value)
+    value, unknown = known.drop_nulls()[0], known.has_nulls()
+    mine = values.eq_missing(value) | (values.is_null() if unknown else False)
     others = int((~mine).sum())
     never = (int((mine & ~shown).sum()) + 1) / (int(mine.sum()) + 1)
     if never**others > _CHANCE:
         return {}
-    return {"never_shown": others, "served_by": f"{sql_column(f.source)} = {sql_value(value)}"}
+    column = sql_column(f.source)
+    served = f"{column} = {sql_value(value)}" + (f" OR {column} IS NULL" if unknown else "")
+    return {"never_shown": others, "served_by": served}
