@@ -119,6 +119,10 @@ def test_constancy_is_by_rows_and_against_chance() -> None:
     t = pl.DataFrame({"id": k % 50, "own": k % 50 % 7, "mostly": np.where(k % 40, k % 50 % 7, 9), "rare": rare})
     assert is_constant(t, "id", "own") and is_constant(t, "id", "mostly")
     assert not is_constant(t, "id", "mostly", 0.98) and not is_constant(t, "id", "rare"), "98% zeros agree by chance"
+    for nobody in ("", None):
+        guest = [nobody if n % 8 == 0 else f"u{n % 50}" for n in k]
+        of = pl.DataFrame({"u": guest, "own": np.where(k % 8 == 0, k % 13, k % 50 % 7)})
+        assert is_constant(of, "u", "own"), "guests are no user of many values"
 
 
 # -- tables beside the events ------------------------------------------------------------------------------------------

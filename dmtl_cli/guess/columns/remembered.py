@@ -35,7 +35,9 @@ def remembered(of: Callable[Concatenate[pl.DataFrame, P], T]) -> Callable[Concat
 
 @remembered
 def codes(frame: pl.DataFrame, column: str) -> npt.NDArray[np.int64]:
-    """[n] the same number, from 0 on, for rows of one value (by its 64-bit hash); -1 for rows without one."""
+    """[n] the same number, from 0 on, for rows of one value (by its 64-bit hash); -1 for rows without one, as where
+    text is empty."""
     v = pl.col("v")  # a column may be called *, which pl.col takes for all of them
-    ranked = pl.when(v.is_not_null()).then(v.hash()).rank("dense").cast(pl.Int64).fill_null(0) - 1
+    there = v.is_not_null() & (v != "") if frame.schema[column] == pl.String else v.is_not_null()
+    ranked = pl.when(there).then(v.hash()).rank("dense").cast(pl.Int64).fill_null(0) - 1
     return np.asarray(frame[column].to_frame("v").select(ranked).to_series().to_numpy(), np.int64)

@@ -355,6 +355,8 @@ def has_several(frame: pl.DataFrame, key: str, other: str) -> bool:
     if key == other:
         return False
     rows = frame.select(pl.col(key).alias("k"), pl.col(other).alias("u")).drop_nulls()
+    for c in ("k", "u"):
+        rows = rows.filter(pl.col(c) != "") if rows.schema[c] == pl.String else rows
     several = rows.group_by("k").agg(pl.len().alias("n"), pl.col("u").n_unique()).filter(pl.col("n") > 1)
     return len(several) >= FEW and share(several["u"] > 1) > _SEVERAL
 
