@@ -11,11 +11,8 @@ CANDIDATES = ("shift_jis", "gb18030", "euc_kr", "cp1251", "cp1250", "iso8859_2",
 LATIN = ("cp1252", "cp1250", "iso8859_2")
 """of western and of central Europe, the usual one first, which differ by which bytes are letters"""
 _HIGH = re.compile(rb"[\x80-\xff]+")
-_RUN, _SHORT, _LETTERS = (
-    3,
-    0.95,
-    0.95,
-)  # of the high bytes are so many together at most; of the signs within words are letters
+_RUN, _SHORT = 3, 0.95  # bytes together at most; of the high bytes
+_LETTERS = 0.95  # of the signs within words
 _DAMAGED = 0.5  # of the high bytes are UTF-8, so the others are damage
 _CARONS, _CARONED = b"\x8a\x8d\x8e\x9a\x9d\x9e", 0.08  # Š Ť Ž š ť ž of cp1250; of the high bytes: in cp1252 few are
 _ZEROS = 0.2  # of the bytes

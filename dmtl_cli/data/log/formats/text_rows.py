@@ -88,9 +88,6 @@ class JsonRows(Rows):
         return self.typed(_objects(self.file, lines, numbers), numbers)
 
 
-ENCODING = "data.csv.encoding, or of a table with csv of its own there"
-
-
 # -- CSV ---------------------------------------------------------------------------------------------------------------
 
 
@@ -116,7 +113,7 @@ def csv_rows(
     try:
         ends = end_of_rows(row, (options.quote_char, options.escape_char))
         for text in _slices(file, ends, finished, options.encoding):
-            _require_utf8(file, text, number, f"name its encoding in {ENCODING}, such as cp1252")
+            _require_utf8(file, text, number, "name its encoding, as cp1252, in data.csv.encoding or its table's csv")
             if not names:
                 head = row.match(text)
                 assert head is not None
