@@ -203,12 +203,13 @@ def test_groups_are_joined_without_a_loss() -> None:
     """Every row is in one group, whatever is joined; a vocabulary that grew has new rows among the rare ones."""
     rng = np.random.default_rng(0)
     for edges in ({}, {"edges": [0.0] * 40}):
-        for _ in range(50):
+        for k in range(50):
             then = (rng.pareto(1, 42) * (rng.random(42) < 0.6) * 100 + (np.arange(42) == 5)).tolist()
+            then = then if k else [9.0] + [0.0] * 41  # none had a value
             d = _drift(rng.random(44).tolist() if not edges else rng.random(42).tolist(), [then, then], **edges)
             assert d.merged is not None
             joined, p, q = d.merged
-            assert sorted(k for rows in joined for k in rows) == list(range(42 if edges else 44))
+            assert all(joined) and sorted(row for rows in joined for row in rows) == list(range(42 if edges else 44))
             assert p.sum() == pytest.approx(1) and q.sum() == pytest.approx(1)
             assert not edges or all(rows == [*range(rows[0], rows[-1] + 1)] for rows in joined)
 

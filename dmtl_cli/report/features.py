@@ -98,7 +98,7 @@ def _neighbours(q: Floats) -> list[list[int]]:
         out[-1].append(k)
         if q[out[-1]].sum() >= 0.1 * (1 - q[0]):
             out.append([])
-    if len(out) > 1 and q[out[-1]].sum() < 0.1 * (1 - q[0]):
+    if len(out) > 1 and (not out[-1] or q[out[-1]].sum() < 0.1 * (1 - q[0])):  # of no value at all each is enough
         last = out.pop()
         out[-1] += last
     return [[0], *out]
