@@ -278,6 +278,20 @@ def test_a_teacher_whose_own_scores_cannot_be_had_is_passed_over(project: Projec
     assert Manifest.read(Path(student["path"]) / "manifest.json").facts["teacher"]["day"] == DAYS[0]
 
 
+def test_a_student_without_any_teacher_of_all_ways_is_refused_and_the_chain_goes_on(fresh: Project, log: Path) -> None:
+    """As before there was another to pass on to: 80 of the day, not 66, at which `backfill` stops. A floor that allows
+    it learns from one way."""
+    shutil.copytree(log, fresh.home / "own")
+    fresh.config["data"]["root"] = str(fresh.home / "own")
+    fresh.write()
+    fresh.done("train-teacher", 1)
+    shutil.rmtree(fresh.home / "own" / "events" / f"day={DAYS[0]}")
+    ended = fresh.call("backfill", "--from", DAYS[1], "--to", DAYS[2], "--json")
+    assert ended.code == 80 and "coverage of replay is 0.000" in ended.err
+    assert {r["day"] for r in ended.every if r["stage"] == "student"} == {DAYS[2]}
+    assert fresh.stage("run", 2, student__distill__floors__replay=0).code == 0
+
+
 # -- status ------------------------------------------------------------------------------------------------------------
 
 

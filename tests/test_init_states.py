@@ -184,6 +184,8 @@ def test_flags_and_totals_by_their_names_and_values() -> None:
         assert states.still(pl.Series(name, [None, None], dtype=pl.Datetime)) is None, name
     for name in ("yayindaMi", "aktif", "disponible", "dostępny", "ativo"):
         assert states.still(pl.Series(name, [True, False])) == (True,), name
+    for name in ("publicado_em", "publié le", "veroeffentlicht_am", "opublikowano_dnia", "data_wydania"):
+        assert states.still(pl.Series(name, [None, dt.datetime(2026, 1, 1)])) is None, "what has none is a draft"
     for name in ("data_wydania", "fecha_publicacion", "data_de_nascimento", "silinme_sayisi", "data_remocao"):
         assert states.still(pl.Series(name, [1, 0])) is None, name
     assert states.still(pl.Series("active", [1, 2, 3])) is None

@@ -85,11 +85,12 @@ def learn_day(run: Run, day: dt.date, stages: Stages = ALL) -> list[Result]:
 def _dump_older(run: Run, day: dt.date, teachers: list[dt.date]) -> list[Result]:
     """The scores of older teachers that a student of `day` lacks: the newest teacher's for the day, and where a way
     reads the teacher's own day and its run was stopped before it had dumped that, those too. A teacher whose scores of
-    its own day were refused, or whose day the log no longer has, is passed over for the one before."""
+    its own day were refused, or whose day the log no longer has, is passed over for the one before; where all are, the
+    newest scores the day all the same, and floors say whether a student may learn from that alone."""
+    if not teachers or teachers[-1] == day:
+        return []
     replays = not {"replay", "match"}.isdisjoint(run.config.student.distill.ways)
     for taught in reversed(teachers):
-        if taught == day:
-            break
         own = replays and run.ws.current("scores", taught, f"teacher={taught}") is None
         try:
             results = [dump_logits(run, taught)] if own else []
@@ -99,7 +100,7 @@ def _dump_older(run: Run, day: dt.date, teachers: list[dt.date]) -> list[Result]
             run.log.say(f"student {day}: passes over teacher {taught}, which has no scores of its own day: {e.message}")
         else:
             return [*results, dump_logits(run, day, taught)]
-    return []
+    return [dump_logits(run, day, teachers[-1])]
 
 
 def backfill(run: Run, days: list[dt.date], ended: Ended) -> list[Result]:

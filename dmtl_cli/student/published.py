@@ -45,10 +45,10 @@ def _stored(run: Run, day: dt.date, teacher_day: dt.date) -> bool:
 
 def _complete(run: Run, day: dt.date, teacher_day: dt.date) -> bool:
     ways = effective_ways(run.config.student.distill, day, teacher_day)
-    return all(run.ws.current("scores", scored_day(way, day, teacher_day), f"teacher={teacher_day}") for way in ways)
+    return all(run.ws.current("scores", _scored_day(way, day, teacher_day), f"teacher={teacher_day}") for way in ways)
 
 
-def scored_day(way: Way, day: dt.date, teacher_day: dt.date) -> dt.date:
+def _scored_day(way: Way, day: dt.date, teacher_day: dt.date) -> dt.date:
     """The day whose pairs the dump of a way is of."""
     return day if way == "rescore" else teacher_day
 
@@ -61,7 +61,7 @@ def find_scores(run: Run, day: dt.date, teacher_day: dt.date) -> Found:
     """
     found: Found = {}
     for way in effective_ways(run.config.student.distill, day, teacher_day):
-        scored = scored_day(way, day, teacher_day)
+        scored = _scored_day(way, day, teacher_day)
         if run.ws.current("scores", scored, f"teacher={teacher_day}"):
             found[way, teacher_day if way == "replay" else day] = run.parent("scores", scored, f"teacher={teacher_day}")
         else:

@@ -421,7 +421,7 @@ IS_THERE = spelled(
     " zveřejněn+ publicerad publiceret publisert julkaistu yayında satışta en_ligne en_venta no_ar активн+ доступн+"
     " опубликован+ опубліковано"
 )
-"""of a column: whether a thing is there"""
+"""of flags: whether a thing is there"""
 WITHDRAWAL = spelled(
     "retirada baja baixa eliminación remoção exclusão retrait suppression rimozione ritiro eliminazione löschung"
     " loeschung rückzug verwijdering wycofania usunięcia stažení smazání odebrání silinme kaldırılma"

@@ -48,7 +48,7 @@ _GONE = (
     )
     + f"|{languages.GONE})"
 )
-_THERE = f"({words.any_of('active available in_stock instock enabled activo actif ativo 上架')}|{languages.IS_THERE})"
+_THERE = words.any_of("active available in_stock instock enabled aktiv activo actif ativo 上架")
 _WHOLE = (
     f"^((is|was|ist|{languages.DATE}) )?{{}}"
     f"( (flag|flg|ind|yn|m[iı]|at|on|date|time|ts|datetime|utc|{languages.WHEN}))*$"
@@ -131,11 +131,15 @@ def still(s: pl.Series) -> tuple[Value, ...] | None:
     """The values of what was not withdrawn, that of most first; None where a column does not say so."""
     known = s.drop_nulls()
     gone, there = (_says(s.name, _WHOLE.format(pattern)) for pattern in (_GONE, _THERE))
+    is_flag = is_flags(known)
     gone |= _says(s.name, _GOING) and time_unit(known) is not None
+    there |= is_flag and _says(
+        s.name, _WHOLE.format(languages.IS_THERE)
+    )  # a time of that name is when it was published
     if (gone or there) and len(known):
         if time_unit(s) is not None and (gone or s.null_count()):
             return (None,) if gone else ()  # a time since which something is there may be one to come
-        if is_flags(known):
+        if is_flag:
             yes, no = (True, False) if s.dtype == pl.Boolean else (1, 0)
             is_mark = gone and s.null_count() > 0 and not (known == no).any()  # what is there has none
             return (yes,) if there else (None,) if is_mark else (no,)
