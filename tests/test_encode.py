@@ -78,6 +78,13 @@ def test_a_vocabulary_grows_and_rows_stay() -> None:
     assert frame.filter(pl.col("value") == 10)["last_seen"].item() == FIRST + dt.timedelta(1)
 
 
+def test_a_day_that_comes_late_was_not_the_last_that_had_a_value() -> None:
+    new, old = items_day([30, 10], day=1), items_day([20, 10])
+    late, in_time = (Encoder((ITEM,)).grow(days).vocabularies["item_id"].frame for days in ([new, old], [old, new]))
+    seen = ["value", "count", "last_seen"]
+    assert late.select(seen).equals(in_time.select(seen)) and late["row"].to_list() == [1, 3, 2]
+
+
 def test_admission_counts_events_over_days() -> None:
     encoder = Encoder((ITEM.model_copy(update={"min_count": 3}),))
     one = encoder.grow([items_day(["a", "b", "c"], [2, 3, 0])])

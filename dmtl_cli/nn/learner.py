@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import datetime as dt
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, Literal, TypeVar
@@ -25,16 +26,24 @@ M = TypeVar("M", bound=torch.nn.Module)
 
 
 def grown_encoder(
-    features: tuple[Feature, ...], days: Sequence[Day], before: Parent | None, folder: str = ""
+    features: tuple[Feature, ...],
+    days: Sequence[Day],
+    before: Parent | None,
+    folder: str = "",
+    passed_over: Collection[dt.date] = (),
 ) -> Encoder:
     """The previous model's encoder (in `folder` of its run), grown by the days since; without such a model a new one.
+
+    Args:
+        passed_over: earlier days by which the previous model's encoder has not grown.
 
     Raises:
         UserError: 65 the previous model reads other features.
     """
     if before is None:
         return Encoder(features).grow(list(days))
-    return Encoder.stored(before[0] / folder, features).grow([d for d in days if d.day > before[1].day])
+    new = [d for d in days if d.day > before[1].day or d.day in passed_over]
+    return Encoder.stored(before[0] / folder, features).grow(new)
 
 
 @dataclass(frozen=True)

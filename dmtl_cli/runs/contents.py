@@ -144,6 +144,7 @@ class _Scores(_Threshold, _Finish):
 class _Student(_Threshold):
     teacher: _Named | None
     predicts: str | None
+    passed_over: list[str] = []
 
 
 class _Fitted(_Shape):
@@ -181,7 +182,7 @@ def check_facts(manifest: Path, stage: str, facts: dict[str, Any]) -> None:
         return
     try:
         shape.model_validate(facts)
-        for day in [*facts.get("days", ()), *facts.get("window", ())]:
+        for day in [*facts.get("days", ()), *facts.get("window", ()), *facts.get("passed_over", ())]:
             dt.date.fromisoformat(day)
     except ValidationError as error:
         first = error.errors()[0]

@@ -137,7 +137,8 @@ def _learn(
     refuse_precision("student.precision", config.precision, run.device)
     read = {d: log.read(d, publication.tmp, run.ranks) for d in days}
     run.ranks.on_first(lambda: _refuse_broken(source, log, read))
-    encoder = grown_encoder(log.features, list(read.values()), before)
+    passed_over = _passed_over(before)
+    encoder = grown_encoder(log.features, list(read.values()), before, passed_over=passed_over)
     streams = student_streams(source.found, read, day, source.threshold, config, publication.tmp)
     covered = coverage(streams, effective_ways(config.distill, day, source.teacher_day), config.distill, run.log)
 
@@ -173,7 +174,29 @@ def _learn(
     if run.ranks.first:
         measures.append(not_finite(publication.path, "student"))
     facts = source.facts | {"predicts": config.predicts, "days": list(map(str, days))}
+    if left := _left_over(run, day, source.teacher_day, days, before):
+        facts["passed_over"] = list(map(str, left))
     return Draft(counts, numbers, facts, measures, doubted)
+
+
+def _passed_over(before: Parent | None) -> set[dt.date]:
+    """Days before the previous student's that none of its chain has read, so that it knows no id of theirs."""
+    return {dt.date.fromisoformat(d) for d in before[1].facts.get("passed_over", ())} if before else set()
+
+
+def _left_over(
+    run: Run, day: dt.date, teacher_day: dt.date | None, days: Sequence[dt.date], before: Parent | None
+) -> list[dt.date]:
+    """What `_passed_over` is after this student, of days whose scores a later one may learn: those between a chain's
+    first teacher and its first student, as with a min_age_days of 2, and days without a student.
+
+    Args:
+        days: what this student reads.
+    """
+    since = before[1].day if before else teacher_day or day
+    between = {since + dt.timedelta(days=k) for k in range(1, (day - since).days)}
+    oldest = day + dt.timedelta(days=1 - run.config.student.distill.max_age_days)
+    return sorted(d for d in (_passed_over(before) | between) - {*days} if d >= oldest)
 
 
 def _more(run: Run, source: _Source, loss: StudentLoss, offered: int, epochs: int) -> bool:

@@ -86,9 +86,11 @@ class Vocabulary:
         whole = added_up(seen)
         values, counts = whole["value"], whole["count"].to_numpy()
         at = places(self.frame["value"], values)
+        known = at[at >= 0]
         count, last_seen = self.frame["count"].to_numpy().copy(), self.frame["last_seen"]
-        count[at[at >= 0]] += counts[at >= 0]
-        old = self.frame.with_columns(pl.Series("count", count), last_seen.scatter(at[at >= 0], day))
+        count[known] += counts[at >= 0]
+        seen_on = last_seen.scatter(known, last_seen.gather(known).clip(day))  # a day passed over before comes late
+        old = self.frame.with_columns(pl.Series("count", count), seen_on)
         new = pl.DataFrame({"value": values.filter(pl.Series(at < 0)), "count": counts[at < 0]}).with_columns(
             pl.lit(0, pl.Int32).alias("row"), pl.lit(day).alias("last_seen")
         )
