@@ -146,6 +146,18 @@ class Batcher:
         self.user_events = bool(encoder.features_of_side("user", True)) and not _covers(encoder, tables)
         self.is_id = {s: np.asarray(encoder.layout(s).is_id, np.bool_) for s in ("user", "item", "context")}
 
+    def without_events(self, days: Sequence[Day]) -> Batcher:
+        """Of pairs that have no event, in no training: event-level features of a user are the first of their day.
+
+        Args:
+            days: those of the tables, in their order.
+        """
+        tables = self.tables
+        if self.user_events:
+            users = Encoded.concat([self.encoder.entities(day, "user", None) for day in days])
+            tables = Tables(users, tables.items)
+        return Batcher(self.encoder, tables, self.device, ranks=self.ranks, by=self.by)
+
     def batches(self, rows: Iterable[Rows[Any]], batch_size: int) -> Iterator[Batch[Any]]:
         """Batches as `cut` cuts them."""
         for some in self._cut_together(rows, batch_size):

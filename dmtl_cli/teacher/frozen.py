@@ -127,10 +127,7 @@ class Scorer:
     @cached_property
     def no_event(self) -> Batcher:
         """Of pairs that have no event."""
-        encoder, users = self.encoder, self.tables.users
-        if encoder.features_of_side("user", True):
-            users = encoder.entities(self.day, "user", None)
-        return Batcher(encoder, Tables(users, self.tables.items), self.device, ranks=self.ranks)
+        return self.batcher.without_events([self.day])
 
     @torch.no_grad()
     def pairs(self, rows: Rows[Any], batch_size: int = 4_096) -> npt.NDArray[np.float32]:

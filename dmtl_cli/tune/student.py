@@ -67,7 +67,8 @@ class StudentTrials:
         progress: Progress,
     ) -> None:
         self.run, self.days, self.cut, self.progress = run, days, cut, progress
-        self.model, self.batcher, self.finish = model, batcher, finish
+        self.model, self.finish = model, finish
+        self.batcher = batcher.without_events(days)
         self._encodings = Encodings(days, cut.learned, event_features=True)
 
     @property

@@ -144,7 +144,8 @@ class TeacherTrials:
         """What becomes of the logits without context of a candidate that has learned all users, fitted on the measured
         rows; no regression."""
         factors = self._factors(config, logits_of(model, batcher, self.measured), batcher, 1.0)
-        logits = as_one(factors, logits_of(model, batcher, replace(self.measured, features=None)), config.tasks.names)
+        hidden = logits_of(model, batcher.without_events(self.days), replace(self.measured, features=None))
+        logits = as_one(factors, hidden, config.tasks.names)
         rows = of_tasks(config, logits, self.measured)
         return Finish({t: calibration.fit(x.logit, x.label, x.weight) for t, x in rows.items()}, factors, None)
 
