@@ -1,4 +1,4 @@
-"""Trials of students score pairs without an event as a dump does: event-level features of a user are the day's first."""
+"""Trials of students score pairs without an event as a dump does: a user's event-level features are the first ones."""
 
 from __future__ import annotations
 
