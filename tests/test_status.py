@@ -81,6 +81,36 @@ def test_parents_that_are_none_are_damage(chain: Chain, parents: str) -> None:
     assert chain.status()["days"][str(day(5))]["student"] == "published"
 
 
+AGES = "student.distill.min_age_days", "student.distill.max_age_days"
+ALL = {"rescores", "student", "export"}
+
+
+@pytest.mark.parametrize(
+    ("learned", "sets", "due"),
+    [
+        ((1, 2, 3), {}, {1: set(), 2: ALL, 3: ALL}),
+        ((1, 2, 3, 4), {AGES[0]: 2}, {1: set(), 2: set(), 3: ALL, 4: ALL}),
+        ((1, 2), {AGES[0]: 0}, {1: {"student", "export"}, 2: {"student", "export"}}),
+        ((1, 2, 5), {AGES[1]: 2}, {2: ALL, 3: ALL, 4: ALL, 5: set()}),
+        ((1, 2, 5), {AGES[1]: 3}, {2: ALL, 3: ALL, 4: ALL, 5: ALL}),
+        ((1, 2), {"student.distill.w_kd": 0, "student.hard.w_hard": 1}, {1: {"student", "export"}, 2: ALL}),
+    ],
+)
+def test_a_student_is_due_where_a_teacher_of_its_ages_was(
+    tmp_path: Path, learned: tuple[int, ...], sets: dict[str, object], due: dict[int, set[str]]
+) -> None:
+    """As `run` says; of a day that was not learned nobody knows yet."""
+    chain = Chain(tmp_path, 0)
+    for n in learned:
+        chain.make("teacher", day(n), ("teacher",))
+    for n in due:
+        (chain.project.home / f"log/events/day={day(n)}").mkdir(exist_ok=True)
+    options = [word for key, value in sets.items() for word in ("--set", f"{key}={value}")]
+    table = chain.status(*options)["days"]
+    found = {n: {c for c in ALL if table[str(day(n))][c] == "missing"} for n in due}
+    assert found == due
+
+
 # -- days and gaps -----------------------------------------------------------------------------------------------------
 
 

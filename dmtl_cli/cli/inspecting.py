@@ -81,7 +81,8 @@ def status(
     gc.disable()  # no manifest is in a cycle; to look for one among hundreds takes as long as to read them
     whole = load_config(config, sets)
     ws = Workspace(Path(whole.workspace))
-    found = status(ws, whole.data, parse_day(day) if day else None, inputs=inputs) | {"newest": newest(ws)}
+    found = status(ws, whole.data, whole.student.distill, parse_day(day) if day else None, inputs=inputs)
+    found |= {"newest": newest(ws)}
     show(found, as_json, lambda found: colours.painted(of_config(described(found), config), sys.stdout))
     ws.latest()  # 65 where it names no run: the table says so too
     if max_age is not None:

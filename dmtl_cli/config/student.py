@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, model_validator
@@ -108,6 +110,10 @@ class Distill(Section):
         if self.min_age_days > self.max_age_days:
             raise ValueError(f"min_age_days {self.min_age_days} is above max_age_days {self.max_age_days}")
         return self
+
+    def teachers(self, day: dt.date, days: Iterable[dt.date]) -> list[dt.date]:
+        """Those of the days of teachers that are min_age_days to max_age_days before a student of `day`."""
+        return [d for d in days if self.min_age_days <= (day - d).days <= self.max_age_days]
 
     @property
     def targets(self) -> tuple[str, ...]:

@@ -69,12 +69,12 @@ def learn_day(run: Run, day: dt.date, stages: Stages = ALL) -> list[Result]:
         results += build_profile(run, day)
     if "teacher" in stages:
         results.append(train_teacher(run, day))
-    oldest, youngest = (day - dt.timedelta(days=age) for age in (distill.max_age_days, distill.min_age_days))
-    teachers = [d for d in run.ws.days("teacher") if oldest <= d <= youngest]
+    teachers = distill.teachers(day, run.ws.days("teacher"))
     if "scores" in stages:
         results.append(dump_logits(run, day))
         results += _dump_older(run, day, teachers)
     if not teachers and distill.w_kd:
+        oldest, youngest = (day - dt.timedelta(days=age) for age in (distill.max_age_days, distill.min_age_days))
         of = f"of {youngest}" if oldest == youngest else f"of {oldest} to {youngest}"
         run.log.say(f"student {day}: not due, it learns from a teacher {of}, and there is none")
     elif "student" in stages:

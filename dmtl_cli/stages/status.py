@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from dmtl_cli.config.data import Data
 from dmtl_cli.config.days import before, between, parse_day
 from dmtl_cli.config.errors import Exit, UserError, printable
+from dmtl_cli.config.student import Distill
 from dmtl_cli.data.log.files.places import days_of, is_local
 from dmtl_cli.runs.contents import there
 from dmtl_cli.runs.latest import newest_export
@@ -27,16 +28,19 @@ _AHEAD = 31  # days shown after the last one where the log cannot say which it h
 _HEAL = "run dmtl rollback --unpin: it serves the newest published export"
 
 
-def status(ws: Workspace, data: Data, today: dt.date | None = None, *, inputs: bool = False) -> dict[str, Any]:
+def status(
+    ws: Workspace, data: Data, distill: Distill, today: dt.date | None = None, *, inputs: bool = False
+) -> dict[str, Any]:
     """For each day the state of each stage; `rescores` are the day's scores by an earlier teacher, the newest one.
 
     `published`; `refused`: a floor was not met, rejected/ says why; `changed`: the log's files are others than those
     that it was made of; `stale`: what it was made from was published again since, or that of its parents, ...;
-    `damaged`: it cannot be read; `not due`: the chain begins here; `missing`. Days are those of the workspace, those
-    that the log has between two of its teachers and after them, up to `today`.
+    `damaged`: it cannot be read; `not due`: a run of the day makes none; `missing`. Days are those of the workspace,
+    those that the log has between two of its teachers and after them, up to `today`.
 
     Args:
         data: where the log is; its days are listed where it is a local folder with a folder a day.
+        distill: which teachers a student learns from.
         today: the day to judge freshness by; default the clock's.
         inputs: whether to compare every day's files with what was made of them (their sizes and digests are read),
             and to list the days of a log in a remote storage.
@@ -44,10 +48,10 @@ def status(ws: Workspace, data: Data, today: dt.date | None = None, *, inputs: b
     runs = Runs(ws)
     log = days_of(data) if inputs or is_local(data) else None
     refusals = _refusals(ws)
-    gaps, first = _gaps(runs, log), next(iter(runs.days("teacher")), None)
+    gaps, taught = _gaps(runs, log), runs.days("teacher")
     days = _days(runs, log, {*gaps, *(dt.date.fromisoformat(day) for _, day in refusals)}, today)
     now = _now(ws, data, days) if inputs else None
-    table = {str(day): _day(runs, day, first or day, refusals, now) for day in days}
+    table = {str(day): _day(runs, day, _due(day, taught, distill), refusals, now) for day in days}
     served, problems = _served(ws)
     named = ws.latest_day() if served is None else dt.date.fromisoformat(served.parent.name.removeprefix("day="))
     return {
@@ -108,12 +112,29 @@ def _gaps(runs: Runs, log: set[dt.date] | None) -> list[dt.date]:
 # -- a day's states ----------------------------------------------------------------------------------------------------
 
 
+def _due(day: dt.date, taught: Sequence[dt.date], distill: Distill) -> set[str]:
+    """What a run of the day makes.
+
+    Args:
+        taught: days that have a teacher; what they had when another day is run is not known.
+    """
+    if taught and day < taught[0]:
+        return {"profile"}
+    if taught and day not in taught:
+        return {*COLUMNS}
+    due, teachers = {"profile", "teacher", "scores"}, distill.teachers(day, sorted({*taught, day}))
+    if teachers or not distill.w_kd:
+        due |= {"student", "export"}
+    if teachers and teachers[-1] != day:
+        due.add("rescores")
+    return due | {"evaluation"} if taught and day > taught[0] else due
+
+
 def _day(
-    runs: Runs, day: dt.date, first: dt.date, refusals: dict[tuple[str, str], dict[str, str]], now: Now | None
+    runs: Runs, day: dt.date, due: set[str], refusals: dict[tuple[str, str], dict[str, str]], now: Now | None
 ) -> dict[str, str]:
-    """The state of each column; what needs a teacher before the day of the first one is not due."""
+    """The state of each column."""
     cells = {}
-    due = COLUMNS if day > first else ("profile", "teacher", "scores") if day == first else ("profile",)
     for column in COLUMNS:
         state = _state(runs, column, day, now)
         if state == "missing" and ("scores" if column == "rescores" else column, str(day)) in refusals:
