@@ -179,6 +179,23 @@ def test_init_takes_them_for_outcomes_and_what_a_request_knows_for_features(tmp_
     assert UNSERVED in dmtl("check", "--config", tmp_path / "again.yaml", "--day", day).out
 
 
+@pytest.mark.parametrize("rule", [(), ("--conversion", "saved = 1")])
+def test_init_finds_what_is_made_of_another_outcome_than_the_click(tmp_path: Path, rule: tuple[str, ...]) -> None:
+    """What a request adds up to of what was saved after a click, and whether anything was."""
+    saved = (pl.col("tapped") * (pl.col("secs") > 20)).alias("saved")
+    total = saved.sum().over("page")
+    project(tmp_path, {"saved": saved, "saves_of_page": total, "any_saved": total > 0, **honest()})
+    where = ("init", tmp_path / "log", "-o", tmp_path / "mine.yaml", "--user", "reader", "--item", "plant")
+    ended = dmtl(*where, *rule, "--json")
+    assert ended.code == 0, ended.err
+    outcomes = next(line["why"] for line in ended.json["roles"] if line["role"] == "outcomes").split(", ")
+    assert {"saved", "saves_of_page", "any_saved"} <= {*outcomes} and not honest().keys() & {*outcomes}
+    config = (tmp_path / "mine.yaml").read_text()
+    assert (
+        "saves_of_page  # one value a request, and it is the number of its rows with saved, for 100% of the " in config
+    )
+
+
 # -- statistics --------------------------------------------------------------------------------------------------------
 
 

@@ -14,7 +14,7 @@ from scipy.stats.contingency import odds_ratio
 from unseen import by_day
 from worlds import dmtl
 
-from dmtl_cli.guess.features.telling import ODDS, telling
+from dmtl_cli.guess.features.telling import ODDS, telling, unchosen
 
 N = 24_000
 RNG = np.random.default_rng(9)
@@ -102,6 +102,23 @@ def test_rows_that_nobody_chose_are_a_warning(tmp_path: Path, kind: str) -> None
     assert "WARNING: begun_by: the " in ended.out
     left = dmtl("init", tmp_path / "log", "-o", tmp_path / "other.yaml", "--where", condition)
     assert left.code == 0 and "are all clicks" not in left.out
+
+
+@pytest.mark.parametrize(
+    ("alone", "clicked", "rate", "told"),
+    [
+        (100, 100, 0.15, True), (130, 130, 0.2, True), (99, 99, 0.15, False),
+        (100, 99, 0.15, True), (100, 98, 0.15, False),
+        (300, 300, 0.9, False), (5_000, 5_000, 0.9, True), (100, 100, 0.6, False),
+    ],
+)  # fmt: skip
+def test_a_hundred_rows_that_are_all_clicks_are_enough(alone: int, clicked: int, rate: float, told: bool) -> None:
+    """Unless so many are by chance: of a log of hardly anything but clicks."""
+    value = pl.Series(["home"] * 3_000 + ["autoplay"] * alone)
+    click = pl.Series([k < 3_000 * rate for k in range(3_000)] + [k < clicked for k in range(alone)])
+    found = unchosen(value, click)
+    assert (found is not None) == told
+    assert not told or found == ("autoplay", alone, pytest.approx(rate))
 
 
 def test_odds_are_those_of_scipy() -> None:

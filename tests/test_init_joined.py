@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 from pathlib import Path
 from typing import Any
 
@@ -238,6 +240,40 @@ def test_a_catalogue_is_no_table_of_exposures(tmp_path: Path, days: bool, more: 
     events = config["data"]["events"]
     assert (events["user"], events["item"], events["click"]) == ("user_id", "work_id", "opened")
     assert "joined" not in events and config["data"]["items"]["path"] == "works.parquet"
+
+
+def test_a_table_with_clicks_is_the_log_beside_a_larger_one_of_items(tmp_path: Path) -> None:
+    """Of lists whose user and items no name tells, compressed; and each job has a company, which an id names."""
+    rng = np.random.default_rng(6)
+    log = tmp_path / "log"
+    log.mkdir()
+    for day in DAYS:
+        with gzip.open(log / f"searches-{day}.jsonl.gz", "wt") as file:
+            for k in range(150):
+                opened = [int(x) for x in rng.random(10) < 0.2]
+                one = {
+                    "search_id": f"{day[-2:]}-{k:04}",
+                    "timestamp": f"{day}T{k // 60:02}:{k % 60:02}:00Z",
+                    "candidate": {"id": f"c-{rng.integers(60)}", "years": int(rng.integers(20))},
+                    "result_ids": [900_000 + int(x) for x in rng.choice(200, 10, replace=False)],
+                    "clicked": opened,
+                    "dwell_s": [round(float(rng.exponential(30)), 1) if x else None for x in opened],
+                }
+                file.write(json.dumps(one) + "\n")
+    with (log / "jobs.jsonl").open("w") as file:
+        for k in range(200):
+            one = {
+                "job_id": 900_000 + k,
+                "title": f"Specialist {k} " + "of it " * 60,
+                "company": {"id": k % 50, "size": "SML"[k % 3]},
+                "posted_at": f"2025-12-{k % 28 + 1:02}T10:00:00Z",
+            }
+            file.write(json.dumps(one) + "\n")
+    assert (log / "jobs.jsonl").stat().st_size > sum(f.stat().st_size for f in log.glob("*.gz"))
+    config, _ = config_of(log)
+    events = config["data"]["events"]
+    assert (events["path"], events["user"], events["item"]) == ("searches-{day}.jsonl.gz", "candidate.id", "result_ids")
+    assert events["click"] == "clicked" and config["data"]["items"]["path"] == "jobs.jsonl"
 
 
 def test_what_came_of_exposures_may_have_its_user_and_time(root: Path) -> None:

@@ -262,13 +262,14 @@ def _likeliest(named: list[Table], given: Mapping[str, str]) -> Table:
     known = [(roles_of(t.frame, given if its else theirs), t) for t, its in zip(named, has, strict=True)]
     logs = [(table, roles) for roles, table in known]
 
-    def likeness(of: tuple[Roles, Table]) -> tuple[int, bool, int, bool, int, int]:
+    def likeness(of: tuple[Roles, Table]) -> tuple[int, bool, int, bool, int, bool, int]:
         roles, table = of
         named, fits = sum(c in table.frame.columns for c in given.values()), fits_events(roles)
         listed = is_catalogue(table.on(table.day), roles)
         dated = bool(table.files.days) and roles.user is not None and roles.time is not None and not listed
         sure = 0 if listed or is_listed(table, logs) else fits
-        return named, not table.has_no_path, sure, dated, 0 if listed else fits, table.files.bytes
+        clicked = roles.click is not None
+        return named, not table.has_no_path, sure, dated, 0 if listed else fits, clicked, table.files.bytes
 
     return max(known, key=likeness)[1]
 

@@ -170,8 +170,11 @@ CONVERSION: Patterns = (
     (rf"(^| ){languages.BASKET}( |$)|{languages.BASKET_WITHIN}", 2),
     (rf"(^| ){languages.SHARE}( |$)|{languages.SHARE_WITHIN}", 1),
 )
-NOT_GOOD = any_of("dislike unlike hate skip report block refund cancel bounce dismiss 不喜欢")
-"""no conversion: the contrary of one"""
+NOT_GOOD = any_of(
+    "dislike unlike hate skip report block refund cancel bounce dismiss 不喜欢"
+    " autoplay auto_play autoplayed auto_played 自动播放"
+)
+"""no conversion: the contrary of one, or what nobody chose"""
 POSITION: Patterns = ((r"(^| )(position|pos|rank|slot|index)$|位置$", 1),)
 _SERVED = any_of("request req impression imp slate list page_view pageview pv trace search query serve 曝光 请求")
 REQUEST: Patterns = (

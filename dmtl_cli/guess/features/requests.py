@@ -49,17 +49,26 @@ def outcomes_of_requests(frame: pl.DataFrame, roles: Roles, days: pl.Series | No
         return []
     if days is not None and days.count():
         frame = frame.filter((days == days.drop_nulls().mode().sort()[0]).fill_null(False))
-    told = clicks(frame[label.column]).alias("click")
+    frame = frame.filter(frame[roles.request.column].is_not_null())
+    told = _flags_after(frame, roles, label.column)
     ids = frame.select(user=pl.col(roles.user.column), request=pl.col(roles.request.column))
-    rows = ids.with_columns(told).filter(pl.col("request").is_not_null())
-    there = frame[roles.request.column].is_not_null()
-    what = "clicks" if roles.click is not None else f"rows with {label.column}"
-    left = {c: frame[c].filter(there) for c in frame.columns if c not in roles.taken}
+    rows = ids.with_columns(clicks(frame[c]).alias(f"label {c}") for c in told)
+    called = {f"label {c}": f"rows with {c}" for c in told}
+    if roles.click is not None:
+        called[f"label {label.column}"] = "clicks"
+    left = {c: frame[c] for c in frame.columns if c not in roles.taken}
     left = {c: x for c, x in left.items() if is_of_request(x, rows["request"])}
-    made = {c: made_of_the_request(x, rows, {"click": what}, c) for c, x in left.items()}
+    made = {c: made_of_the_request(x, rows, called, c) for c, x in left.items()}
     numbers = [x for c, x in left.items() if made[c] is not None and x.dtype.is_numeric()]
     made |= {c: _made_of_another(x, numbers) for c, x in left.items() if made[c] is None}
     return [Guess(c, why) for c, why in made.items() if why is not None]
+
+
+def _flags_after(frame: pl.DataFrame, roles: Roles, label: str) -> list[str]:
+    """The columns that say of which rows something came: the label first, then what is known of flags after it."""
+    after = [roles.conversion, *roles.further.values(), *roles.outcomes]
+    flags = (guess.column for guess in after if guess is not None and guess.column in frame.columns)
+    return list(dict.fromkeys([label, *(c for c in flags if is_binary(frame[c]))]))
 
 
 def _made_of_another(x: pl.Series, numbers: Sequence[pl.Series]) -> str | None:

@@ -54,8 +54,11 @@ def unchosen(x: pl.Series, clicked: pl.Series) -> tuple[str, int, float] | None:
     every, all_ = len(rows), int(rows["y"].sum())
     by = rows.group_by("v").agg(pl.len().cast(pl.Int64).alias("n"), pl.col("y").sum().alias("k"))
     for value, n, k in by.sort("k", "v", descending=[True, False]).iter_rows():
-        if n >= _MANY and k >= _ALL * n and every > n and _least(k, n, all_ - k, every - n) >= ODDS:
-            return value, n, (all_ - k) / (every - n)
+        if n < _MANY or k < _ALL * n or every == n:
+            continue
+        others = all_ - k, every - n
+        if _odds(k, n, *others) >= ODDS and _least(k, n, *others) > 1:  # of some hundred rows no more is sure
+            return value, n, others[0] / others[1]
     return None
 
 
@@ -64,7 +67,12 @@ def _there(x: pl.Series) -> pl.Series:
     return pl.select(pl.when(is_there(x)).then(pl.lit("a value")).otherwise(pl.lit("none"))).to_series()
 
 
+def _odds(k: int, n: int, k_other: int, n_other: int) -> float:
+    """The odds ratio of k of n and of the others."""
+    return (k + 0.5) * (n_other - k_other + 0.5) / ((n - k + 0.5) * (k_other + 0.5))
+
+
 def _least(k: int, n: int, k_other: int, n_other: int) -> float:
     """What an odds ratio is surely above."""
-    a, b, c, d = k + 0.5, n - k + 0.5, k_other + 0.5, n_other - k_other + 0.5
-    return exp(log(a * d / (b * c)) - _SIGMAS * sqrt(1 / a + 1 / b + 1 / c + 1 / d))
+    error = sqrt(sum(1 / (cell + 0.5) for cell in (k, n - k, k_other, n_other - k_other)))
+    return exp(log(_odds(k, n, k_other, n_other)) - _SIGMAS * error)
