@@ -117,6 +117,17 @@ def test_what_a_request_knows_is_not_doubted_and_not_served(tmp_path: Path) -> N
     assert [line for day in DAYS[:2] for line in said(made, day)] == [unread, unread]
 
 
+@pytest.mark.parametrize(("changed", "known"), [(0.002, True), (0.03, False)])
+def test_what_changes_within_requests_no_server_knows_as_it_answers(
+    tmp_path: Path, changed: float, known: bool
+) -> None:
+    """One value of nearly all rows of a request, as of a shelf that plays go on from."""
+    differs = pl.Series(np.random.default_rng(11).random(len(drawn())) < changed)
+    goes_on = pl.when(pl.lit(differs)).then(9).otherwise(pl.col("mood"))
+    (line,) = said(project(tmp_path, {"mood_of_page": pl.col("mood"), "shelf": goes_on}), DAYS[1])
+    assert line == f"mood_of_page{', shelf' * known}: {UNSERVED}"
+
+
 def test_what_a_user_tower_reads_of_a_request_is_told_where_it_is_made_of_clicks_alone(tmp_path: Path) -> None:
     made = project(tmp_path, {"opened": leaks()["opened"][0], "mood_of_page": pl.col("mood")})
     for f in made.config["features"][2:]:

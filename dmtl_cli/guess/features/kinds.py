@@ -36,7 +36,7 @@ from dmtl_cli.guess.exposures.guests import guests_of
 from dmtl_cli.guess.exposures.ids import times_of
 from dmtl_cli.guess.features.inputs import Input, Inputs, by_window, hold_prices, hold_totals, share_embeddings
 from dmtl_cli.guess.features.measures import by_company, of_lengths, of_numbers
-from dmtl_cli.guess.features.requests import is_of_request
+from dmtl_cli.guess.features.requests import is_known_with_request
 from dmtl_cli.guess.features.sides import hold_outcomes, is_another, leave_doubles, never_back, read_as_shown, side_of
 from dmtl_cli.guess.features.telling import telling
 from dmtl_cli.guess.features.units import as_days, as_number, with_units
@@ -297,7 +297,7 @@ def _of_events(
         if made.kind == "categorical" and (why := never_back(s, days, users)) is not None:
             return Guess(c, why)
         request = events.frame[roles.request.column] if roles.request else None
-        if request is not None and is_of_request(s, request):
+        if request is not None and is_known_with_request(s, request):
             again = second_id(s, request, "request") if made.kind == "categorical" else None
             return replace(made, of_request=True) if again is None else Guess(c, again)
         asked = telling(s, _labels_of(events.frame, roles))

@@ -16,7 +16,7 @@ import polars as pl
 
 from dmtl_cli.guess.columns import words
 from dmtl_cli.guess.columns.roles import Guess, Roles
-from dmtl_cli.guess.columns.values import auc_of, clicks, is_binary, is_constant, numbers
+from dmtl_cli.guess.columns.values import ONE, auc_of, clicks, is_binary, is_constant, numbers
 from dmtl_cli.guess.features.rates import CHANCE, CODES, EXPECTED, by_rows, chance
 
 LEAST = 100
@@ -32,6 +32,7 @@ LEFT_OF_LENGTH = 0.5
 _SAME = 0.9  # of the requests with several clicks have their number
 _ABOVE = 0.1  # as many requests as by chance have more clicks than a number that counts more than them
 _TOLD = 0.98  # AUC
+_KNOWN = 0.99  # of the rows have the value of their request, of what a request is sent with
 _NONE = -1  # the code of null
 Array = npt.NDArray[Any]
 
@@ -81,9 +82,14 @@ def _made_of_another(x: pl.Series, numbers: Sequence[pl.Series]) -> str | None:
     return None
 
 
-def is_of_request(x: pl.Series, request: pl.Series) -> bool:
+def is_of_request(x: pl.Series, request: pl.Series, least: float = ONE) -> bool:
     """Whether a column has one value a request: see `values.is_constant`."""
-    return is_constant(pl.DataFrame({"request": request, "x": x}), "request", "x")
+    return is_constant(pl.DataFrame({"request": request, "x": x}), "request", "x", least)
+
+
+def is_known_with_request(x: pl.Series, request: pl.Series) -> bool:
+    """Whether a server may know it as it answers: what changes within a few requests it does not."""
+    return is_of_request(x, request, _KNOWN)
 
 
 def made_of_the_request(x: pl.Series, rows: pl.DataFrame, called: Mapping[str, str], name: str = "") -> str | None:

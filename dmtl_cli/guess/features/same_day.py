@@ -29,7 +29,7 @@ from dmtl_cli.data.log.files.shares import share_groups
 from dmtl_cli.data.log.reader import Log
 from dmtl_cli.guess.columns.values import FEW, is_constant, numbers
 from dmtl_cli.guess.features import rates
-from dmtl_cli.guess.features.requests import UNSERVED, is_of_request, made_of_the_request
+from dmtl_cli.guess.features.requests import UNSERVED, is_known_with_request, is_of_request, made_of_the_request
 from dmtl_cli.guess.sides.late import reading
 from dmtl_cli.runs.ranks import ALONE
 
@@ -139,13 +139,15 @@ class _Sample:
             self.sides[side] = ids.with_columns(hashes[side].gather(ids["row"]).alias("id"))
 
     def of_requests(self, features: Iterable[Feature]) -> dict[Feature, str | None]:
-        """Those with one value a request, and how they are made of what came of it; None where they are not."""
+        """Those with one value a request, and how they are made of what came of it; None where they are not, of those
+        that a server may know."""
         at = self._mine["user"]
         rows, out = self._rows[at], dict[Feature, str | None]()
         for f in features:
             x = self._values(f).gather(at)
-            if is_of_request(x, rows["request"]):
-                out[f] = made_of_the_request(x, rows, self.called, f.source)
+            made = made_of_the_request(x, rows, self.called, f.source) if is_of_request(x, rows["request"]) else None
+            if made is not None or is_known_with_request(x, rows["request"]):
+                out[f] = made
         return out
 
     def _values(self, f: Feature) -> pl.Series:

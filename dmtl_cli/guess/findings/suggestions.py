@@ -43,7 +43,7 @@ from dmtl_cli.guess.columns.values import (
 from dmtl_cli.guess.columns.zones import is_naive, is_night
 from dmtl_cli.guess.exposures.after import measured
 from dmtl_cli.guess.exposures.doubts import both
-from dmtl_cli.guess.features.requests import is_of_request
+from dmtl_cli.guess.features.requests import is_known_with_request
 from dmtl_cli.guess.features.same_day import made_of_the_day, read_seconds
 from dmtl_cli.guess.features.telling import telling, unchosen
 from dmtl_cli.guess.features.units import as_number, with_units
@@ -317,7 +317,7 @@ def _ids(config: Config, block: Block) -> dict[str, pl.Series]:
 
 def _telling(config: Config, x: pl.Series, day: Day, block: Block) -> str | None:
     """See `telling`; None of what a request has, of which more may be clicked than of another."""
-    if config.data.events.request and is_of_request(x, pl.Series(block.request)):
+    if config.data.events.request and is_known_with_request(x, pl.Series(block.request)):
         return None
     seconds = read_seconds(config, day)
     good, known = block.labels(seconds)
