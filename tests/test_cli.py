@@ -454,6 +454,27 @@ def test_another_threshold_is_another_chain(project: Project) -> None:
         assert ended.code == 65 and "labels.long_read is" in ended.err and "use a new workspace" in ended.err
 
 
+def test_another_rule_of_a_long_read_is_another_chain(fresh: Project) -> None:
+    fresh.done("build-profile", 1)
+    fresh.done("train-teacher", 1)
+    for command in ("build-profile", "train-teacher"):
+        ended = fresh.stage(command, 2, labels__long_read__quantile=0.9)
+        assert ended.code == 65 and "labels.long_read is the quantile 0.9, the chain's is mean, which was " in ended.err
+        assert "use a new workspace for another label" in ended.err
+
+
+def test_a_conversion_in_place_of_a_duration_is_another_chain(fresh: Project) -> None:
+    """And a profile counts no reads by it before the teacher refuses it."""
+    fresh.done("build-profile", 1)
+    events = fresh.config["data"]["events"]
+    events["conversion"] = "click"
+    del events["duration"]
+    fresh.write()
+    ended = fresh.stage("run", 2)
+    assert ended.code == 65 and "the config's label is data.events.conversion, the chain's is " in ended.err
+    assert not (fresh.ws / "profile" / f"day={DAYS[1]}").exists()
+
+
 def test_old_scores_are_refused(project: Project) -> None:
     for day in DAYS[1:3]:
         shutil.rmtree(project.ws / f"teacher/day={day}")

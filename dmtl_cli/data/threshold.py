@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -163,10 +163,34 @@ def _quantile(known: Floats, q: float) -> float:
 
 
 def carried_threshold(before: Parent, config: Config) -> float | None:
-    """The threshold of the chain. Raises UserError 65: the config asks for another one."""
-    threshold: float | None = before[1].facts["threshold_seconds"]
-    rule = config.labels.long_read
-    if threshold is not None and isinstance(rule, float) and rule != threshold:
-        what = f"labels.long_read is {rule:g} s, the chain's is {threshold:g} s ({before[0]})"
-        raise UserError(what, "use a new workspace for another label")
+    """The threshold of the chain. Raises UserError 65: the config asks for another label."""
+    folder, manifest = before
+    threshold: float | None = manifest.facts["threshold_seconds"]
+    rule, of_chain = config.labels.long_read, "a conversion" if threshold is None else f"{threshold:g} s"
+    what = ""
+    if (threshold is None) != (config.data.events.duration is None):
+        mine = "data.events.conversion" if threshold is not None else "labels.long_read"
+        what = f"the config's label is {mine}, the chain's is {of_chain}"
+    elif isinstance(rule, float):
+        if threshold is not None and rule != threshold:
+            what = f"labels.long_read is {rule:g} s, the chain's is {of_chain}"
+    elif threshold is not None and (earlier := _rule(manifest.config, rule)) != rule:
+        what = f"labels.long_read is {_said(rule)}, the chain's is {_said(earlier)}, which was {of_chain}"
+    if what:
+        raise UserError(f"{what} ({folder})", "use a new workspace for another label")
     return threshold
+
+
+_Rule = Literal["mean"] | float | Quantile
+
+
+def _rule(stored: Mapping[str, Any], default: _Rule) -> _Rule:
+    """`labels.long_read` of a published run; the default where it does not say."""
+    found = stored.get("labels", {}).get("long_read", default)
+    return Quantile(**found) if isinstance(found, Mapping) else found
+
+
+def _said(rule: _Rule) -> str:
+    if isinstance(rule, Quantile):
+        return f"the quantile {rule.quantile:g}"
+    return f"{rule:g} s" if isinstance(rule, float) else rule
