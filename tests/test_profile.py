@@ -421,8 +421,9 @@ def test_lists_are_made_of_counts(small: tuple[Profile, dict[str, Feature]]) -> 
         "count": [0.25, 0.125],
     }
     assert profile.counts("item", "exposure", 0.0, profile.day)["id"].to_list() == [10]
-    with pytest.raises(UserError, match=r"no column count.click.3: .*built for other features"):
+    with pytest.raises(UserError, match=r"no column count.click.3: .*built for other features") as raised:
         profile.counts("item", "click", 3.0, as_of)
+    assert "use a new workspace" in raised.value.line()
 
 
 @pytest.mark.parametrize("text", [False, True], ids=["integers", "text"])

@@ -45,6 +45,9 @@ _FACTS = "profile.json"
 _KINDS = {"int64": pl.Int64(), "string": pl.String()}
 
 
+_OTHERS = "use a new workspace for other features: days that are counted do not come back"
+
+
 @dataclass(frozen=True)
 class Profile:
     """What is known of users and items when a day ends. See `open`."""
@@ -196,7 +199,7 @@ class Profile:
         here = self._schema(side)
         if missing := [c for c in columns if c not in here]:
             what = f"{_table(self.folder, side)}: no column {missing[0]}: the profile was built for other features"
-            raise UserError(what, f"run dmtl build-profile --day {self.day} again")
+            raise UserError(what, _OTHERS)
 
     # -- values --------------------------------------------------------------------------------------------------------
 
@@ -218,7 +221,7 @@ class Profile:
         if rate not in self.priors:
             no = f"no prior of {rate.event} per {rate.of}"
             what = f"{self.folder / _FACTS}: {no}: the profile was built for other features"
-            raise UserError(what, f"run dmtl build-profile --day {self.day} again")
+            raise UserError(what, _OTHERS)
         return self.priors[rate]
 
 
