@@ -50,10 +50,24 @@ def test_a_day_that_came_late_makes_later_ones_stale(tmp_path: Path) -> None:
     chain.newest = {}
     chain.make("teacher", day(3))
     chain.newest = newest
-    assert {"teacher 4", "scores 4"} <= stale(chain) and "teacher 3" not in stale(chain)
+    assert {"teacher 4", "scores 4", "evaluation 4"} <= stale(chain) and "teacher 3" not in stale(chain)
     heal = f"run dmtl backfill --from {day(4)} --to {day(4)}"
     said = f"stale: {day(4)} and what follows was made of what has changed since; {heal}"
     assert said in chain.project.call("status").out.splitlines()
+
+
+def test_an_evaluation_is_stale_where_what_it_would_measure_came_late(tmp_path: Path) -> None:
+    """The newest teacher and export before its day; what a later day published is nothing to it."""
+    chain = Chain(tmp_path, 2)
+    chain.run(4)
+    for stage in ("teacher", "export"):
+        assert stale(chain) == set()
+        run = chain.make(stage, day(3), (), "late")
+        assert "evaluation 4" in stale(chain), stage
+        shutil.rmtree(chain.ws.stage_dir(stage, day(3)))
+        assert run.day == day(3)
+    chain.make("teacher", day(5), ("teacher",))
+    assert stale(chain) == set()
 
 
 def test_a_parent_whose_day_is_gone_tells_nothing(chain: Chain) -> None:

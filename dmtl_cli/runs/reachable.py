@@ -17,6 +17,7 @@ from dmtl_cli.runs.workspace import STAGES, Workspace, day_of
 
 _HIDDEN = ("locks", "logs", "scratch", "rejected")
 _WARM = ("profile", "teacher", "student")  # stages that go on from the newest run of their own before the day
+_MEASURED = ("teacher", "export")  # stages of whose runs before its day an evaluation measures the newest
 
 
 class Ref(NamedTuple):
@@ -71,7 +72,7 @@ class Runs:
 
     def stale(self, run: Path) -> bool:
         """Whether what the run was made from was published again since, through any number of generations, or a day
-        came between it and the day that it goes on from; or the export by which an export was weighed was.
+        came between it and the day that it goes on from, or measures; or the export by which an export was weighed was.
 
         A parent whose day is gone, as `gc` leaves it, does not count.
 
@@ -83,7 +84,8 @@ class Runs:
             self._stale[run] = False  # ends a circle, which only a forged manifest has
             weighed = _ref(manifest.facts.get("weighed"))
             replaced = weighed is not None and self._replaced(weighed)
-            self._stale[run] = replaced or any(self._left_behind(manifest, parent) for parent in named)
+            passed = any(self._passed_over(manifest, stage, last) for stage, last in _newest(named).items())
+            self._stale[run] = replaced or passed or any(self._left_behind(manifest, parent) for parent in named)
         return self._stale[run]
 
     def _replaced(self, named: Ref) -> bool:
@@ -103,16 +105,20 @@ class Runs:
             same = next((run for run in published if run.name == f"run-{parent.run_id}"), None)
             if same is None:
                 return bool(published)
-            return self._passed_over(child, parent) or self.stale(same)
+            return self.stale(same)
         except UserError:
             return False
 
-    def _passed_over(self, child: Manifest, parent: Ref) -> bool:
-        """Whether a day is published between a run and the one of its own stage that it goes on from."""
-        if parent.stage != child.stage or parent.stage not in _WARM:
+    def _passed_over(self, child: Manifest, stage: str, last: dt.date) -> bool:
+        """Whether a day is published between a run and the newest one of a stage that it goes on from, or measures.
+
+        Args:
+            last: the day of that one.
+        """
+        if not (stage in _MEASURED if child.stage == "evaluation" else stage in _WARM and stage == child.stage):
             return False
-        days = self.days(parent.stage)
-        return days[bisect.bisect_left(days, child.day) - 1] > parent.day
+        days = self.days(stage)
+        return last in days and days[bisect.bisect_left(days, child.day) - 1] > last
 
     def reach(self, roots: Iterable[Path]) -> tuple[list[Path], list[Ref]]:
         """The roots and all that they were made from, through all generations, sorted; and what of it is gone.
@@ -157,6 +163,14 @@ def parents(manifest: Manifest, run: Path) -> list[Ref]:
     if None in refs:
         raise UserError(f"{run / MANIFEST}: parents: expected stage, day and run_id of each", "run the stage again")
     return [ref for ref in refs if ref is not None]
+
+
+def _newest(named: Iterable[Ref]) -> dict[str, dt.date]:
+    """The last day of the runs of each stage."""
+    out: dict[str, dt.date] = {}
+    for ref in named:
+        out[ref.stage] = max(out.get(ref.stage, ref.day), ref.day)
+    return out
 
 
 def references(manifest: Manifest, run: Path) -> list[Ref]:
