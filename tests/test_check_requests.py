@@ -13,7 +13,8 @@ import polars as pl
 import pytest
 from worlds import DAYS, Project, dmtl
 
-from dmtl_cli.guess.features.requests import UNSERVED, made_of_the_request
+from dmtl_cli.guess.columns.roles import Guess, Roles
+from dmtl_cli.guess.features.requests import UNSERVED, made_of_the_request, outcomes_of_requests
 
 USERS, ITEMS, REQUESTS = 250, 120, 1_500
 FIX = "name it in data.events.outcomes and leave the feature out"
@@ -205,6 +206,23 @@ def test_init_finds_what_is_made_of_another_outcome_than_the_click(tmp_path: Pat
     assert (
         "saves_of_page  # one value a request, and it is the number of its rows with saved, for 100% of the " in config
     )
+
+
+def test_what_goes_with_the_seconds_of_a_request_is_an_outcome_where_every_row_is_a_click() -> None:
+    """Whatever it makes of their sum; not the number of its rows, nor what was known of the user before."""
+    seconds = pl.col("secs").sum().over("page")
+    columns = {
+        "score": seconds.log1p(),
+        "rows_of_page": pl.len().over("page"),
+        "mean_of_reader": pl.col("secs").mean().over("reader"),
+        "mood_of_page": pl.col("mood"),
+    }
+    frame = drawn().with_columns(secs=pl.col("secs") + 1 + pl.int_range(pl.len()) * 7 % 50).with_columns(**columns)
+    roles = Roles(
+        user=Guess("reader", ""), item=Guess("plant", ""), request=Guess("page", ""), duration=Guess("secs", "")
+    )
+    (found,) = outcomes_of_requests(frame.select("reader", "plant", "page", "secs", *columns), roles, None)
+    assert found.column == "score" and "it goes with the sum of its secs (rank correlation 1" in found.why
 
 
 # -- statistics --------------------------------------------------------------------------------------------------------

@@ -45,6 +45,41 @@ def test_a_few_values_are_classes() -> None:
     assert states.total(pl.Series("klikk_totalt", [1, 2, 3] * 9), lambda _: 0.0, acts=ACTS) is None
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "days_since_last_order", "last_order_days_ago", "recency", "giorni_da_ultimo_acquisto",
+        "tage_seit_letztem_kauf", "jours_depuis_dernier_achat", "dias_desde_ultima_compra", "dagen_sinds_laatste_aankoop",
+    ],
+)  # fmt: skip
+def test_how_long_ago_something_was_done_last(name: str) -> None:
+    """Of one state of a table for all days: who bought yesterday has a 1, on all days before too."""
+    why = states.total(pl.Series(name, [0, 1, 2, 5, 9] * 20), lambda _: 0.0, of_users=True)
+    assert str(why).startswith("named like how long ago something was done last")
+
+
+@pytest.mark.parametrize(
+    "name", ["days_since_signup", "giorni_di_prova", "last_name_length", "days_open", "dias_desde_alta"]
+)
+def test_how_long_ago_something_began_is_no_such(name: str) -> None:
+    assert states.total(pl.Series(name, [0, 1, 2, 5, 9] * 20), lambda _: 0.0) is None
+
+
+@pytest.mark.parametrize("name", ["return_rate", "refund_rate", "tasso_reso", "taux_retour", "retourenquote"])
+def test_rates_of_what_came_back(name: str) -> None:
+    why = states.total(pl.Series(name, [0.0, 0.1, 0.2, 0.5] * 20), lambda _: 0.0)
+    assert str(why).startswith("named like a rate of what users do")
+
+
+def test_a_few_numbers_of_an_act_are_a_users() -> None:
+    """Most users have sent few things back; of items so few values are classes."""
+    few = pl.Series("numero_resi", [0, 1, 2, 3, 4] * 20)
+    assert "perhaps a number of resi" in str(states.total(few, lambda _: 0.0, acts=["resi"], of_users=True))
+    assert states.total(few, lambda _: 0.0, acts=["resi"]) is None
+    flag = pl.Series("numero_resi", [0, 1] * 20)
+    assert states.total(flag, lambda _: 0.0, acts=["resi"], of_users=True) is None
+
+
 @pytest.mark.parametrize("name", NONE)
 def test_what_an_item_is_by_itself_is_no_total(name: str) -> None:
     x = np.random.default_rng(0).poisson(20, 400)

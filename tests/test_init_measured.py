@@ -108,6 +108,19 @@ def test_another_stay_is_not(name: str) -> None:
     assert not words.is_known_after(name)
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["replay_cnt", "num_replays", "loop_count", "rewatches", "exit_after", "exited", "session_ended", "swiped_away"],
+)
+def test_what_somebody_does_with_a_video_is_known_after(name: str) -> None:
+    assert words.is_known_after(name)
+
+
+@pytest.mark.parametrize("name", ["exit_page", "session_ends_at", "loop_region", "replay_allowed", "has_exit"])
+def test_what_an_item_or_a_page_has_is_not(name: str) -> None:
+    assert not words.is_known_after(name)
+
+
 def test_what_models_learn_is_an_outcome(tmp_path: Path) -> None:
     """By its name alone, where it is 0 and 1: it hardly tells the click, and may have one value an item."""
     rng, x = np.random.default_rng(5), unseen.drawn(0)

@@ -283,11 +283,24 @@ RATES = (
         "clic clics cliques click completion complétion completado finalización finalizacion lectura leitura lettura"
         " lecture conversion conversión conversão conversione ouverture apertura abertura abandon abandono rebond"
         " rebote éxito sucesso engagement acierto réussite recommandation recomendación compra compras achat acquisto"
+        " reso resi rimborso retour retours remboursement devolución devoluciones devolução devoluções reembolso"
     )
-    + "( |$)|(^| )(klick|abschluss|lese|abbruch|öffnungs|kauf|les|klikk?|fullførings|åpnings|gjennomførings|kliknięć)"
+    + "( |$)|(^| )(klick|abschluss|lese|abbruch|öffnungs|kauf|rücksende|retouren|storno|les|klikk?|"
+    r"fullførings|åpnings|gjennomførings|kliknięć)"
     r" ?(quote|rate|rater|prosent|procent|ratio)( |$)"
 )
 """a rate of what users do"""
+RECENCY = (
+    r"(^| )(days?|hours?|weeks?|months?|minutes?|time) since (the )?(last|latest|most recent) "
+    r"|(^| )last [^ ]+( [^ ]+)? (days?|hours?|weeks?|months?) ago$|(^| )recency( days)?$"
+    r"|(^| )(giorni|ore|settimane|mesi) (da|dal|dall|dalla)( l)? ?ultim[oa]( |$)"
+    r"|(^| )(jours|heures|semaines|mois) depuis (le |la |l )?derni(er|ère|ere)( |$)"
+    r"|(^| )(tage|stunden|wochen|monate) seit (dem |der )?letzte[rmns]?( |$)"
+    r"|(^| )(d[ií]as|horas|semanas|meses) desde (el |la |o |a )?[uú]ltim[oa]( |$)"
+    r"|(^| )(dagen|uren|weken|maanden) sinds (de |het )?laatste( |$)"
+    r"|(^| )(dni|godzin|tygodni) od ostatni(ego|ej)( |$)"
+)
+"""how long ago something was done last"""
 NOW = f"(^| ){spelled('now nyt nu jetzt aktuell ahora agora adesso attuale maintenant teraz nyní')}$"
 """of a number: that of the day on which the table was written"""
 BORN = (

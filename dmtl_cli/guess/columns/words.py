@@ -274,6 +274,10 @@ _AFTER = (
     rf"|(^| ){any_of('viewable viewability in_view')}( {_MEASURES})*$"
     rf"|(^| ){any_of('ms seconds sec secs time')} on {any_of('screen page site article item')}$"
     rf"|(^| ){any_of('stay staying dwell dwelling linger')} {any_of('time duration length')}( {_MEASURES})*$"
+    rf"|^({any_of('n num number number_of total')} )?{any_of('replay replays rewatch rewatches loop loops')}"
+    rf"( (cnt|{_MEASURES}))*$"
+    rf"|^({any_of('is was did')} )?{any_of('replayed rewatched exit exited swiped_away swipe_away')}( after)?$"
+    r"|^session (end|ended|ends)( here)?$"
 )
 LABEL = (
     rf"^(is )?{any_of('label target positive negative reward feedback outcome ground_truth y 标签')}( {_MEASURES})*$"

@@ -16,7 +16,7 @@ import polars as pl
 
 from dmtl_cli.guess.columns import words
 from dmtl_cli.guess.columns.roles import Guess, Roles
-from dmtl_cli.guess.columns.values import ONE, auc_of, clicks, is_binary, is_constant, numbers
+from dmtl_cli.guess.columns.values import ONE, auc_of, clicks, is_binary, is_constant, numbers, short
 from dmtl_cli.guess.features.rates import CHANCE, CODES, EXPECTED, by_rows, chance
 
 LEAST = 100
@@ -32,6 +32,7 @@ LEFT_OF_LENGTH = 0.5
 _SAME = 0.9  # of the requests with several clicks have their number
 _ABOVE = 0.1  # as many requests as by chance have more clicks than a number that counts more than them
 _TOLD = 0.98  # AUC
+_ALIKE, _GOES_WITH = 5, 0.95  # requests of one length, and a rank correlation that leaves a tenth of what differs
 _KNOWN = 0.99  # of the rows have the value of their request, of what a request is sent with
 _NONE = -1  # the code of null
 Array = npt.NDArray[Any]
@@ -45,31 +46,49 @@ def outcomes_of_requests(frame: pl.DataFrame, roles: Roles, days: pl.Series | No
     """
     if roles.request is None or roles.user is None:
         return []
-    label = roles.conversion if roles.click is None else roles.click
-    if label is None or label.column not in frame.columns:
-        return []
     if days is not None and days.count():
         frame = frame.filter((days == days.drop_nulls().mode().sort()[0]).fill_null(False))
     frame = frame.filter(frame[roles.request.column].is_not_null())
-    told = _flags_after(frame, roles, label.column)
+    told = _flags_after(frame, roles)
     ids = frame.select(user=pl.col(roles.user.column), request=pl.col(roles.request.column))
     rows = ids.with_columns(clicks(frame[c]).alias(f"label {c}") for c in told)
     called = {f"label {c}": f"rows with {c}" for c in told}
-    if roles.click is not None:
-        called[f"label {label.column}"] = "clicks"
+    if roles.click is not None and roles.click.column in told:
+        called[f"label {roles.click.column}"] = "clicks"
     left = {c: frame[c] for c in frame.columns if c not in roles.taken}
     left = {c: x for c, x in left.items() if is_of_request(x, rows["request"])}
     made = {c: made_of_the_request(x, rows, called, c) for c, x in left.items()}
-    numbers = [x for c, x in left.items() if made[c] is not None and x.dtype.is_numeric()]
-    made |= {c: _made_of_another(x, numbers) for c, x in left.items() if made[c] is None}
+    if roles.duration is not None and roles.duration.column in frame.columns:
+        spent = numbers(frame[roles.duration.column]).alias(roles.duration.column)
+        made |= {c: _of_the_sum(x, spent, rows["request"]) for c, x in left.items() if made[c] is None}
+    tell = [x for c, x in left.items() if made[c] is not None and x.dtype.is_numeric()]
+    made |= {c: _made_of_another(x, tell) for c, x in left.items() if made[c] is None}
     return [Guess(c, why) for c, why in made.items() if why is not None]
 
 
-def _flags_after(frame: pl.DataFrame, roles: Roles, label: str) -> list[str]:
+def _flags_after(frame: pl.DataFrame, roles: Roles) -> list[str]:
     """The columns that say of which rows something came: the label first, then what is known of flags after it."""
+    label = roles.conversion if roles.click is None else roles.click
     after = [roles.conversion, *roles.further.values(), *roles.outcomes]
-    flags = (guess.column for guess in after if guess is not None and guess.column in frame.columns)
-    return list(dict.fromkeys([label, *(c for c in flags if is_binary(frame[c]))]))
+    flags = [guess.column for guess in after if guess is not None and guess.column in frame.columns]
+    first = [label.column] if label is not None and label.column in frame.columns else []
+    return list(dict.fromkeys([*first, *(c for c in flags if is_binary(frame[c]))]))
+
+
+def _of_the_sum(x: pl.Series, spent: pl.Series, request: pl.Series) -> str | None:
+    """How a number goes with what the durations of its request add up to, whatever it makes of them, among requests of
+    one length, as that is known and lengthens both; None where it does not."""
+    if not x.dtype.is_numeric() or x.dtype == pl.Boolean:
+        return None
+    rows = pl.DataFrame({"request": request, "x": numbers(x), "s": spent.fill_null(0)})
+    of = rows.group_by("request").agg(pl.col("x").drop_nulls().first(), pl.col("s").sum(), pl.len().alias("n"))
+    of = of.drop_nulls("x").filter((pl.col("n") > 1) & (pl.len().over("n") >= _ALIKE))
+    ranked = of.select((pl.col(c).rank() - pl.col(c).rank().mean()).over("n") for c in ("x", "s"))
+    x_rank, s_rank = (ranked[c].to_numpy() for c in ("x", "s"))
+    size = float((x_rank**2).sum() * (s_rank**2).sum())
+    if len(of) < LEAST or not size or (r := float((x_rank * s_rank).sum()) / size**0.5) < _GOES_WITH:
+        return None
+    return f"one value a request, and it goes with the sum of its {spent.name} (rank correlation {short(r)})"
 
 
 def _made_of_another(x: pl.Series, numbers: Sequence[pl.Series]) -> str | None:

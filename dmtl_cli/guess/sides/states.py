@@ -59,7 +59,7 @@ _STATUS = rf"(^| )(status|state|availability|{languages.STATE})$"
 _ACT = words.any_of(
     "view click like play follower fan save order purchase download install sale visit read share comment review vote"
     " bookmark favorite favourite impression listen watch reader listener viewer subscriber completion enrolment"
-    " enrollment buyer booking checkout conversion reaction upvote"
+    " enrollment buyer booking checkout conversion reaction upvote return refund"
 )
 _TOTALS = (
     rf"(^| ){_ACT}s( (total|count|cnt|num|sum|all|so far|ever))?$"
@@ -77,7 +77,7 @@ _RATES = (
     + words.any_of(
         "click clickthrough click_through conversion open finish completion bounce skip like purchase read redeem"
         " redemption order booking apply application save share listen play watch view install unlock reply response"
-        " acceptance sell_through sellthrough"
+        " acceptance sell_through sellthrough return refund cancellation churn replay"
     )
     + " rate|"
     + words.any_of("konverze konversion konversionsrate conversie konwersja konverzió conversão conversión conversione")
@@ -294,13 +294,16 @@ def _named_so(name: str, known: pl.Series, acts: Collection[str], *, several: bo
         return f"named like a rate of what users do: {LATE}"
     if _says(name, _TOTALS) or _says(name, languages.TOTALS):
         return f"named like a running total: {LATE}"
+    if known.n_unique() > 1 and _says(name, languages.RECENCY):
+        return f"named like how long ago something was done last: {LATE}"
     if of_users and known.n_unique() > _CLASSES // 2 and _says(name, _SPENT) and not words.says(name, _AIM):
         return f"named like how long users were there: {LATE}"
     if several and _says(name, languages.NOW) and not words.says(name, words.PRICE):
         return f"named like a number of that moment: {LATE}"
     if _says(name, languages.STOCK):
         return "named like what is left in stock: its value is that of the day on which the table was written"
-    if several and (act := _act_of(name, acts)) is not None:
+    few = of_users and known.dtype.is_integer() and known.n_unique() > 2  # most users have sent few things back
+    if (several or few) and (act := _act_of(name, acts)) is not None:
         return f"by its name perhaps a number of {act}, which comes of exposures: {LATE}"
     return None
 
