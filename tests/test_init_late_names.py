@@ -49,7 +49,8 @@ def test_a_few_values_are_classes() -> None:
     "name",
     [
         "days_since_last_order", "last_order_days_ago", "recency", "giorni_da_ultimo_acquisto",
-        "tage_seit_letztem_kauf", "jours_depuis_dernier_achat", "dias_desde_ultima_compra", "dagen_sinds_laatste_aankoop",
+        "tage_seit_letztem_kauf", "jours_depuis_dernier_achat", "dias_desde_ultima_compra",
+        "dagen_sinds_laatste_aankoop",
     ],
 )  # fmt: skip
 def test_how_long_ago_something_was_done_last(name: str) -> None:
