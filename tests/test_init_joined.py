@@ -242,6 +242,40 @@ def test_a_catalogue_is_no_table_of_exposures(tmp_path: Path, days: bool, more: 
     assert "joined" not in events and config["data"]["items"]["path"] == "works.parquet"
 
 
+def chained(root: Path) -> tuple[int, int]:
+    """Clicks name what was shown, baskets clicks, orders baskets and returns orders, each by the id of its rows; what
+    is in a basket is of another size than what was shown. Orders and returns of the first day."""
+    rng, counts = np.random.default_rng(8), {}
+    names = {"clicks": 0.3, "baskets": 0.6, "orders": 0.6, "returns": 0.3}
+    for day in DAYS:
+        rows, above = shown(day, 3_000), "impression_id"
+        write(rows, root / "shown", day, "parquet")
+        for name, part in names.items():
+            own = f"{name[:-1]}_id"
+            rows = rows.filter(pl.Series(rng.random(len(rows)) < part))
+            ids = pl.Series(own, [f"{day[-2:]}-{name[:2]}{k}" for k in rng.permutation(len(rows))])
+            rows = rows.select("user_id", pl.format("{}-XL", "item_id").alias("item_id"), above, ids)
+            write(rows, root / name, day, "parquet")
+            counts.setdefault(name, len(rows))
+            above = own
+    return counts["orders"], counts["returns"]
+
+
+def test_tables_that_name_each_other_row_by_row_are_read_to_the_last(tmp_path: Path) -> None:
+    root = tmp_path / "log"
+    orders, returns = chained(root)
+    rule = ("--conversion", "orders AND NOT returns")
+    for more, good in (((), orders), (rule, orders - returns)):
+        config, text = config_of(root, *more)
+        joined = config["data"]["events"]["joined"]
+        assert {name: one.get("through") for name, one in joined.items()} == {
+            "clicks": None, "baskets": "clicks.click_id", "orders": "baskets.basket_id", "returns": "orders.order_id"
+        }  # fmt: skip
+        assert "not used" not in text or "second table" not in text
+        labels = checked(root)["labels"]
+        assert round(labels["conversion_rate"] * labels["clicks"]) == good, more
+
+
 def test_a_table_with_clicks_is_the_log_beside_a_larger_one_of_items(tmp_path: Path) -> None:
     """Of lists whose user and items no name tells, compressed; and each job has a company, which an id names."""
     rng = np.random.default_rng(6)

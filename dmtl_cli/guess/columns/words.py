@@ -173,6 +173,7 @@ CONVERSION: Patterns = (
 NOT_GOOD = any_of(
     "dislike unlike hate skip report block refund cancel bounce dismiss 不喜欢"
     " autoplay auto_play autoplayed auto_played 自动播放"
+    " refunds returns reso resi rimborso rimborsi retours retouren remboursement devolución devoluciones devolução"
 )
 """no conversion: the contrary of one, or what nobody chose"""
 POSITION: Patterns = ((r"(^| )(position|pos|rank|slot|index)$|位置$", 1),)

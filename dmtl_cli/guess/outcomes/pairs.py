@@ -75,26 +75,42 @@ def outcomes_through(events: Table, others: Others, roles: Roles, found: Sequenc
     ways = [one for one in found if one.wait is None and not one.once and one.through is None]
     exposures = exposures_of(with_keys(events.frame, ways), roles.user.column, roles.item.column)
     out: list[Outcomes] = []
-    for table, mine in ((table, mine) for table, mine in others if not table.has_no_path):
-        taken = {*events.frame.columns, *(c for one in (*found, *out) for c in one.columns)}
-        name = free(named_after(table), {one.name for one in (*found, *out)})
-        for one, c, key in ((way, *ids) for way in ways for ids in _ways(way, table, exposures)):
-            rows = of_exposures(table, key, one, c)
-            met = reference(exposures, rows)
-            chance = met is not None and not met[2] and is_chance(one.rows[c], table.frame[key])
-            if met is None or met[:2] != (one.event_key, key) or chance:
-                continue
-            user = mine.user.column if mine.user else None
-            if (made := of_reference(exposures, replace(table, frame=rows), user, taken, name)) is not None:
-                if not is_own(one.rows[c]):  # a basket's sums are those of several exposures
-                    sums = {x for x, text in made.columns.items() if text.startswith("SUM(")}
-                    columns = {x: text for x, text in made.columns.items() if x not in sums}
-                    made = replace(made, columns=columns, left=(*made.left, *sorted(sums)))
-                why = f"{made.why} of the row of {one.name} that its {key} names"
-                out.append(replace(made, table=table, mapped=rows, through=f"{one.name}.{c}", why=why))
-                break
+    left = [(table, mine) for table, mine in others if not table.has_no_path]
+    while ways:  # an order names the basket that names the click
+        ways = [one for of in left if (one := _named(ways, *of, events, exposures, (*found, *out))) is not None]
+        out += ways
+        left = [of for of in left if not any(of[0] is one.table for one in ways)]
     taken = {*events.frame.columns, *(c for one in found for c in one.columns)}
     return with_rows([*out, *_lines(exposures, others, roles.item.column, out, taken)], roles, taken, found)
+
+
+def _named(
+    ways: Sequence[Outcomes], table: Table, mine: Roles, events: Table, exposures: Exposures, found: Sequence[Outcomes]
+) -> Outcomes | None:
+    """A table whose rows name those of one of some ways to an exposure, with what it says of these; None where they do
+    not.
+
+    Args:
+        mine: the roles of its own columns.
+        found: whose names and columns are taken.
+    """
+    taken = {*events.frame.columns, *(c for one in found for c in one.columns)}
+    name = free(named_after(table), {one.name for one in found})
+    for one, c, key in ((way, *ids) for way in ways for ids in _ways(way, table, exposures)):
+        rows = of_exposures(table, key, one, c)
+        met = reference(exposures, rows)
+        chance = met is not None and not met[2] and is_chance(one.rows[c], table.frame[key])
+        if met is None or met[:2] != (one.event_key, key) or chance:
+            continue
+        user = mine.user.column if mine.user else None
+        if (made := of_reference(exposures, replace(table, frame=rows), user, taken, name)) is not None:
+            if not is_own(one.rows[c]):  # a basket's sums are those of several exposures
+                sums = {x for x, text in made.columns.items() if text.startswith("SUM(")}
+                columns = {x: text for x, text in made.columns.items() if x not in sums}
+                made = replace(made, columns=columns, left=(*made.left, *sorted(sums)))
+            why = f"{made.why} of the row of {one.name} that its {key} names"
+            return replace(made, table=table, mapped=rows, through=f"{one.name}.{c}", why=why)
+    return None
 
 
 def _lines(
