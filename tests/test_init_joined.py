@@ -271,9 +271,29 @@ def test_tables_that_name_each_other_row_by_row_are_read_to_the_last(tmp_path: P
         assert {name: one.get("through") for name, one in joined.items()} == {
             "clicks": None, "baskets": "clicks.click_id", "orders": "baskets.basket_id", "returns": "orders.order_id"
         }  # fmt: skip
-        assert "not used" not in text or "second table" not in text
+        assert "second table" not in text
         labels = checked(root)["labels"]
         assert round(labels["conversion_rate"] * labels["clicks"]) == good, more
+
+
+def test_tables_that_name_the_same_rows_make_no_column_twice(tmp_path: Path) -> None:
+    """Baskets and wishes, each of which names a click and has an amount."""
+    rng, root = np.random.default_rng(9), tmp_path / "log"
+    for day in DAYS:
+        frame = shown(day, 3_000)
+        write(frame, root / "shown", day, "parquet")
+        clicked = frame.filter(pl.Series(rng.random(len(frame)) < 0.3)).select("user_id", "item_id", "impression_id")
+        clicked = clicked.with_columns(pl.Series("click_id", [f"{day[-2:]}-c{k}" for k in range(len(clicked))]))
+        write(clicked, root / "clicks", day, "parquet")
+        for name in ("baskets", "wishes"):
+            some = clicked.filter(pl.Series(rng.random(len(clicked)) < 0.5)).drop("impression_id")
+            amount = pl.Series("amount", rng.integers(1, 900, len(some)))
+            write(some.with_columns(amount), root / name, day, "parquet")
+    joined = config_of(root, "--conversion", "baskets")[0]["data"]["events"]["joined"]
+    assert {one.get("through") for one in joined.values()} == {None, "clicks.click_id"} and len(joined) == 3
+    made = [pair for one in joined.values() for pair in one["columns"].items()]
+    assert len({c for c, _ in made}) == len(made) and sum("amount" in text for _, text in made) == 1
+    assert checked(root)["joined"].keys() == joined.keys()
 
 
 def test_a_table_with_clicks_is_the_log_beside_a_larger_one_of_items(tmp_path: Path) -> None:

@@ -16,8 +16,11 @@ from dmtl_cli.runs.manifest import MANIFEST, Manifest
 from dmtl_cli.runs.workspace import STAGES, Workspace, day_of
 
 _HIDDEN = ("locks", "logs", "scratch", "rejected")
-_WARM = ("profile", "teacher", "student")  # stages that go on from the newest run of their own before the day
-_MEASURED = ("teacher", "export")  # stages of whose runs before its day an evaluation measures the newest
+_GOES_ON_FROM = {
+    **{stage: (stage,) for stage in ("profile", "teacher", "student")},
+    "evaluation": ("profile", "teacher", "export"),
+}
+"""the stages of whose runs before its day a run goes on from the newest, or measures it"""
 
 
 class Ref(NamedTuple):
@@ -115,9 +118,7 @@ class Runs:
         Args:
             last: the day of that one.
         """
-        if not (stage in _MEASURED if child.stage == "evaluation" else stage in _WARM and stage == child.stage):
-            return False
-        days = self.days(stage)
+        days = self.days(stage) if stage in _GOES_ON_FROM.get(child.stage, ()) else []
         return last in days and days[bisect.bisect_left(days, child.day) - 1] > last
 
     def reach(self, roots: Iterable[Path]) -> tuple[list[Path], list[Ref]]:

@@ -78,7 +78,7 @@ def _flags_after(frame: pl.DataFrame, roles: Roles) -> list[str]:
 def _of_the_sum(x: pl.Series, spent: pl.Series, request: pl.Series) -> str | None:
     """How a number goes with what the durations of its request add up to, whatever it makes of them, among requests of
     one length, as that is known and lengthens both; None where it does not."""
-    if not x.dtype.is_numeric() or x.dtype == pl.Boolean:
+    if not x.dtype.is_numeric():
         return None
     rows = pl.DataFrame({"request": request, "x": numbers(x), "s": spent.fill_null(0)})
     of = rows.group_by("request").agg(pl.col("x").drop_nulls().first(), pl.col("s").sum(), pl.len().alias("n"))

@@ -145,9 +145,10 @@ class _Sample:
         rows, out = self._rows[at], dict[Feature, str | None]()
         for f in features:
             x = self._values(f).gather(at)
-            made = made_of_the_request(x, rows, self.called, f.source) if is_of_request(x, rows["request"]) else None
-            if made is not None or is_known_with_request(x, rows["request"]):
-                out[f] = made
+            known = is_known_with_request(x, rows["request"])
+            if known or is_of_request(x, rows["request"]):
+                made = made_of_the_request(x, rows, self.called, f.source)
+                out |= {f: made} if known or made is not None else {}
         return out
 
     def _values(self, f: Feature) -> pl.Series:

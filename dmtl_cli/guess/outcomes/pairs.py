@@ -77,8 +77,11 @@ def outcomes_through(events: Table, others: Others, roles: Roles, found: Sequenc
     out: list[Outcomes] = []
     left = [(table, mine) for table, mine in others if not table.has_no_path]
     while ways:  # an order names the basket that names the click
-        ways = [one for of in left if (one := _named(ways, *of, events, exposures, (*found, *out))) is not None]
-        out += ways
+        last, ways = ways, []
+        for table, mine in left:
+            if (one := _named(last, table, mine, events, exposures, (*found, *out))) is not None:
+                ways.append(one)
+                out.append(one)
         left = [of for of in left if not any(of[0] is one.table for one in ways)]
     taken = {*events.frame.columns, *(c for one in found for c in one.columns)}
     return with_rows([*out, *_lines(exposures, others, roles.item.column, out, taken)], roles, taken, found)
