@@ -50,7 +50,7 @@ class Chain:
         on = day(n)
         (self.project.home / "log/events" / f"day={on}").mkdir(exist_ok=True)
         if n > 1:
-            self.make("evaluation", on, ("teacher", "export"), text)
+            self.make("evaluation", on, ("teacher", "export", "profile"), text)
         self.make("profile", on, ("profile",), text)
         before = self.newest.get("teacher")
         self.make("teacher", on, ("teacher",), text)

@@ -57,10 +57,10 @@ def test_a_day_that_came_late_makes_later_ones_stale(tmp_path: Path) -> None:
 
 
 def test_an_evaluation_is_stale_where_what_it_would_measure_came_late(tmp_path: Path) -> None:
-    """The newest teacher and export before its day; what a later day published is nothing to it."""
+    """The newest teacher, export and profile before its day; what a later day published is nothing to it."""
     chain = Chain(tmp_path, 2)
     chain.run(4)
-    for stage in ("teacher", "export"):
+    for stage in ("teacher", "export", "profile"):
         assert stale(chain) == set()
         chain.make(stage, day(3), (), "late")
         assert "evaluation 4" in stale(chain), stage
