@@ -257,3 +257,70 @@ def test_a_length_that_all_rows_of_an_id_have_is_no_sum() -> None:
     film = pl.Series("duration_sec", np.repeat(np.random.default_rng(0).integers(3_000, 9_000, 200), 4))
     assert number_of(film, by, is_length=False) == "MAX(duration_sec)"
     assert number_of(pl.Series("play_seconds", [10] * 800), by, is_length=False) == "SUM(play_seconds)"
+
+
+@pytest.mark.parametrize(("again", "unknown"), [(True, False), (False, True)], ids=["heartbeats", "a row a read"])
+def test_who_left_before_the_first_heartbeat_has_read_for_no_time(tmp_path: Path, again: bool, unknown: bool) -> None:
+    """Of heartbeats every ten seconds a click without one was left at once, so it is no good one; of a page that is
+    left, and says how long it was open, a click without a row is one of which nobody knows."""
+    world, lost = World(), 0
+    for day, number, user, item, page, place, at in world.exposures():
+        own = {"impression_id": f"imp{number}", "user_id": user, "article_id": item}
+        world.add("impressions", day, **own, ts=at, page_id=page, slot=place)
+        click, seconds = world.rng.random() < 0.4, int(world.rng.exponential(25))
+        if click:
+            world.add("clicks", day, **own, ts=at + dt.timedelta(seconds=1))
+            told = range(10, seconds + 1, 10) if again else [seconds] * (world.rng.random() < 0.7)
+            for k in told:
+                rest = {"ts": at + dt.timedelta(seconds=k), "read_seconds": k}
+                world.add("reads", day, impression_id=own["impression_id"], **rest)
+            lost += day == LAST and not told
+        world.count(day, click, seconds >= 30)
+    world.write(tmp_path / "log")
+    raw, text, _ = guessed(tmp_path / "log")
+    columns = raw["data"]["events"]["joined"]["reads"]["columns"]
+    assert raw["data"]["events"]["duration"] in columns, text
+    made = columns[raw["data"]["events"]["duration"]]
+    assert made == ("COALESCE(MAX(read_seconds), 0)" if again else "SUM(read_seconds)")
+    ended = dmtl("check", "--config", tmp_path / "mine.yaml", "--day", LAST, "--json", "--set", "labels.long_read=29")
+    labels = ended.json["labels"]
+    assert lost > 100 and labels.get("clicks_without_duration", 0) == (lost if unknown else 0)
+    if again:
+        rate = labels["long_read_rate_at_29"]
+        assert rate == pytest.approx(world.truth["good"] / world.truth["clicks"], abs=1e-4)
+
+
+def test_numbers_of_another_column_are_no_ids_of_what_was_shown(tmp_path: Path) -> None:
+    """The items' numbers are also some of the exposures': heartbeats without a user are of exposures all the same, and
+    these no table of theirs."""
+    world = World()
+    for day, number, user, item, page, place, at in world.exposures():
+        own = {"exposure_key": 4_000 + number, "listing_id": 5_000 + item}
+        world.add("shown", day, **own, uid=user, time=at, page_id=page, slot=place)
+        click, seconds = world.rng.random() < 0.3, int(world.rng.exponential(25))
+        if click:
+            world.add("opens", day, exposure_key=own["exposure_key"], time=at + dt.timedelta(seconds=1))
+            for k in range(10, seconds + 1, 10):
+                world.add("heartbeats", day, **own, time=at + dt.timedelta(seconds=k), seconds=k)
+        world.count(day, click, seconds >= 30)
+    world.write(tmp_path / "log")
+    raw, text, said = guessed(tmp_path / "log")
+    events = raw["data"]["events"]
+    assert (events["path"], events["user"], events["item"]) == ("shown/{day}.parquet", "uid", "listing_id"), said
+    assert {*events["joined"]} == {"opens", "heartbeats"} and "second table" not in said
+    assert "OR heartbeats" not in text and "--conversion heartbeats" not in text, "each has a duration"
+
+
+def test_tokens_of_exposures_are_no_times(tmp_path: Path) -> None:
+    """Numbers of a clock and a counter, as many firms give ids, are nanoseconds of some year by their size."""
+    world = World()
+    for day, number, user, item, page, place, at in world.exposures():
+        token = (352_000_000_000 + 57_000 * number << 22) + number % 4096
+        world.add("shown", day, view_token=token, uid=user, video_id=item, time=at, page_id=page, slot=place)
+        if world.rng.random() < 0.3:
+            world.add("opens", day, view_token=token, uid=user, video_id=item)
+            world.add("watch", day, view_token=token, seconds=int(world.rng.exponential(25)) + 1)
+    world.write(tmp_path / "log")
+    raw, _, said = guessed(tmp_path / "log")
+    keys = {name: one["key"] for name, one in raw["data"]["events"]["joined"].items()}
+    assert keys == {"opens": "view_token", "watch": "view_token"}, said

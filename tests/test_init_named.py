@@ -201,8 +201,8 @@ def test_a_number_that_grows_is_not_summed(tmp_path: Path) -> None:
     parts = [plays.with_columns(ms_played=pl.Series(rng.integers(1_000, 90_000, len(plays)))) for _ in range(3)]
     running = pl.concat(parts).sort("slot_id", "ms_played").with_columns(begun=pl.lit(1))
     for rows, expected in (
-        (running, "MAX(ms_played)"),
-        (running.sample(fraction=1, shuffle=True, seed=1), "SUM(ms_played)"),
+        (running, "COALESCE(MAX(ms_played), 0)"),
+        (running.sample(fraction=1, shuffle=True, seed=1), "COALESCE(SUM(ms_played), 0)"),
     ):
         raw, text, _ = made(written(tmp_path, showings=frame, plays=rows))
         events = raw["data"]["events"]

@@ -183,5 +183,5 @@ def test_seconds_of_beats_are_summed_and_those_that_grow_are_not(tmp_path: Path,
     ended, raw, _ = made(tmp_path, write)
     assert ended.code == 0, ended.err
     (one,) = raw["data"]["events"]["joined"].values()
-    assert one["columns"]["seconds_played"] == f"{way}(seconds_played)"
+    assert one["columns"]["seconds_played"] == f"COALESCE({way}(seconds_played), 0)"
     assert raw["data"]["events"]["unique"] == "view_id", "an exposure that comes twice is one"

@@ -12,7 +12,7 @@ from dmtl_cli.guess.columns.words import count
 from dmtl_cli.guess.features.requests import UNSERVED
 from dmtl_cli.guess.findings.joined import joined_lines, shares_in_words
 from dmtl_cli.guess.findings.repeats import repeats_in_words
-from dmtl_cli.stages.check import RATE
+from dmtl_cli.stages.check import CARRIED, RATE
 from dmtl_cli.tune import plan
 
 _FEW = 0.01  # of the rows may repeat another, before a person has to look at it
@@ -124,9 +124,9 @@ def _labels_in_words(found: dict[str, Any]) -> str:
         parts.append(f"{many} {'is' if repeated == 1 else 'are'} dropped")
     if seconds := found.get("duration_seconds"):
         ((rule, share),) = ((k.removeprefix(RATE), v) for k, v in found.items() if k.startswith(RATE))
-        line = "their mean" if rule == "mean" else rule if rule.startswith("p") else f"{rule} seconds"
+        line = "their mean" if rule == "mean" else f"the chain's {rule}" if CARRIED in found else rule
         spread = ", ".join(f"{name} {seconds[name]:g}" for name in ("p10", "p50", "p90", "mean"))
-        parts += [f"seconds of a click: {spread}", f"{share:.1%} are long reads (above {line})"]
+        parts += [f"durations of clicks: {spread}", f"{share:.1%} are long reads (above {line})"]
     if unknown := found.get("clicks_without_duration"):
         parts.append(f"{count(unknown, 'click')} have no duration")
     if "conversion_rate" in found:

@@ -19,6 +19,7 @@ from dmtl_cli.guess.columns.sql import comment, flow, quoted, scalar
 from dmtl_cli.guess.features.inputs import Input, Inputs
 from dmtl_cli.guess.features.requests import UNSERVED
 from dmtl_cli.guess.features.telling import QUESTION
+from dmtl_cli.guess.outcomes.lengths import is_length_or_none
 from dmtl_cli.guess.outcomes.tables import Outcomes
 from dmtl_cli.guess.sides.states import LATE
 
@@ -246,6 +247,8 @@ def joined_lines(found: Sequence[Outcomes], place: Callable[[Outcomes], list[str
         for c, text in one.columns.items():
             is_state = c.startswith("its_") and text.startswith("MAX(")  # of texts: see `aggregates.states_of`
             told = "  # one value of nearly each exposure that has rows" if is_state else ""
+            if is_length_or_none(text):
+                told = "  # written again while it lasts: without a row it did not last"
             lines.append(f"      {scalar(c)}: {quoted(text)}{told}")
         lines += [f"    # not used: {comment(', '.join(one.left))}"] if one.left else []
     return lines

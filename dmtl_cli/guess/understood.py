@@ -46,7 +46,7 @@ from dmtl_cli.guess.known import Log
 from dmtl_cli.guess.outcomes.asked import with_asked, without_rows
 from dmtl_cli.guess.outcomes.dated import by_own_times
 from dmtl_cli.guess.outcomes.keys import by_tables, roles_beside
-from dmtl_cli.guess.outcomes.lengths import with_lengths
+from dmtl_cli.guess.outcomes.lengths import with_lengths, with_none
 from dmtl_cli.guess.outcomes.pairs import outcomes_by_day, outcomes_through, rather_by_pair
 from dmtl_cli.guess.outcomes.seen import of_what_was_seen, unseen
 from dmtl_cli.guess.outcomes.shown import as_events, of_lone_lists, with_clicked_lists
@@ -351,7 +351,8 @@ def _settled(
     """What came of exposures, with the windows in which it is read and what a person's rules ask of it."""
     later = with_lengths(later, events.frame.columns)
     later = with_windows(later, events, roles, _click(roles, events), rules.within)
-    return with_asked(events, with_days_after(later, events, rules.within), given)
+    later = with_asked(events, with_days_after(later, events, rules.within), given)
+    return later if "conversion" in given else with_none(later)  # a rule says itself what an exposure without a row is
 
 
 def _apart(later: list[Outcomes], events: Table, given: Mapping[str, str], rules: Rules) -> list[Outcomes]:

@@ -24,12 +24,14 @@ from dmtl_cli.data.log.files.schema import Schema
 from dmtl_cli.data.log.reader import NOT_ASKED, REPEATED, Log
 from dmtl_cli.data.log.served import chosen
 from dmtl_cli.data.profile.stored import Profile
+from dmtl_cli.data.threshold import carried_threshold
 from dmtl_cli.guess.exposures.doubts import Ids, crowd, no_item, nobody, null_ids, sessions, warnings
 from dmtl_cli.guess.findings.features import doubts_of, never_shown, values_after_the_first
 from dmtl_cli.guess.findings.joined import joined_rows
 from dmtl_cli.guess.findings.programs import programs_told
 from dmtl_cli.guess.findings.repeats import repeated_ids
 from dmtl_cli.guess.findings.suggestions import other_rows, suggestions, unchosen_rows, unread
+from dmtl_cli.runs.manifest import MANIFEST, Manifest
 from dmtl_cli.runs.scratch import scratch_folder
 from dmtl_cli.runs.workspace import STAGES, Workspace
 from dmtl_cli.student.exportable import refuse_unexportable
@@ -40,7 +42,8 @@ from dmtl_cli.tune.estimates import estimates, seconds_a_row
 _BLOCKS = 32  # blocks of the day whose durations are described
 _NEARLY_ALL = 0.9  # of the rows are clicks
 RATE = "long_read_rate_at_"
-"""and what the config calls a long read"""
+"""and what the config calls a long read, or the seconds that it is in the workspace's chain"""
+CARRIED = "carried_threshold_seconds"
 
 
 def check(config: Config, day: dt.date, *, planned: bool = False, lives: bool = False) -> dict[str, Any]:
@@ -57,6 +60,7 @@ def check(config: Config, day: dt.date, *, planned: bool = False, lives: bool = 
     with scratch_folder("dmtl-check-") as scratch, provisional(config.workspace) as place:
         log = Log(config.data, columns(config.features), timed=True, max_memory=config.max_memory, converted=place)
         known = _profile(config, day)
+        of_chain, refused = _threshold(config, known)
         read = joined(log.read(day, scratch), config.features, known, before(day))
         encoder = Encoder(config.features).grow([read])
         files, raw = log.open(day)
@@ -79,7 +83,7 @@ def check(config: Config, day: dt.date, *, planned: bool = False, lives: bool = 
             **({BESIDE: lines} if (lines := lines_beside(read.facts)) else {}),
             **{fact: int(read.facts[fact]) for fact in (NOT_ASKED, REPEATED) if fact in read.facts},
             **(_duplicates(config, read, raw.schema) | joined_rows(log, files, raw.schema.events)),
-            "labels": _labels(config, read),
+            "labels": _labels(config, read, of_chain),
             "join": {
                 f"{k}_joined": round(read.facts[f"{k}_joined"], 4)
                 for k in ("users", "items")
@@ -90,7 +94,7 @@ def check(config: Config, day: dt.date, *, planned: bool = False, lives: bool = 
             **({"served": chosen(log, day, asked).told} if (asked := config.export.condition) else {}),
             "features": features,
             **({"profile": str(known.day) if known else None} if any(f.profile for f in config.features) else {}),
-            "warnings": _warnings(config, read) + _sessions(config, read),
+            "warnings": refused + _warnings(config, read) + _sessions(config, read),
             "suggestions": suggestions(config, log, read, raw.schema, encoder.embedding_rows(), lives=lives),
             "unread": unread(config, raw.schema),
             "estimates": estimates(config, read, encoder),
@@ -153,7 +157,18 @@ def _profile(config: Config, day: dt.date) -> Profile | None:
     return Profile.open(found) if found else None
 
 
-def _labels(config: Config, day: Day) -> dict[str, Any]:
+def _threshold(config: Config, known: Profile | None) -> tuple[float | None, list[str]]:
+    """The seconds of a long read that the workspace's chain has measured, and why it goes on with no such label; None
+    where there is no chain, or a conversion is its label."""
+    if known is None:
+        return None, []
+    try:
+        return carried_threshold((known.folder, Manifest.read(known.folder / MANIFEST)), config), []
+    except UserError as error:
+        return None, [f"no run can go on from the workspace: {error.message}: {error.hint}"]
+
+
+def _labels(config: Config, day: Day, of_chain: float | None) -> dict[str, Any]:
     facts = day.facts
     out: dict[str, Any] = {
         "clicks": int(facts["clicks"]),
@@ -169,7 +184,9 @@ def _labels(config: Config, day: Day) -> dict[str, Any]:
         if len(known):
             out["duration_seconds"] = {f"p{q}": round(float(np.percentile(known, q)), 1) for q in (10, 50, 90)}
             out["duration_seconds"]["mean"] = round(float(known.mean()), 2)
-            name, at = _long(config, known)
+            if of_chain is not None:
+                out[CARRIED] = of_chain
+            name, at = _long(config, known) if of_chain is None else (f"{of_chain:g}", of_chain)
             out[f"{RATE}{name}"] = round(float((known > at).mean()), 4)
     else:
         out |= _conversions(day)

@@ -391,7 +391,7 @@ def is_named_id(name: str) -> bool:
     last = words(name.rsplit(".", 1)[-1])
     if re.search(DAY_KEY, last) is not None:
         return False
-    named = re.search(r"(^| )(id|ids|uid|uuid|key|sk|fk|sku|asin|编号)$|^id ", last) is not None
+    named = re.search(r"(^| )(id|ids|uid|uuid|guid|key|sk|fk|sku|asin|token|hash|编号)$|^id ", last) is not None
     return named or max(by_name(name, USER), by_name(name, ITEM)) >= 2
 
 

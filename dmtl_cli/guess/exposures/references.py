@@ -131,8 +131,8 @@ def _agrees(events: Exposures, c: str, rows: pl.DataFrame, key: str, some: Mappi
 def is_listed(table: Table, logs: Iterable[tuple[Table, Roles]]) -> bool:
     """Whether a table is a catalogue of another one, which has a user, a time, and a click, kinds of behaviour, or how
     long something was read: each of its rows has an id of its own, which the other table's rows name for several users,
-    or it is the id of the user. Where that table has none of these it is one of people, whom the other's rows name with
-    several items on several days."""
+    or it is the id of the user, who has several items, as no exposure has. Where that table has none of these it is one
+    of people, whom the other's rows name with several items on several days."""
     own = [c for c in table.frame.columns if is_own(table.frame[c])]
     for log, roles in logs if own else ():
         if log is table or roles.user is None or roles.time is None:
@@ -141,11 +141,14 @@ def is_listed(table: Table, logs: Iterable[tuple[Table, Roles]]) -> bool:
         is_told = any(role is not None for role in (roles.click, roles.behaviour, roles.duration))
         for c in own:
             for key in {c, user, *((roles.item.column,) if roles.item else ())} & {*frame.columns}:
+                if key != c and key in table.frame.columns:  # it has that id itself: of another one it is by chance
+                    continue
                 if not is_id(frame[key]) or within(frame[key], table.frame[c]) < MET:
                     continue
                 if not is_told and not _are_people(frame, key, roles):
                     continue
-                if has_several(frame, key, user) or (key == user and frame[key].n_unique() <= OWN * len(frame)):
+                items = roles.item.column if key == user and roles.item else None
+                if has_several(frame, key, user) or (items is not None and has_several(frame, key, items)):
                     return True
     return False
 

@@ -114,6 +114,7 @@ def _flags(frame: pl.DataFrame, roles: Roles, text: bool) -> Iterator[Goal]:
         return
     of_second = 1000 if roles.unit == "ms" else 1 / 60 if words.says(roles.duration.column, languages.MINUTES) else 1
     long = f"{sql_name(roles.duration.column)} >= {_SECONDS * of_second:g}"
+    lasts = numbers(frame[roles.duration.column]).fill_null(0) > 0
     for c in _outcomes(frame, roles):
         s = frame[c]
         typed = text and c in {g.column for g in roles.further.values()}
@@ -123,11 +124,15 @@ def _flags(frame: pl.DataFrame, roles: Roles, text: bool) -> Iterator[Goal]:
             there = clicks(s) if is_binary(s) else is_there(s)
             if roles.click is not None and share(there.filter(clicks(frame[roles.click.column]))) >= _EACH:
                 continue  # it is the click itself
+            of_all = share(there.filter(lasts)) >= _EACH
+            if of_all and share(lasts.filter(there)) >= _EACH:
+                continue  # it is that there is a duration
             many = f"{share(there):.1%} of rows"
             named = words.by_name(c, words.CONVERSION) >= _DONE or c in roles.rows
             if named or is_binary(s):
                 yield Goal(told, f"{c} alone, {many}", alone=1 + named)
-            yield Goal(f"{long} OR {told}", f"{_SECONDS} s, or {c} ({many})")
+            if not of_all:  # else all long reads have it
+                yield Goal(f"{long} OR {told}", f"{_SECONDS} s, or {c} ({many})")
 
 
 def _deeper(frame: pl.DataFrame, roles: Roles) -> Iterator[Goal]:

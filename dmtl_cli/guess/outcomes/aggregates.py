@@ -59,7 +59,7 @@ def are_codes(s: pl.Series, by: pl.Series) -> bool:
     ):
         return False
     measured = words.says(s.name, words.NUMBER) or words.by_name(s.name, words.DURATION + words.RATING)
-    return not measured and share(_values_of(by, s) > 1) > _ONE and not _grows(by, s)
+    return not measured and share(_values_of(by, s) > 1) > _ONE and not grows(by, s)
 
 
 def _values_of(by: pl.Series, s: pl.Series) -> pl.Series:
@@ -67,7 +67,7 @@ def _values_of(by: pl.Series, s: pl.Series) -> pl.Series:
     return pl.DataFrame({"k": by, "v": s}).drop_nulls().group_by("k").agg(pl.col("v").n_unique())["v"]
 
 
-def _grows(by: pl.Series, s: pl.Series) -> bool:
+def grows(by: pl.Series, s: pl.Series) -> bool:
     """Whether a number of an id grows from row to row, as one that is written again while it lasts; hardly ever does it
     fall, as where a row came late."""
     rows = pl.DataFrame({"k": by, "v": s}).drop_nulls()
@@ -92,7 +92,7 @@ def number_of(s: pl.Series, by: pl.Series, *, is_length: bool) -> str | None:
         rows = rows.filter(by.is_duplicated() & s.is_not_null())
     alike = named and (rows["v"].n_unique() <= FEW or words.says(s.name, words.PRICE))
     own = not alike and is_constant(rows, "k", "v")
-    return made.replace("SUM", "MAX", 1) if own or _grows(by, s) else made
+    return made.replace("SUM", "MAX", 1) if own or grows(by, s) else made
 
 
 def aggregate_of(s: pl.Series, *, is_length: bool = False) -> str | None:

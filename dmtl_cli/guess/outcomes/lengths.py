@@ -1,4 +1,5 @@
-"""Lengths of time that are texts in a table of what came of exposures, whatever their columns are called."""
+"""Lengths in a table of what came of exposures: texts that are lengths of time, whatever their columns are called, and
+numbers that are written again and again while something lasts."""
 
 from __future__ import annotations
 
@@ -7,13 +8,16 @@ from dataclasses import replace
 
 import polars as pl
 
+from dmtl_cli.config.expressions import aggregated_of
+from dmtl_cli.guess.columns.sql import sql_column
 from dmtl_cli.guess.columns.values import FEW, free, has_long_tail, instants, seconds_of, share
 from dmtl_cli.guess.exposures.ids import times_of
-from dmtl_cli.guess.outcomes.aggregates import number_of
+from dmtl_cli.guess.outcomes.aggregates import grows, number_of
 from dmtl_cli.guess.outcomes.tables import Outcomes
 from dmtl_cli.guess.reading.files import CSV, JSON
 from dmtl_cli.guess.reading.texts import in_seconds
 
+_SEVERAL = 0.3  # of the exposures that have a row have another one
 _OFTEN = 0.5  # of the rows say what a time beside them says
 _QUARTER = 900  # seconds: zones differ by so many, or twice or four times as many
 _NEAR = 60  # seconds between two clocks of one moment
@@ -52,6 +56,31 @@ def _with_lengths(one: Outcomes, taken: set[str]) -> Outcomes:
     mapped = None if one.mapped is None else in_seconds(one.mapped, made)
     left = tuple(c for c in one.left if c not in made)
     return replace(one, table=table, columns=columns, left=left, mapped=mapped) if made else one
+
+
+def with_none(found: Iterable[Outcomes]) -> list[Outcomes]:
+    """The tables, in which a length that is written again and again while something is read, as a heartbeat is every
+    ten seconds, is 0 without a row: who clicked and has none left before the first, and is no read of unknown length.
+    Of one row a read, as it is closed, none may be a loss."""
+    return [replace(one, columns={c: _or_none(one, text) for c, text in one.columns.items()}) for one in found]
+
+
+def is_length_or_none(text: str) -> bool:
+    """Whether an expression is one of `with_none`."""
+    return text.startswith("COALESCE(") and text.endswith(", 0)")
+
+
+def _or_none(one: Outcomes, text: str) -> str:
+    c = next(iter(aggregated_of(text)), None)
+    if (
+        c is None
+        or text not in (f"SUM({sql_column(c)})", f"MAX({sql_column(c)})")
+        or not one.rows[c].dtype.is_numeric()
+    ):
+        return text
+    rows = pl.DataFrame({"k": one.ids(one.rows), "v": one.rows[c]}).drop_nulls()
+    again = share(rows.group_by("k").len()["len"] > 1) >= _SEVERAL
+    return f"COALESCE({text}, 0)" if again and (text.startswith("SUM") or grows(rows["k"], rows["v"])) else text
 
 
 def are_lengths(s: pl.Series, times: Iterable[pl.Series]) -> bool:

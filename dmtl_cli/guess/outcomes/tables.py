@@ -338,8 +338,8 @@ def with_outcomes(events: Table, found: Sequence[Outcomes]) -> Table:
             ids = ([one.event_key, one.item[0]], [_ID, one.item[1]]) if one.item else ([one.event_key], [_ID])
             by_id = rows.group_by(ids[1], maintain_order=True).agg(made)
             frame = frame.join(by_id, left_on=ids[0], right_on=ids[1], how="left", maintain_order="left")
-        counts = [c for c, text in one.columns.items() if text.startswith(("COUNT(", "COALESCE("))]
-        frame = frame.with_columns(pl.col(c).fill_null(False) for c in counts)
+        none = rows.clear().select(made).row(0, named=True)  # what an exposure without a row has
+        frame = frame.with_columns(pl.col(c).fill_null(value) for c, value in none.items() if value is not None)
     return replace(events, frame=frame.drop({one.event_key for one in found if one.computed}))
 
 
