@@ -28,7 +28,7 @@ from dmtl_cli.guess.columns import words
 from dmtl_cli.guess.columns.objects import shortened
 from dmtl_cli.guess.columns.roles import Guess, Roles
 from dmtl_cli.guess.columns.sql import sql_column
-from dmtl_cli.guess.columns.values import free, is_flags, percent, time_unit
+from dmtl_cli.guess.columns.values import free, is_flags, is_id, percent, time_unit, within
 from dmtl_cli.guess.exposures.doubts import unfit
 from dmtl_cli.guess.exposures.graded import graded
 from dmtl_cli.guess.exposures.labels import CLICK_EXPRESSION, CLICK_WHY, EXPRESSION, GOOD, ITEM_WHY, roles_of
@@ -39,8 +39,10 @@ from dmtl_cli.guess.outcomes.tables import ROW, Outcomes, named_after
 from dmtl_cli.guess.reading.rewrites import is_list_of_ids
 from dmtl_cli.guess.reading.tables import Table
 from dmtl_cli.guess.sides.beside import columns_named, no_flags, told_by, with_elements, with_presence
+from dmtl_cli.guess.sides.side_tables import told as written_otherwise
 
 _KIND = re.compile(r"COUNT\(CASE WHEN ([^=]+) = '([^']+)' THEN 1 END\) > 0")  # whether there is a row of one kind
+_MET = 0.5  # of the ids that a table has are the events'
 _LABEL = "such as 'scroll >= 75'"
 _BOTH = "--conversion: --duration is given too", "one of them tells a good click"
 
@@ -340,18 +342,41 @@ def _absent(
     what, user, item = f"{option}: {events.path} has no column {column}", roles.user, roles.item
     sides = [name for name, side in inputs.sides.items() if column in side.table.frame.columns]
     hint = unquoted(column) or "; ".join(f"the table of {name} has it: write {name}.{column}" for name in sides)
-    elsewhere = [table.path for table in others if column in table.frame.columns]
+    table = next((t for t in others if column in t.frame.columns or column == named_after(t)), None)
     if not hint and (user is None or item is None):
         what = f"{what}, and which ones name the user and the item is not known"
         hint = "kinds of events and other tables are looked for by these: give --user COLUMN and --item COLUMN too"
-    elif not hint and elsewhere and user is not None and item is not None:
-        what = f"{what}; {elsewhere[0]} has it, and its rows name nothing that the others do"
+    elif not hint and table is not None and user is not None and item is not None:
+        is_name = column not in table.frame.columns
+        what = f"{option}: {table.path} is not read" if is_name else f"{what}; {table.path} has it"
+        named, hint = _named_in(table, events, (("users", user), ("items", item)))
         ids = f"is the user {user.column}, and the item {item.column}?"
-        hint = f"{ids} Else give --user COLUMN and --item COLUMN too"
+        what += f", and its rows name {named}"
+        hint = hint or f"{ids} Else give --user COLUMN and --item COLUMN too"
     root, _, field = column.partition(".")
     unused = [(path, why) for path, why in inputs.other if field and PurePosixPath(path).name.split(".")[0] == root]
     hint = hint or "; ".join(f"{path} is not used: {why}" for path, why in unused)
     return UserError(what, hint or _which(column, events.frame.columns), Exit.USAGE)
+
+
+def _named_in(table: Table, events: Table, roles: Iterable[tuple[str, Guess]]) -> tuple[str, str]:
+    """What the rows of a table that is not read name of the events, in words, and how a writer makes them name more."""
+    there, fixes = list[str](), list[str]()
+    for name, g in roles:
+        ids, named = (
+            events.frame[g.column],
+            {c: s.drop_nulls() for c in table.frame.columns if is_id(s := table.frame[c])},
+        )
+        c = max(named, key=lambda c: within(named[c], ids), default=None)
+        if c is not None and within(named[c], ids) >= _MET:
+            several = named[c].n_unique() < len(named[c])
+            there.append(f"the {name} of {g.column} alone, by {c}{', several rows one' if several else ''}")
+            fixes += [f"with one row of each it is a table of {name}"] if several else []
+        else:
+            ways = [way for s in named.values() if (way := written_otherwise(name, ids, s, within(ids, s))) is not None]
+            fixes += [line for _, line in sorted(ways, reverse=True)[:1]]
+    both = len(there) > 1
+    return "nothing that the others do" if both or not there else there[0], "" if both else "; ".join(fixes)
 
 
 def refuse_label(events: Table, roles: Roles, inputs: Inputs) -> None:

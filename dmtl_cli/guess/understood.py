@@ -351,7 +351,7 @@ def _settled(
     """What came of exposures, with the windows in which it is read and what a person's rules ask of it."""
     later = with_lengths(later, events.frame.columns)
     later = with_windows(later, events, roles, _click(roles, events), rules.within)
-    later = with_asked(events, with_days_after(later, events, rules.within), given)
+    later = with_asked(events, with_days_after(later, events, roles, rules.within), given)
     return later if "conversion" in given else with_none(later)  # a rule says itself what an exposure without a row is
 
 

@@ -171,8 +171,10 @@ CONVERSION: Patterns = (
     (rf"(^| ){languages.SHARE}( |$)|{languages.SHARE_WITHIN}", 1),
 )
 NOT_GOOD = any_of(
-    "dislike unlike hate skip report block refund cancel bounce dismiss 不喜欢"
-    " autoplay auto_play autoplayed auto_played 自动播放"
+    "dislike unlike hate skip report block refund refunded cancel cancelled canceled cancellation cancellations bounce"
+    " dismiss uninstall uninstalls uninstalled unfollow unfollows unfollowed unsubscribe unsubscribes unsubscribed"
+    " chargeback chargebacks storno stornos stornierung stornierungen annulation annullamento cancelación cancelamento"
+    " 不喜欢 autoplay auto_play autoplayed auto_played 自动播放"
     " refunds returns reso resi rimborso rimborsi retours retouren remboursement devolución devoluciones devolução"
 )
 """no conversion: the contrary of one, or what nobody chose"""

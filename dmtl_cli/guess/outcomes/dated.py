@@ -42,7 +42,7 @@ def by_own_times(
             out.append(one)
             continue
         clock = clock_of(one, events, roles)
-        if clock is not None and not _is_moved(one.table, clock, zone):
+        if clock is not None and not is_moved(one.table, clock, zone):
             out.append(one)
             continue
         beside = [events, *others, *(each.table for each in later if each.table.files.files != files.files)]
@@ -86,7 +86,7 @@ def clock_of(one: Outcomes, events: Table, roles: Roles) -> _Clock | None:
     return clock if not len(off) or share(off.is_between(-_NEAR, 1)) >= _MOSTLY else None
 
 
-def _is_moved(table: Table, clock: _Clock, zone: str) -> bool:
+def is_moved(table: Table, clock: _Clock, zone: str) -> bool:
     """Whether rows are of another day than their file in a zone; so too where the sample does not tell it."""
     off = _off(table, clock, zone)
     return not len(off) or is_late(int((off != 0).sum()), len(off))

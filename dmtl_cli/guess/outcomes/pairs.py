@@ -438,8 +438,10 @@ def _names(frame: pl.DataFrame, ids: pl.Series, names: words.Patterns) -> list[s
 
 @remembered
 def _ids_of_several(frame: pl.DataFrame) -> Sequence[str]:
-    """Columns of ids that are not of a row each."""
-    return [c for c in frame.columns if is_id(frame[c]) and not is_own(frame[c])]
+    """Columns of ids that are not of a row each; any part of the rows may have one, as few lines of a till have a
+    coupon."""
+    known = {c: frame[c].drop_nulls() for c in frame.columns}
+    return [c for c, s in known.items() if len(s) >= FEW and is_id(s) and not is_own(s)]
 
 
 def _shared_day(table: Table, events: Table) -> dt.date | None:

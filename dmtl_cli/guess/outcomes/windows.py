@@ -18,10 +18,10 @@ from dmtl_cli.config.errors import UserError
 from dmtl_cli.config.expressions import TABLES, sources_of
 from dmtl_cli.guess.columns.roles import Roles
 from dmtl_cli.guess.columns.sql import sql_column
-from dmtl_cli.guess.columns.values import clicks, free, local_days, share
+from dmtl_cli.guess.columns.values import DAYS, clicks, free, local_days, share
 from dmtl_cli.guess.columns.words import count
 from dmtl_cli.guess.columns.zones import is_naive
-from dmtl_cli.guess.outcomes.dated import clock_of
+from dmtl_cli.guess.outcomes.dated import clock_of, is_moved
 from dmtl_cli.guess.outcomes.tables import Outcomes, ids_of
 from dmtl_cli.guess.outcomes.waits import DAY, LONGEST, UNREAD, Length, Wait, zone_between
 from dmtl_cli.guess.reading.tables import ROWS, Table, rows_of_day
@@ -33,8 +33,8 @@ _LATER = 0.1  # of them are later, than a day or in later days' files, before th
 _SOME = 0.02  # of them, before it is told
 _TOLD = 0.0005  # of what came of a day's exposures
 _AFTER, _WEEK = 3, 5  # days' files after its own that a day may read; days that are looked at for them
-_DAYS, _FILES, _ROWS = 10, 8, 100_000
-"""that are read, files and rows of each: of larger ones a part would lack what was shown before"""
+_DAYS, _FILES, _ROWS = 10, 48, 100_000
+"""that are read, files (of half hours) and rows of each: of larger ones a part would lack what was shown before"""
 _BYTES = 64 << 20  # of a day's files: no large log is read for it
 _LEAST = 100  # rows that are more than chance
 _MIXED = 4  # times that items are given to other rows
@@ -121,14 +121,15 @@ def _waiting(one: Outcomes, wait: Wait) -> Outcomes:
     return replace(one, wait=wait, why=one.why.replace(one.wait.said, wait.said))
 
 
-def with_days_after(found: Sequence[Outcomes], events: Table, within: Length | None) -> list[Outcomes]:
+def with_days_after(found: Sequence[Outcomes], events: Table, roles: Roles, within: Length | None) -> list[Outcomes]:
     """The tables of days whose rows name what was shown, each with the number of later days' files in which a tenth of
     what came of a day lies, at least, three at most: mails are read on the next day. Where a person says a window of a
-    day or more a fiftieth is enough, within these days. Arguments as of `with_windows`."""
-    out, read = dict[str, Outcomes](), _Days(sorted(_days(events)[:_WEEK]))
+    day or more a fiftieth is enough, within these days. Where they say a zone days are its own, whatever those of the
+    files are. Arguments as of `with_windows`."""
+    out, read = dict[str, Outcomes](), _Days(sorted(_days(events)[:_WEEK]), roles.lives or "UTC")
     least, days = (_SOME, within.days) if within and within.hours >= DAY else (_LATER, _AFTER)
     for one in found:
-        made = _over_days(one, read, events, out, least, days) if one.wait is None else one
+        made = _over_days(one, read, events, roles, out, least, days) if one.wait is None else one
         way = out.get((one.through or "").partition(".")[0])
         if way is not None and way.reaches:  # what names a row of a later file lies there too, or still later
             made = replace(made, reaches=made.reaches + way.reaches)
@@ -153,28 +154,40 @@ class _Days:
     """Rows of whole days, those of files that several tables have read once."""
 
     days: list[dt.date]
+    zone: str
+    """in which days are cut where the clocks of rows tell them"""
     known: dict[tuple[object, ...], pl.DataFrame] = field(default_factory=dict)
 
-    def ids(self, table: Table, text: str, columns: Sequence[str]) -> list[pl.Series] | None:
-        """What an expression of some columns makes of each day, without nulls; None where one cannot be read whole."""
+    def ids(
+        self, table: Table, text: str, columns: Sequence[str], clock: tuple[str, str] | None
+    ) -> list[pl.Series] | None:
+        """What an expression of some columns makes of each day, without nulls; None where one cannot be read whole.
+
+        Args:
+            clock: the column that tells a row's day, and its unit; None: its file does.
+        """
         every, of = replace(table, kinds=None, only_of_others=()), table.files
-        out: list[pl.Series] = []
+        ids, on = list[pl.Series](), list[pl.Series]()
         for day in self.days:
             sizes = [size for path, size in of.files if of.day_of(path) == day]
             key = (of.files, table.explode, day)
             if not 0 < len(sizes) <= _FILES or sum(sizes) > _BYTES:
                 return None
             if key not in self.known:
-                self.known[key] = rows_of_day(every, day, _ROWS)
+                self.known[key] = rows_of_day(every, day, _ROWS, _FILES)
             rows = table.asked(self.known[key])
-            if len(self.known[key]) >= _ROWS or not {*columns} <= {*rows.columns}:
+            if len(self.known[key]) >= _ROWS or not {*columns, *(clock or ())[:1]} <= {*rows.columns}:
                 return None
-            out.append(ids_of(rows, text).drop_nulls().unique())
-        return out if len(out) > 1 and len({ids.dtype for ids in out}) == 1 else None
+            ids.append(ids_of(rows, text))
+            on.append(_days_of(rows, clock, self.zone) if clock else pl.repeat(day, len(rows), eager=True))
+        if len(ids) < 2 or len({s.dtype for s in ids}) > 1:
+            return None
+        every_id, every_day = pl.concat(ids), pl.concat(on)
+        return [every_id.filter(every_day == day).drop_nulls().unique() for day in self.days]
 
 
 def _over_days(
-    one: Outcomes, read: _Days, events: Table, before: Mapping[str, Outcomes], least: float, most: int
+    one: Outcomes, read: _Days, events: Table, roles: Roles, before: Mapping[str, Outcomes], least: float, most: int
 ) -> Outcomes:
     """A table with what `with_days_after` says of it, after those of which it may name rows.
 
@@ -186,7 +199,9 @@ def _over_days(
         return one
     way, _, column = (one.through or "").partition(".")
     with suppress(UserError):  # a file of another day that cannot be read
-        lags = _lags(one, read, before[way].table if way in before else events, column or None)
+        of = before.get(way)
+        clocks = _clocks(one, of, events, roles)
+        lags = _lags(one, read, events if of is None else of.table, column or None, clocks)
         if lags is None or lags.sum() < _LEAST:
             return one
         rest = 1 - np.cumsum(lags) / lags.sum()
@@ -203,19 +218,38 @@ def _over_days(
     return one
 
 
-def _lags(one: Outcomes, read: _Days, events: Table, column: str | None) -> npt.NDArray[np.float64] | None:
+def _clocks(
+    one: Outcomes, of: Outcomes | None, events: Table, roles: Roles
+) -> tuple[tuple[str, str] | None, tuple[str, str] | None]:
+    """The columns that tell the days of what its rows name and of these rows, where those of the files are not the days
+    of the zone that a person says (see `dated.by_own_times`)."""
+    if roles.lives is None or roles.time is None or roles.time_unit in (None, *DAYS):
+        return None, None
+    shown, came = (roles.time.column, str(roles.time_unit)), clock_of(one, events, roles)
+    if not is_moved(events, shown, roles.lives):
+        return None, None
+    named = shown if of is None else clock_of(of, events, roles)
+    sides = (named, events if of is None else of.table), (came, one.table)
+    mine, its = (clock if clock and is_moved(table, clock, str(roles.lives)) else None for clock, table in sides)
+    return mine, its
+
+
+def _lags(
+    one: Outcomes, read: _Days, events: Table, column: str | None, clocks: Sequence[tuple[str, str] | None]
+) -> npt.NDArray[np.float64] | None:
     """[_AFTER + 1] exposures of some days by how many days later the file of the last row of each is; None where days
     cannot be read whole.
 
     Args:
         events: what the rows name, by `column` where these are rows of another table of what came of it.
+        clocks: which columns tell the days of both, or None.
     """
     columns = (
         [sorted(sources_of(text)) for text in one.computed] if one.computed else [[column or one.event_key], [one.key]]
     )
     texts = one.computed or tuple(sql_column(c) for (c,) in columns)
-    known = read.ids(events, texts[0], columns[0])
-    told = None if known is None else read.ids(one.table, texts[1], columns[1])
+    known = read.ids(events, texts[0], columns[0], clocks[0])
+    told = None if known is None else read.ids(one.table, texts[1], columns[1], clocks[1])
     if known is None or told is None or known[0].dtype != told[0].dtype:
         return None
     lags, out = range(min(_AFTER + 1, len(known))), np.zeros(_AFTER + 1)
@@ -307,7 +341,7 @@ def _both(
     at, came = one.wait.times(shown, rows)
     at = at if (came % 1_000_000 != 0).any() else at // 1_000_000 * 1_000_000
     on, since = shown[_DAY], rows[_DAY]
-    if on.null_count():  # files of all days
+    if on.null_count() or (lives and is_moved(events, one.wait.shown, lives)):  # files of all days, or of other days
         on, since = (
             _days_of(f, clock, lives or "UTC") for f, clock in ((shown, one.wait.shown), (rows, one.wait.came))
         )
@@ -378,7 +412,9 @@ def _read(table: Table, days: Sequence[dt.date], columns: Sequence[str]) -> pl.D
     there = [day for day in days if files[day]]
     if len(there) < 2 or max(files[day] for day in there) > _FILES:
         return None
-    parts = [rows_of_day(table, day, _ROWS) for day in there]
+    if any(sum(size for path, size in of.files if of.day_of(path) == day) > _BYTES for day in there):
+        return None
+    parts = [rows_of_day(table, day, _ROWS, _FILES) for day in there]
     if any(len(part) >= _ROWS or not {*columns} <= {*part.columns} for part in parts):
         return None
     parts = [part.select(known.columns) for part in parts]

@@ -431,9 +431,13 @@ def filled(frame: pl.DataFrame) -> frozenset[str]:
     return frozenset(s.name for s in frame if s.null_count() < len(s))
 
 
-def rows_of_day(table: Table, day: dt.date, rows: int) -> pl.DataFrame:
-    """The first rows of some files of a day, as guesses look at them. Raises what `tables` does."""
-    store, paths = Store(table.root), spread([f for f, _ in table.files.files if table.files.day_of(f) == day], _MOST)
+def rows_of_day(table: Table, day: dt.date, rows: int, files: int = _MOST) -> pl.DataFrame:
+    """The first rows of each of some files of a day, as guesses look at them. Raises what `tables` does.
+
+    Args:
+        files: that are read at most.
+    """
+    store, paths = Store(table.root), spread([f for f, _ in table.files.files if table.files.day_of(f) == day], files)
     found = [as_text(head(store.file(path), rows, table.text)[0], table.hashes) for path in paths]
     frame = joined(found)
     frame = frame.rename(dict(zip(frame.columns, table.names or (), strict=False)))

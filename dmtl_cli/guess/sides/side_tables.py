@@ -239,7 +239,7 @@ def _of_acts(table: Table, events: Table, roles: Roles) -> str | None:
     frame, found = table.on(table.day), list[str]()
     for g in (roles.user, roles.item):
         ids = events.frame[g.column]
-        there = {c: within(frame[c], ids) for c in frame.columns if is_id(frame[c]) and c not in found}
+        there = {c: within(frame[c], ids) for c in frame.columns if is_id(frame[c].drop_nulls()) and c not in found}
         fits = [c for c, rate in there.items() if rate >= _MOSTLY]
         if not fits:
             return None
