@@ -12,7 +12,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +19,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from dmtl_cli.data.log.values.spool import frame_of
 from dmtl_cli.serving.export import Export
 
 _PAIRS, _ITEMS, _FOUND = "pairs.parquet", "items.parquet", "found.json"
@@ -128,15 +128,9 @@ def _floats(frame: pl.DataFrame) -> Floats:
 def _batches(file: Path) -> Iterator[pl.DataFrame]:
     """The rows of a file, at least one frame."""
     with pq.ParquetFile(file) as parquet:
-        yield _frame(parquet.read_row_groups([]))  # schema.empty_table() imports pandas, where it is installed
+        yield frame_of(parquet.read_row_groups([]))  # schema.empty_table() imports pandas, where it is installed
         for batch in parquet.iter_batches(_BLOCK, use_threads=False):
-            yield _frame(pa.Table.from_batches([batch]))
-
-
-def _frame(table: pa.Table) -> pl.DataFrame:
-    frame: Any = pl.from_arrow(table)
-    assert isinstance(frame, pl.DataFrame)
-    return frame
+            yield frame_of(pa.Table.from_batches([batch]))
 
 
 if __name__ == "__main__":

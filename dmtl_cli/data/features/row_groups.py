@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import polars as pl
 import pyarrow.parquet as pq
 
+from dmtl_cli.data.log.values.spool import frame_of
+
 
 class _Group(NamedTuple):
     at: int
@@ -49,9 +51,7 @@ class RowGroups:
 
     def _read(self, groups: list[int], columns: list[str] | None) -> pl.DataFrame:
         with pq.ParquetFile(self.path, metadata=self._metadata) as file:
-            frame = pl.from_arrow(file.read_row_groups(groups, columns, use_threads=False))
-        assert isinstance(frame, pl.DataFrame)
-        return frame
+            return frame_of(file.read_row_groups(groups, columns, use_threads=False))
 
 
 def limits(metadata: pq.FileMetaData, group: int, column: str) -> tuple[Any, Any]:

@@ -19,6 +19,7 @@ from dmtl_cli.data.features.kinds import kind_of
 from dmtl_cli.data.features.kinds.kind import Learned
 from dmtl_cli.data.features.vocabulary import Vocabulary
 from dmtl_cli.data.features.vocabulary_file import VocabularyFile
+from dmtl_cli.data.log.values.spool import frame_of
 from dmtl_cli.runs.contents import decoding, read_json
 from dmtl_cli.runs.keyed import with_key
 
@@ -158,7 +159,7 @@ def _read_vocabularies(
 ) -> dict[str, Vocabulary | Buckets]:
     """Raises ValueError, or what libraries raise, for what `_write_vocabularies` does not write."""
     with pq.ParquetFile(path) as file:  # pq.read_table imports what reads folders, and pandas where it is installed
-        whole = _frame(file.read())
+        whole = frame_of(file.read())
     if dict(whole.schema) != _SCHEMA:
         raise ValueError(f"expected the columns {', '.join(_SCHEMA)} in their types")
     vocabularies: dict[str, Vocabulary | Buckets] = {}
@@ -175,10 +176,3 @@ def _read_vocabularies(
         vocabulary.check(name)
         vocabularies[name] = vocabulary
     return vocabularies
-
-
-def _frame(table: pa.Table) -> pl.DataFrame:
-    found = pl.from_arrow(table)
-    if not isinstance(found, pl.DataFrame):
-        raise ValueError("expected a table")
-    return found

@@ -7,6 +7,7 @@ import itertools
 import polars as pl
 
 from dmtl_cli.data.log.formats.exploded import Exploded
+from dmtl_cli.data.log.values.spool import frame_of
 from dmtl_cli.guess.columns.objects import is_field, object_of
 
 _SEVERAL = 1.2  # elements a row
@@ -59,9 +60,7 @@ def elements(frame: pl.DataFrame, names: tuple[str, ...]) -> pl.DataFrame:
     counted = max(lists, key=lambda c: frame[c].count())
     explode = Exploded(names, counted)
     rows = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
-    found = pl.from_arrow(explode.of(rows, [counted, *(c for c in lists if c != counted)], str))
-    assert isinstance(found, pl.DataFrame)
-    return found
+    return frame_of(explode.of(rows, [counted, *(c for c in lists if c != counted)], str))
 
 
 def lists_of(frame: pl.DataFrame, names: tuple[str, ...]) -> list[str]:

@@ -34,6 +34,7 @@ from dmtl_cli.data.log.files.day_files import changed_error
 from dmtl_cli.data.log.files.table import Table
 from dmtl_cli.data.log.formats.source import File
 from dmtl_cli.data.log.values import sizes
+from dmtl_cli.data.log.values.spool import frame_of
 from dmtl_cli.runs.ranks import ALONE, Ranks
 
 _UNSAID = Calendar()
@@ -137,7 +138,7 @@ class TableRows:
         found = [rows for rows in self.blocks(columns, groups, sizes.MERGE) if len(rows.frame)]
         if not found:
             kinds = {c: self.types[c] if c in self.types else self.table.type(c) for c in columns}
-            found = [Checked(_frame(pa.Table.from_batches([], pa.schema([*kinds.items()]))), self.table.files[0], 0)]
+            found = [Checked(frame_of(pa.Table.from_batches([], pa.schema([*kinds.items()]))), self.table.files[0], 0)]
         return found
 
     def decide(self, groups: Groups, ranks: Ranks = ALONE) -> None:
@@ -230,7 +231,7 @@ class TableRows:
         with table.open(file) as parquet:
             try:
                 for batch in parquet.iter_batches(size, list(groups), here, use_threads=False):
-                    frame = _frame(table.fit(pa.Table.from_batches([batch]), kinds, file))
+                    frame = frame_of(table.fit(pa.Table.from_batches([batch]), kinds, file))
                     yield frame
                     row += len(frame)
             except (pa.ArrowException, OSError) as e:
@@ -275,9 +276,3 @@ def _beside(frames: Iterator[pl.DataFrame], more: Iterator[pl.DataFrame], size: 
     another thread."""
     pairs = zip(*(sizes.reblocked(x, size, 0) for x in (frames, ahead(more))), strict=True)
     return (some.hstack(others) for some, others in pairs)
-
-
-def _frame(rows: pa.Table) -> pl.DataFrame:
-    frame = pl.from_arrow(rows)
-    assert isinstance(frame, pl.DataFrame)
-    return frame

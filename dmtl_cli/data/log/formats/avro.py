@@ -19,6 +19,7 @@ from dmtl_cli.config.extras import install, require
 from dmtl_cli.data.log.formats.parquet import flat, with_numbers
 from dmtl_cli.data.log.formats.source import OfFile
 from dmtl_cli.data.log.formats.text_rows import Rows
+from dmtl_cli.data.log.values.spool import frame_of
 
 STEP = 8_192
 """rows of a piece: they are Python objects before they are columns, many times as large"""
@@ -88,9 +89,7 @@ class AvroFile(OfFile):
         if kind.convert is not None:
             records = [*map(kind.convert, records)]
         batch = pa.RecordBatch.from_struct_array(pa.array(records, kind.type))
-        frame = pl.from_arrow(pa.Table.from_batches([with_numbers(flat(batch), self.file)]))
-        assert isinstance(frame, pl.DataFrame)
-        return frame
+        return frame_of(pa.Table.from_batches([with_numbers(flat(batch), self.file)]))
 
     @contextlib.contextmanager
     def _read(self, damage: str, codec: str = "") -> Iterator[None]:

@@ -10,7 +10,6 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-import polars as pl
 import pyarrow as pa
 
 from dmtl_cli.config.errors import Exit, UserError
@@ -18,6 +17,7 @@ from dmtl_cli.config.extras import require
 from dmtl_cli.data.log.formats.parquet import flat
 from dmtl_cli.data.log.formats.source import File, OfFile, Store, storage_failed
 from dmtl_cli.data.log.formats.text_rows import Rows
+from dmtl_cli.data.log.values.spool import frame_of
 
 LAKES = ("delta", "iceberg")
 BATCH = 65_536
@@ -68,8 +68,7 @@ def batches(file: File, constants: Mapping[str, pa.Scalar] = MappingProxyType({}
                 table = pa.Table.from_batches([batch])
                 for name, constant in constants.items():
                     table = table.append_column(name, pa.repeat(constant, len(table)))
-                frame = pl.from_arrow(table)
-                assert isinstance(frame, pl.DataFrame)
+                frame = frame_of(table)
                 yield Rows(frame, range(row, row + len(frame)))
                 row += len(frame)
         except (pa.ArrowException, OSError) as e:
@@ -166,8 +165,7 @@ class IcebergFile:
         scan = ArrowScan(metadata, self.table.io, self.table.schema(), AlwaysTrue())
         try:
             for batch in scan.to_record_batches([self.task]):
-                frame = pl.from_arrow(pa.Table.from_batches([flat(batch)]))
-                assert isinstance(frame, pl.DataFrame)
+                frame = frame_of(pa.Table.from_batches([flat(batch)]))
                 yield Rows(frame, range(row, row + len(frame)))
                 row += len(frame)
         except FileNotFoundError:
