@@ -10,15 +10,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from dmtl_cli.runs.gates import Measure, exactly
 from dmtl_cli.scores.calibration import Calibration
 from dmtl_cli.teacher.auc import auc_gain
 from dmtl_cli.teacher.labels import HeldOut
-
-Floats = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
 
 _RATE = "lower or raise teacher.learning_rate and teacher.embedding_learning_rate"
 _NOISE = "do the day's labels belong to its rows?"

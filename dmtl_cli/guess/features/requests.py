@@ -8,10 +8,8 @@ length, of users who click in some and not in others, chance alone leaves more t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from dmtl_cli.guess.columns import words
@@ -35,7 +33,6 @@ _TOLD = 0.98  # AUC
 _ALIKE, _GOES_WITH = 5, 0.95  # requests of one length, and a rank correlation that leaves a tenth of what differs
 _KNOWN = 0.99  # of the rows have the value of their request, of what a request is sent with
 _NONE = -1  # the code of null
-Array = npt.NDArray[Any]
 
 
 def outcomes_of_requests(frame: pl.DataFrame, roles: Roles, days: pl.Series | None) -> list[Guess]:
