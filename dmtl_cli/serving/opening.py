@@ -18,7 +18,7 @@ from dmtl_cli.data.features.layout import Layout
 from dmtl_cli.data.features.vocabulary_file import VocabularyFile
 from dmtl_cli.runs.contents import AGAIN, decoding, read_json
 from dmtl_cli.runs.keyed import KEY, MADE_BY, appended_key
-from dmtl_cli.runs.manifest import MANIFEST, Manifest, verify
+from dmtl_cli.runs.manifest import MANIFEST, verify
 from dmtl_cli.runs.workspace import Workspace
 from dmtl_cli.serving.onnx_parts import read as read_parts
 from dmtl_cli.serving.vectors import MappedVectors
@@ -57,12 +57,8 @@ def _led(folder: Path) -> Path | None:
         return run
 
 
-def check_files(folder: Path, *, hashes: bool) -> Manifest:
-    """The manifest of an export whose files have their sizes, or hashes, and its key.
-
-    Raises:
-        UserError: 65 they do not; 74.
-    """
+def check_files(folder: Path, *, hashes: bool) -> None:
+    """Raises UserError: 65 files of an export do not have their sizes, or hashes, or its key; 74."""
     manifest = verify(folder, quick=not hashes, moved=True)
     if manifest.stage != "export":
         raise UserError(f"{folder / MANIFEST}: stage: expected export, got {manifest.stage}", "name an export")
@@ -71,7 +67,6 @@ def check_files(folder: Path, *, hashes: bool) -> Manifest:
     if key is not None and key != expected:
         what = f"{folder / 'features.json'}: key: expected {str(expected)[:12]} of the manifest, got {key[:12]}"
         raise UserError(what, f"these are files of two runs; {AGAIN}")
-    return manifest
 
 
 # -- keys --------------------------------------------------------------------------------------------------------------
