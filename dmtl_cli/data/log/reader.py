@@ -199,7 +199,7 @@ class Log:
             beside: the other tables, of which it may name rows.
             events: files of the exposures that its rows are of.
         """
-        return self._outcomes(name, day, 0, *self._finder.joined(name, day, 0), beside, events)
+        return self._outcomes(name, day, 0, *self._finder.joined(name, day, 0)[:2], beside, events)
 
     def _outcomes(
         self,

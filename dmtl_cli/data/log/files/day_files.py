@@ -202,7 +202,7 @@ class DayFinder:
         later: dict[str, tuple[File, ...]] = {}
         parts: dict[File, range] = {}
         for name, table in self.data.events.joined.items():
-            later[name], some, lines = self._joined(name, day, table.days_after)
+            later[name], some, lines = self.joined(name, day, table.days_after)
             lost_beside |= {JOINED + name: lines} if lines else {}
             parts |= {file: _both(range_, parts.get(file)) for file, range_ in some.items()}
         found = DayFiles(day, tuple(events), sides, groups, self.data.digest, [], lost, lost_beside, later, parts)
@@ -210,13 +210,9 @@ class DayFinder:
         found.check_distinct()
         return found
 
-    def joined(self, name: str, day: dt.date, after: int) -> tuple[tuple[File, ...], dict[File, range]]:
-        """The files of a table of what came of exposures, of a day and so many after it, and as `DayFiles` has them
-        which of their row groups."""
-        return self._joined(name, day, after)[:2]
-
-    def _joined(self, name: str, day: dt.date, after: int) -> tuple[tuple[File, ...], dict[File, range], int]:
-        """The same, and how many of their lines do not parse and are left out."""
+    def joined(self, name: str, day: dt.date, after: int) -> tuple[tuple[File, ...], dict[File, range], int]:
+        """The files of a table of what came of exposures, of a day and so many after it, as `DayFiles` has them which
+        of their row groups, and how many of their lines do not parse and are left out."""
         found, groups, lines = list[File](), dict[File, range](), 0
         for days in range(after + 1):
             try:
