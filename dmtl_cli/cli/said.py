@@ -325,8 +325,7 @@ def _listed(values: Mapping[str, float], key: str, words: Mapping[str, str]) -> 
 
 def _short(x: float) -> str:
     """Three digits, without a zero before the point."""
-    text = f"{x:.3f}"
-    return text[1:] if text.startswith("0.") else text
+    return f"{x:.3f}".removeprefix("0")
 
 
 def _duration(seconds: float) -> str:
