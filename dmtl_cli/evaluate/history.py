@@ -13,7 +13,6 @@ import numpy.typing as npt
 import polars as pl
 import torch
 
-from dmtl_cli.config.extras import has
 from dmtl_cli.data.log.checked.day import ID, Day
 from dmtl_cli.data.log.reader import Log
 from dmtl_cli.evaluate.rankers import Ints
@@ -33,11 +32,6 @@ FACTORS, ALPHA = 64, 40.0
 """of implicit ALS: a usual size, and the confidence of one long read as Hu et al. set it; other settings are the
 library's"""
 _SCORES = 1 << 22  # in memory at a time: 16 MB
-
-
-def has_implicit() -> bool:
-    """Whether the library of implicit ALS is installed."""
-    return has("implicit")
 
 
 # -- long reads --------------------------------------------------------------------------------------------------------

@@ -19,12 +19,12 @@ import numpy as np
 from dmtl_cli.config.days import before, between
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.evaluate import reads_of
-from dmtl_cli.config.extras import install
+from dmtl_cli.config.extras import has, install
 from dmtl_cli.data.log.files.converted import conversions
 from dmtl_cli.data.log.reader import Log
 from dmtl_cli.evaluate.budget import Pace
 from dmtl_cli.evaluate.figure import can_draw, draw
-from dmtl_cli.evaluate.history import IALS, PastReads, has_implicit
+from dmtl_cli.evaluate.history import IALS, PastReads
 from dmtl_cli.evaluate.settings import BESIDE, HISTORIES, JOINT, Cell, Load, cells
 from dmtl_cli.evaluate.shared import Shared
 from dmtl_cli.evaluate.table import Table
@@ -240,12 +240,12 @@ def _measure_histories(
 ) -> None:
     """Evaluates models of the long reads of the days before each measured one that the chain learned. They take no
     setting from the config, and are measured once, whatever the number of seeds."""
-    if IALS in wanted and not has_implicit():
+    if IALS in wanted and not has("implicit"):
         base.log.say(f"no ials: implicit is not installed; {install('implicit')} to have it")
     place, memory = conversions(base.config.workspace), base.config.max_memory
     log = Log(base.config.data, (), max_memory=memory, converted=place)
     past, learned = PastReads(log), _learned_days(base, chain)
-    for name in (h for h in HISTORIES if h in wanted and (h != IALS or has_implicit())):
+    for name in (h for h in HISTORIES if h in wanted and (h != IALS or has("implicit"))):
         own = replace(base, ws=_below(base.ws, name, ALL | {"profile"}), frozen=False)
         with holding(own.ws), base.log.at(name):
             results = [
