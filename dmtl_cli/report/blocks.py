@@ -29,7 +29,6 @@ class Table:
 
     head: Sequence[str]
     rows: Sequence[Sequence[Cell]]
-    caption: str = ""
     folded: str = ""
     """the text that unfolds it; empty: it is open"""
 

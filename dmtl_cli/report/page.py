@@ -161,12 +161,11 @@ def _table(table: Table) -> str:
 
 def _rows(table: Table) -> str:
     right = {k for k in range(len(table.head)) if _is_numeric(row[k] for row in table.rows)}
-    caption = f"<caption>{escape(table.caption)}</caption>" if table.caption else ""
     head = "".join(
         f'<th scope="col"{_class("number" if k in right else "")}>{escape(h)}</th>' for k, h in enumerate(table.head)
     )
     rows = "".join(f"<tr>{''.join(_cell(c, k in right) for k, c in enumerate(row))}</tr>" for row in table.rows)
-    return f'<div class="scroll"><table>{caption}<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
 
 
 def _is_numeric(cells: Iterable[Cell]) -> bool:
