@@ -105,9 +105,7 @@ def number(value: float | None, digits: int = 3) -> str:
     """A number as people read it: counts whole with commas, small ones with so many digits after the point."""
     if value is None:
         return "–"
-    if isinstance(value, int) or (value.is_integer() and abs(value) >= 2):
-        return f"{value:,.0f}"
-    if abs(value) >= 1000:
+    if isinstance(value, int) or (value.is_integer() and abs(value) >= 2) or abs(value) >= 1000:
         return f"{value:,.0f}"
     if value and abs(value) < 10**-digits:
         return f"{value:.1e}"
