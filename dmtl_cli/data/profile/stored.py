@@ -98,7 +98,7 @@ class Profile:
             raise ValueError(f"as of {as_of}, but the profile knows {self.day}")
         self.require_ids(side, ids.dtype, "the log")
         wanted = pl.DataFrame({ID: ids}).sort(ID)
-        values = [self._value(side, f, as_of) for f in features]
+        values = [self._value(f, as_of) for f in features]
         groups = self._groups(side, self._columns(side, features), wanted[ID])
         found = [_pick(rows, wanted).select(ID, *values) for rows in groups]
         whole = pl.DataFrame({ID: ids}).join(pl.concat(found), on=ID, how="left", maintain_order="left")
@@ -203,7 +203,7 @@ class Profile:
 
     # -- values --------------------------------------------------------------------------------------------------------
 
-    def _value(self, side: str, f: Feature, as_of: dt.date) -> pl.Expr:
+    def _value(self, f: Feature, as_of: dt.date) -> pl.Expr:
         """A feature's value of stored rows."""
         p = _from_profile(f)
         if p.history is not None:

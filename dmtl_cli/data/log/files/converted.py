@@ -213,7 +213,7 @@ class Converted:
         made = _read(stamp, now)
         if made is None or (wanted in made.bytes and self._size(home, wanted, source) != made.bytes[wanted]):
             with creating(self.folder):
-                made = self._convert(home, source, column, stamp)
+                made = self._convert(home, source, column)
                 if [_VERSION, source.stamp, *now[2:]] != now:
                     what = f"{source.where}: changed while it was converted"
                     raise UserError(what, "retry when it is written", Exit.NO_INPUT)
@@ -233,7 +233,7 @@ class Converted:
     def _place(self, home: str, part: str, source: Source) -> Path:
         return self.folder / home / part / f"{_safe(source.path)}.parquet"
 
-    def _convert(self, home: str, source: Source, column: str | None, stamp: Path) -> Made:
+    def _convert(self, home: str, source: Source, column: str | None) -> Made:
         """Writes into scratch, by folder below `home`. Raises UserError 65 where most lines of a source that is cut
         into days do not parse: they are of no day that would be refused for them."""
         scratch = self.folder / ".scratch"
