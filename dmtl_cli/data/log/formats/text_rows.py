@@ -370,7 +370,7 @@ def flat_columns(where: str, frame: pl.DataFrame, names: Iterable[str], number: 
         raise UserError(
             f"{where}: column {large[0]}, from line {number} on: an integer beyond int64", "write it as text"
         )
-    return flat.with_columns(_without_fields(flat[name]) for name, kind in flat.schema.items() if _has_fields(kind))
+    return flat.with_columns(_without_fields(flat[name]) for name, kind in flat.schema.items() if _is_object(kind))
 
 
 def _in_order(frame: pl.DataFrame, names: Iterable[str]) -> pl.DataFrame:
@@ -444,10 +444,6 @@ def _said(file: File, number: int, wrong: str) -> str:
 def _mixed(file: File, number: int, error: object) -> UserError:
     what = f"{file}: from line {number} on a column has values that no type holds: {error}"
     return UserError(what, "write one type in all lines")
-
-
-def _has_fields(kind: pl.DataType) -> bool:
-    return isinstance(_inner(kind), pl.Struct)
 
 
 def _inner(kind: pl.DataType) -> pl.DataType:
