@@ -127,6 +127,10 @@ def _elementwise(kind: str) -> Callable[[_Graph, Call], _Node]:
     return lambda graph, call: (kind, call.inputs, {})
 
 
+def _beside_number(kind: str) -> Callable[[_Graph, Call], _Node]:
+    return lambda graph, call: (kind, [call.args[0].name, graph.number_like(*call.args)], {})
+
+
 def _embedding(graph: _Graph, call: Call) -> _Node:
     return "Gather", call.inputs, {"axis": 0}
 
@@ -138,11 +142,6 @@ def _cat(graph: _Graph, call: Call) -> _Node:
 def _split(graph: _Graph, call: Call) -> _Node:
     x, sizes, axis = call.args
     return "Split", [x.name, graph.constant(sizes)], {"axis": axis}
-
-
-def _greater(graph: _Graph, call: Call) -> _Node:
-    x, least = call.args
-    return "Greater", [x.name, graph.number_like(x, least)], {}
 
 
 def _cast(graph: _Graph, call: Call) -> _Node:
@@ -163,11 +162,6 @@ def _norm(graph: _Graph, call: Call) -> _Node:
     x, order, axes, keep = call.args
     assert order == 2.0
     return "ReduceL2", [x.name, graph.constant(axes)], {"keepdims": int(keep)}
-
-
-def _clamp_min(graph: _Graph, call: Call) -> _Node:
-    x, least = call.args
-    return "Clip", [x.name, graph.number_like(x, least)], {}
 
 
 def _view(graph: _Graph, call: Call) -> _Node:
@@ -193,12 +187,12 @@ _NODES: dict[str, Callable[[_Graph, Call], _Node]] = {
     "aten.embedding.default": _embedding,
     "aten.cat.default": _cat,
     "aten.split_with_sizes.default": _split,
-    "aten.gt.Scalar": _greater,
+    "aten.gt.Scalar": _beside_number("Greater"),
     "aten._to_copy.default": _cast,
     "aten.unsqueeze.default": _unsqueeze,
     "aten.sum.dim_IntList": _sum,
     "aten.linalg_vector_norm.default": _norm,
-    "aten.clamp_min.default": _clamp_min,
+    "aten.clamp_min.default": _beside_number("Clip"),
     "aten.view.default": _view,
     "aten.expand.default": _expand,
     "aten.addmm.default": _addmm,
