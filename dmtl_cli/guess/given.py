@@ -35,6 +35,7 @@ from dmtl_cli.guess.exposures.labels import CLICK_EXPRESSION, CLICK_WHY, EXPRESS
 from dmtl_cli.guess.features.goals import example
 from dmtl_cli.guess.features.inputs import Inputs
 from dmtl_cli.guess.outcomes.asked import by_aggregates, by_rows, refuse_aggregates
+from dmtl_cli.guess.outcomes.keys import roles_beside
 from dmtl_cli.guess.outcomes.tables import ROW, Outcomes, named_after
 from dmtl_cli.guess.reading.rewrites import is_list_of_ids
 from dmtl_cli.guess.reading.tables import Table
@@ -291,7 +292,11 @@ def refuse_given(given: Mapping[str, str], events: Table, roles: Roles, every: S
             raise UserError(what, f"it has {', '.join(columns)}", Exit.USAGE)
         _refuse_unread(f"--{role}", column, events)
         if column not in columns:
-            there = [t.path for t in every if column in t.frame.columns and t.path != events.path]
+            others = [table for table in every if table.path != events.path]
+            mine = roles_beside(events, others, {r: c for r, c in given.items() if c in columns})
+            if (unread := _unread_table(f"--{role}", column, events, mine, others)) is not None:
+                raise unread
+            there = [t.path for t in others if column in t.frame.columns]
             which = f", {' and '.join(there)} {'have' if len(there) > 1 else 'has'} one" if there else ""
             what = f"--{role}: {events.path} has no column {column}{which}"
             raise UserError(what, _which(column, columns), Exit.USAGE)
@@ -342,41 +347,48 @@ def _absent(
     what, user, item = f"{option}: {events.path} has no column {column}", roles.user, roles.item
     sides = [name for name, side in inputs.sides.items() if column in side.table.frame.columns]
     hint = unquoted(column) or "; ".join(f"the table of {name} has it: write {name}.{column}" for name in sides)
-    table = next((t for t in others if column in t.frame.columns or column == named_after(t)), None)
+    elsewhere = next((table for table in others if column in table.frame.columns), None)
     if not hint and (user is None or item is None):
         what = f"{what}, and which ones name the user and the item is not known"
         hint = "kinds of events and other tables are looked for by these: give --user COLUMN and --item COLUMN too"
-    elif not hint and table is not None and user is not None and item is not None:
-        is_name = column not in table.frame.columns
-        what = f"{option}: {table.path} is not read" if is_name else f"{what}; {table.path} has it"
-        named, hint = _named_in(table, events, (("users", user), ("items", item)))
-        ids = f"is the user {user.column}, and the item {item.column}?"
-        what += f", and its rows name {named}"
-        hint = hint or f"{ids} Else give --user COLUMN and --item COLUMN too"
+    elif not hint and elsewhere is not None and user is not None and item is not None:
+        named, hint = _named_in(elsewhere, events, user, item)
+        what = f"{what}; {elsewhere.path} has it, and its rows name {named}"
+    elif not hint and (unread := _unread_table(option, column, events, roles, others)) is not None:
+        return unread
     root, _, field = column.partition(".")
     unused = [(path, why) for path, why in inputs.other if field and PurePosixPath(path).name.split(".")[0] == root]
     hint = hint or "; ".join(f"{path} is not used: {why}" for path, why in unused)
     return UserError(what, hint or _which(column, events.frame.columns), Exit.USAGE)
 
 
-def _named_in(table: Table, events: Table, roles: Iterable[tuple[str, Guess]]) -> tuple[str, str]:
-    """What the rows of a table that is not read name of the events, in words, and how a writer makes them name more."""
-    there, fixes = list[str](), list[str]()
-    for name, g in roles:
-        ids, named = (
-            events.frame[g.column],
-            {c: s.drop_nulls() for c in table.frame.columns if is_id(s := table.frame[c])},
-        )
+def _unread_table(option: str, name: str, events: Table, roles: Roles, others: Sequence[Table]) -> UserError | None:
+    """What is said where the name of a table that is not read is given; None where no table is called so."""
+    table = next((table for table in others if name == named_after(table)), None)
+    if table is None or roles.user is None or roles.item is None:
+        return None
+    named, hint = _named_in(table, events, roles.user, roles.item)
+    return UserError(f"{option}: {table.path} is not read: its rows name {named}", hint, Exit.USAGE)
+
+
+def _named_in(table: Table, events: Table, user: Guess, item: Guess) -> tuple[str, str]:
+    """What the rows of a table that is not read name of the events, in words, and what would make it read."""
+    named = {c: s.drop_nulls() for c in table.frame.columns if is_id(s := table.frame[c])}
+    there, fixes, lacks = list[str](), list[str](), list[str]()
+    for name, g in (("users", user), ("items", item)):
+        ids = events.frame[g.column]
         c = max(named, key=lambda c: within(named[c], ids), default=None)
         if c is not None and within(named[c], ids) >= _MET:
             several = named[c].n_unique() < len(named[c])
             there.append(f"the {name} of {g.column} alone, by {c}{', several rows one' if several else ''}")
-            fixes += [f"with one row of each it is a table of {name}"] if several else []
-        else:
-            ways = [way for s in named.values() if (way := written_otherwise(name, ids, s, within(ids, s))) is not None]
-            fixes += [line for _, line in sorted(ways, reverse=True)[:1]]
-    both = len(there) > 1
-    return "nothing that the others do" if both or not there else there[0], "" if both else "; ".join(fixes)
+            continue
+        lacks.append(g.column)
+        ways = [way for s in named.values() if (way := written_otherwise(name, ids, s, within(ids, s))) is not None]
+        fixes += [line for _, line in sorted(ways, reverse=True)[:1]]
+    if len(there) == 1:
+        return there[0], "; ".join(fixes) or f"write {lacks[0]} into them, or one row of each id"
+    asked = f"is the user {user.column}, and the item {item.column}? Else give --user COLUMN and --item COLUMN too"
+    return "nothing that the others do", "; ".join(fixes) if not there and fixes else asked
 
 
 def refuse_label(events: Table, roles: Roles, inputs: Inputs) -> None:

@@ -199,7 +199,8 @@ def _named_duration(frame: pl.DataFrame, columns: list[str], roles: Roles) -> Gu
 def started(frame: pl.DataFrame, roles: Roles) -> bool:
     """Finds the click by the label where no name tells it: the flag that is true just where there is a duration, else
     one without which there is no label, in the label's own struct or named like a start."""
-    if roles.click or roles.behaviour or roles.long_read is not None:
+    rated = roles.long_read is not None and roles.duration and words.by_name(roles.duration.column, words.RATING)
+    if roles.click or roles.behaviour or rated:
         return False
     left = [c for c in frame.columns if c not in roles.taken]
     found = by_duration(frame, roles, _durations(frame, left, roles)) or _before_label(frame, roles)

@@ -106,7 +106,8 @@ def unique_of(frame: pl.DataFrame, roles: Roles, later: Iterable[Outcomes] = ())
             best = found[0], Guess(c, why)
     if best is not None:
         return best[1]
-    named = next((one.event_key for one in later if one.computed is None and not one.of_user), None)
+    mine = (one for one in later if one.computed is None and not one.of_user and one.event_key not in both)
+    named = next((one.event_key for one in mine), None)
     why = "what came of exposures names them by it: a row that comes twice is read once"
     return None if named is None else Guess(named, why)
 
