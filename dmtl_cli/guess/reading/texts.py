@@ -106,7 +106,7 @@ def as_typed(rows: pl.DataFrame, text: Text) -> tuple[pl.DataFrame, Text]:
     """Rows of a CSV as `typed` gives them, and how it is written, the words for null in it added."""
     if text.thousands is None and (signs := _signs(rows)) is not None:
         text = replace(text, decimal=signs[0], thousands=signs[1])
-    if text.decimal == "." and text.separator != "," and text.thousands is None and _has_commas(rows):
+    if text.decimal == "." and text.separator != "," and text.thousands is None and _has_commas(rows, text.separator):
         text = replace(text, decimal=",")
     plain = rows if text.thousands is None else _ungrouped(rows, text.decimal, text.thousands)
     alone = {word: c for c, word in one_words(plain, text.decimal).items()} | dict(text.alone)
@@ -171,9 +171,9 @@ def _texts(rows: pl.DataFrame) -> list[str]:
     return [c for c, kind in rows.schema.items() if kind == pl.String]
 
 
-def _has_commas(rows: pl.DataFrame) -> bool:
-    """Whether numbers have a decimal comma: more columns of texts have one, surely, than a decimal point. Three digits
-    behind it in all rows may be thousands."""
+def _has_commas(rows: pl.DataFrame, separator: str) -> bool:
+    """Whether numbers have a decimal comma: more columns of texts have one, surely, than a decimal point, or as many
+    behind semicolons, as a version (7.1) is no number. Three digits behind it in all rows may be thousands."""
     commas = points = 0
     for s in rows.select(_texts(rows)):
         known = s.filter(~s.str.strip_chars().is_in(words.NONE))
@@ -181,7 +181,7 @@ def _has_commas(rows: pl.DataFrame) -> bool:
             commas += not known.str.contains(r"^-?[1-9][0-9]{0,2}(,[0-9]{3})?$").all()
         elif len(known) and known.str.contains(NUMBER).all():
             points += known.str.contains(".", literal=True).any()
-    return commas > points
+    return commas > points or (commas == points > 0 and separator == ";")
 
 
 def _signs(rows: pl.DataFrame) -> tuple[str, str] | None:

@@ -90,6 +90,8 @@ _MEASURE = words.any_of(
     " hours seconds weight distance area rooms ingredients servings chapters tracks episodes word page char character"
     " photo image picture room ingredient serving chapter track episode lesson season volume"
 )
+_LEAST = r"(^| )(minimum|minimo|minima|mínimo|mínima|mindest\w*|min (order|spend|basket|cart|purchase|amount|value|price))( |$)"
+"""what somebody asks for, as how much a coupon is good from"""
 _UNIT = f"({words.any_of('minutes mins hours hrs seconds secs')}|{languages.MINUTES})"
 _DOING = words.any_of(
     "total lifetime spent watched watch listened listen played play read reading active online usage used"
@@ -329,7 +331,7 @@ def goes_with(s: pl.Series, totals: Mapping[str, pl.Series]) -> str | None:
 def is_measure(c: str) -> bool:
     """Whether a name is that of a code, a price, a length or a size, which nobody's clicks change."""
     coded = words.is_named_id(c) or words.says(c, words.CODE)
-    return coded or words.says(c, _MEASURE) or words.says(c, words.PRICE) or words.says(c, words.SPENT)
+    return coded or any(words.says(c, pattern) for pattern in (_MEASURE, _LEAST, words.PRICE, words.SPENT))
 
 
 def _act_of(c: str, acts: Collection[str]) -> str | None:
