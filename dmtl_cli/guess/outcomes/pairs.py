@@ -17,8 +17,9 @@ from dmtl_cli.guess.columns import languages, words
 from dmtl_cli.guess.columns.remembered import remembered
 from dmtl_cli.guess.columns.roles import Roles
 from dmtl_cli.guess.columns.sql import sql_column
-from dmtl_cli.guess.columns.values import FEW, free, is_id, share, within
+from dmtl_cli.guess.columns.values import FEW, Kinds, free, is_id, share, within
 from dmtl_cli.guess.exposures.references import MET, THERE, Exposures, exposures_of, is_chance, is_own, reference
+from dmtl_cli.guess.outcomes.aggregates import is_state
 from dmtl_cli.guess.outcomes.tables import (
     ALL,
     Others,
@@ -39,6 +40,7 @@ from dmtl_cli.guess.reading.tables import Table
 _MET = 0.3  # of the rows of a user and item have one that was shown, in a sample that may lack it
 _ID = ":exposure"
 _BEHIND = 0.75  # of the rows of what was shown on their day come at most a day after it
+_ID_OF_KIND, _FOLLOW = 0.95, 0.3  # of a kind's rows have an id; of those without are of a pair that others name
 _LACK, _AS_OFTEN = 0.1, 0.5
 """of a table's rows lack an id; as often as others these are of what was shown to their user"""
 _EACH, _ALL_BUT_FEW = 10, 0.8  # rows of a basket, at most; of the rows have such an id
@@ -306,13 +308,15 @@ def rather_by_pair(
 ) -> list[Outcomes]:
     """What was found, but a table whose rows name exposures by an id that many of them lack by the user and the item of
     what was shown before them, where those without an id mostly are of what was shown to their user: a booking at the
-    desk names no card, what began at a bookshelf or in a search was no exposure's.
+    desk names no card, what began at a bookshelf or in a search was no exposure's. Where only kinds of rows have an id,
+    as an installation has and a session after it has not, the others are read by user and item beside them.
 
     Args:
         beside: other tables that were found, with the click perhaps.
     """
     out = list(found)
-    for k, one in enumerate(found):
+    for one in found:
+        k = out.index(one)
         mine = next((mine for table, mine in others if table is one.table), None)
         lack = share(one.table.frame[one.key].is_null()) if one.computed is None else 0.0
         if lack < _LACK or mine is None or mine.time is None or roles.time is None:
@@ -322,11 +326,42 @@ def rather_by_pair(
         pair = _of_pair(one.table, events, roles, taken)
         wait = None if pair is None else wait_of(pair, one.table, mine, events, roles, behind=0.0)
         if pair is None or wait is None or not _meet_too(pair, wait, one, events):
+            out[k : k + 1] = _by_kinds(one, events, roles, mine, taken | {*one.columns})
             continue
         made = waiting(pair, wait, one.table, mine)
         why = f"{made.why}; {lack:.0%} of its rows have no {one.key}"
         out[k : k + 1] = with_rows([replace(made, name=one.name, why=why)], roles, taken, rest)
     return out
+
+
+def _by_kinds(one: Outcomes, events: Table, roles: Roles, mine: Roles, taken: set[str]) -> list[Outcomes]:
+    """A table, and its kinds of rows that have no id by user and item, where these are of pairs that others name."""
+    kinds = None if one.table.kinds is not None else _kinds_without(one.table.frame, one.key)
+    if kinds is None:
+        return [one]
+    named, rest = (replace(one.table, kinds=replace(kinds, among=among)) for among in (False, True))
+    named, rest = (table.only(table.asked) for table in (named, rest))
+    pair = _of_pair(rest, events, roles, taken)
+    wait = None if pair is None else wait_of(pair, rest, mine, events, roles, behind=0.0)
+    if pair is None or wait is None or pair.computed is None:
+        return [one]
+    of, met = (ids_of(rows, pair.computed[1]) for rows in (named.frame, pair.table.frame))
+    if share(met.is_in(of.drop_nulls().unique().implode())) < _FOLLOW:
+        return [one]
+    why = f"{', '.join(kinds.values)} of the same files, which have no {one.key}, {pair.why}"
+    made = replace(waiting(replace(pair, why=why), wait, rest, mine), name=f"{one.name}_later")
+    return [replace(one, table=named), made]
+
+
+def _kinds_without(frame: pl.DataFrame, key: str) -> Kinds | None:
+    """The kinds of rows of which none has an id that nearly all rows of the others have; None where no column is so."""
+    for c in (c for c in frame.columns if c != key and is_state(frame[c])):
+        each = frame.drop_nulls(c).group_by(c).agg(pl.col(key).is_not_null().mean().alias(":there")).sort(c)
+        none = each.filter(pl.col(":there") <= 1 - _ID_OF_KIND)[c].to_list()
+        some = each.filter(pl.col(":there") >= _ID_OF_KIND)
+        if none and len(some) and len(none) + len(some) == len(each):
+            return Kinds(c, tuple(none), among=True)
+    return None
 
 
 def waiting(one: Outcomes, wait: Wait | None, table: Table, mine: Roles) -> Outcomes:
