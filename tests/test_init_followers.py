@@ -324,3 +324,94 @@ def test_tokens_of_exposures_are_no_times(tmp_path: Path) -> None:
     raw, _, said = guessed(tmp_path / "log")
     keys = {name: one["key"] for name, one in raw["data"]["events"]["joined"].items()}
     assert keys == {"opens": "view_token", "watch": "view_token"}, said
+
+
+# -- kinds without an id, files of hours and of other days -------------------------------------------------------------
+
+
+def apps(split: bool, late: float) -> World:
+    """Views and installations name what was shown; sessions name a device and an app, many of them on the next day."""
+    world = World()
+    for day, number, user, item, page, place, at in world.exposures():
+        app = f"app{item}"
+        own = {"impression_id": f"i{number}", "device_id": user, "package": app}
+        world.add("shown", day, **own, ts=at, page_id=page, slot=place)
+        clicked, installed = world.rng.random() < 0.3, world.rng.random() < 0.6
+        minutes = int(world.rng.integers(1, 40))
+        base = {"device_id": user, "package": app}
+        if clicked:
+            named = {"kind": "view", "impression_id": f"i{number}", "minutes": None}
+            world.add("actions", day, **base, **named, ts=at + dt.timedelta(seconds=9))
+            if installed:
+                world.add("actions", day, **base, **named | {"kind": "install"}, ts=at + dt.timedelta(seconds=40))
+                on = day + dt.timedelta(days=world.rng.random() < late)
+                row = {"kind": "session_end", "impression_id": None, "minutes": minutes}
+                if on <= LAST:
+                    when = at + (on - day) + dt.timedelta(minutes=2)
+                    world.add("sessions" if split else "actions", on, **base, **row, ts=when)
+        if day == DAYS[1]:
+            world.truth["clicks"] += clicked
+            world.truth["good"] += clicked and installed and minutes >= 20
+    return world
+
+
+def found_good(home: Path, day: dt.date) -> tuple[int, int]:
+    labels = dmtl("check", "--config", home.parent / "mine.yaml", "--day", day, "--json").json["labels"]
+    return labels["clicks"], labels["conversions"]
+
+
+@pytest.mark.parametrize("form", ["parquet", "jsonl"])
+def test_kinds_of_rows_without_an_id_are_read_by_user_and_item(tmp_path: Path, form: str) -> None:
+    world = apps(split=False, late=0.95)
+    world.write(tmp_path / "log", form)
+    raw, _, said = guessed(tmp_path / "log", "--conversion", "SUM(minutes) >= 20", "--within", "48h")
+    joined = raw["data"]["events"]["joined"]
+    assert joined["actions"]["key"] == "impression_id" and "within" not in joined["actions"], said
+    later = joined["actions_later"]
+    assert later["where"] == "kind = 'session_end'" and "SUM(minutes)" in later["columns"].values()
+    clicks, good = found_good(tmp_path / "log", DAYS[1])
+    assert clicks == world.truth["clicks"]
+    assert good == pytest.approx(world.truth["good"], rel=0.1), "a pair may be shown twice"
+
+
+def test_what_comes_later_is_found_in_folders_of_hours(tmp_path: Path) -> None:
+    world = apps(split=True, late=0.6)
+    for table in ("shown", "actions", "sessions"):
+        for day, rows in world.tables[table].items():
+            frame = pl.DataFrame(rows, infer_schema_length=None)
+            for (hour,), part in frame.group_by(pl.col("ts").dt.hour()):
+                file = tmp_path / f"log/{table}/day={day}/hour={hour:02}/part.parquet"
+                file.parent.mkdir(parents=True)
+                part.write_parquet(file)
+    raw, _, said = guessed(tmp_path / "log", "--conversion", "SUM(minutes) >= 20", "--within", "48h")
+    assert raw["data"]["events"]["joined"]["sessions"]["days_after"] >= 1, said
+    _, good = found_good(tmp_path / "log", DAYS[1])
+    assert good == pytest.approx(world.truth["good"], rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("zone", "browsed", "hour", "wait", "late"),
+    [("Asia/Tokyo", 22, 9, 8, True), ("America/Chicago", 1, 21, 4, False)],
+)
+def test_days_of_the_users_tell_what_comes_later(
+    tmp_path: Path, zone: str, browsed: int, hour: int, wait: int, late: bool
+) -> None:
+    """Files are of days in UTC, and a fifth of what is shown is of another day where the users live. What was shown in
+    Tokyo at six in the evening and is ordered at two in the night is of one file, and of two days; what was shown in
+    Chicago at three and is ordered at seven is of two files, and of one day."""
+    world = World()
+    for day, number, user, item, page, place, _ in world.exposures():
+        orders = int(page[1:]) % 5 > 0
+        minute = 60 * (hour if orders else browsed) + int(page[1:]) % 50
+        at = dt.datetime.combine(day, dt.time(), dt.UTC) + dt.timedelta(minutes=minute)
+        world.add("shown", day, card_id=f"c{number}", user_id=user, item_id=item, ts=at, page=page, slot=place)
+        if world.rng.random() < 0.4:
+            world.add("clicks", day, card_id=f"c{number}", ts=at + dt.timedelta(seconds=5))
+            came = at + dt.timedelta(hours=wait)
+            if orders and world.rng.random() < 0.5:
+                world.add("orders", came.date(), card_id=f"c{number}", ts=came)
+    world.write(tmp_path / "log")
+    raw, _, said = guessed(tmp_path / "log", "--conversion", "orders", "--timezone", zone)
+    events = raw["data"]["events"]
+    assert events["date_column"] == "ts", said
+    assert events["joined"]["orders"].get("days_after") == (1 if late else None), said
