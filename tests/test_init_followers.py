@@ -415,3 +415,88 @@ def test_days_of_the_users_tell_what_comes_later(
     events = raw["data"]["events"]
     assert events["date_column"] == "ts", said
     assert events["joined"]["orders"].get("days_after") == (1 if late else None), said
+
+
+# -- a till, mails of several articles, lessons ------------------------------------------------------------------------
+
+
+def coupons(width: int, coded: float) -> World:
+    """Coupons that are shown and activated; a till's lines name the card, few of them a coupon, from the first of an
+    activation on.
+
+    Args:
+        width: of the card's number at the till, with leading zeros in the app.
+        coded: share of the till's lines with a coupon.
+    """
+    world = World()
+    for day, _, user, item, page, place, at in world.exposures():
+        card = f"{int(user[1:]) + 1_000:010}"
+        row = {"zeit": at, "kartennr": card, "coupon_code": f"C{item:03}", "seite": page, "platz": place}
+        activated, redeemed = world.rng.random() < 0.3, world.rng.random() < 0.5
+        world.add("app", day, **row, aktiviert=int(activated))
+        if activated and redeemed:
+            when = at + dt.timedelta(hours=2)
+            line = {"zeit": when, "kartennr": card.lstrip("0").zfill(width)}
+            world.add("kassenbons", when.date(), **line, coupon_code=f"C{item:03}", betrag=9)
+            for k in range(round(1 / coded) - 1):
+                world.add("kassenbons", when.date(), **line, coupon_code=None, betrag=k)
+    return world
+
+
+def test_few_lines_of_a_till_have_a_coupon(tmp_path: Path) -> None:
+    world = coupons(width=10, coded=0.25)
+    world.write(tmp_path / "log")
+    raw, _, said = guessed(tmp_path / "log", "--conversion", "kassenbons", "--within", "24h")
+    assert "kassenbons" in raw["data"]["events"]["joined"], said
+    assert raw["data"]["events"]["joined"]["kassenbons"]["key"] == "exposure"
+
+
+def test_a_table_whose_cards_are_written_otherwise_says_how(tmp_path: Path) -> None:
+    coupons(width=4, coded=1).write(tmp_path / "log")
+    ended = dmtl("init", tmp_path / "log", "-o", tmp_path / "mine.yaml", "--conversion", "kassenbons")
+    assert (
+        ended.code == 2 and "kassenbons/{day}.parquet is not read: its rows name the items of coupon_code" in ended.err
+    )
+    assert "with leading zeros, 10 characters long" in ended.err and "has no column" not in ended.err
+
+
+def test_an_array_of_a_csv_that_is_exploded_keeps_its_type(tmp_path: Path) -> None:
+    """Mails with a list of articles as JSON, clicks that name a mail and an article."""
+    world = World()
+    for day, _, user, item, mail, place, at in world.exposures():
+        if place == 0:
+            world.add("sends", day, send_id=mail, user_id=user, sent_at=at, article_ids=[])
+        world.tables["sends"][day][-1]["article_ids"].append(f"a{item}")
+        clicked, seconds = world.rng.random() < 0.3, int(world.rng.exponential(40))
+        if clicked:
+            world.add("clicks", day, send_id=mail, user_id=user, article_id=f"a{item}", seconds_on_page=seconds)
+        world.count(day, clicked, seconds >= 30)
+    for table, by_day in world.tables.items():
+        (tmp_path / "log" / table).mkdir(parents=True)
+        for day, rows in by_day.items():
+            frame = pl.DataFrame(rows, infer_schema_length=None)
+            if table == "sends":
+                frame = frame.with_columns(
+                    article_ids=pl.Series([json.dumps(x) for x in frame["article_ids"].to_list()])
+                )
+            frame.write_csv(tmp_path / "log" / table / f"{day}.csv")
+    raw, _, said = guessed(tmp_path / "log", "--conversion", "seconds_on_page >= 30")
+    assert raw["data"]["types"]["article_ids"] == "list<text>" and raw["data"]["events"]["explode"] == "article_ids", (
+        said
+    )
+    agrees(tmp_path / "log", world.truth)
+
+
+def test_a_share_of_what_was_read_begins_where_it_was_started(tmp_path: Path) -> None:
+    """A rating has no start; how much of a lesson was done has."""
+    world = World()
+    for day, _, user, item, page, place, at in world.exposures():
+        started, done = world.rng.random() < 0.2, float(world.rng.integers(1, 101))
+        row = {"child_id": user, "lesson_id": item, "at": at, "shelf": page, "col": place}
+        world.add("home", day, **row, started=started, completed_pct=done if started else None)
+        world.count(day, started, True)
+    world.write(tmp_path / "log")
+    raw, _, said = guessed(tmp_path / "log")
+    events = raw["data"]["events"]
+    assert (events["click"], events["duration"]) == ("started", "completed_pct"), said
+    assert "durations of clicks" in said and "seconds of a click" not in said

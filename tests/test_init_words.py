@@ -9,7 +9,8 @@ import pytest
 from dmtl_cli.guess.columns import languages, words
 from dmtl_cli.guess.outcomes.state_lines import _is_stage
 from dmtl_cli.guess.reading.rewrites import is_click, is_no_more
-from dmtl_cli.guess.sides.states import still, withdrawn
+from dmtl_cli.guess.reading.texts import Text, as_typed
+from dmtl_cli.guess.sides.states import is_measure, still, withdrawn
 
 
 @pytest.mark.parametrize(
@@ -90,3 +91,32 @@ def test_a_stage_that_only_clicks_have(last: str, found: bool) -> None:
     clicked = pl.Series([True] * 60 + [False] * 40)
     stages = pl.Series("result", ["open"] * 30 + ["bounce"] * 20 + [last] * 10 + [None] * 40)
     assert _is_stage(stages, clicked) == found
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["cancelled", "order_cancellations", "uninstall", "unfollowed", "art_geschenk_storno", "chargeback", "refunded"],
+)
+def test_the_contrary_of_a_good_click_is_none(name: str) -> None:
+    assert words.says(name, words.NOT_GOOD)
+
+
+@pytest.mark.parametrize(
+    ("name", "asked"),
+    [
+        ("min_order_value", True),
+        ("mindestumsatz", True),
+        ("valor_minimo", True),
+        ("minimum_spend", True),
+        ("orders", False),
+    ],
+)
+def test_what_somebody_asks_for_at_least_is_no_running_total(name: str, asked: bool) -> None:
+    assert is_measure(name) == asked
+
+
+@pytest.mark.parametrize(("separator", "decimal"), [(";", ","), ("\t", ".")])
+def test_a_version_is_no_decimal_point_behind_semicolons(separator: str, decimal: str) -> None:
+    rows = pl.DataFrame({"price": ["6,59", "12,5", "3,0", "0,99"], "app": ["7.1", "7.2", "7.1", "7.3"]})
+    frame, text = as_typed(rows, Text(separator=separator))
+    assert text.decimal == decimal and (frame["price"].dtype == pl.Float64) == (decimal == ",")

@@ -90,7 +90,7 @@ _MEASURE = words.any_of(
     " hours seconds weight distance area rooms ingredients servings chapters tracks episodes word page char character"
     " photo image picture room ingredient serving chapter track episode lesson season volume"
 )
-_LEAST = r"(^| )(minimum|m[ií]nim[oa]|mindest\w*|min (order|spend|basket|cart|purchase|amount|value|price))( |$)"
+_LEAST = r"minimum|m[ií]nim[oa]|mindest\w*|min (order|spend|basket|cart|purchase|amount|value|price)"
 """what somebody asks for, as how much a coupon is good from"""
 _UNIT = f"({words.any_of('minutes mins hours hrs seconds secs')}|{languages.MINUTES})"
 _DOING = words.any_of(
