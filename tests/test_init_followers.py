@@ -500,3 +500,31 @@ def test_a_share_of_what_was_read_begins_where_it_was_started(tmp_path: Path) ->
     events = raw["data"]["events"]
     assert (events["click"], events["duration"]) == ("started", "completed_pct"), said
     assert "durations of clicks" in said and "seconds of a click" not in said
+
+
+def test_profiles_of_an_account_may_be_the_users(tmp_path: Path) -> None:
+    """A table has a row for each account and number of a child, and what it says to write is read."""
+    world = World()
+    for day, _, user, item, page, place, at in world.exposures():
+        row = {"parent_id": f"p{int(user[1:]) // 3}", "child_id": int(user[1:]) % 3 + 1, "lesson_id": item, "at": at}
+        world.add("home", day, **row, shelf=page, col=place, started=world.rng.random() < 0.2, done=1)
+    world.write(tmp_path / "log")
+    pairs = sorted({(row["parent_id"], row["child_id"]) for rows in world.tables["home"].values() for row in rows})
+    profiles = pl.DataFrame(pairs, schema=["parent_id", "child_id"], orient="row").with_columns(
+        age=pl.int_range(pl.len())
+    )
+    profiles.write_parquet(tmp_path / "log/profiles.parquet")
+    options = ("--user", "parent_id", "--conversion", "started AND done = 1")
+    _, _, said = guessed(tmp_path / "log", *options)
+    (line,) = (line for line in said.splitlines() if "is each of these a user?" in line)
+    assert line.startswith("WARNING: profiles.parquet: it has a row for each parent_id and child_id")
+    made = yaml.safe_load(line.partition("Then write computed: ")[2].partition(" and user: ")[0])
+    of_users = yaml.safe_load(line.partition("in data.events, ")[2].removesuffix(" in data.users"))
+    raw = yaml.safe_load((tmp_path / "mine.yaml").read_text())
+    raw["data"]["events"] |= {"user": "somebody", "computed": raw["data"]["events"]["computed"] | made}
+    raw["data"]["users"] = of_users
+    raw["features"] = ["auto", {"name": "age", "side": "user", "kind": "numeric"}]
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(raw))
+    found = dmtl("check", "--config", tmp_path / "mine.yaml", "--day", LAST, "--json")
+    assert found.code == 0 and found.json["join"]["users_joined"] == 1, found.err
+    assert found.json["users"] == len(pairs)

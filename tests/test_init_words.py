@@ -120,3 +120,10 @@ def test_a_version_is_no_decimal_point_behind_semicolons(separator: str, decimal
     rows = pl.DataFrame({"price": ["6,59", "12,5", "3,0", "0,99"], "app": ["7.1", "7.2", "7.1", "7.3"]})
     frame, text = as_typed(rows, Text(separator=separator))
     assert text.decimal == decimal and (frame["price"].dtype == pl.Float64) == (decimal == ",")
+
+
+def test_ids_of_cookies_are_no_floats() -> None:
+    texts = ["288006717.396867054", "584556741.692223473"]
+    frame, _ = as_typed(pl.DataFrame({"visitor_id": texts, "seconds": texts, "mood_id": ["1.5", "2.5"]}), Text())
+    assert frame["visitor_id"].to_list() == texts
+    assert {frame[c].dtype for c in ("seconds", "mood_id")} == {pl.Float64}

@@ -25,6 +25,7 @@ _LISTS = ("list<int64>", "list<float64>", "list<text>")
 _FEW = 1_000  # texts by which it is told what lists hold
 _INTEGER = r"^-?(0|[1-9][0-9]{0,17})$"
 NUMBER = r"^-?((0|[1-9][0-9]*)(\.[0-9]+)?|\.[0-9]+)([eE][+-]?[0-9]+)?$"
+_COOKIE = r"^[0-9]{5,}\.[0-9]{6,}$"  # such as 288006717.396867054, a random number and when it was made
 _TRIED = 100  # texts that are tried before all are
 _DIGITS = 5  # that a code has at least
 _PATTERN = re.compile(r"\*|\^.*\$", re.DOTALL)  # names that polars takes for those of other columns
@@ -263,6 +264,8 @@ def _typed(s: pl.Series, decimal: str = ".") -> pl.Series:
         return text
     if known.str.contains(_INTEGER).all():
         return values.cast(pl.Int64)
+    if words.is_named_id(s.name) and known.str.contains(_COOKIE).all():
+        return text
     if decimal == "." and _are_numbers(known):
         return floats(values)
     if decimal != "." and (decimals(known) is not None or known.str.contains(rf"{_INTEGER[:-1]}\s?%$").all()):

@@ -16,7 +16,7 @@ from dmtl_cli.data.log.reader import Log
 from dmtl_cli.guess.columns import words
 from dmtl_cli.guess.columns.ends import End, ends_of
 from dmtl_cli.guess.columns.roles import Guess, Roles
-from dmtl_cli.guess.columns.sql import polars_column
+from dmtl_cli.guess.columns.sql import polars_column, quoted, sql_column
 from dmtl_cli.guess.columns.values import has_several, is_id, share, within
 from dmtl_cli.guess.exposures.ids import may_be_ids
 from dmtl_cli.guess.outcomes.tables import named_after
@@ -37,6 +37,7 @@ _MORE = 0.05  # of the ids are in the table once they are written alike
 _COMPARED, _SLICE = 500_000, 1_000_000  # ids that are written in each way; those that are looked at for it at a time
 _Way = tuple[str, Callable[[pl.Expr], pl.Expr]]
 """what stands behind a column in polars, and the same as it is computed"""
+_USERS = 0.9  # of the pairs of ids of the events are in a table of such
 _MOSTLY = 0.5
 """share of the day's ids that a side table should have"""
 _USED = 0.2  # of a table's ids are in events, where their columns have other names: not the first numbers alone
@@ -124,6 +125,8 @@ def place(table: Table, events: Table, roles: Roles, found: Beside) -> None:
         around = [c for c in table.frame.columns if not c.startswith("after.") and c != "ts_ms"]
         table = replace(table, frame=table.frame.drop(around))
     ids = events.frame[(roles.user if name == "users" else roles.item).column]  # type: ignore[union-attr]
+    if name == "users" and (line := _of_two_ids(table, key, events, ids.name)) is not None:
+        found.told.append(line)
     if name in found.sides:
         is_chance = key != ids.name and within(table.frame[key], ids) < _USED
         second = f"a second table of {name}, beside {found.sides[name].table.files.name}"
@@ -267,6 +270,29 @@ def _of_events(table: Table, events: Table, roles: Roles) -> str:
     if there < _TIMED:
         return f"{rows}; {1 - there:.0%} of them have no {time} either"
     return f"{rows}; {there:.0%} of them have a {time}: write them into the folder of the day that it tells, then init"
+
+
+def _of_two_ids(table: Table, key: str, events: Table, user: str) -> str | None:
+    """What is said of a table with a row for each user and another id, which the events have too, as each of the
+    profiles of an account is somebody; None of another one."""
+    frame, rows = table.on(table.day), events.frame
+    if not frame[key].drop_nulls().is_duplicated().any():
+        return None
+    shared = [c for c in frame.columns if c not in (key, user) and c in rows.columns and is_id(frame[c])]
+    for c in shared:
+        mine = frame.select(pl.col(key).alias("u"), c).drop_nulls()
+        told = rows.select(pl.col(user).alias("u"), c).drop_nulls().unique()
+        if mine.is_duplicated().any() or mine.schema != told.schema:
+            continue
+        if len(told.join(mine, on=["u", c], how="semi")) < _USERS * max(1, len(told)):
+            continue
+        made = [f"{sql_column(x)} || '/' || CAST({sql_column(c)} AS VARCHAR)" for x in (user, key)]
+        how = f"computed: {{somebody: {quoted(made[0])}}} and user: somebody in data.events"
+        path = table.files.pattern or table.files.path
+        also = f"{{path: {path}, key: somebody, computed: {{somebody: {quoted(made[1])}}}}} in data.users"
+        what = f"{table.files.name}: it has a row for each {key} and {c}, of which some have several"
+        return f"{what}: is each of these a user? Then write {how}, {also}"
+    return None
 
 
 def _more_than_once(frame: pl.DataFrame, name: str, key: str) -> str:
