@@ -528,3 +528,21 @@ def test_profiles_of_an_account_may_be_the_users(tmp_path: Path) -> None:
     found = dmtl("check", "--config", tmp_path / "mine.yaml", "--day", LAST, "--json")
     assert found.code == 0 and found.json["join"]["users_joined"] == 1, found.err
     assert found.json["users"] == len(pairs)
+
+
+@pytest.mark.parametrize("resent", [0.05, 0.0])
+def test_beats_that_are_sent_again_are_read_once(tmp_path: Path, resent: float) -> None:
+    """A beat has a number of its own and the time at which it was received; beats of one session are none twice."""
+    world, beat = World(), 0
+    for day, number, user, item, page, place, at in world.exposures():
+        world.add("shown", day, token=f"t{number}", user_id=user, stream_id=item, ts=at, page=page, slot=place)
+        for k in range(int(world.rng.integers(1, 4)) if world.rng.random() < 0.4 else 0):
+            beat += 1
+            row = {"token": f"t{number}", "beat_nr": beat, "visit": f"v{number}", "seconds": 10}
+            world.add("beats", day, **row, got=at + dt.timedelta(seconds=10 * k))
+            if world.rng.random() < resent:
+                world.add("beats", day, **row, got=at + dt.timedelta(seconds=10 * k + 3))
+    world.write(tmp_path / "log")
+    raw, _, said = guessed(tmp_path / "log")
+    beats = raw["data"]["events"]["joined"]["beats"]
+    assert beats.get("unique") == ("beat_nr" if resent else None), said

@@ -145,8 +145,10 @@ class Rules:
         if self.within is None or any(one.wait or (one.reaches and long) for one in later):
             return
         what = f"{WITHIN}: no table was found whose rows come of what was shown, and have a time of the same clock"
-        hint = "give --timezone where the times of one name no zone, else leave it out"
-        raise UserError(what, hint, Exit.USAGE)
+        first = "give --timezone where the times of one name no zone"
+        if self.lives is not None:
+            first = "see what init takes for what was shown without it: another table or list is named by its --item"
+        raise UserError(what, f"{first}, else leave it out", Exit.USAGE)
 
 
 NONE = Rules()

@@ -22,6 +22,7 @@ from dmtl_cli.guess.reading.rows import first_rows, names_of
 _OWN = 0.5  # of the rows have an id of their own
 _SAME = 0.98  # of the ids that repeat are of one user and item
 _IDENTICAL = 0.9  # of the rows that repeat a list and an item are the same in all columns
+_SENT_AGAIN = 0.1  # of the ids, at most, where rows have times of their own
 _AT_ONCE = 0.5  # of the ids that repeat have one time: not each exposure of a user and item has the same id
 _READ = "one of each is read, the last with a click, else the last"
 _MOST, _BLOCK = 5_000_000, 65_536  # rows that are looked at, and at a time
@@ -132,9 +133,11 @@ def of_identical(frame: pl.DataFrame, roles: Roles) -> Guess | None:
 
 def copies_of(one: Outcomes) -> Guess | None:
     """The id of each row of a table of what came of exposures, of which some come twice, the same in all columns but
-    when they were written: they would be added up twice. None where no column is so."""
+    when they were written, or where few do but any time, as they were sent again: they would be added up twice. None
+    where no column is so."""
     rows = one.rows
     flat = [c for c, kind in rows.schema.items() if not kind.is_nested() and not words.says(c, words.WRITTEN)]
+    timeless = [c for c in flat if time_unit(rows[c]) is None]
     found: tuple[tuple[bool, bool, int], Guess] | None = None
     for c, kind in rows.schema.items():
         if c == one.key or not (kind.is_integer() or kind == pl.String):
@@ -143,7 +146,8 @@ def copies_of(one: Outcomes) -> Guess | None:
         again = len(known) - known.n_unique()
         if again < FEW or len(known) < _SAME * len(rows) or again > _OWN * len(known):
             continue
-        twice = rows.filter(rows[c].is_duplicated() & rows[c].is_not_null()).select(flat)
+        mine = timeless if again <= _SENT_AGAIN * len(known) else flat  # many rows of an id are what goes on
+        twice = rows.filter(rows[c].is_duplicated() & rows[c].is_not_null()).select({*mine, c})
         likely = words.is_named_id(c), time_unit(rows[c]) is None, again  # two rows may be of one millisecond
         if len(twice) - twice.n_unique() >= _IDENTICAL * again and (found is None or likely > found[0]):
             found = likely, Guess(c, f"{again:,} of {len(rows):,} rows come twice")

@@ -9,6 +9,7 @@ from dataclasses import replace
 import polars as pl
 
 from dmtl_cli.config.expressions import aggregated_of
+from dmtl_cli.guess.columns import words
 from dmtl_cli.guess.columns.sql import sql_column
 from dmtl_cli.guess.columns.values import FEW, free, has_long_tail, instants, seconds_of, share
 from dmtl_cli.guess.exposures.ids import times_of
@@ -71,16 +72,22 @@ def is_length_or_none(text: str) -> bool:
 
 
 def _or_none(one: Outcomes, text: str) -> str:
-    c = next(iter(aggregated_of(text)), None)
+    c = next(iter(aggregated_of(text)), "")
+    added_up = text == f"SUM({sql_column(c)})"
     if (
-        c is None
-        or text not in (f"SUM({sql_column(c)})", f"MAX({sql_column(c)})")
+        not (added_up or (text == f"MAX({sql_column(c)})" and _is_named_length(c)))
         or not one.rows[c].dtype.is_numeric()
     ):
         return text
     rows = pl.DataFrame({"k": one.ids(one.rows), "v": one.rows[c]}).drop_nulls()
     again = share(rows.group_by("k").len()["len"] > 1) >= _SEVERAL
-    return f"COALESCE({text}, 0)" if again and (text.startswith("SUM") or grows(rows["k"], rows["v"])) else text
+    return f"COALESCE({text}, 0)" if again and (added_up or grows(rows["k"], rows["v"])) else text
+
+
+def _is_named_length(c: str) -> bool:
+    """Whether a name is that of a length of time, or of a share; a running number of rows is none."""
+    by_name = words.by_name(c, words.DURATION) or words.by_name(c, words.PORTION)
+    return bool(by_name) or words.is_measured(c) or words.says(c, words.RATIO)
 
 
 def are_lengths(s: pl.Series, times: Iterable[pl.Series]) -> bool:
