@@ -546,3 +546,25 @@ def test_beats_that_are_sent_again_are_read_once(tmp_path: Path, resent: float) 
     raw, _, said = guessed(tmp_path / "log")
     beats = raw["data"]["events"]["joined"]["beats"]
     assert beats.get("unique") == ("beat_nr" if resent else None), said
+
+
+@pytest.mark.parametrize("column", ["impression_id", "id"])
+def test_only_what_was_shown_has_the_user_and_the_item(tmp_path: Path, column: str) -> None:
+    """A stream whose other rows have the id of what was shown, and nothing else."""
+    world = World()
+    for day, number, user, item, page, place, at in world.exposures():
+        own = {column: number}
+        row = {"event": "impression", **own, "uid": user, "item_id": item, "ts": at, "page": page, "slot": place}
+        world.add("log", day, **row)
+        click, seconds = world.rng.random() < 0.3, int(world.rng.exponential(25))
+        if click:
+            world.add("log", day, event="click", **own, ts=at + dt.timedelta(seconds=1))
+            for k in range(10, seconds + 1, 10):
+                world.add("log", day, event="heartbeat", **own, ts=at + dt.timedelta(seconds=k), read_seconds=k)
+        world.count(day, click, seconds >= 30)
+    world.write(tmp_path / "log")
+    _, _, said = guessed(tmp_path / "log")
+    ended = dmtl("check", "--config", tmp_path / "mine.yaml", "--day", LAST, "--json", "--set", "labels.long_read=29")
+    labels = ended.json["labels"]
+    assert (ended.json["rows"], labels["clicks"]) == (world.truth["rows"], world.truth["clicks"]), said
+    assert labels["long_read_rate_at_29"] == pytest.approx(world.truth["good"] / world.truth["clicks"], abs=1e-4)

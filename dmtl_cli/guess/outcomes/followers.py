@@ -11,6 +11,7 @@ import polars as pl
 from dmtl_cli.guess.columns.roles import Roles
 from dmtl_cli.guess.columns.sql import sql_column, sql_values
 from dmtl_cli.guess.columns.values import FEW, free, is_id, share, time_unit, within
+from dmtl_cli.guess.exposures.references import is_chance
 from dmtl_cli.guess.outcomes.aggregates import is_state, number_of, states_of
 from dmtl_cli.guess.outcomes.tables import Outcomes
 from dmtl_cli.guess.reading.rewrites import BEST, Behaviours, is_click
@@ -110,11 +111,14 @@ def is_own_of(s: pl.Series) -> bool:
 
 
 def _of_same_user(follows: pl.DataFrame, shown: pl.DataFrame, key: str, c: str, roles: Roles) -> bool:
-    """Whether what follows is of the user of what it names, as a number that is there by chance is not."""
+    """Whether what follows is of the user of what it names, as a number that is there by chance is not. Where no row
+    has a user, as what was shown tells them, the ids are to be of one column, or no running numbers."""
     assert roles.user is not None
     user = pl.col(roles.user.column)
     one = shown.select(pl.col(c).cast(pl.String).alias(":k"), user.alias("of")).unique(":k", keep="first")
     met = follows.select(pl.col(key).cast(pl.String).alias(":k"), user.alias("u")).join(one, on=":k")
+    if not met["u"].count() and met["of"].count():
+        return key == c or not is_chance(shown[c], follows[key])
     met = met.filter(pl.col("u").is_not_null() | pl.col("of").is_not_null())  # of guests it says nothing
     return len(met) > 0 and share(met["u"] == met["of"]) >= _SAME
 
