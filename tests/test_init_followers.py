@@ -410,6 +410,7 @@ def test_days_of_the_users_tell_what_comes_later(
             came = at + dt.timedelta(hours=wait)
             if orders and world.rng.random() < 0.5:
                 world.add("orders", came.date(), card_id=f"c{number}", ts=came)
+    world.add("orders", DAYS[0], card_id="c0", ts=dt.datetime.combine(DAYS[0], dt.time(12), dt.UTC))  # a file a day
     world.write(tmp_path / "log")
     raw, _, said = guessed(tmp_path / "log", "--conversion", "orders", "--timezone", zone)
     events = raw["data"]["events"]
@@ -454,9 +455,8 @@ def test_few_lines_of_a_till_have_a_coupon(tmp_path: Path) -> None:
 def test_a_table_whose_cards_are_written_otherwise_says_how(tmp_path: Path) -> None:
     coupons(width=4, coded=1).write(tmp_path / "log")
     ended = dmtl("init", tmp_path / "log", "-o", tmp_path / "mine.yaml", "--conversion", "kassenbons")
-    assert (
-        ended.code == 2 and "kassenbons/{day}.parquet is not read: its rows name the items of coupon_code" in ended.err
-    )
+    said = "kassenbons/{day}.parquet tells nothing of what was shown: its rows name items (coupon_code, each in several"
+    assert ended.code == 2 and said in ended.err
     assert "with leading zeros, 10 characters long" in ended.err and "has no column" not in ended.err
 
 

@@ -294,8 +294,9 @@ def refuse_given(given: Mapping[str, str], events: Table, roles: Roles, every: S
         if column not in columns:
             others = [table for table in every if table.path != events.path]
             mine = roles_beside(events, others, {r: c for r, c in given.items() if c in columns})
-            if (unread := _unread_table(f"--{role}", column, events, mine, others)) is not None:
-                raise unread
+            unjoined = _unjoined(f"--{role}", column, events, mine, others) if role in ("click", "conversion") else None
+            if unjoined is not None:
+                raise unjoined
             there = [t.path for t in others if column in t.frame.columns]
             which = f", {' and '.join(there)} {'have' if len(there) > 1 else 'has'} one" if there else ""
             what = f"--{role}: {events.path} has no column {column}{which}"
@@ -354,41 +355,41 @@ def _absent(
     elif not hint and elsewhere is not None and user is not None and item is not None:
         named, hint = _named_in(elsewhere, events, user, item)
         what = f"{what}; {elsewhere.path} has it, and its rows name {named}"
-    elif not hint and (unread := _unread_table(option, column, events, roles, others)) is not None:
-        return unread
+    elif not hint and (unjoined := _unjoined(option, column, events, roles, others)) is not None:
+        return unjoined
     root, _, field = column.partition(".")
     unused = [(path, why) for path, why in inputs.other if field and PurePosixPath(path).name.split(".")[0] == root]
     hint = hint or "; ".join(f"{path} is not used: {why}" for path, why in unused)
     return UserError(what, hint or _which(column, events.frame.columns), Exit.USAGE)
 
 
-def _unread_table(option: str, name: str, events: Table, roles: Roles, others: Sequence[Table]) -> UserError | None:
-    """What is said where the name of a table that is not read is given; None where no table is called so."""
+def _unjoined(option: str, name: str, events: Table, roles: Roles, others: Sequence[Table]) -> UserError | None:
+    """What is said where a rule names a table that tells nothing of what was shown; None where none is called so."""
     table = next((table for table in others if name == named_after(table)), None)
     if table is None or roles.user is None or roles.item is None:
         return None
     named, hint = _named_in(table, events, roles.user, roles.item)
-    return UserError(f"{option}: {table.path} is not read: its rows name {named}", hint, Exit.USAGE)
+    return UserError(f"{option}: {table.path} tells nothing of what was shown: its rows name {named}", hint, Exit.USAGE)
 
 
 def _named_in(table: Table, events: Table, user: Guess, item: Guess) -> tuple[str, str]:
-    """What the rows of a table that is not read name of the events, in words, and what would make it read."""
+    """What the rows of a table that came of no exposure name of the events, in words, and what would change it."""
     named = {c: s.drop_nulls() for c in table.frame.columns if is_id(s := table.frame[c])}
     there, fixes, lacks = list[str](), list[str](), list[str]()
     for name, g in (("users", user), ("items", item)):
         ids = events.frame[g.column]
         c = max(named, key=lambda c: within(named[c], ids), default=None)
         if c is not None and within(named[c], ids) >= _MET:
-            several = named[c].n_unique() < len(named[c])
-            there.append(f"the {name} of {g.column} alone, by {c}{', several rows one' if several else ''}")
+            several = ", each in several rows" if named[c].n_unique() < len(named[c]) else ""
+            there.append(f"{name} ({c}{several})")
             continue
         lacks.append(g.column)
         ways = [way for s in named.values() if (way := written_otherwise(name, ids, s, within(ids, s))) is not None]
         fixes += [line for _, line in sorted(ways, reverse=True)[:1]]
-    if len(there) == 1:
-        return there[0], "; ".join(fixes) or f"write {lacks[0]} into them, or one row of each id"
     asked = f"is the user {user.column}, and the item {item.column}? Else give --user COLUMN and --item COLUMN too"
-    return "nothing that the others do", "; ".join(fixes) if not there and fixes else asked
+    if len(there) == 1:
+        return f"{there[0]} alone", "; ".join(fixes) or f"write {lacks[0]} into them, or keep one row of each"
+    return " and ".join(there) or "nothing that the others do", "; ".join(fixes) or asked
 
 
 def refuse_label(events: Table, roles: Roles, inputs: Inputs) -> None:

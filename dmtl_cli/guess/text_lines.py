@@ -163,11 +163,11 @@ def type_of(c: str, table: Table, roles: Roles) -> str | None:
     """Type of a column that is text, or in JSON what its values are; None for what JSON has as lists."""
     s, text = table.frame[c], table.written
     form = JSON if is_field(c, table.objects) else table.files.form
+    kinds = {inner: kind for kind, (inner, _) in LISTS.items()}
     if s.dtype == pl.List:
-        kinds = {inner: kind for kind, (inner, _) in LISTS.items()}
         return kinds.get(s.dtype.inner) if form == CSV or c in text.lists else None  # type: ignore[attr-defined]
     if form == CSV and c in table.explode:  # the sample has its elements
-        return next((kind for kind, (inner, _) in LISTS.items() if inner == s.dtype), None)
+        return kinds.get(s.dtype)
     flags = [roles.click, roles.conversion, *roles.further.values()]
     if c in {g.column for g in flags if g} and is_flags(s):
         return "bool"

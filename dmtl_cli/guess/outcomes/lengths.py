@@ -73,11 +73,8 @@ def is_length_or_none(text: str) -> bool:
 
 def _or_none(one: Outcomes, text: str) -> str:
     c = next(iter(aggregated_of(text)), "")
-    added_up = text == f"SUM({sql_column(c)})"
-    if (
-        not (added_up or (text == f"MAX({sql_column(c)})" and _is_named_length(c)))
-        or not one.rows[c].dtype.is_numeric()
-    ):
+    added_up, grown = text == f"SUM({sql_column(c)})", text == f"MAX({sql_column(c)})" and _is_named_length(c)
+    if not (added_up or grown) or not one.rows[c].dtype.is_numeric():
         return text
     rows = pl.DataFrame({"k": one.ids(one.rows), "v": one.rows[c]}).drop_nulls()
     again = share(rows.group_by("k").len()["len"] > 1) >= _SEVERAL

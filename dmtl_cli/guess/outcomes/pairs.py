@@ -314,28 +314,35 @@ def rather_by_pair(
     Args:
         beside: other tables that were found, with the click perhaps.
     """
-    out = list(found)
-    for one in found:
-        k = out.index(one)
+    out = list[Outcomes]()
+    for k, one in enumerate(found):
         mine = next((mine for table, mine in others if table is one.table), None)
         lack = share(one.table.frame[one.key].is_null()) if one.computed is None else 0.0
         if lack < _LACK or mine is None or mine.time is None or roles.time is None:
+            out.append(one)
             continue
-        rest = [*beside, *(each for n, each in enumerate(out) if n != k)]
+        rest = [*beside, *out, *found[k + 1 :]]
         taken = {*events.frame.columns, *(c for each in rest for c in (*each.columns, each.event_key))}
         pair = _of_pair(one.table, events, roles, taken)
         wait = None if pair is None else wait_of(pair, one.table, mine, events, roles, behind=0.0)
         if pair is None or wait is None or not _meet_too(pair, wait, one, events):
-            out[k : k + 1] = _by_kinds(one, events, roles, mine, taken | {*one.columns})
+            out += _by_kinds(one, events, roles, mine, taken | {*one.columns}, {each.name for each in rest})
             continue
         made = waiting(pair, wait, one.table, mine)
         why = f"{made.why}; {lack:.0%} of its rows have no {one.key}"
-        out[k : k + 1] = with_rows([replace(made, name=one.name, why=why)], roles, taken, rest)
+        out += with_rows([replace(made, name=one.name, why=why)], roles, taken, rest)
     return out
 
 
-def _by_kinds(one: Outcomes, events: Table, roles: Roles, mine: Roles, taken: set[str]) -> list[Outcomes]:
-    """A table, and its kinds of rows that have no id by user and item, where these are of pairs that others name."""
+def _by_kinds(
+    one: Outcomes, events: Table, roles: Roles, mine: Roles, taken: set[str], names: set[str]
+) -> list[Outcomes]:
+    """A table, and its kinds of rows that have no id by user and item, where these are of pairs that others name.
+
+    Args:
+        taken: names of columns.
+        names: of other tables.
+    """
     kinds = None if one.table.kinds is not None else _kinds_without(one.table.frame, one.key)
     if kinds is None:
         return [one]
@@ -349,7 +356,7 @@ def _by_kinds(one: Outcomes, events: Table, roles: Roles, mine: Roles, taken: se
     if share(met.is_in(of.drop_nulls().unique().implode())) < _FOLLOW:
         return [one]
     why = f"{', '.join(kinds.values)} of the same files, which have no {one.key}, {pair.why}"
-    made = replace(waiting(replace(pair, why=why), wait, rest, mine), name=f"{one.name}_later")
+    made = replace(waiting(replace(pair, why=why), wait, rest, mine), name=free(f"{one.name}_later", names))
     return [replace(one, table=named), made]
 
 

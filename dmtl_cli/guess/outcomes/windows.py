@@ -35,7 +35,7 @@ _TOLD = 0.0005  # of what came of a day's exposures
 _AFTER, _WEEK = 3, 5  # days' files after its own that a day may read; days that are looked at for them
 _DAYS, _FILES, _ROWS = 10, 48, 100_000
 """that are read, files (of half hours) and rows of each: of larger ones a part would lack what was shown before"""
-_BYTES = 64 << 20  # of a day's files: no large log is read for it
+_BYTES, _FEW_FILES = 64 << 20, 8  # of a day's files: no large log is read for it; of few files the rows tell it
 _LEAST = 100  # rows that are more than chance
 _MIXED = 4  # times that items are given to other rows
 _SURE = 2  # standard errors
@@ -412,12 +412,15 @@ def _read(table: Table, days: Sequence[dt.date], columns: Sequence[str]) -> pl.D
     there = [day for day in days if files[day]]
     if len(there) < 2 or max(files[day] for day in there) > _FILES:
         return None
-    if any(sum(size for path, size in of.files if of.day_of(path) == day) > _BYTES for day in there):
-        return None
-    parts = [rows_of_day(table, day, _ROWS, _FILES) for day in there]
-    if any(len(part) >= _ROWS or not {*columns} <= {*part.columns} for part in parts):
-        return None
-    parts = [part.select(known.columns) for part in parts]
+    parts = list[pl.DataFrame]()
+    for day in there:
+        size = sum(size for path, size in of.files if of.day_of(path) == day)
+        if files[day] > _FEW_FILES and size > _BYTES:
+            return None
+        part = rows_of_day(table, day, _ROWS, _FILES)
+        if len(part) >= _ROWS or not {*columns} <= {*part.columns}:
+            return None
+        parts.append(part.select(known.columns))
     if any(part.schema != known.schema for part in parts):
         return None
     return pl.concat(part.with_columns(pl.lit(day).alias(_DAY)) for part, day in zip(parts, there, strict=True))
