@@ -68,7 +68,8 @@ def test_a_click_may_be_an_expression(tmp_path: Path, form: str) -> None:
 @pytest.mark.parametrize(
     ("text", "code", "said"),
     [
-        ("dwel_ms > 2000", 2, "--click: events has no column dwel_ms; it has user_id, item_id"),
+        ("dwel_ms > 2000", 2, "--click: events has no column dwel_ms; it has dwell_ms, "),
+        ("ms_dwell_sum > 2000", 2, "--click: events has no column ms_dwell_sum; it has dwell_ms, "),
         ("dwell_ms >> 2", 2, "--click: "),
         ("dwell_ms + 1", 2, "--click: expected true or false of each row, got Int64 by dwell_ms + 1"),
         ("'x' = 'x'", 2, "--click: 'x' = 'x' names no column"),

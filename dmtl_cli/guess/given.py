@@ -7,12 +7,13 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from difflib import SequenceMatcher
 from pathlib import PurePosixPath
 
 import polars as pl
 
 from dmtl_cli.config.commands import typed
-from dmtl_cli.config.errors import Exit, UserError, did_you_mean
+from dmtl_cli.config.errors import Exit, UserError, did_you_mean, folded
 from dmtl_cli.config.expressions import (
     TABLES,
     aggregated_of,
@@ -43,6 +44,7 @@ from dmtl_cli.guess.sides.beside import columns_named, no_flags, told_by, with_e
 from dmtl_cli.guess.sides.side_tables import told as written_otherwise
 
 _KIND = re.compile(r"COUNT\(CASE WHEN ([^=]+) = '([^']+)' THEN 1 END\) > 0")  # whether there is a row of one kind
+_LIKE = 0.45  # of two names are the same letters
 _MET = 0.5  # of the ids that a table has are the events'
 _LABEL = "such as 'scroll >= 75'"
 _BOTH = "--conversion: --duration is given too", "one of them tells a good click"
@@ -289,7 +291,7 @@ def refuse_given(given: Mapping[str, str], events: Table, roles: Roles, every: S
             absent = next(c for c in sources_of(made) if c not in columns)
             _refuse_unread("--click", absent, events)
             what = f"--click: {events.path} has no column {absent}"
-            raise UserError(what, f"it has {', '.join(columns)}", Exit.USAGE)
+            raise UserError(what, _which(absent, columns), Exit.USAGE)
         _refuse_unread(f"--{role}", column, events)
         if column not in columns:
             others = [table for table in every if table.path != events.path]
@@ -426,9 +428,11 @@ def below_zero(text: str | None, frame: pl.DataFrame, roles: Roles) -> Iterator[
 
 
 def _which(column: str, columns: Sequence[str]) -> str:
-    """The columns that may be meant: those of that last name, else all."""
+    """The columns that may be meant: those of that last name, else all, with names like it first, as a line is cut."""
     ends = [c for c in columns if column and c.endswith(f".{column}")]
-    return f"write one of {', '.join(ends)}" if ends else f"it has {', '.join(columns)}"
+    like = {c: SequenceMatcher(None, folded(column), folded(c)).ratio() for c in columns}
+    likest = sorted(columns, key=lambda c: -like[c] if like[c] >= _LIKE else 0.0)
+    return f"write one of {', '.join(ends)}" if ends else f"it has {', '.join(likest)}"
 
 
 def _refuse_unread(option: str, column: str, events: Table) -> None:
