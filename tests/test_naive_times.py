@@ -14,7 +14,7 @@ from initiated import made
 from pydantic import ValidationError
 from test_joined import FEATURES
 from test_log import rows
-from worlds import dmtl
+from worlds import Project, dmtl
 
 from dmtl_cli.config.data import Data, Events
 from dmtl_cli.data.log.reader import Log
@@ -162,3 +162,51 @@ def test_items_may_come_by_another_clock(tmp_path: Path, of: str) -> None:
     assert raw["data"]["items"].get("version_timezone") == (None if of == "Asia/Tokyo" else "UTC"), text
     checked = dmtl("check", "--config", tmp_path / "mine.yaml", "--day", "2026-03-02")
     assert checked.code == 0 and "zone" not in checked.out, checked.out
+
+
+CHANGED = {
+    "data.timezone: Asia/Tokyo, the config now says UTC": {"data__timezone": "UTC"},
+    "data.naive_times: local, the config now says utc": {"data__naive_times": "utc"},
+    "data.events.date_column: at, the config now says sent": {"data__events__date_column": "sent"},
+    "data.events.date_column: at, the config now says none": {
+        "data__events__date_column": "null",
+        "data__events__path": "folders",
+    },
+}
+
+
+@pytest.mark.parametrize("said", CHANGED)
+def test_days_that_a_running_chain_would_cut_anew_are_refused(tmp_path: Path, said: str) -> None:
+    """Else the hours between two midnights would be of two days, or of none; from its first day on all of it is made
+    again."""
+    frame, first, second = clock().with_columns(sent="at"), "2026-01-01", "2026-01-02"
+    write(frame, tmp_path, "events", "parquet")
+    for day in (first, second):
+        write(frame, tmp_path, f"folders/day={day}/part", "parquet")
+    roles = {"user": "person", "item": "doc", "click": "clicked", "conversion": "liked", "time": "at"}
+    events = {"path": "events.parquet", "date_column": "at", **roles}
+    data = {"timezone": str(ZONE), "naive_times": "local", "events": events}
+    project = Project.create(tmp_path, tmp_path, config={"data": data, "features": "auto"})
+    assert project.call("build-profile", "--day", first).code == 0
+    ended = project.call("build-profile", "--day", second, **CHANGED[said])
+    assert ended.code == 65 and f"its days were cut with {said}; undo that" in ended.err, ended.err
+    assert not (project.ws / "profile" / f"day={second}").exists()
+    for day in (first, second):
+        assert project.call("build-profile", "--day", day, **CHANGED[said]).code == 0
+
+
+def test_no_zone_moves_a_day_that_is_a_date(tmp_path: Path) -> None:
+    """It is asked for later, by the times of a side table or of an export's condition."""
+    frame = clock()
+    for day in (FIRST, FIRST + dt.timedelta(days=1)):
+        write(
+            frame.filter(pl.col("at").dt.date() == day).with_columns(pl.col("at").dt.date()),
+            tmp_path,
+            f"e-{day}",
+            "parquet",
+        )
+    roles = {"user": "person", "item": "doc", "click": "clicked", "conversion": "liked"}
+    data = {"events": {"path": "e-*.parquet", "date_column": "at", **roles}}
+    project = Project.create(tmp_path, tmp_path, config={"data": data, "features": "auto"})
+    assert project.call("build-profile", "--day", "2026-01-01").code == 0
+    assert project.call("build-profile", "--day", "2026-01-02", data__timezone="Asia/Tokyo").code == 0

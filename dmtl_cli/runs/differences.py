@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from dmtl_cli.config.errors import UserError, short
@@ -57,6 +58,29 @@ def changes_since(recipe: Recipe, made: Manifest) -> list[str]:
         *_input_changes(made.inputs, as_json(recipe.inputs)),
         *_parent_changes(made.parents, recipe.parents),
     ]
+
+
+_COLUMN, _ZONE, _CLOCK = "data.events.date_column", "data.timezone", "data.naive_times"
+
+
+def refuse_other_days(folder: Path, made: Manifest, data: Mapping[str, Any]) -> None:
+    """Raises UserError 65 where the days of a published run were cut from the log in another way than the config's
+    `data` says now: events between the two midnights would count on two days, or on none."""
+    then, now = _cut(made.config.get("data")), _cut(data)
+    dates = None in (then[_ZONE], now[_ZONE])  # instants are refused without a zone, and no zone moves a date
+    keys = [_COLUMN] if dates else [_COLUMN, _ZONE, _CLOCK]
+    if "data" in made.config and (changed := next((key for key in keys if then[key] != now[key]), None)):
+        was, said = (short(cut[changed] or "none", 60) for cut in (then, now))
+        what = f"{folder}: its days were cut with {changed}: {was}, the config now says {said}"
+        raise UserError(what, "undo that, or use a new workspace: events would count on two days, or on none")
+
+
+def _cut(data: Mapping[str, Any] | None) -> dict[str, str | None]:
+    """What tells of which day an event is: a column, the zone of its times and the clock of those that name none; of
+    days that are folders or files nothing."""
+    if data is None or (column := data["events"].get("date_column")) is None:
+        return {_COLUMN: None, _ZONE: None, _CLOCK: None}
+    return {_COLUMN: column, _ZONE: data["timezone"], _CLOCK: data.get("naive_times", "utc")}
 
 
 def config_changes(then: Manifest, now: Manifest) -> list[tuple[str, str, str]]:

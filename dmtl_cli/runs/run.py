@@ -27,7 +27,7 @@ from dmtl_cli.runs.allocator import keep_few_products, keep_freed_memory
 from dmtl_cli.runs.artifact import Publication, publish, up_to_date
 from dmtl_cli.runs.contents import check_facts, there
 from dmtl_cli.runs.determinism import make_deterministic
-from dmtl_cli.runs.differences import why_not_there
+from dmtl_cli.runs.differences import refuse_other_days, why_not_there
 from dmtl_cli.runs.gates import Gate, Measure, judge, past, refusal
 from dmtl_cli.runs.latest import held, move_latest
 from dmtl_cli.runs.manifest import MANIFEST, Manifest, verify
@@ -154,7 +154,7 @@ class Run:
         """The current run of a stage and day (or the one with a given id), verified.
 
         Raises:
-            UserError: 66 when there is none, 65 when it is damaged.
+            UserError: 66 when there is none, 65 when it is damaged, or its days are not cut as the config says.
         """
         path = self.ws.current(stage, day, sub)
         if run_id is not None:
@@ -166,6 +166,7 @@ class Run:
         if manifest.stage != stage or manifest.day != day:
             raise UserError(f"{path}: expected {stage} of {day}, found {manifest.stage} of {manifest.day}")
         check_facts(path / MANIFEST, stage, manifest.facts)
+        refuse_other_days(path, manifest, self.sections()["data"])
         return path, manifest
 
     def newest(self, stage: str, before: dt.date) -> Parent | None:
