@@ -445,6 +445,22 @@ def test_an_absent_way_is_announced(project: Project) -> None:
     assert ended.code == 80 and "rescore" in ended.err
 
 
+def test_no_folder_is_taken_for_a_pattern(
+    chain: tuple[Project, list[dict[str, Any]]], world: Path, tmp_path: Path
+) -> None:
+    """A workspace and a log lie where the user says, and so do the files of users to answer."""
+    home = tmp_path / "of [20] a*b?"
+    made = Project.create(home, Path(shutil.copytree(world / "log", home / "log")))
+    shutil.copytree(chain[0].ws, made.ws)
+    assert made.call("run", "--day", DAYS[3]).code == 0
+    users = pl.read_parquet(world / f"log/users/day={DAYS[3]}").select("user_id").head(3)
+    for kind in ("csv", "parquet"):
+        file = home / f"users.{kind}"
+        getattr(users, f"write_{kind}")(file)
+        ended = made.call("recommend", "--users", file, "--out", home / f"{kind}-out.parquet", "-k", 5)
+        assert ended.code == 0, ended.err
+
+
 def test_another_threshold_is_another_chain(project: Project) -> None:
     """It is carried: a number that a later config gives is refused, not ignored."""
     carried = project.call("train-teacher", "--day", DAYS[2], "--json").json["metrics"]["threshold.seconds"]

@@ -99,7 +99,7 @@ class Writer:
     def _read(self, chunks: list[Path]) -> pl.DataFrame:
         kinds: dict[str, pl.DataType] = {"user": pl.Int32(), "item": pl.Int32(), "group": pl.Int64()}
         kinds |= {**dict.fromkeys(self.columns, pl.Float32()), "source": pl.Int8()}
-        frames = [pl.read_ipc(c) for c in chunks]
+        frames = [pl.scan_ipc(c, glob=False).collect() for c in chunks]
         return pl.concat([pl.DataFrame(schema=kinds), *frames], rechunk=True)
 
     def _write(self, file: Path, frame: pl.DataFrame) -> None:

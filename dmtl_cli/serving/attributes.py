@@ -39,7 +39,11 @@ def read_more(file: Path, kind: pl.DataType) -> pl.DataFrame:
         raise UserError(f"--items {file}: there is no such file", "name a Parquet or CSV with item_id", Exit.NO_INPUT)
     try:
         with reading(file):
-            frame = read_csv(file, _ID) if file.suffix == ".csv" else pl.read_parquet(file, hive_partitioning=False)
+            frame = (
+                read_csv(file, _ID)
+                if file.suffix == ".csv"
+                else pl.read_parquet(file, glob=False, hive_partitioning=False)
+            )
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as e:
         said = " ".join(str(e).split())[:120]
         raise UserError(f"--items {file}: {type(e).__name__}: {said}", "give Parquet or CSV with item_id") from e

@@ -78,7 +78,7 @@ def _read(file: Path, own: str) -> pl.DataFrame:
         raw = file.read_bytes() if file.suffix not in (".parquet", ".csv") else b""
     try:
         if file.suffix == ".parquet":
-            return pl.read_parquet(file)
+            return pl.read_parquet(file, glob=False)
         if file.suffix == ".csv":
             return read_csv(file, _ID, own)  # beside user_id the log's own is a feature
         lines = (line.removesuffix("\r") for line in raw.decode("utf-8-sig").split("\n"))

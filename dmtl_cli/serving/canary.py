@@ -68,7 +68,7 @@ def look(folder: Path, canaries: Path) -> dict[str, float]:
         that is not.
     """
     export = Export(folder)
-    pairs, raw = pl.read_parquet(canaries / _PAIRS), pl.read_parquet(canaries / _ITEMS)
+    pairs, raw = (pl.read_parquet(canaries / name, glob=False) for name in (_PAIRS, _ITEMS))
     users = _Table.read(folder / "users.parquet", "user_id", pairs["user_id"])
     items = _Table.read(folder / "item_vectors.parquet", "item_id", pairs["item_id"])
     out: dict[str, float] = {

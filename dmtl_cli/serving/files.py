@@ -66,7 +66,7 @@ def read_users(folder: Path, ids: pl.DataType, items: pl.DataType, features: Seq
     """users.parquet. Raises UserError 65: a column is missing or of another type, no user, or one twice."""
     path = folder / USERS
     with decoding(path):
-        frame = pl.read_parquet(path).rechunk()  # else rows of some users are gathered slowly
+        frame = pl.read_parquet(path, glob=False).rechunk()  # else rows of some users are gathered slowly
         _check_users(frame, ids, items, features)
         if not len(frame):
             raise ValueError("it has no user")
@@ -82,7 +82,7 @@ def read_items(folder: Path, ids: pl.Series) -> pl.DataFrame:
     """items.parquet. Raises UserError 65: its items are not those of the vectors, one by one."""
     path = folder / ITEMS
     with decoding(path):
-        frame = pl.read_parquet(path)
+        frame = pl.read_parquet(path, glob=False)
         if not frame["item_id"].equals(ids):
             raise ValueError("expected the items of item_vectors.parquet in their order")
         return frame

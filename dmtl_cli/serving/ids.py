@@ -40,9 +40,9 @@ def read_csv(file: Path, *ids: str) -> pl.DataFrame:
 
     Raises what polars raises.
     """
-    text = pl.read_csv(file, infer_schema=False)
+    text = pl.read_csv(file, infer_schema=False, glob=False)
     overrides = dict.fromkeys([name for name in ids if name in text.columns][:1], pl.String)
-    found = pl.read_csv(file, schema_overrides=overrides, infer_schema_length=None)
+    found = pl.read_csv(file, schema_overrides=overrides, infer_schema_length=None, glob=False)
     whole = [c for c in found.columns if found[c].dtype.is_integer()]
     return found.with_columns(text[c] for c in whole if (found[c].cast(pl.String) != text[c]).any())
 

@@ -147,7 +147,7 @@ def _open_vocabularies(
     path: Path, features: list[Feature], types: dict[str, pl.DataType | None]
 ) -> dict[str, Vocabulary | Buckets]:
     """As `_read_vocabularies`, without reading values. Raises ValueError and others."""
-    if dict(pl.read_parquet_schema(path)) != _SCHEMA:
+    if dict(pl.scan_parquet(path, glob=False).collect_schema()) != _SCHEMA:
         raise ValueError(f"expected the columns {', '.join(_SCHEMA)} in their types")
     kinds = [kind for kind in map(kind_of, features) if kind.has_vocabulary]
     hashed = {k.embedding: Buckets(size, types[k.embedding]) for k in kinds if (size := k.feature.hash_bucket_size)}

@@ -72,7 +72,7 @@ class Share:
         parts = [last]
         for theirs, begins in after:
             if theirs is not None:
-                parts.append(pl.read_ipc(theirs))
+                parts.append(pl.scan_ipc(theirs, glob=False).collect())
             if begins:
                 break
         yield pl.concat(parts, rechunk=True)
