@@ -119,6 +119,19 @@ def counted(log: pl.DataFrame) -> pl.DataFrame:
     return log.filter((pl.col("click") == 0) | first)
 
 
+def test_rows_that_came_after_the_profile_are_told(project: Project) -> None:
+    """What was counted is without them, while what users saw is with them: `run` makes both of one log."""
+    refresh(project)
+    assert not [w for w in manifest(served(project))["facts"].get("warnings", []) if "has changed" in w]
+    events(project.home / "log", DAYS[1]).head(50).with_columns(pl.col("user_id") + 1).write_parquet(
+        project.home / "log/events" / f"day={DAYS[1]}/late.parquet"
+    )
+    warnings = manifest(refresh(project))["facts"]["warnings"]
+    assert f"the log of {DAYS[1]} has changed since this profile was made of it" in warnings[-1]
+    assert project.call("run", "--day", DAYS[1]).code == 0
+    assert not [w for w in manifest(refresh(project))["facts"].get("warnings", []) if "has changed" in w]
+
+
 # -- an export is as of the end of its day -----------------------------------------------------------------------------
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import shutil
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -41,13 +42,22 @@ def export(run: Run, day: dt.date) -> Result:
     return export_student(run, day, run.parent("student", day, hint=f"run dmtl train-student --day {day}"))
 
 
-def export_student(run: Run, day: dt.date, student: Parent, at: Moment | None = None, *, latest: bool = True) -> Result:
+def export_student(
+    run: Run,
+    day: dt.date,
+    student: Parent,
+    at: Moment | None = None,
+    *,
+    latest: bool = True,
+    doubts: Sequence[str] = (),
+) -> Result:
     """Exports a student with the users and items as they are when `day` has ended, and points LATEST at it.
 
     Args:
         at: a later moment, as of which side tables are known. Where that tells more, the export is served alone: what
             evaluations measure and later stages read is that of the day's end, which is brought up to date before.
         latest: whether it is served.
+        doubts: further warnings of its manifest.
 
     Raises:
         UserError: 66 the day's log or profile is not there.
@@ -57,7 +67,7 @@ def export_student(run: Run, day: dt.date, student: Parent, at: Moment | None = 
     if run.frozen and (served := _served(run, day, student, sections)):
         return served
     if at is not None:
-        export_student(run, day, student, latest=False)
+        export_student(run, day, student, latest=False, doubts=doubts)
     log, exposure = Days(run, run.config.features_of("student"), at=at), run.config.student.exposure
     there = log.there(day) if at is not None else None
     earlier_days = sorted({*log.seen_before(day), *log.told_before(day)})
@@ -71,7 +81,7 @@ def export_student(run: Run, day: dt.date, student: Parent, at: Moment | None = 
     elif earlier:  # in the key, but no parent: an export would need all before it
         sections |= {"weighed": earlier[1].as_parent()}
     sections |= {"there": there} if there else {}
-    work, parents = partial(_export, run, day, log, student, earlier), distinct(parents)
+    work, parents = partial(_export, run, day, log, student, earlier, doubts), distinct(parents)
     current = there is None
     return run.publish("export", day, sections, inputs, parents, work, latest=latest, current=current, shared=False)
 
@@ -99,7 +109,13 @@ def _served(run: Run, day: dt.date, student: Parent, sections: dict[str, Any]) -
 
 
 def _export(
-    run: Run, day: dt.date, log: Days, parent: Parent, earlier: Parent | None, publication: Publication
+    run: Run,
+    day: dt.date,
+    log: Days,
+    parent: Parent,
+    earlier: Parent | None,
+    doubts: Sequence[str],
+    publication: Publication,
 ) -> Draft:
     folder, manifest = parent
     with run.log.progress(f"export {day}", 5 if earlier else 4, "step") as bar:
@@ -145,7 +161,7 @@ def _export(
             *catalogue.kept.measures,
             *measures,
         ],
-        warnings=[*one_direction(catalogue.spread), *catalogue.kept.warnings, *unlisted],
+        warnings=[*one_direction(catalogue.spread), *catalogue.kept.warnings, *unlisted, *doubts],
     )
 
 

@@ -8,6 +8,8 @@ from dmtl_cli.config.days import Moment, before
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.config.expressions import reads_clock
 from dmtl_cli.config.schema import Config
+from dmtl_cli.data.log.files.converted import conversions
+from dmtl_cli.data.log.now import Now
 from dmtl_cli.runs.run import Result, Run
 from dmtl_cli.stages.export import export_student
 
@@ -36,7 +38,19 @@ def refresh(run: Run, day: dt.date | None = None, at: Moment | None = None) -> R
         raise UserError(what, "run dmtl run first: a chain's second day has the first student", Exit.NO_INPUT)
     if at is not None and at.day <= day:
         raise UserError(f"--as-of: expected a moment after day {day}, got {at.clock:%Y-%m-%d %H:%M}", code=Exit.USAGE)
-    return export_student(run, day, student, at)
+    return export_student(run, day, student, at, doubts=_of_another_log(run, day))
+
+
+def _of_another_log(run: Run, day: dt.date) -> list[str]:
+    """A line where the day's files are others than its profile was made of: `run` makes that again, `refresh` takes
+    it."""
+    if run.ws.current("profile", day) is None:
+        return []
+    path, manifest = run.parent("profile", day)
+    if not Now(run.config.data, [day], conversions(run.config.workspace)).changed(manifest.inputs):
+        return []
+    run_again = f"run dmtl run --day {day}"
+    return [f"{path}: the log of {day} has changed since this profile was made of it, and is not counted: {run_again}"]
 
 
 def _tells_moments(config: Config) -> bool:
