@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from worlds import DAYS, Project, assert_one_line
+from worlds import DAYS, Project, assert_one_line, events
 
 from dmtl_cli.config.errors import Exit, UserError
 from dmtl_cli.runs import progress
@@ -293,6 +293,26 @@ def test_a_chain_goes_on_after_a_refused_day(project: Project) -> None:
     why.write_text("dmtl: error: the AUC is 0.4\n")
     assert project.call("run", "--day", DAYS[3]).code == 0
     assert ("teacher", DAYS[1]) in parents(project, "teacher", DAYS[3])
+
+
+@pytest.mark.parametrize("command", ["run", "backfill"])
+def test_a_chain_goes_on_after_a_day_without_rows(fresh: Project, command: str) -> None:
+    """Its files are there, so that a profile is due of it, which nothing can be."""
+    fresh.config["features"] = "auto"
+    fresh.write()
+    for day in DAYS[:2]:
+        assert fresh.call("build-profile", "--day", day).code == 0
+    fresh.done("train-teacher", 2)
+    file = fresh.home / "log" / "events" / f"day={DAYS[2]}" / "part-0.parquet"
+    events(fresh.home / "log", DAYS[2]).clear().write_parquet(file)
+    ended = fresh.call("run", "--day", DAYS[2])
+    assert ended.code == 66 and "has no rows" in ended.err and "run the next with --allow-gap" in ended.err
+    days = ["--from", DAYS[3], "--to", DAYS[3]] if command == "backfill" else ["--day", DAYS[3]]
+    assert fresh.call(command, *days).code == 65
+    assert fresh.call(command, *days, "--allow-gap").code == 0
+    assert ("profile", DAYS[1]) in parents(fresh, "profile", DAYS[3])
+    assert ("profile", DAYS[1]) in parents(fresh, "teacher", DAYS[3])
+    assert f"{DAYS[2]} is left out" in (fresh.ws / f"logs/{command}-{DAYS[3]}.jsonl").read_text()
 
 
 def test_a_chain_that_has_not_begun_has_no_gap(fresh: Project) -> None:

@@ -191,11 +191,11 @@ class Days:
         """Raises UserError 66 where a profile is due and not there."""
         ws = self.run.ws
         newest = ws.newest("profile", day)
-        # the first profile of a chain has none before it; later ones leave out days that are refused or not there
+        # the first profile of a chain has none before it; later ones leave out days that are refused, empty or absent
         due = [day] if newest is None else between(before(newest, -1), before(day))
         for d in reversed(due) if self.has(day) else ():  # else reading the day says so, however far it is
             refused = newest is not None and ws.refused(d, ("profile",))
-            if ws.current("profile", d) is None and not refused and self.has(d):
+            if ws.current("profile", d) is None and not refused and self.has(d) and self.log.rows(d):
                 where = ws.stage_dir("profile", d)
                 raise UserError(f"no published profile in {where}", f"run dmtl build-profile --day {d}", Exit.NO_INPUT)
         return None if newest is None else self.run.parent("profile", newest)

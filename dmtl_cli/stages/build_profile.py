@@ -37,7 +37,7 @@ def build_profile(run: Run, day: dt.date) -> list[Result]:
     Raises:
         UserError: 66 a day of the log is not there; 65 a parent is damaged, ids have changed their type, there is no
             threshold to be measured, or the config asks for another one than the chain's; 80 the day is refused. An
-            earlier one that is refused is left out.
+            earlier one that is refused, or has no rows, is left out.
     """
     plan = Plan.of(run.config)
     place, memory = conversions(run.config.workspace), run.config.max_memory
@@ -50,10 +50,15 @@ def build_profile(run: Run, day: dt.date) -> list[Result]:
         try:
             found.append(_publish(run if d == day else unforced, plan, log, d, measured))
         except UserError as e:
-            if e.code != Exit.REFUSED or d == day:
+            if d == day or not (e.code == Exit.REFUSED or _is_empty(log, d, e)):
                 raise
             run.log.say(f"{e.line()}; day {d} is left out")
     return found
+
+
+def _is_empty(log: Log, day: dt.date, why: UserError) -> bool:
+    """Whether a day was not read as it has no rows, and not as its files are not finished, or change."""
+    return why.code == Exit.NO_INPUT and log.rows(day) == 0
 
 
 def _days(run: Run, day: dt.date, log: Log) -> tuple[list[dt.date], list[dt.date]]:

@@ -104,7 +104,8 @@ def _shown_days(run: Run, day: dt.date, log: Days, before: Parent | None) -> lis
     first = day - dt.timedelta(days=after)
     window = log.first_window(first) if log.has(first) else []
     since = (first + dt.timedelta(days=k + 1) for k in range(after))
-    return log.with_profile([d for d in dict.fromkeys([*window, *since, day]) if log.has(d)])
+    there = [d for d in dict.fromkeys([*window, *since, day]) if log.has(d) and (d == day or log.log.rows(d))]
+    return log.with_profile(there)
 
 
 def _sections(run: Run, chooses: bool) -> dict[str, Any]:

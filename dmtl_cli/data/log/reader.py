@@ -408,6 +408,7 @@ class Log:
             of = f" of which data.events.where is true ({not_asked:,} others)" if not_asked else ""
             where = f"events: day {found.day} has no rows{of} in {found.events[0].parent}"
             hint = "is data.events.where right for this day? else retry later" if not_asked else "retry later"
+            hint += "; a day that truly has none is left out: run the next with --allow-gap"
             raise UserError(where, hint, Exit.NO_INPUT)
         ids = {side: one.done().gather(ranks, starts, side in timed) for side, one in numberings.items()}
         for side in timed:
