@@ -110,9 +110,9 @@ def _asked(log: Log) -> set[str]:
     """The columns that `export.items` compares with a number, a time, or yes and no; of JSON, which writes none where
     no row has a value, all that it names, and all that are read of what came of exposures."""
     came = {c for one in log.later if one.table.files.form == JSON for c in one.sources}
-    if (items := log.inputs.sides.get("items")) is None:
-        return came
-    schema, is_json = items.table.frame.schema, items.table.files.form == JSON
+    items = log.inputs.sides.get("items")
+    table = log.events if items is None else items.table  # without a table of items their events tell it
+    schema, is_json = table.frame.schema, table.files.form == JSON
     named = [c for c in log.inputs.served.names if c in schema]
     return came | {c for c in named if is_json or (not schema[c].is_nested() and schema[c] != pl.String)}
 

@@ -50,6 +50,7 @@ _HILL, _PIECES, _TAILS, _FOOT, _ROUGH = 300, 16, 0.005, 1 / 3, 1.5
 the ends beside the most, and variance of a number's rows beside the mean, which is 1 by chance alone"""
 _EXACT = 2**53  # from which on a float has not each whole number
 _BELOW = 0.1  # of the lengths of time may be below 0, where two clocks made them
+_SURELY = 3  # of the name of a duration
 _TRIED = 1_000  # texts of a column that are read to see whether they can be
 
 
@@ -188,7 +189,7 @@ def says_yes_or_no(known: pl.Series) -> bool:
     if not any(some <= {*pair} for pair in PAIRS):
         return False
     there = set(known.str.to_lowercase().unique())
-    return there in ({"true"}, {"false"}) or any(there == {*pair} for pair in PAIRS[:4] + PAIRS[5:])
+    return there in ({"true"}, {"false"}) or any(there == {*pair} for pair in PAIRS)
 
 
 def is_id(s: pl.Series) -> bool:
@@ -236,9 +237,10 @@ def is_clock(s: pl.Series) -> bool:
     known, x = s.filter(x.is_not_null()), x.drop_nulls()
     if known.str.contains(_LASTS).any() or (x.n_unique() > FEW and known.str.contains("(?i)[hs]").any()):
         return True
-    if words.says_all(s.name, words.CLICK_TIME) or words.by_name(s.name, words.TIME):
+    lasts, when = words.by_name(s.name, words.DURATION), words.by_name(s.name, words.TIME) > 0
+    if words.says_all(s.name, words.CLICK_TIME) or (when and lasts < _SURELY):
         return False
-    named = words.by_name(s.name, words.DURATION) > 0 or words.says(s.name, words.SPENT)
+    named = not when and (lasts > 0 or words.says(s.name, words.SPENT))  # watch_time may be either: values tell
     some = known.str.contains(":", literal=True).all() and len(known) <= 0.7 * len(s)
     return named or (some and x.n_unique() > FEW and has_long_tail(x, 1.0))
 

@@ -24,6 +24,8 @@ _LISTS = ("list<int64>", "list<float64>", "list<text>")
 """the narrowest first: of PostgreSQL's any element may be a text"""
 _FEW = 1_000  # texts by which it is told what lists hold
 _INTEGER = r"^-?(0|[1-9][0-9]{0,17})$"
+_NANOS = r"^1[0-9]{18}$"
+"""nanoseconds since 1970, of 2001 to 2033"""
 NUMBER = r"^-?((0|[1-9][0-9]*)(\.[0-9]+)?|\.[0-9]+)([eE][+-]?[0-9]+)?$"
 _COOKIE = r"^[0-9]{5,}\.[0-9]{6,}$"  # such as 288006717.396867054, a random number and when it was made
 _TRIED = 100  # texts that are tried before all are
@@ -262,7 +264,7 @@ def _typed(s: pl.Series, decimal: str = ".") -> pl.Series:
         return booleans(stripped.set(stripped == "", None))
     if not len(known):
         return text
-    if known.str.contains(_INTEGER).all():
+    if known.str.contains(_INTEGER).all() or (known.str.contains(_NANOS).all() and not words.is_named_id(s.name)):
         return values.cast(pl.Int64)
     if words.is_named_id(s.name) and known.str.contains(_COOKIE).all():
         return text

@@ -22,7 +22,7 @@ from dmtl_cli.data.log.values.lengths import LENGTHS, clock_seconds, not_negativ
 from dmtl_cli.data.log.values.written import floats, ungrouped
 
 PAIRS = (
-    ("true", "false"), ("yes", "no"), ("y", "n"), ("t", "f"), ("1", "0"),
+    ("true", "false"), ("yes", "no"), ("y", "n"), ("t", "f"), ("1", "0"), ("1.0", "0.0"),
     ("j", "n"), ("ja", "nein"), ("ja", "nej"), ("ja", "nee"), ("s", "n"), ("si", "no"), ("sí", "no"), ("sì", "no"),
     ("sim", "não"), ("sim", "nao"), ("o", "n"), ("oui", "non"), ("tak", "nie"), ("да", "нет"), ("так", "ні"),
     ("ano", "ne"), ("áno", "nie"), ("igen", "nem"), ("da", "nu"), ("kyllä", "ei"), ("k", "e"), ("ναι", "όχι"),
@@ -31,12 +31,12 @@ PAIRS = (
     ("pravda", "nepravda"), ("истина", "ложь"), ("doğru", "yanlış"), ("igaz", "hamis"), ("evet", "hayır"),
     ("はい", "いいえ"), ("是", "否"), ("예", "아니오"), ("+", "-"),
 )  # fmt: skip
-"""Texts of yes and no, in lower case. None is yes in one pair and no in another. O and N are French: the Greek N and O,
-of which N is the yes, are other letters."""
+"""Texts of yes and no, in lower case; 1.0 is what pandas writes of 1 where some rows have none. None is yes in one pair
+and no in another. O and N are French: the Greek N and O, of which N is the yes, are other letters."""
 YES_OR_NO = {pair[k]: k == 0 for pair in PAIRS for k in (0, 1)}
 """what each of them says"""
 WORDS = sorted({word for pair in PAIRS for word in pair})
-_MIXED = dict.fromkeys((yes for yes, _ in PAIRS[:5]), True) | dict.fromkeys((no for _, no in PAIRS[:5]), False)
+_MIXED = dict.fromkeys((yes for yes, _ in PAIRS[:6]), True) | dict.fromkeys((no for _, no in PAIRS[:6]), False)
 """words that may stand beside each other in a column"""
 _SAID = {
     "bool": "true, false, yes, no, Y, N, 1 or 0, or one pair such as J and N",

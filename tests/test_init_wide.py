@@ -1,0 +1,83 @@
+"""`init` on wide tables, lists and folders of hours as an invented firm writes them: counted exactly, as each log knows
+which of its rows are clicks and which of these are good."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import unseen
+from initiated import Made, daily, features, frame, made
+from worlds import dmtl
+
+X = unseen.drawn(0)
+CLICKS = pl.Series(X["click"] == 1)
+DAY = "2026-03-02"
+
+
+def csv(write: pl.DataFrame, form: Callable[[str], str] = "{}.csv".format) -> Callable[[Path], None]:
+    """A CSV a day."""
+
+    def to(home: Path) -> None:
+        for (day,), part in write.with_columns(pl.Series(":d", unseen.days_of(X))).group_by(":d"):
+            file = home / "events" / form(str(day))
+            file.parent.mkdir(parents=True, exist_ok=True)
+            part.drop(":d").write_csv(file)
+
+    return to
+
+
+def labels(home: Path) -> dict[str, Any]:
+    found: dict[str, Any] = dmtl("check", "--config", home / "mine.yaml", "--day", DAY, "--json").json
+    return {"rows": found["rows"], **found["labels"]}
+
+
+def of_day(flags: pl.Series) -> int:
+    return int(flags.filter(pl.Series(unseen.days_of(X)) == DAY).sum())
+
+
+def right(made_: Made, home: Path, good: pl.Series | None = None) -> dict[str, Any]:
+    """The events of the config, which counts the clicks of a day, and the good ones of them, as they are."""
+    ended, raw, _ = made_
+    assert ended.code == 0, ended.err
+    counted = labels(home)
+    assert counted["rows"] == of_day(pl.repeat(True, len(CLICKS), eager=True)) and counted["clicks"] == of_day(CLICKS)
+    assert good is None or counted["conversions"] == of_day(good)
+    events: dict[str, Any] = raw["data"]["events"]
+    return events
+
+
+def test_flags_as_pandas_writes_them_beside_empty_ones(tmp_path: Path) -> None:
+    bought = pl.Series("purchased", X["bought"]).cast(pl.Float64)
+    write = frame(drop=("watch_seconds",), clicked=CLICKS.cast(pl.Float64), purchased=bought)
+    events = right(made(tmp_path, csv(write)), tmp_path, bought == 1)
+    assert events["click"] == "clicked" and events["conversion"] == "purchased"
+
+
+def test_flags_of_0_and_1_as_text_in_parquet(tmp_path: Path) -> None:
+    """As a table of Hive has them, all of whose columns are text."""
+    bought = pl.Series("purchased", X["bought"]).cast(pl.String)
+    write = frame(drop=("watch_seconds",), clicked=CLICKS.cast(pl.Int8).cast(pl.String), purchased=bought)
+    events = right(made(tmp_path, daily(write)), tmp_path, bought == "1")
+    assert events["click"] == "clicked" and events["conversion"] == "purchased"
+
+
+def test_what_is_served_is_told_by_a_column_of_the_events_in_a_csv(tmp_path: Path) -> None:
+    """`export.items` compares it with a number: it needs a type, though no feature reads it."""
+    ended, raw, _ = made(tmp_path, csv(frame(in_stock=[int(item % 10 > 0) for item in X["item"]])))
+    assert ended.code == 0, ended.err
+    assert raw["export"]["items"] == "in_stock = 1" and raw["data"]["types"]["in_stock"] == "int64"
+
+
+def test_nanoseconds_in_a_csv_are_a_time(tmp_path: Path) -> None:
+    write = frame(drop=("ts",), ts=X["at"] * 10**9)
+    ended, raw, text = made(tmp_path, lambda home: write.write_csv(home / "log.csv"))
+    assert ended.code == 0, ended.err
+    assert raw["data"]["events"]["date_column"] == "ts" and "nanoseconds since 1970" in text
+    assert labels(tmp_path)["clicks"] == of_day(CLICKS)
