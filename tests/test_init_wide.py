@@ -81,3 +81,16 @@ def test_nanoseconds_in_a_csv_are_a_time(tmp_path: Path) -> None:
     assert ended.code == 0, ended.err
     assert raw["data"]["events"]["date_column"] == "ts" and "nanoseconds since 1970" in text
     assert labels(tmp_path)["clicks"] == of_day(CLICKS)
+
+
+@pytest.mark.parametrize(
+    "form", ["{:%Y-%m-%d-%H}", "{:%Y-%m-%dT%H}", "{:%Y%m%d%H}", "dt={:%Y%m%d/hh=%H}", "{:%Y/%m/%d/%H}"]
+)
+def test_folders_of_hours(form: str, tmp_path: Path) -> None:
+    def to(home: Path) -> None:
+        hours = [form.format(dt.datetime.fromtimestamp(int(t), dt.UTC)) for t in X["at"]]
+        for (hour,), part in frame().with_columns(pl.Series(":h", hours)).group_by(":h"):
+            (home / "events" / str(hour)).mkdir(parents=True)
+            part.drop(":h").write_parquet(home / "events" / str(hour) / "part-0.parquet")
+
+    assert right(made(tmp_path, to), tmp_path)["click"] == "clicked"

@@ -53,7 +53,7 @@ _NUMBERS = re.compile(rf"{_HASH}|[0-9a-f]{{8}}-[0-9a-f-]{{27}}|[0-9]+")
 _HIVE = re.compile(r"(?<![^/])([^/=]+)=[^/]+(?=/)")
 _DAY = re.compile(
     r"(?<![0-9])(?P<y>20[0-9]{2})(?P<a>[-_/.]?|/[a-z]+=)(?P<m>0[1-9]|1[0-2])(?P<b>[-_/.]?|/[a-z]+=)"
-    r"(?P<d>0[1-9]|[12][0-9]|3[01])(?![0-9])"
+    r"(?P<d>0[1-9]|[12][0-9]|3[01])(?=(?:[01][0-9]|2[0-3])/|(?![0-9]))"  # a folder may have its hour: 2026013123/
 )
 _MONTH_FIRST = re.compile(r"\{day:%m.%d.%Y\}")
 _YEAR_LAST = re.compile(r"(?<![0-9])(?P<a>[0-3][0-9])(?P<s>[-_.])(?P<b>[0-3][0-9])(?P=s)(?P<y>20[0-9]{2})(?![0-9])")
@@ -263,9 +263,8 @@ def _stem(path: str, month_first: bool = False) -> tuple[str, str | None, dt.dat
             return f"{_any_partition(above + '/')}{key}={word}", None, day
     if (dated := _dated(path, month_first)) is not None:
         found, word, day = dated
-        rest, slash, _ = path[found.end() :].partition("/")  # below a day's folder any files are the day's
-        named = _any_partition(path[: found.start()]) + word + (rest if slash else re.sub("[0-9]+", "*", rest))
-        return named, None, day
+        rest = path[found.end() :].partition("/")[0]  # below a day's folder any files are the day's
+        return _any_partition(path[: found.start()]) + word + re.sub("[0-9]+", "*", rest), None, day
     return _NUMBERS.sub("*", _any_partition(path)), None, None
 
 
