@@ -94,3 +94,38 @@ def test_folders_of_hours(form: str, tmp_path: Path) -> None:
             part.drop(":h").write_parquet(home / "events" / str(hour) / "part-0.parquet")
 
     assert right(made(tmp_path, to), tmp_path)["click"] == "clicked"
+
+
+@pytest.mark.parametrize("name", ["lesedauer_sek", "tiempo_lectura", "duracao_visita_seg", "etsuran_jikan", "閲覧時間"])
+def test_a_duration_in_another_language_goes_before_an_order(name: str, tmp_path: Path) -> None:
+    """As in English: `bestellt` is another goal, in a comment."""
+    write = frame(drop=("watch_seconds",), **{name: X["seconds"], "bestellt": X["bought"]})
+    _, raw, text = made(tmp_path, daily(write))
+    assert raw["data"]["events"]["duration"] == name and "bestellt alone" in text
+
+
+@pytest.mark.parametrize("name", ["saved", "save_flag", "is_bookmarked", "added_to_wishlist"])
+def test_what_was_saved_is_a_good_click(name: str, tmp_path: Path) -> None:
+    saved = pl.Series(name, X["bought"])
+    events = right(made(tmp_path, daily(frame(drop=("watch_seconds",), **{name: saved}))), tmp_path, saved == 1)
+    assert events["conversion"] == name
+
+
+@pytest.mark.parametrize("name", ["itm_id", "prod_id", "kiji_id", "xyz_id"])
+def test_a_campaign_is_no_item_beside_far_more_ids(name: str, tmp_path: Path) -> None:
+    """Also beside those whose name no list has."""
+    rng = np.random.default_rng(1)
+    item = rng.integers(0, 300, len(CLICKS))
+    write = frame(drop=("item_id",), campaign_id=rng.integers(0, 25, len(CLICKS)), **{name: item})
+    assert right(made(tmp_path, daily(write)), tmp_path)["item"] == name
+    ended, raw, _ = made(tmp_path / "told", daily(write), "--item", "campaign_id")
+    assert ended.code == 0 and raw["data"]["events"]["item"] == "campaign_id"
+
+
+def test_a_length_of_time_as_text_in_parquet(tmp_path: Path) -> None:
+    whole = [int(s) if s else None for s in X["seconds"]]
+    texts = [None if s is None else f"{s // 3600:02d}:{s // 60 % 60:02d}:{s % 60:02d}" for s in whole]
+    write = frame(drop=("watch_seconds",), watch_time=pl.Series(texts), liked=X["bought"])
+    events = right(made(tmp_path, daily(write)), tmp_path)
+    assert events["duration"] == "watch_time"
+    assert labels(tmp_path)["duration_seconds"]["p50"] > 1

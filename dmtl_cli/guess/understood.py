@@ -18,7 +18,7 @@ from dmtl_cli.data.log.values.lengths import clock_seconds, not_negative
 from dmtl_cli.guess.columns import words
 from dmtl_cli.guess.columns.objects import OBJECT
 from dmtl_cli.guess.columns.roles import Roles
-from dmtl_cli.guess.columns.values import DAYS, local_days
+from dmtl_cli.guess.columns.values import DAYS, is_clock, local_days
 from dmtl_cli.guess.columns.zones import Zone, of_users, zone_of
 from dmtl_cli.guess.exposures.doubts import Ids, crowd, invalid_rows, no_item, nobody, null_ids, sessions, warnings
 from dmtl_cli.guess.exposures.ids import fits_events, is_catalogue, visits_again, with_names
@@ -435,8 +435,8 @@ def _of_few(table: Table, read: Files) -> str:
 
 
 def _timed(table: Table, given: Mapping[str, str]) -> Table:
-    """The table with texts such as 3:45 of the given duration as seconds."""
-    c = given.get("duration")
+    """The table with texts such as 3:45 of the given duration as seconds; of Parquet of one that is named so."""
+    c = given.get("duration", _named_length(table, given))
     if c not in table.frame.columns or table.frame[c].dtype != pl.String:
         return table
     known = not_negative(table.frame[c].filter(table.frame[c] != "")).drop_nulls()
@@ -444,6 +444,17 @@ def _timed(table: Table, given: Mapping[str, str]) -> Table:
         return table
     text = replace(table.written, clocks=table.written.clocks | {c})
     return replace(table, frame=in_seconds(table.frame, [c]), text=text)
+
+
+def _named_length(table: Table, given: Mapping[str, str]) -> str | None:
+    """The column of texts such as 3:45 that says how long an item was read, of a table without types."""
+    if table.text is not None or {"conversion", EXPRESSION} & given.keys():
+        return None
+    texts = (s for s in table.frame if s.dtype == pl.String and words.by_name(s.name, words.DURATION) > 1)
+    lengths = [s.name for s in texts if is_clock(s)]
+    roles = roles_of(table.frame, given) if lengths else Roles()
+    found = (c for c in lengths if roles.click is not None and not roles.owns(table.frame, c))
+    return next(found, None)
 
 
 def _warnings(events: Table, roles: Roles, left: Sequence[LeftOut]) -> list[str]:

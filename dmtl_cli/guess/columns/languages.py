@@ -50,6 +50,20 @@ STARTED = spelled(
     " deschis citit vizionat geopend bekeken gelezen åbnet læst åpnet öppnad öppnat läst avattu luettu katsottu"
     " dibuka dibaca ditonton відкрит+ прочитан+ переглянут+ открыт+ просмотрен+ άνοιξε διάβασε"
 )
+READING = spelled(
+    "lesedauer lesezeit verweildauer betrachtungsdauer sehdauer wiedergabedauer hördauer hoerdauer"
+    " tiempo_(de_)?(lectura|visto|visita|visualización|visualizacion|permanencia|escucha|reproducción|reproduccion)"
+    " tempo_(de_)?(leitura|visita|visualização|visualizacao|permanência|permanencia|assistido|reprodução|reproducao)"
+    " tempo_(di_)?(lettura|visita|visione|permanenza|ascolto)"
+    " (temps|durée|duree)_(de_)?(lecture|visite|visionnage|écoute|ecoute|consultation|passé|passe)"
+    " (duración|duracion|duração|duracao|durata)_(de_|da_|di_|della_)?(visita|lectura|leitura|lettura)"
+    " (segundos|minutos|secondes|secondi)_(leídos|leidos|lidos|vistos|assistidos|lues|letti)"
+    " leestijd kijktijd luistertijd (etsuran|taizai|shichou|shicho|dokusho|saisei)_jikan"
+)
+READING_WITHIN = within(
+    "閲覧時間 滞在時間 視聴時間 再生時間 読書時間 閲覧秒数 滞在秒数 視聴秒数 체류시간 시청시간 재생시간 청취시간"
+)
+"""how long an item was read, watched or listened to"""
 OPENED = spelled(
     "açıldı geöffnet abierto abierta abrió aberto aberta abriu ouvert ouverte aperto aperta otwart+ otevřen+ megnyitott"
     " deschis geopend åbnet åpnet öppnad öppnat avattu dibuka відкрит+ открыт+ άνοιξε anoixe"

@@ -39,7 +39,7 @@ _ACTS = any_of(
 _MEASURES = any_of("flag label count yn s type ratio rate time ms msec sec secs seconds duration length pct percent")
 
 USER: Patterns = (
-    (_ids("user uid usr member customer visitor viewer reader buyer reviewer 用户 会员 读者 买家"), 3),
+    (_ids("user uid usr member mbr customer cust visitor viewer reader buyer reviewer 用户 会员 读者 买家"), 3),
     (
         _ids(
             "client account guest listener person profile profil perfil profilo"
@@ -47,7 +47,8 @@ USER: Patterns = (
             " passenger jogador jugador spieler joueur giocatore suscriptor abonnent abonné"
             " schüler élève leser lecteur lettore lector usuario usuário utente utilisateur nutzer benutzer"
             " kunde kunden kund klant klanten klient asiakas zakaznik zákazník cliente gebruiker bruger bruker"
-            " användare anvandare kullanıcı kullanici müşteri пользователь клиент користувач клієнт kaiin"
+            " användare anvandare kullanıcı kullanici müşteri пользователь клиент користувач клієнт kaiin yuza riyousha"
+            " assinante"
             " visitante visiteur visitatore besucher"
             " 顾客 账号 访客 yonghu huiyuan pengguna pelanggan użytkownik uzytkownik uživatel felhasználó vásárló"
             " utilizator käyttäjä lid lidnr mitglied medlem membre membro miembro socio sócio jäsen člen"
@@ -59,13 +60,14 @@ USER: Patterns = (
     (_ids("device cookie session konto cuenta conta compte 设备"), 1),
 )
 ITEM: Patterns = (
-    (_ids("item iid movie video photo article product goods sku asin song track book news"), 3),
+    (_ids("item itm iid movie video photo article product prod goods sku asin song track book news"), 3),
     (_ids("商品 物品 视频 电影 文章 图书 内容 歌曲 新闻 作品 笔记"), 3),
     (
         _ids(
             "film music post doc document content note game app restaurant poi recipe job offer listing feed clip"
             " episode course podcast title media pin tweet story hotel property artikel angebot angebots vare varer"
             " wenzhang shipin shangpin barang produk berita oferta produkt artykuł artykul artículo articulo produto"
+            " producto notícia noticia cntnt kiji shohin shouhin sakuhin"
             " ürün товар cikk termék comic manga webtoon ebook audiobook isbn ean gtin upc album recept recette receta"
             " ricetta lesson chapter articolo notizia annuncio prodotto immobile libro livro imóvel imovel inmueble"
             " anuncio anúncio annonce annonse annons woning nieuws inzerát ogłoszenie ogloszenie hirdetés ilan haber"
@@ -150,7 +152,8 @@ DURATION: Patterns = (
     (r"(^| )(ms|millis|s|sec|secs|seconds) (played|watched|listened|read)$", 3),
     (r"(播放|停留|阅读|观看|收听)(时长|时间|秒数?|毫秒)", 3),
     (_MADE + any_of("dwell time_spent seconds time_on_page duration_played") + _UNIT, 3),
-    (_MADE + r"(duration|dur|时长)" + _UNIT, 1),
+    (rf"(^| ){languages.READING}( |$)|{languages.READING_WITHIN}", 3),
+    (_MADE + r"(duration|dur|dauer|durée|duree|duración|duracion|duração|duracao|durata|时长)" + _UNIT, 1),
 )
 SPENT = any_of(
     "duration dwell stay watched listened played read runtime length dauer lesedauer duree durée duracion duración"
@@ -162,7 +165,13 @@ _FURTHER = any_of(
 )
 CONVERSION: Patterns = (
     ("(^| )" + any_of("buy bought purchase order pay paid conversion convert") + _DONE + "购买|下单|支付|成交", 4),
-    ("(^| )" + any_of("like favorite favourite fav collect upvote thumb") + _DONE + "点赞|收藏|喜欢", 3),
+    (
+        "(^| )"
+        + any_of("like favorite favourite fav collect upvote thumb save bookmark wishlist")
+        + _DONE
+        + "点赞|收藏|喜欢",
+        3,
+    ),
     ("(^| )" + _FURTHER + _DONE + "加购|关注|完播", 2),
     ("(^| )" + any_of("share forward comment") + _DONE + "转发|评论|分享", 1),
     (rf"(^| ){languages.ORDER}( |$)|{languages.ORDER_WITHIN}", 4),

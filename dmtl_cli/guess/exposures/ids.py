@@ -47,6 +47,7 @@ _ZEROS = 0.1  # of the rows may have one id
 _ALONE = 0.01  # of the rows may be of no request
 _OF_ROW = ("id", "uuid")  # names of a document's own id, as _id
 _IDS = ("id", "编号", " nr", " sk", " key")  # ends of names
+_COARSE = 5  # ids of another column for each of a weak name
 _SHARED = 1.2  # ids a title, at most, of a column that no name says is one: several editions have one title
 _ROWS = 1_000  # from which on a user has more than FEW values, unless its name is surely a user's
 _UNTIMED = 0.2  # of the rows may lack the time of the row
@@ -175,6 +176,7 @@ def find_ids(frame: pl.DataFrame, roles: Roles) -> None:
     rest = [c for c in ids if c not in roles.taken and not _is_device(frame, c, roles)]
     items = _in_no_other(_many(frame, rest, words.ITEM), words.ITEM, words.USER)
     item = best(frame, _finest(frame, items), words.ITEM, "an item")
+    is_given = roles.item is not None
     roles.item = roles.item or _of_title(frame, rest, item, roles.user)
     named = {c: words.words(c) for c in ids}
     called = [c for c in ids if (named[c].endswith(_IDS) or named[c].startswith("id ")) and frame[c].n_unique() > FEW]
@@ -182,6 +184,8 @@ def find_ids(frame: pl.DataFrame, roles: Roles) -> None:
     called = [c for c in called if not words.says(c, words.PIPELINE)]
     called = [c for c in called if frame[c].n_unique() < _OWN * len(frame) and not _is_of_user(frame, c, roles)]
     called.sort(key=lambda c: -frame[c].n_unique())
+    if roles.item is not None and not is_given and called and _is_coarse(frame, roles.item, called[0]):
+        roles.item = None
     for role in ("item", "user"):
         if role == "user" and len(called) > 1 and roles.user is None and (days := _some_days(frame)) is not None:
             called.sort(key=lambda c: returning(frame[c], days) < RETURN)  # a visit is there on no other day
@@ -189,6 +193,13 @@ def find_ids(frame: pl.DataFrame, roles: Roles) -> None:
             why = f"the id with most values that is left, {count_of(frame[called[0]])}"
             setattr(roles, role, Guess(called[0], why, tuple(called[1:]), is_left_over=True))
             called = called[1:]
+
+
+def _is_coarse(frame: pl.DataFrame, item: Guess, other: str) -> bool:
+    """Whether what may be an item by its name, as a campaign, a shop or an ad may, has few ids beside those of another
+    column whose name is in no list."""
+    weak = words.by_name(item.column, words.ITEM) == 1 and not words.by_name(other, words.USER + words.OWNER)
+    return weak and _COARSE * frame[item.column].n_unique() <= frame[other].n_unique()
 
 
 def _of_title(frame: pl.DataFrame, ids: list[str], item: Guess | None, user: Guess | None) -> Guess | None:
