@@ -129,3 +129,28 @@ def test_a_length_of_time_as_text_in_parquet(tmp_path: Path) -> None:
     events = right(made(tmp_path, daily(write)), tmp_path)
     assert events["duration"] == "watch_time"
     assert labels(tmp_path)["duration_seconds"]["p50"] > 1
+
+
+@pytest.mark.parametrize("name", ["bookmarked", "purchased_items", "liked_ids"])
+def test_a_third_list_tells_the_good_clicks(name: str, tmp_path: Path) -> None:
+    """Beside lists of what was shown and of what was clicked of it."""
+    rng, good = np.random.default_rng(2), list[int]()
+
+    def to(home: Path) -> None:
+        for day in range(1, 4):
+            lines = []
+            for second in np.sort(rng.integers(0, 86_000, 200)):
+                shown = rng.permutation(400)[:8].tolist()
+                clicked = [i for i in shown if rng.random() < 0.3]
+                some = [i for i in clicked if rng.random() < 0.4]
+                good.append(len(some) * (day == 2))
+                at = dt.datetime(2026, 3, day) + dt.timedelta(seconds=int(second))
+                row = {"user_id": int(rng.integers(0, 120)), "ts": at.isoformat(), "shown": shown, "clicked": clicked}
+                lines.append(json.dumps(row | {name: some}))
+            (home / f"feed_2026-03-0{day}.jsonl").write_text("\n".join(lines) + "\n")
+
+    ended, raw, text = made(tmp_path, to)
+    assert ended.code == 0, ended.err
+    assert raw["data"]["events"]["computed"]["good"] == f"COALESCE(ARRAY_CONTAINS({name}, shown), FALSE)"
+    assert "a list named like a conversion" in text and name not in features(raw)
+    assert labels(tmp_path)["conversions"] == sum(good)

@@ -32,7 +32,15 @@ from dmtl_cli.guess.columns.sql import sql_column
 from dmtl_cli.guess.columns.values import free, is_flags, is_id, percent, time_unit, within
 from dmtl_cli.guess.exposures.doubts import unfit
 from dmtl_cli.guess.exposures.graded import graded
-from dmtl_cli.guess.exposures.labels import CLICK_EXPRESSION, CLICK_WHY, EXPRESSION, GOOD, ITEM_WHY, roles_of
+from dmtl_cli.guess.exposures.labels import (
+    CLICK_EXPRESSION,
+    CLICK_WHY,
+    EXPRESSION,
+    GOOD,
+    GOOD_WHY,
+    ITEM_WHY,
+    roles_of,
+)
 from dmtl_cli.guess.features.goals import example
 from dmtl_cli.guess.features.inputs import Inputs
 from dmtl_cli.guess.outcomes.asked import by_aggregates, by_rows, refuse_aggregates
@@ -285,7 +293,7 @@ def refuse_given(given: Mapping[str, str], events: Table, roles: Roles, every: S
     if {"duration", "conversion"} <= given.keys():
         raise UserError(*_BOTH, Exit.USAGE)
     for role, column in given.items():
-        if role in (EXPRESSION, CLICK_EXPRESSION, CLICK_WHY, ITEM_WHY):
+        if role in (EXPRESSION, CLICK_EXPRESSION, CLICK_WHY, GOOD_WHY, ITEM_WHY):
             continue
         if role == "click" and column not in columns and (made := given.get(CLICK_EXPRESSION)):
             absent = next(c for c in sources_of(made) if c not in columns)

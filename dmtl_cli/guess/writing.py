@@ -321,7 +321,8 @@ def _labels(log: Log) -> list[str]:
         if roles.made_by is None:
             lines.append(_line("conversion", roles.conversion))
         else:
-            lines.append(f"conversion: {roles.conversion.column}  # as --conversion says")
+            why = comment(roles.conversion.why.partition(": ")[0])  # the rule is below it
+            lines.append(f"conversion: {roles.conversion.column}  # {why}")
     else:
         todo = "say what a good click is: init --conversion 'RULE', in SQL, or init --duration COLUMN"
         if roles.user is None or roles.item is None:

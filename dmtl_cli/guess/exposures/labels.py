@@ -39,7 +39,8 @@ EXPRESSION = "expression"
 CLICK_EXPRESSION = "click expression"
 CLICK_WHY = "click why"
 ITEM_WHY = "item why"
-"""what told the expression of a click, and the item, where no person did"""
+GOOD_WHY = "good why"
+"""what told the expression of a click, the item, and the expression of a good one, where no person did"""
 GOOD = "good"
 """the column that an expression of --conversion makes"""
 _EVIDENCE = {
@@ -96,7 +97,7 @@ def _roles_of(frame: pl.DataFrame, said: tuple[tuple[str, str], ...], known: tup
             setattr(roles, role, Guess(c, f"{why}: {_EVIDENCE[role](frame[c])}"))
     if (made := given.get(EXPRESSION)) is not None:
         name = free(GOOD, frame.columns)
-        roles.conversion, roles.made_by = Guess(name, f"as --conversion says: {made}"), made
+        roles.conversion, roles.made_by = Guess(name, given.get(GOOD_WHY, f"as --conversion says: {made}")), made
     if roles.click is not None and roles.click.column == given.get("click"):
         roles.clicked_by = given.get(CLICK_EXPRESSION)
     find_ids(frame, roles)

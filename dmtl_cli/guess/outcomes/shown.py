@@ -13,7 +13,7 @@ from dmtl_cli.guess.columns import words
 from dmtl_cli.guess.columns.roles import Roles
 from dmtl_cli.guess.columns.sql import sql_column
 from dmtl_cli.guess.columns.values import free, within
-from dmtl_cli.guess.exposures.labels import CLICK_EXPRESSION, CLICK_WHY, ITEM_WHY, roles_of
+from dmtl_cli.guess.exposures.labels import CLICK_EXPRESSION, CLICK_WHY, GOOD_WHY, ITEM_WHY, roles_of
 from dmtl_cli.guess.exposures.references import is_own
 from dmtl_cli.guess.outcomes.keys import roles_beside
 from dmtl_cli.guess.reading.exploding import elements, parallel
@@ -67,18 +67,30 @@ def _is_chosen_of(table: Table, c: str, given: Mapping[str, str]) -> bool:
 
 
 def _clicked_of(frame: pl.DataFrame, shown: str) -> str | None:
-    """The list, named like a click, that has hardly anything but what another one has in the same row, and less; of
-    several the longest."""
+    """The list, named like a click, of some of what another one has; of several the longest."""
+    found = _some_of(frame, shown)
+    return max((c for c in found if is_clicked(c)), key=lambda c: found[c], default=None)
+
+
+def _good_of(frame: pl.DataFrame, shown: str, clicked: str) -> str | None:
+    """The list that is named most like a conversion, of some of what was shown: of several the first."""
+    named = {c: words.by_name(c, words.CONVERSION) for c in _some_of(frame, shown) if c != clicked}
+    named = {c: score for c, score in named.items() if score and not words.says(c, words.NOT_GOOD)}
+    return max(named, key=lambda c: named[c], default=None)
+
+
+def _some_of(frame: pl.DataFrame, shown: str) -> dict[str, int]:
+    """The lists that have hardly anything but what another one has in the same row, and less, with how many."""
     long, found = int(frame[shown].list.len().sum()), dict[str, int]()
     for c, kind in frame.schema.items():
-        if c == shown or kind != frame.schema[shown] or not is_clicked(c):
+        if c == shown or kind != frame.schema[shown]:
             continue
         rows = frame.select(shown=shown, clicked=pl.col(c).list.unique()).drop_nulls()
         many = int(rows["clicked"].list.len().sum())
         met = rows.select(pl.col("clicked").list.set_intersection("shown").list.len().sum()).item()
         if 0 < many < long and met >= _CLICKED * many:
             found[c] = many
-    return max(found, key=lambda c: found[c], default=None)
+    return found
 
 
 def with_clicked_lists(
@@ -102,13 +114,21 @@ def with_clicked_lists(
         item = roles.item.column
         if (clicked := _clicked_of(flat.frame, item)) is not None:
             name = free("clicked", made.frame.columns)
-            rule = f"COALESCE(ARRAY_CONTAINS({sql_column(clicked)}, {sql_column(item)}), FALSE)"
+            rule = _is_in(clicked, item)
             why = f"{clicked} has it, a list of what was clicked of those shown"
             told = alone | ({ITEM_WHY: f"what {clicked} is of"} if alone else {})
+            labelled = roles.duration or roles.conversion or {"duration", "conversion"} & given.keys()
+            if not labelled and (good := _good_of(flat.frame, item, clicked)) is not None:
+                told |= {"conversion": _is_in(good, item), GOOD_WHY: f"{good} has it, a list named like a conversion"}
             frame = made.frame.with_columns(pl.sql_expr(rule).alias(name))
             whole = [replace(made, frame=frame) if one is made else one for one in rows]
             return whole, {**given, **told, "click": name, CLICK_EXPRESSION: rule, CLICK_WHY: why}
     return [*rows], given
+
+
+def _is_in(listed: str, item: str) -> str:
+    """Whether a list has the row's item, in SQL."""
+    return f"COALESCE(ARRAY_CONTAINS({sql_column(listed)}, {sql_column(item)}), FALSE)"
 
 
 def _is_listed(table: Table, roles: Roles, beside: Sequence[Table]) -> bool:
