@@ -48,7 +48,6 @@ USER: Patterns = (
             " schüler élève leser lecteur lettore lector usuario usuário utente utilisateur nutzer benutzer"
             " kunde kunden kund klant klanten klient asiakas zakaznik zákazník cliente gebruiker bruger bruker"
             " användare anvandare kullanıcı kullanici müşteri пользователь клиент користувач клієнт kaiin yuza riyousha"
-            " assinante"
             " visitante visiteur visitatore besucher"
             " 顾客 账号 访客 yonghu huiyuan pengguna pelanggan użytkownik uzytkownik uživatel felhasználó vásárló"
             " utilizator käyttäjä lid lidnr mitglied medlem membre membro miembro socio sócio jäsen člen"
