@@ -491,6 +491,20 @@ def test_a_conversion_in_place_of_a_duration_is_another_chain(fresh: Project) ->
     assert not (fresh.ws / "profile" / f"day={DAYS[1]}").exists()
 
 
+def test_a_student_learns_one_fused_score(fresh: Project) -> None:
+    """Not that of the days before an edit beside that of the day."""
+    fresh.config["student"]["distill"] = {"losses": [{"loss": "kl", "target": "pfused"}]}
+    fresh.config["scores"]["fusion"] = {"pctr": 1.0, "pcvr": 1.0}
+    fresh.write()
+    assert fresh.call("backfill", "--from", DAYS[0], "--to", DAYS[1]).code == 0
+    other: dict[str, Any] = {"scores__fusion__pcvr": 2.0}
+    ended = fresh.stage("run", 3, **other)
+    assert ended.code == 65 and "pfused was made with scores.fusion {'pctr': 1.0, 'pcvr': 1.0}, the config" in ended.err
+    assert ended.err.endswith(f"run dmtl dump-logits --day {DAYS[1]}\n")
+    fresh.done("dump-logits", 2, **other)
+    assert fresh.stage("run", 3, **other).code == 0
+
+
 def test_old_scores_are_refused(project: Project) -> None:
     for day in DAYS[1:3]:
         shutil.rmtree(project.ws / f"teacher/day={day}")

@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from dmtl_cli.config.errors import UserError
+from dmtl_cli.config.tasks import FUSED
 from dmtl_cli.data.days import Days
 from dmtl_cli.data.features.encoder import Encoder
 from dmtl_cli.data.log.checked.day import Day
@@ -137,6 +139,7 @@ def _learn(
     config = run.config.student
     refuse_precision("student.precision", config.precision, run.device)
     read = {d: log.read(d, publication.tmp, run.ranks) for d in days}
+    _refuse_other_fusion(run, source)
     run.ranks.on_first(lambda: _refuse_broken(source, log, read))
     passed_over = _passed_over(before)
     encoder = grown_encoder(log.features, list(read.values()), before, passed_over=passed_over)
@@ -213,6 +216,19 @@ def _more(run: Run, source: _Source, loss: StudentLoss, offered: int, epochs: in
 def _is_near(r2: float | None) -> bool:
     """Args: r2: None where there is nothing to be near to."""
     return r2 is None or r2 >= NEAR
+
+
+def _refuse_other_fusion(run: Run, source: _Source) -> None:
+    """Raises UserError 65: a table's fused score is another than the config's, and is to be learned: a student would
+    learn two targets at once, of the days before an edit and of those after it."""
+    fusion = run.config.scores.fusion
+    for folder, manifest in distinct(source.found.values()):
+        then = manifest.facts["fusion"]
+        if FUSED in run.config.student.distill.targets and then != fusion:
+            what = f"{folder}: {FUSED} was made with scores.fusion {then}, the config now says {fusion}"
+            teacher = manifest.facts["teacher"]["day"]
+            of = "" if teacher == str(manifest.day) else f" --teacher-day {teacher}"
+            raise UserError(what, f"run dmtl dump-logits --day {manifest.day}{of}")
 
 
 def _refuse_broken(source: _Source, log: Days, read: Mapping[dt.date, Day]) -> None:
