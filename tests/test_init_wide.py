@@ -104,8 +104,8 @@ def test_a_duration_in_another_language_goes_before_an_order(name: str, tmp_path
     assert raw["data"]["events"]["duration"] == name and "bestellt alone" in text
 
 
-@pytest.mark.parametrize("name", ["saved", "save_flag", "is_bookmarked", "added_to_wishlist"])
-def test_what_was_saved_is_a_good_click(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["is_bookmarked", "bookmark_flag", "added_to_wishlist"])
+def test_what_was_kept_is_a_good_click(name: str, tmp_path: Path) -> None:
     saved = pl.Series(name, X["bought"])
     events = right(made(tmp_path, daily(frame(drop=("watch_seconds",), **{name: saved}))), tmp_path, saved == 1)
     assert events["conversion"] == name

@@ -39,7 +39,7 @@ _ACTS = any_of(
 _MEASURES = any_of("flag label count yn s type ratio rate time ms msec sec secs seconds duration length pct percent")
 
 USER: Patterns = (
-    (_ids("user uid usr member mbr customer cust visitor viewer reader buyer reviewer 用户 会员 读者 买家"), 3),
+    (_ids("user uid usr member customer cust visitor viewer reader buyer reviewer 用户 会员 读者 买家"), 3),
     (
         _ids(
             "client account guest listener person profile profil perfil profilo"
@@ -66,7 +66,7 @@ ITEM: Patterns = (
             "film music post doc document content note game app restaurant poi recipe job offer listing feed clip"
             " episode course podcast title media pin tweet story hotel property artikel angebot angebots vare varer"
             " wenzhang shipin shangpin barang produk berita oferta produkt artykuł artykul artículo articulo produto"
-            " producto notícia noticia cntnt kiji shohin shouhin sakuhin"
+            " producto notícia noticia kiji shohin shouhin sakuhin"
             " ürün товар cikk termék comic manga webtoon ebook audiobook isbn ean gtin upc album recept recette receta"
             " ricetta lesson chapter articolo notizia annuncio prodotto immobile libro livro imóvel imovel inmueble"
             " anuncio anúncio annonce annonse annons woning nieuws inzerát ogłoszenie ogloszenie hirdetés ilan haber"
@@ -166,7 +166,7 @@ CONVERSION: Patterns = (
     ("(^| )" + any_of("buy bought purchase order pay paid conversion convert") + _DONE + "购买|下单|支付|成交", 4),
     (
         "(^| )"
-        + any_of("like favorite favourite fav collect upvote thumb save bookmark wishlist")
+        + any_of("like favorite favourite fav collect upvote thumb bookmark wishlist")
         + _DONE
         + "点赞|收藏|喜欢",
         3,
