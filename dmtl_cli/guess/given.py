@@ -39,6 +39,7 @@ from dmtl_cli.guess.exposures.labels import (
     GOOD,
     GOOD_WHY,
     ITEM_WHY,
+    PLACE,
     roles_of,
 )
 from dmtl_cli.guess.features.goals import example
@@ -293,7 +294,7 @@ def refuse_given(given: Mapping[str, str], events: Table, roles: Roles, every: S
     if {"duration", "conversion"} <= given.keys():
         raise UserError(*_BOTH, Exit.USAGE)
     for role, column in given.items():
-        if role in (EXPRESSION, CLICK_EXPRESSION, CLICK_WHY, GOOD_WHY, ITEM_WHY):
+        if role in (EXPRESSION, CLICK_EXPRESSION, CLICK_WHY, GOOD_WHY, ITEM_WHY, PLACE):
             continue
         if role == "click" and column not in columns and (made := given.get(CLICK_EXPRESSION)):
             absent = next(c for c in sources_of(made) if c not in columns)

@@ -213,6 +213,8 @@ def _events(log: Log, types: Types) -> list[str]:
         is_alone = log.events.explode[0] in log.events.frame.columns and len(log.events.explode) == 1
         alike = f"{'a list' if is_alone else 'lists as long as each other in every row'}: an element is an event"
         lines.append(f"explode: {_exploded(log.events)}  # {alike}")
+    if log.events.place is not None:
+        lines.append(f"explode_position: {log.events.place}  # an element's place in its list, from 1")
     if (asked := condition_of(log.events, roles, log.left)) is not None:
         lines.append(f"where: {quoted(asked[0])}  # {comment(asked[1])}")
     for role in ("user", "item"):

@@ -45,6 +45,8 @@ class Roles:
     click: Guess | None = None
     clicked_by: str | None = None
     """the SQL expression that makes the click, which is no column of the log then"""
+    place: str | None = None
+    """the column of an item's place in a list of what was shown, which is known with it, though it tells the click"""
     grades: tuple[tuple[str, float], ...] = ()
     """(SQL expression, share of clicks) of what may be a good click, where a column has the grades of a label"""
     flags: list[Guess] = field(default_factory=list)

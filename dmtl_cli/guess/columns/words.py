@@ -187,6 +187,7 @@ NOT_GOOD = any_of(
 )
 """no conversion: the contrary of one, or what nobody chose"""
 POSITION: Patterns = ((r"(^| )(position|pos|rank|slot|index)$|位置$", 1),)
+PLACES = any_of("position positions pos rank ranks slot slots index indexes indices idx place places 位置")
 _SERVED = any_of("request req impression imp slate list page_view pageview pv trace search query serve 曝光 请求")
 REQUEST: Patterns = (
     (r"^" + any_of("request req slate") + "$", 3),

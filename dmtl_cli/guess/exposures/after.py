@@ -49,7 +49,7 @@ def outcomes(frame: pl.DataFrame, roles: Roles) -> None:
     ids = _ids(frame, roles)
     sources = {role: sources_of(text) for role, text in made.items() if text}
     for c in frame.columns:
-        if c in {g.column for g in roles.named.values()} or c in roles.after:
+        if c in {g.column for g in roles.named.values()} or c in roles.after or c == roles.place:
             continue
         is_label = is_binary(frame[c]) and words.says_all(c, words.LABEL)
         if is_label and (words.says(c, words.LEARNED) or not roles.owns(frame, c)):  # of items mostly liked it has one

@@ -39,6 +39,7 @@ EXPRESSION = "expression"
 CLICK_EXPRESSION = "click expression"
 CLICK_WHY = "click why"
 ITEM_WHY = "item why"
+PLACE = "place"
 GOOD_WHY = "good why"
 """what told the expression of a click, the item, and the expression of a good one, where no person did"""
 GOOD = "good"
@@ -75,7 +76,7 @@ def roles_of(frame: pl.DataFrame, given: Mapping[str, str], known: Mapping[str, 
     Args:
         given: columns of user, item, time, click, duration or conversion that need no guess; those of another table,
             and those of a type that the role cannot have, are left out. EXPRESSION: of SQL, which makes the conversion;
-            CLICK_EXPRESSION: the one that made the column of the click.
+            CLICK_EXPRESSION: the one that made the column of the click. PLACE: the column of places in a list, if any.
         known: the user and the item, as `keys.by_tables` tells them.
     """
     found = _roles_of(frame, tuple(given.items()), tuple((known or {}).items()))
@@ -100,6 +101,7 @@ def _roles_of(frame: pl.DataFrame, said: tuple[tuple[str, str], ...], known: tup
         roles.conversion, roles.made_by = Guess(name, given.get(GOOD_WHY, f"as --conversion says: {made}")), made
     if roles.click is not None and roles.click.column == given.get("click"):
         roles.clicked_by = given.get(CLICK_EXPRESSION)
+    roles.place = given.get(PLACE)
     find_ids(frame, roles)
     find_time(frame, roles)
     find_request(frame, roles)

@@ -49,16 +49,20 @@ def _are_alike(one: pl.Series, other: pl.Series) -> bool:
     return bool(both.any()) and bool((one.filter(both) == other.filter(both)).all())
 
 
-def elements(frame: pl.DataFrame, names: tuple[str, ...]) -> pl.DataFrame:
+def elements(frame: pl.DataFrame, names: tuple[str, ...], place: str | None = None) -> pl.DataFrame:
     """The rows of a sample whose lists are exploded, in which a list of another length is null; as they are where they
-    lack these lists."""
+    lack these lists.
+
+    Args:
+        place: of a further column, the element's place in its list, from 1.
+    """
     lists = lists_of(frame, names)
     if not lists:
         return frame
     most = pl.max_horizontal(pl.col(c).list.len() for c in lists)
     frame = frame.with_columns(pl.when(pl.col(c).list.len() == most).then(pl.col(c)) for c in lists)
     counted = max(lists, key=lambda c: frame[c].count())
-    explode = Exploded(names, counted)
+    explode = Exploded(names, counted, place)
     rows = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
     return frame_of(explode.of(rows, [counted, *(c for c in lists if c != counted)], str))
 

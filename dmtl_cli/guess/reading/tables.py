@@ -64,6 +64,8 @@ class Table:
     """columns whose texts are JSON objects, in place of which `frame` has their fields"""
     explode: tuple[str, ...] = ()
     """lists whose elements are the rows: see `shown.as_events`"""
+    place: str | None = None
+    """the further column of an element's place in its list, from 1, where what was clicked is told by it"""
     kinds: Kinds | None = None
     """the kinds of rows that it has of a file: see `streams.parted`"""
     only_of_others: tuple[str, ...] = ()
@@ -372,7 +374,7 @@ def _yes(texts: pl.Series, flags: pl.Series) -> tuple[str, ...]:
 def exploded(table: Table, frames: Sequence[pl.DataFrame]) -> Table:
     """The table with the elements of its lists, of some of its rows, and their texts as the values that they are."""
     lists = lists_of(table.frame, table.explode)
-    frame, text = pl.concat([elements(rows, table.explode) for rows in frames]), table.text
+    frame, text = pl.concat([elements(rows, table.explode, table.place) for rows in frames]), table.text
     if text is not None and table.files.form == JSON:
         frame, text = of_elements(frame, lists, text)
         frame = plain(frame)[0]
