@@ -33,7 +33,7 @@ def options() -> argparse.ArgumentParser:
         type=Path,
         metavar="FOLDER",
         default=Path("work/peers"),
-        help="environment of the peers, made there once; default work/peers",
+        help="where the peers' environment is, made once before the works are measured; default work/peers",
     )
     parser.add_argument("--peer-python", type=Path, help="Python that has scripts/peers/requirements.txt: none is made")
     parser.add_argument("--no-peers", action="store_true", help="dmtl and the plain reference only")
