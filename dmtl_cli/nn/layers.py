@@ -236,10 +236,10 @@ class TowerLayers(nn.Sequential):
         return self.last(self.trunk(x))  # type: ignore[no-any-return]
 
     def of_parts(self, parts: Sequence[Tensor]) -> Tensor:
-        """`forward` of parts [N, w] that are side by side, for training: by `tower`, but for bfloat16 and for so
-        few rows that its Python costs more than it saves."""
+        """`forward` of parts [N, w] that are side by side, for training: by `tower`, but for so few rows that its
+        Python costs more than it saves."""
         layers = [layer for layer in self if isinstance(layer, nn.Linear)]
-        if len(parts[0]) < FEW or torch.is_autocast_enabled(parts[0].device.type):
+        if len(parts[0]) < FEW:
             return self(torch.cat(list(parts), 1))  # type: ignore[no-any-return]
         return tower(parts, [layer.weight for layer in layers], [layer.bias for layer in layers], wide=self.wide)
 

@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from dmtl_cli.nn.kernels.chunks import Spans, on_threads, spans, threads_of
-from dmtl_cli.nn.kernels.products import across, even, product, relu_backward_
+from dmtl_cli.nn.kernels.products import across, even, product, product_dtype, relu_backward_
 from dmtl_cli.nn.layers import FirstInput, FirstLayer, SplitLinear
 
 CHUNK = 1024  # rows: enough for products to be efficient and for Python not to count
@@ -54,10 +54,8 @@ def mixture(
     Raises:
         RuntimeError: backward runs twice.
     """
-    device = x.user.device.type
-    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.user.dtype
     tensors = *x, first.weights[0], first.weights[1], first.row_weight(2), first.bias, *weights, *biases
-    out = _Mixture.apply(shape, dropped, dtype, torch.is_grad_enabled(), len(weights), *tensors)  # type: ignore[no-untyped-call]
+    out = _Mixture.apply(shape, dropped, product_dtype(x.user), torch.is_grad_enabled(), len(weights), *tensors)  # type: ignore[no-untyped-call]
     return out[0], out[1]
 
 

@@ -40,6 +40,12 @@ def even_rows(x: Tensor) -> int:
     return len(x) + (-len(x) % EVEN if x.device.type == "cpu" else 0)
 
 
+def product_dtype(x: Tensor) -> torch.dtype:
+    """The type in which products of x are computed: that of autocast where it is on, which a kernel has to ask for."""
+    device = x.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
+
+
 def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x W^T + b, [n, K], [M, K], [M] -> [n, M]; of any strides, and not for autograd."""
     return _onednn(x, weight, bias) if _pays(x, len(weight)) else F.linear(x, weight, bias)

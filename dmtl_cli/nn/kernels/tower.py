@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from dmtl_cli.nn.kernels.products import across, even, even_rows, product, relu_backward_
+from dmtl_cli.nn.kernels.products import across, even, even_rows, product, product_dtype, relu_backward_
 
 
 def tower(parts: Sequence[Tensor], weights: Sequence[Tensor], biases: Sequence[Tensor], *, wide: bool) -> Tensor:
-    """Layers with a ReLU after each but the last, [N, W] -> [N, d].
+    """Layers with a ReLU after each but the last, [N, W] -> [N, d]; under autocast in its type, as is what they give.
 
     Args:
         parts: of the input, [N, w] each, side by side.
@@ -36,9 +36,11 @@ class _Tower(torch.autograd.Function):
         parts, layers = tensors[:count], tensors[count:]
         weights, biases = layers[: len(layers) // 2], layers[len(layers) // 2 :]
         ctx.wide, ctx.rows, ctx.widths = wide, len(parts[0]), [x.shape[1] for x in parts]
-        x = parts[0].new_empty(even_rows(parts[0]), sum(ctx.widths))
-        torch.cat(parts, 1, out=x[: ctx.rows])
+        x = parts[0].new_empty(even_rows(parts[0]), sum(ctx.widths), dtype=product_dtype(parts[0]))
+        for part, place in zip(parts, torch.split(x[: ctx.rows], ctx.widths, 1), strict=True):
+            place.copy_(part)
         x[ctx.rows :] = 0
+        weights, biases = ([w.to(x.dtype) for w in of] for of in (weights, biases))
         outputs = [x]
         for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
             outputs.append(product(outputs[-1], weight, bias).relu_())
@@ -52,6 +54,7 @@ class _Tower(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, d: Tensor) -> Any:
+        """In the type of the forward pass; autograd gives each gradient the type of what it is of."""
         layers = len(ctx.saved_tensors) // 2
         outputs, weights = ctx.saved_tensors[:layers], ctx.saved_tensors[layers:]
         x, d = outputs[0], even(d.contiguous())
