@@ -31,7 +31,7 @@ class Training(Section):
     """adam: to compare with; each of its steps reads and writes all rows of the tables"""
     precision: Literal["fp32", "bf16"] = "fp32"
     """precision of matrix products in training; bf16 needs a CPU or GPU that has it. With it a teacher's training was
-    up to 1.3 times as fast on CPUs, a student's no faster. Weights, gates, a teacher's towers, sums of gradients and
+    up to 1.3 times as fast on CPUs, a student's 1.1. Weights, gates, a teacher's towers, sums of gradients and
     losses stay fp32"""
     embedding_dim: Positive = 16
     unknown_share: Share = 0.05

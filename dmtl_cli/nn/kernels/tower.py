@@ -33,14 +33,14 @@ def tower(parts: Sequence[Tensor], weights: Sequence[Tensor], biases: Sequence[T
 class _Tower(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, wide: bool, count: int, *tensors: Tensor) -> Tensor:
-        parts, layers = tensors[:count], tensors[count:]
-        weights, biases = layers[: len(layers) // 2], layers[len(layers) // 2 :]
+        parts = tensors[:count]
         ctx.wide, ctx.rows, ctx.widths = wide, len(parts[0]), [x.shape[1] for x in parts]
         x = parts[0].new_empty(even_rows(parts[0]), sum(ctx.widths), dtype=product_dtype(parts[0]))
         for part, place in zip(parts, torch.split(x[: ctx.rows], ctx.widths, 1), strict=True):
             place.copy_(part)
         x[ctx.rows :] = 0
-        weights, biases = ([w.to(x.dtype) for w in of] for of in (weights, biases))
+        layers = [of.to(x.dtype) for of in tensors[count:]]
+        weights, biases = layers[: len(layers) // 2], layers[len(layers) // 2 :]
         outputs = [x]
         for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
             outputs.append(product(outputs[-1], weight, bias).relu_())
