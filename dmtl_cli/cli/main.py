@@ -69,8 +69,10 @@ def collect_garbage_rarely() -> None:
 
 def main() -> None:
     """The program `dmtl`, also one of many that torchrun started."""
-    # on a machine that does other work too, OpenMP's spinning threads wait for each other: 22 s in place of 4 seen
+    # on a machine that does other work too, OpenMP's spinning threads wait for each other: 22 s in place of 4 seen;
+    # a tenth of a ms of it is safe, and longer than what lies between two operators of a step
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("GOMP_SPINCOUNT", "4000")
     collect_garbage_rarely()
     signals.install()
     colours.follow_clicolor()

@@ -78,7 +78,8 @@ class Bench:
     @property
     def environment(self) -> dict[str, str]:
         n = str(self.threads)
-        return {"OMP_NUM_THREADS": n, "POLARS_MAX_THREADS": n, "OMP_WAIT_POLICY": "PASSIVE", "PYTHONWARNINGS": "ignore"}
+        waiting = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "4000"}  # as the program's own
+        return {"OMP_NUM_THREADS": n, "POLARS_MAX_THREADS": n, "PYTHONWARNINGS": "ignore"} | waiting
 
     def say(self, text: str) -> None:
         print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
